@@ -1,0 +1,46 @@
+"""Time as a dependency: the only module that reads the machine's clocks."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import anyio
+
+
+class Clock(Protocol):
+    """What the loops need of time. Instants are aware and in UTC."""
+
+    def now(self) -> datetime:
+        """Wall-clock time, corrected by what `correct` was told."""
+
+    def monotonic(self) -> float:
+        """Time in seconds that never jumps; only differences mean something."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Come back after that many seconds; at once if they are not positive."""
+
+    def correct(self, offset: timedelta) -> None:
+        """From now on, add `offset` to the machine's wall clock."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def __init__(self) -> None:
+        self._offset = timedelta(0)
+
+    def now(self) -> datetime:
+        """Wall-clock time, corrected by what `correct` was told."""
+        return datetime.fromtimestamp(time.time(), UTC) + self._offset
+
+    def monotonic(self) -> float:
+        """Time in seconds that never jumps; only differences mean something."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Come back after that many seconds; at once if they are not positive."""
+        await anyio.sleep(max(0.0, seconds))
+
+    def correct(self, offset: timedelta) -> None:
+        """From now on, add `offset` to the machine's wall clock."""
+        self._offset = offset

@@ -1,0 +1,1 @@
+"""Decisions, pure: no await, clock, random, environment or log in here."""

@@ -1,0 +1,87 @@
+"""
+Every error of ours, split by who must act.
+
+* NotifierError
+  x ConfigError            edit a file; exit code 78
+  x StoreError
+    + StoreBusy            another instance holds the store; exit code 75
+    + StoreBroken          the disk failed us: the process ends, a restart re-derives
+    + SchemaMismatch       the store was written by a newer version of this program
+  x SourceError            a read of Kalshi failed; nothing was lost, the next read heals it
+    + SourceUnavailable    try again after a back-off; may carry `retry_after`
+    + SourceRefused        400/401/403: will not heal by itself
+    + SourceGarbled        it answered, but not with what can be read
+  x RowInvalid             one milestone of a page cannot be read; the rest can
+
+What the other side answered to a message is no exception but a value: an
+`Outcome` of `core.model`.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+
+class NotifierError(Exception):
+    """Base of every error that this program raises on purpose."""
+
+
+class ConfigError(NotifierError):
+    """
+    The configuration cannot be used.
+
+    `problems` holds one line each, `file:line: key: what; did you mean ...?`,
+    with no secret in it.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class StoreError(NotifierError):
+    """The database cannot be used as it is."""
+
+
+class StoreBusy(StoreError):
+    """Another instance holds the store; the text says which."""
+
+
+class StoreBroken(StoreError):
+    """
+    The database failed in a way that leaves the last commit unknown.
+
+    Nothing may be assumed about it: end the process. Event ids are
+    deterministic, so a restart re-derives what is missing and repeats nothing.
+    """
+
+
+class SchemaMismatch(StoreError):
+    """The store's schema is newer than this program."""
+
+
+class SourceError(NotifierError):
+    """A read of the milestone list failed."""
+
+
+class SourceUnavailable(SourceError):
+    """The API could not be reached, or asked us to wait."""
+
+    def __init__(self, reason: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class SourceRefused(SourceError):
+    """The API refuses this request, and will go on refusing it."""
+
+    def __init__(self, reason: str, *, status: int) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class SourceGarbled(SourceError):
+    """The API answered with something that is not a page of milestones."""
+
+
+class RowInvalid(NotifierError):
+    """One row of a page is no milestone; the text says which field and why."""
