@@ -7,7 +7,7 @@ Every error of ours, split by who must act.
     + StoreBusy            another instance holds the store; exit code 75
     + StoreBroken          the disk failed us: the process ends, a restart re-derives
     + SchemaMismatch       the store was written by a newer version of this program
-  x SourceError            a read of Kalshi failed; nothing was lost, the next read heals it
+  x SourceError            a read of Kalshi failed; the next one heals it
     + SourceUnavailable    try again after a back-off; may carry `retry_after`
     + SourceRefused        400/401/403: will not heal by itself
     + SourceGarbled        it answered, but not with what can be read

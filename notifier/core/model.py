@@ -15,7 +15,7 @@ from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 Json: TypeAlias = (
-    "str | int | float | bool | None | Sequence[Json] | Mapping[str, Json]"
+    "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 )
 
 
@@ -177,6 +177,45 @@ class Timer:
     fire_at: datetime
     #: Zero but for `REMIND`.
     lead: timedelta = timedelta(0)
+
+
+# --- reading ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """No sliding window of `per` sees more than `count`."""
+
+    count: int
+    per: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """One query against the list; None leaves a field unfiltered."""
+
+    category: str | None = None
+    type: str | None = None
+    competition: str | None = None
+    source_id: str | None = None
+    related_event_ticker: str | None = None
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The query parameters of this watch; none of them watches everything."""
+        values = {
+            "category": self.category,
+            "type": self.type,
+            "competition": self.competition,
+            "source_id": self.source_id,
+            "related_event_ticker": self.related_event_ticker,
+        }
+        return {key: value for key, value in values.items() if value is not None}
+
+    @property
+    def name(self) -> str:
+        """How logs, the store and `status` call it: `category=Sports type=...`."""
+        return " ".join(f"{k}={v}" for k, v in self.params.items()) or "everything"
 
 
 # --- routing ------------------------------------------------------------------
