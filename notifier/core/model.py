@@ -309,7 +309,38 @@ class Form(StrEnum):
 
     RICH = "rich"
     PLAIN = "plain"
+    #: A digest that only counts.
     COUNTS = "counts"
+    #: A former member of a refused digest: plain, and never in a digest again.
+    ALONE = "alone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A delivery that is due, beside what its milestone has become since."""
+
+    delivery_id: str
+    event_id: str
+    kind: Kind
+    milestone_id: str
+    route: str
+    #: Order of birth.
+    seq: int
+    #: When it became due first; age limits count from here.
+    born_at: datetime
+    expires_at: datetime | None
+    #: Tries so far.
+    attempts: int
+    form: Form
+    #: Set once an attempt may have arrived: exactly its members go again.
+    frozen_in: str | None
+    #: The event's instant and, for `upcoming`, its lead.
+    at: datetime
+    lead: timedelta | None
+    #: The milestone's start as it stands now.
+    start: datetime
+    #: Kalshi no longer lists the milestone, or it has ended.
+    over: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,15 +349,24 @@ class Message:
 
     id: str
     destination: str
-    #: The first member's route: its template and zone serve.
-    route: str
     #: In the order in which they are told.
-    delivery_ids: tuple[str, ...]
-    event_ids: tuple[str, ...]
+    members: tuple[Due, ...]
     form: Form
-    #: This try, counted from 1.
-    attempt: int
-    token: str
+
+    @property
+    def route(self) -> str:
+        """The first member's route: its template serves."""
+        return self.members[0].route
+
+    @property
+    def event_ids(self) -> tuple[str, ...]:
+        """The events that it tells, in order."""
+        return tuple(member.event_id for member in self.members)
+
+    @property
+    def attempt(self) -> int:
+        """The try that is being made, counted from 1."""
+        return 1 + max(member.attempts for member in self.members)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -431,6 +471,8 @@ class Destination:
     #: None: what the service likes best.
     format: Format | None = None
     concurrency: int = 1
+    #: None: the service's default.
+    rate: Rate | None = None
     #: For the times in its messages.
     zone: ZoneInfo
     digest: DigestPolicy = DigestPolicy()

@@ -1,0 +1,317 @@
+"""
+THE composition root: builds everything, runs the loops in one task group, and takes
+it all down again in reverse.
+
+Nobody else calls a constructor of an edge, and nothing below sees the `Config`.
+"""
+
+import hashlib
+import os
+import random
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TextIO
+
+import anyio
+import structlog
+
+from notifier import __version__, control
+from notifier.alarm import Alarm
+from notifier.clock import Clock, SystemClock
+from notifier.config import Config, Updates
+from notifier.core.cadence import ReadPolicy
+from notifier.core.commit import Progress, ReadKind
+from notifier.core.diff import DiffPolicy
+from notifier.core.model import Destination, Json, Rate
+from notifier.core.route import leads
+from notifier.core.timing import TimePolicy
+from notifier.deliver import Deliver, Lane, Sender
+from notifier.health import STUCK_S, Pulse
+from notifier.maintain import Maintain
+from notifier.poll import Pace, Poll, PollPolicy, Source
+from notifier.sender.lane import in_thread
+from notifier.sender.sender import open_sender
+from notifier.source.client import KalshiClient
+from notifier.source.wire import fingerprint, milestone
+from notifier.store.files import InstanceLock, database_path
+from notifier.store.store import Offload, Store, open_store
+from notifier.turns import Bell
+
+log = structlog.get_logger()
+
+#: Sends under way at a shutdown are cut after this.
+_DRAIN_S = 20.0
+
+
+class OpenSource(Source, Protocol):
+    """The API, until it is closed."""
+
+    async def aclose(self) -> None: ...
+
+
+class OpenSender(Sender, Protocol):
+    """The far ends, until they are closed."""
+
+    def default_rate(self, destination: str) -> Rate | None: ...
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a simulation replaces."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    #: Runs the store's statements.
+    offload: Offload = anyio.to_thread.run_sync
+    source: Callable[[Config, Clock], OpenSource] | None = None
+    sender: Callable[[Config], Awaitable[OpenSender]] | None = None
+    chance: Callable[[], float] = random.random
+    token: Callable[[], str] = secrets.token_hex
+    watcher: Callable[[ReadKind, Progress], None] = lambda _kind, _progress: None
+    output: TextIO = field(default_factory=lambda: sys.stdout)
+    #: The socket for commands; a simulation has none.
+    serve_commands: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loops:
+    """Everything that runs, built and connected."""
+
+    poll: Poll
+    alarm: Alarm
+    deliver: Deliver
+    maintain: Maintain
+    pulse: Pulse
+
+
+async def run(config: Config, parts: Parts | None = None) -> None:
+    """
+    Be the service until SIGTERM or SIGINT.
+
+    Raises:
+        NotifierError: it cannot go on; what was committed is safe.
+    """
+    parts = parts or Parts()
+    async with built(config, parts) as loops, anyio.create_task_group() as tasks:
+        stop = anyio.Event()
+        tasks.start_soon(_watch_signals, stop)
+        await serve(loops, stop, database_path(config.store), parts)
+        tasks.cancel_scope.cancel()
+    log.info("app.stopped")
+
+
+async def once(config: Config, parts: Parts | None = None) -> bool:
+    """
+    One round: read, fire what is due, try each due delivery once.
+
+    Whether the API was read and every due delivery was delivered.
+    """
+    async with built(config, parts or Parts()) as loops:
+        was_read = await loops.poll.once()
+        await loops.alarm.fire_due()
+        return await loops.deliver.once() and was_read
+
+
+async def serve(loops: Loops, stop: anyio.Event, database: Path, parts: Parts) -> None:
+    """Run the loops until `stop`; then finish what is under way, within 20 s."""
+    async with anyio.create_task_group() as out:
+        out.start_soon(loops.deliver.run)
+        async with anyio.create_task_group() as others:
+            others.start_soon(loops.alarm.run)
+            others.start_soon(loops.poll.polls)
+            others.start_soon(loops.poll.sweeps)
+            others.start_soon(loops.maintain.run)
+            if parts.serve_commands:
+                answer = partial(_answer, loops.pulse)
+                others.start_soon(control.serve, database, answer)
+            await stop.wait()
+            others.cancel_scope.cancel()
+        loops.deliver.close()
+        out.cancel_scope.deadline = anyio.current_time() + _DRAIN_S
+
+
+async def _watch_signals(stop: anyio.Event) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            if stop.is_set():
+                os._exit(128 + number)
+            log.info("app.stopping", signal=signal.Signals(number).name)
+            stop.set()
+
+
+async def _answer(pulse: Pulse, question: Mapping[str, Json]) -> Mapping[str, Json]:
+    if question.get("ask") != "health":
+        return {"error": "this service does not know that question"}
+    ages = pulse.ages()
+    stuck = sorted(loop for loop, age in ages.items() if age > STUCK_S)
+    return {
+        "ok": not stuck,
+        "stuck": stuck,
+        "loops": {loop: round(age, 1) for loop, age in ages.items()},
+        "pid": os.getpid(),
+    }
+
+
+# --- building -----------------------------------------------------------------
+
+
+@asynccontextmanager
+async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
+    """Everything, connected; each resource registers its end where it begins."""
+    async with AsyncExitStack() as ends:
+        clock, pulse = parts.clock, Pulse(parts.clock)
+        alarm_bell, outbox_bell = Bell(), Bell()
+        database = database_path(config.store)
+
+        lock = InstanceLock(database)
+        lock.take()
+        ends.callback(lock.release)
+        store = await parts.offload(
+            partial(open_store, database, offload=parts.offload, decode=milestone)
+        )
+        ends.callback(store.close)
+
+        time = TimePolicy(
+            started_grace=config.source.started_grace,
+            ended_grace=config.source.ended_grace,
+            started_again_after=config.source.started_again_after,
+            leads=leads(config.routes),
+        )
+        await _settle_in(store, config, time, clock)
+
+        source = (parts.source or _source)(config, clock)
+        ends.push_async_callback(source.aclose)
+        sender = await (parts.sender or partial(_sender, parts))(config)
+        ends.push_async_callback(sender.aclose)
+
+        yield Loops(
+            poll=Poll(
+                source=source,
+                store=store,
+                clock=clock,
+                pace=Pace(config.source.rate, clock),
+                decode=milestone,
+                fingerprint=fingerprint,
+                watches={watch.name: watch for watch in config.source.watch},
+                routes=config.routes,
+                policy=_poll_policy(config, time),
+                alarm=alarm_bell,
+                outbox=outbox_bell,
+                chance=parts.chance,
+                watcher=parts.watcher,
+                pulse=pulse,
+            ),
+            alarm=Alarm(
+                store=store,
+                clock=clock,
+                routes=config.routes,
+                policy=time,
+                bell=alarm_bell,
+                outbox=outbox_bell,
+                pulse=pulse,
+            ),
+            deliver=Deliver(
+                store=store,
+                sender=sender,
+                clock=clock,
+                lanes={d.name: _lane(d, config, sender) for d in config.destinations},
+                routes={route.name: route for route in config.routes},
+                bell=outbox_bell,
+                token=parts.token,
+                chance=parts.chance,
+                pulse=pulse,
+            ),
+            maintain=Maintain(
+                store=store,
+                clock=clock,
+                keep_events=config.retention.events,
+                keep_deliveries=config.retention.deliveries,
+                outbox=outbox_bell,
+                pulse=pulse,
+            ),
+            pulse=pulse,
+        )
+
+
+async def _settle_in(
+    store: Store, config: Config, time: TimePolicy, clock: Clock
+) -> None:
+    """Make the store agree with the configuration, and free what a crash left."""
+    now = clock.now()
+    async with store.upkeep_turn() as turn:
+        await turn.set_watches([watch.name for watch in config.source.watch])
+    async with store.upkeep_turn() as turn:
+        await turn.set_destinations(
+            {one.name: _url_fingerprint(one) for one in config.destinations}
+        )
+    async with store.upkeep_turn() as turn:
+        await turn.set_reminders(time, now)
+    async with store.upkeep_turn() as turn:
+        freed = await turn.reap(now, everything=True)
+    log.info(
+        "app.started",
+        watches=len(config.source.watch),
+        destinations=len(config.destinations),
+        routes=len(config.routes),
+        leases_freed=freed,
+    )
+
+
+def _url_fingerprint(destination: Destination) -> str:
+    return hashlib.sha256(destination.url.encode()).hexdigest()
+
+
+def _poll_policy(config: Config, time: TimePolicy) -> PollPolicy:
+    source = config.source
+    return PollPolicy(
+        read=ReadPolicy(
+            poll_every=source.poll_every,
+            sweep_every=source.sweep_every,
+            full_read_every=source.full_read_every,
+            look_back=source.look_back,
+        ),
+        diff=DiffPolicy(
+            time=time, touched_is_updated=source.updates is Updates.TIMESTAMP
+        ),
+        started_grace=source.started_grace,
+        ignore_tickers=source.ignore_tickers,
+        announce_existing=source.announce_existing,
+    )
+
+
+def _lane(destination: Destination, config: Config, sender: OpenSender) -> Lane:
+    own = destination.digest.over
+    return Lane(
+        name=destination.name,
+        zone=destination.zone,
+        rate=destination.rate or sender.default_rate(destination.name),
+        concurrency=destination.concurrency,
+        over={
+            route.name: own if route.digest is None else route.digest.over
+            for route in config.routes
+        },
+    )
+
+
+def _source(config: Config, clock: Clock) -> OpenSource:
+    return KalshiClient(
+        base_url=config.source.base_url,
+        timeout=config.source.timeout,
+        clock=clock,
+        user_agent=f"milestone-notifier/{__version__}",
+    )
+
+
+async def _sender(parts: Parts, config: Config) -> OpenSender:
+    return await open_sender(
+        config.destinations,
+        offload=in_thread,
+        output=parts.output,
+        clock=parts.clock,
+    )

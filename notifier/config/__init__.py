@@ -1,0 +1,50 @@
+"""
+File + environment -> a frozen `Config`; everything is checked here, at the start.
+
+`find` says which file, `load` reads it all, `load_store` only where the store is.
+text -> `read_yaml` -> tree -> `override`, `expand`, `read_secrets` -> `check` (the
+keys: `shape`, what one asks of another: `cross`, what must wait: `not_yet`) ->
+`build`. The tree remembers the line of every value, so every problem has a place.
+"""
+
+from pathlib import Path
+
+from notifier.config.find import find
+from notifier.config.load import load, load_store
+from notifier.config.settings import (
+    Config,
+    Level,
+    Log,
+    LogFormat,
+    Retention,
+    Source,
+    Updates,
+)
+from notifier.core.model import Json
+
+__all__ = [
+    "Config",
+    "Level",
+    "Log",
+    "LogFormat",
+    "Retention",
+    "Source",
+    "Updates",
+    "find",
+    "init_text",
+    "load",
+    "load_store",
+    "schema",
+]
+
+
+def schema() -> dict[str, Json]:
+    """The JSON Schema of notifier.yaml, for editors that complete and check."""
+    from notifier.config.json_schema import file_schema  # noqa: PLC0415 - pydantic is slow
+
+    return file_schema()
+
+
+def init_text() -> str:
+    """The commented configuration to begin with: everything, to the terminal."""
+    return Path(__file__).with_name("init.yaml").read_text("utf-8")

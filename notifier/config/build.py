@@ -1,0 +1,150 @@
+"""Shape -> Config: defaults that depend on other keys are filled in here."""
+
+from pathlib import Path
+
+from notifier.config.cross import TERMINAL
+from notifier.config.settings import Config, Log, Retention, Source
+from notifier.config.shape import (
+    DestinationShape,
+    DigestShape,
+    FileShape,
+    MatchShape,
+    RouteShape,
+    SourceShape,
+    TextsShape,
+    WatchShape,
+)
+from notifier.config.store_url import absolute
+from notifier.core.model import (
+    Destination,
+    DigestPolicy,
+    Kind,
+    Match,
+    Route,
+    Template,
+    Watch,
+)
+
+
+def build(shape: FileShape, *, path: Path | None, folder: Path) -> Config:
+    """The configuration that a checked file means; `folder` anchors relative paths."""
+    destinations = _destinations(shape)
+    names = tuple(destination.name for destination in destinations)
+    return Config(
+        path=path,
+        source=_source(shape.source),
+        store=absolute(shape.store, folder=folder),
+        zone=shape.timezone,
+        destinations=destinations,
+        routes=tuple(_route(route, names) for route in shape.routes)
+        or (Route(name="all", to=names),),
+        log=Log(level=shape.log.level, format=shape.log.format),
+        retention=Retention(
+            events=shape.retention.events, deliveries=shape.retention.deliveries
+        ),
+    )
+
+
+def _source(shape: SourceShape) -> Source:
+    return Source(
+        base_url=shape.base_url,
+        poll_every=shape.poll_every,
+        sweep_every=shape.sweep_every,
+        full_read_every=shape.full_read_every,
+        look_back=shape.look_back,
+        rate=shape.rate,
+        timeout=shape.timeout,
+        updates=shape.updates,
+        watch=tuple(dict.fromkeys(map(_watch, shape.watch))) or (Watch(),),
+        ignore_tickers=shape.ignore_tickers,
+        announce_existing=shape.announce_existing,
+        started_grace=shape.started_grace,
+        ended_grace=shape.ended_grace,
+        started_again_after=shape.started_again_after,
+    )
+
+
+def _watch(shape: WatchShape) -> Watch:
+    return Watch(
+        category=shape.category,
+        type=shape.type,
+        competition=shape.competition,
+        source_id=shape.source_id,
+        related_event_ticker=shape.related_event_ticker,
+    )
+
+
+def _destinations(shape: FileShape) -> tuple[Destination, ...]:
+    """The destinations in the order of the file; none: the terminal."""
+    found = tuple(
+        _destination(name, destination, shape)
+        for name, destination in shape.destinations.items()
+    )
+    terminal = Destination(name=TERMINAL, url="terminal://", zone=shape.timezone)
+    return found or (terminal,)
+
+
+def _destination(name: str, shape: DestinationShape, file: FileShape) -> Destination:
+    return Destination(
+        name=name,
+        url=shape.url or "",
+        format=shape.format,
+        concurrency=shape.concurrency,
+        rate=shape.rate,
+        zone=shape.zone or file.timezone,
+        digest=_digest(shape.digest) if shape.digest else DigestPolicy(),
+    )
+
+
+def _digest(shape: DigestShape) -> DigestPolicy:
+    return DigestPolicy(over=shape.over)
+
+
+def _route(shape: RouteShape, names: tuple[str, ...]) -> Route:
+    return Route(
+        name=shape.name,
+        to=tuple(dict.fromkeys(shape.to)) if shape.to else names,
+        match=_match(shape.match),
+        stop=shape.stop,
+        reminders=tuple(dict.fromkeys(shape.reminders)),
+        ignore_changes=shape.ignore_changes,
+        digest=_digest(shape.digest) if shape.digest else None,
+        templates=_templates(shape),
+    )
+
+
+def _match(shape: MatchShape | None) -> Match:
+    if shape is None:
+        return Match()
+    own = {
+        "category": shape.category,
+        "type": shape.type,
+        "tickers": shape.tickers,
+        "title": shape.title,
+    }
+    fields = {**own, **(shape.__pydantic_extra__ or {})}
+    return Match(
+        events=frozenset(shape.events or ()),
+        fields=tuple((key, patterns) for key, patterns in fields.items() if patterns),
+        changed=shape.changed or (),
+    )
+
+
+def _templates(shape: RouteShape) -> dict[Kind | None, Template]:
+    """Texts by kind; those for every kind stand under None."""
+    if shape.template is None:
+        return {}
+    texts: dict[Kind | None, TextsShape | None] = {
+        None: shape.template,
+        Kind.CREATED: shape.template.created,
+        Kind.UPDATED: shape.template.updated,
+        Kind.UPCOMING: shape.template.upcoming,
+        Kind.STARTED: shape.template.started,
+        Kind.ENDED: shape.template.ended,
+        Kind.REMOVED: shape.template.removed,
+    }
+    return {
+        kind: Template(title=text.title, body=text.body)
+        for kind, text in texts.items()
+        if text is not None and (text.title is not None or text.body is not None)
+    }

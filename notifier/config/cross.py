@@ -1,0 +1,97 @@
+"""What one key must say because of another."""
+
+import ipaddress
+from collections.abc import Iterator
+
+from notifier.config.match_keys import unknown
+from notifier.config.reading import quote
+from notifier.config.tree import Items, Node, Problem, Scalar, Table, locate, select
+from notifier.config.values import Unreadable, listen, nearest
+
+#: The destination that is there when no other is.
+TERMINAL = "terminal"
+
+
+def cross(root: Node) -> Iterator[Problem]:
+    """Every contradiction between keys, each at the key that is to be changed."""
+    yield from _destinations_without_url(root)
+    yield from _unknown_destinations(root)
+    yield from _routes_of_one_name(root)
+    yield from _unknown_match_keys(root)
+    yield from _open_doors(root)
+
+
+def _destinations_without_url(root: Node) -> Iterator[Problem]:
+    for path, node in select(root, "destinations.*"):
+        place = locate(root, path)[0]
+        if isinstance(node, Table):
+            if not {"url", "url_file"} & node.entries.keys():
+                yield Problem(place, path, "needs url or url_file")
+        elif isinstance(node, Scalar):
+            what = "needs url or url_file" if node.empty else "must be {url: ...}"
+            yield Problem(place, path, what)
+
+
+def _unknown_destinations(root: Node) -> Iterator[Problem]:
+    known = [str(path[1]) for path, _ in select(root, "destinations.*")] or [TERMINAL]
+    for pattern in ("routes.*.to", "operator.to"):
+        for path, node in select(root, pattern):
+            for item_path, name in _scalars(path, node):
+                if name.text not in known and not name.empty:
+                    advice = "" if name.foreign else nearest(name.text, known)
+                    names = advice or f"there are {', '.join(known)}"
+                    what = f"{quote(name)} is no destination; {names}"
+                    yield Problem(name.place, item_path, what)
+
+
+def _scalars(
+    path: tuple[str | int, ...], node: Node
+) -> Iterator[tuple[tuple[str | int, ...], Scalar]]:
+    """The values of a list, or the one that serves as a list of one."""
+    if isinstance(node, Scalar):
+        yield path, node
+    elif isinstance(node, Items):
+        for position, item in enumerate(node.nodes):
+            if isinstance(item, Scalar):
+                yield (*path, position), item
+
+
+def _routes_of_one_name(root: Node) -> Iterator[Problem]:
+    first: dict[str, Scalar] = {}
+    for path, node in select(root, "routes.*.name"):
+        if not isinstance(node, Scalar):
+            continue
+        if (earlier := first.setdefault(node.text, node)) is not node:
+            what = f"{quote(node)} is the name of the route at {earlier.place} already"
+            yield Problem(node.place, path, what)
+
+
+def _unknown_match_keys(root: Node) -> Iterator[Problem]:
+    for path, node in select(root, "routes.*.match"):
+        if not isinstance(node, Table):
+            continue
+        for name, entry in node.entries.items():
+            if (what := unknown(name)) is not None:
+                yield Problem(entry.place, (*path, name), what)
+
+
+def _open_doors(root: Node) -> Iterator[Problem]:
+    """A dashboard that others can reach needs a password."""
+    for path, node in select(root, "web.listen"):
+        keys = {str(path[-1]) for path, _ in select(root, "web.*")}
+        if not isinstance(node, Scalar) or {"password", "password_file"} & keys:
+            continue
+        try:
+            host, _ = listen(node.text)
+        except Unreadable:
+            continue
+        if not _is_loopback(host):
+            what = "others can reach it there; set password_file"
+            yield Problem(node.place, path, what)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

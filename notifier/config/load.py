@@ -1,0 +1,105 @@
+"""File + environment -> Config, or every problem at once."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from notifier.config.expand import expand
+from notifier.config.not_yet import not_yet
+from notifier.config.override import override
+from notifier.config.read_yaml import read_yaml
+from notifier.config.reading import reading
+from notifier.config.secret_files import read_secrets
+from notifier.config.settings import Config
+from notifier.config.store_url import absolute, store_url
+from notifier.config.tree import Node, Place, Problem, Scalar, Table, put, under
+from notifier.errors import ConfigError
+
+#: More than any configuration; less than what hurts.
+LARGEST = 1_000_000
+STORE = ("store",)
+_DEFAULT = Scalar(
+    text="sqlite:///notifier.db", written="", place=Place("(the default)")
+)
+
+
+def load(path: Path | None, environ: Mapping[str, str], *, cwd: Path) -> Config:
+    """
+    The configuration of this file and this environment; None: of no file.
+
+    Raises: ConfigError with every problem, each at its line or variable.
+    """
+    from notifier.config.build import build  # noqa: PLC0415 - pydantic takes 0.1 s,
+    from notifier.config.check import check  # noqa: PLC0415 - and readers need none
+
+    folder = _folder(path, cwd)
+    root, duplicates = _read(path, cwd)
+    root, misnamed = override(root, environ)
+    root, unset = expand(root, environ)
+    root, unreadable = read_secrets(root, folder=folder)
+    known = (*duplicates, *misnamed, *unset, *unreadable)
+    shape, problems = check(root, known)
+    if problems or shape is None:
+        raise ConfigError(_lines(problems))
+    return build(shape, path=None if path is None else cwd / path, folder=folder)
+
+
+def load_store(path: Path | None, environ: Mapping[str, str], *, cwd: Path) -> str:
+    """
+    Where the store is, and nothing else: no other key is looked at.
+
+    Raises: ConfigError when that key is wrong or the file is no YAML.
+    """
+    root: Node = Table(Place("(no file)"))
+    problems: tuple[Problem, ...] = ()
+    if not environ.get("NOTIFIER_STORE"):
+        root, problems = _read(path, cwd)
+    if not isinstance(root, Table):
+        raise ConfigError([f"{root.place}: must be a mapping of keys to values"])
+    root, _ = override(root, environ)
+    node, unset = expand(under(root, STORE) or _DEFAULT, environ, path=STORE)
+    later = not_yet(put(root, STORE, node))
+    if wrong := [p for p in (*problems, *unset, *later) if p.path == STORE]:
+        raise ConfigError(_lines(wrong))
+    return absolute(_store(node), folder=_folder(path, cwd))
+
+
+def _store(node: Node) -> str:
+    """The value of `store`."""
+    try:
+        return reading(store_url, secret=True)(node)
+    except ValueError as exc:
+        raise ConfigError([str(Problem(node.place, STORE, str(exc)))]) from None
+
+
+def _folder(path: Path | None, cwd: Path) -> Path:
+    """What relative paths count from."""
+    return cwd if path is None else (cwd / path).parent
+
+
+def _read(path: Path | None, cwd: Path) -> tuple[Node, tuple[Problem, ...]]:
+    """The file as it was written."""
+    if path is None:
+        return Table(Place("(no file)")), ()
+    try:
+        with (cwd / path).open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError as exc:
+        raise ConfigError([f"{path}: cannot be read: {exc.strerror}"]) from None
+    if len(data) > LARGEST:
+        raise ConfigError([f"{path}: is larger than any configuration"])
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        raise ConfigError([f"{path}:{line}: is not UTF-8 text"]) from None
+    return read_yaml(text, source=str(path))
+
+
+def _lines(problems: Iterable[Problem]) -> list[str]:
+    """The problems in the order of the file, then those of the environment."""
+
+    def position(problem: Problem) -> tuple[bool, int, str]:
+        place = problem.place
+        return place.line is None, place.line or 0, place.source
+
+    return list(dict.fromkeys(map(str, sorted(problems, key=position))))

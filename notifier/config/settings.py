@@ -1,0 +1,91 @@
+"""What a configuration comes to: frozen, resolved, checked. Nothing is optional."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from notifier.core.model import Destination, Rate, Route, Watch
+
+
+class Updates(StrEnum):
+    """What makes an `updated`: other content, or a new `last_updated_ts` as well."""
+
+    CONTENT = "content"
+    TIMESTAMP = "timestamp"
+
+
+class Level(StrEnum):
+    """The least urgent lines that are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a log line looks; `auto`: text on a terminal, else JSON."""
+
+    AUTO = "auto"
+    JSON = "json"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where milestones are read, how often, and what counts as news."""
+
+    base_url: str
+    poll_every: timedelta
+    sweep_every: timedelta
+    full_read_every: timedelta
+    look_back: timedelta
+    rate: Rate
+    timeout: timedelta
+    updates: Updates
+    watch: tuple[Watch, ...]
+    ignore_tickers: tuple[str, ...]
+    announce_existing: bool
+    started_grace: timedelta
+    ended_grace: timedelta
+    started_again_after: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """What is logged, and how it looks."""
+
+    level: Level
+    format: LogFormat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long finished things are kept."""
+
+    events: timedelta
+    deliveries: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """
+    Everything that a person decides.
+
+    At least one watch, one destination and one route; every route's `to` names
+    destinations that are here.
+    """
+
+    #: The file it came from, absolute; None: there was none.
+    path: Path | None
+    source: Source
+    #: `sqlite:////absolute/path.db`.
+    store: str
+    #: For times in messages, unless a destination has a zone of its own.
+    zone: ZoneInfo
+    destinations: tuple[Destination, ...]
+    routes: tuple[Route, ...]
+    log: Log
+    retention: Retention

@@ -1,0 +1,324 @@
+"""The values that a configuration is made of: text -> durations, rates, windows ..."""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import time, timedelta
+from enum import StrEnum
+from fractions import Fraction
+from typing import TypeVar
+from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from notifier.core.model import Rate
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+#: Milliseconds in the units that a duration may end in.
+UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+#: Beyond it, a duration is a slip of the hand.
+LONGEST = timedelta(days=3650)
+#: No longer text is taken for a misspelt duration.
+SLIP = 40
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+_SPELLINGS = {
+    "ms": {"ms", "msec", "millis", "millisecond", "milliseconds"},
+    "s": {"", "s", "sec", "secs", "second", "seconds"},
+    "m": {"m", "min", "mins", "minute", "minutes"},
+    "h": {"h", "hr", "hrs", "hour", "hours"},
+    "d": {"d", "day", "days"},
+    "w": {"w", "wk", "week", "weeks"},
+}
+_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)")
+
+
+class Unreadable(ValueError):
+    """
+    A text is not what its key wants.
+
+    `what` never quotes the text; `advice`, which is shown only if the text is no
+    secret, may.
+    """
+
+    def __init__(self, what: str, *, advice: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.advice = advice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A span of the day on some days of the week; may end on the following day."""
+
+    #: Monday is 0; the day on which the window begins.
+    days: frozenset[int]
+    start: time
+    #: Not after `start`: on the following day. Midnight may be either end.
+    end: time
+
+
+# --- suggestions --------------------------------------------------------------
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`did you mean ...?` with the most similar of the known words, or nothing."""
+    folded = {name.casefold(): name for name in known}
+    close = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    return meant(folded[close[0]]) if close else ""
+
+
+def meant(better: str) -> str:
+    """`did you mean ...?`, or nothing."""
+    return f"did you mean {better}?" if better else ""
+
+
+# --- plain values -------------------------------------------------------------
+
+
+def text(value: str) -> str:
+    """Any text but an empty one."""
+    if not value.strip():
+        raise Unreadable("is empty")
+    return value
+
+
+def flag(value: str) -> bool:
+    """`true` or `false`, and no other word for them."""
+    if value in {"true", "false"}:
+        return value == "true"
+    better = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+    folded = value.casefold()
+    guess = better.get(folded, folded if folded in {"true", "false"} else "")
+    raise Unreadable("is neither true nor false", advice=meant(guess))
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """A reader of whole numbers within bounds."""
+
+    def read(value: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,12}", value):
+            raise Unreadable("is not a whole number")
+        if not least <= int(value) <= most:
+            raise Unreadable(f"is not between {least} and {most}")
+        return int(value)
+
+    return read
+
+
+def choice(kind: type[_Choice]) -> Callable[[str], _Choice]:
+    """A reader of one word out of several."""
+
+    def read(value: str) -> _Choice:
+        try:
+            return kind(value)
+        except ValueError:
+            raise Unreadable(
+                f"is none of {', '.join(kind)}", advice=nearest(value, kind)
+            ) from None
+
+    return read
+
+
+def label(value: str) -> str:
+    """A route's name: it stands in addresses of feeds and in metrics."""
+    if re.fullmatch(r"[a-z0-9_-]{1,64}", value):
+        return value
+    better = re.sub(r"[^a-z0-9_-]+", "-", value.casefold()).strip("-")[:64]
+    raise Unreadable("is not a name of 1 to 64 of a-z 0-9 _ -", advice=meant(better))
+
+
+def handle(value: str) -> str:
+    """A destination's name: as it is typed after `notifier test`."""
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", value):
+        return value
+    better = re.sub(r"[^A-Za-z0-9_.-]+", "-", value).strip("-.")[:64]
+    raise Unreadable(
+        "is not a name of 1 to 64 of A-Z a-z 0-9 _ . -", advice=meant(better)
+    )
+
+
+# --- time ---------------------------------------------------------------------
+
+
+def duration(value: str) -> timedelta:
+    """A span such as `500ms`, `2s`, `30m`, `1h` or `30d`; zero is one too."""
+    if not (parts := re.fullmatch(r"([0-9]{1,15})(ms|s|m|h|d)", value)):
+        what = "has no unit" if re.fullmatch(r"[0-9.]+", value) else "is not a duration"
+        raise Unreadable(f"{what} (500ms, 2s, 30m, 1h, 30d)", advice=_retimed(value))
+    milliseconds = int(parts[1]) * UNITS[parts[2]]
+    if milliseconds > LONGEST / timedelta(milliseconds=1):
+        raise Unreadable("is longer than 3650d")
+    return timedelta(milliseconds=milliseconds)
+
+
+def lapse(value: str) -> timedelta:
+    """A duration longer than nothing."""
+    span = duration(value)
+    if not span:
+        raise Unreadable("must be longer than 0")
+    return span
+
+
+def _retimed(value: str) -> str:
+    """What was probably meant by `30`, `1.5h`, `1h30m`, `30 sec` or `2 weeks`."""
+    spelled = _AMOUNT.findall(value[:SLIP])
+    sizes = [_unit(unit) for _, unit in spelled]
+    if not spelled or None in sizes or _AMOUNT.sub("", value).strip():
+        return ""
+    total = sum(
+        Fraction(n) * size for (n, _), size in zip(spelled, sizes, strict=True) if size
+    )
+    return meant(spell(total)) if total.denominator == 1 else ""
+
+
+def _unit(word: str) -> int | None:
+    """The milliseconds of a unit in any of its usual spellings; none means seconds."""
+    folded = word.casefold()
+    names = (unit for unit, spellings in _SPELLINGS.items() if folded in spellings)
+    unit = next(names, None)
+    return 7 * UNITS["d"] if unit == "w" else UNITS.get(unit or "")
+
+
+def spell(milliseconds: int | Fraction) -> str:
+    """A duration in its largest whole unit."""
+    for unit, size in reversed(UNITS.items()):
+        if milliseconds and milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return "0s"
+
+
+def rate(value: str) -> Rate:
+    """`2/s`, `10/m`: so many in any sliding window of a second, minute, hour, day."""
+    if not (parts := re.fullmatch(r"([0-9]{1,9})/(s|m|h|d)", value)):
+        raise Unreadable("is not a rate (2/s, 10/m)", advice=_rerated(value))
+    if not int(parts[1]):
+        raise Unreadable("must allow at least 1")
+    return Rate(count=int(parts[1]), per=timedelta(milliseconds=UNITS[parts[2]]))
+
+
+def _rerated(value: str) -> str:
+    """What was probably meant by `2`, `2 / sec` or `10 per minute`."""
+    parts = re.fullmatch(r"([0-9]{1,9})\s*(?:/|per|\s|$)\s*([a-zA-Z]*)", value)
+    if not parts:
+        return ""
+    sizes = {size: unit for unit, size in UNITS.items() if unit != "ms"}
+    unit = sizes.get(_unit(parts[2]) or 0)
+    return meant(f"{parts[1]}/{unit}") if unit else ""
+
+
+def zone(value: str) -> ZoneInfo:
+    """A time zone by its IANA name."""
+    try:
+        return ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        advice = nearest(value, available_timezones())
+        raise Unreadable(
+            "is no IANA time zone such as Europe/Paris", advice=advice
+        ) from None
+
+
+def clock_time(value: str) -> time:
+    """A time of day such as `08:00`."""
+    parts = re.fullmatch(r"([0-9]{1,2}):([0-9]{2})", value)
+    if not parts or int(parts[1]) > 23 or int(parts[2]) > 59:  # noqa: PLR2004 - a clock's face
+        raise Unreadable("is not a time of day such as 08:00")
+    return time(int(parts[1]), int(parts[2]))
+
+
+def window(value: str) -> Window:
+    """`Mon-Fri 22:00-07:00`, `Sat,Sun 00:00-24:00`, `22:00-07:00` (every day)."""
+    *days, hours = value.split() or [""]
+    start, dash, end = hours.partition("-")
+    if not dash or len(days) > 1:
+        raise Unreadable("is not a window such as Mon-Fri 22:00-07:00")
+    if start == end:
+        raise Unreadable("is empty; the whole day is 00:00-24:00")
+    return Window(
+        days=_days(days[0]) if days else frozenset(range(7)),
+        start=clock_time(start),
+        end=time(0) if end == "24:00" else clock_time(end),
+    )
+
+
+def _days(value: str) -> frozenset[int]:
+    """`Mon-Fri`, `Sat,Sun`, `Fri-Mon`: Monday is 0."""
+    found: set[int] = set()
+    for part in value.split(","):
+        first, dash, last = part.partition("-")
+        begin, end = _day(first), _day(last if dash else first)
+        found.update((begin + i) % 7 for i in range((end - begin) % 7 + 1))
+    return frozenset(found)
+
+
+def _day(value: str) -> int:
+    for number, name in enumerate(DAYS):
+        if value.casefold()[:3] == name and value.isalpha():
+            return number
+    raise Unreadable("names a day that is none of Mon Tue Wed Thu Fri Sat Sun")
+
+
+# --- places to reach ----------------------------------------------------------
+
+
+def http_url(value: str) -> str:
+    """An http or https address without a slash at its end."""
+    parts = _split(value)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise Unreadable("is not an address that begins with https:// or http://")
+    return value.rstrip("/")
+
+
+def base_url(value: str) -> str:
+    """An http or https address to put paths behind."""
+    url = http_url(value)
+    parts = urlsplit(url)
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise Unreadable("must end before any ? or #, and hold no user name")
+    return url
+
+
+def _split(value: str) -> SplitResult | None:
+    """The parts of an address; None: it is none."""
+    if re.search(r"[\s\x00-\x1f\\]", value):
+        return None
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - raises if it is no number
+    except ValueError:
+        return None
+    return parts
+
+
+def apprise_url(value: str) -> str:
+    """An address with a scheme; whether Apprise understands it, the sender says."""
+    if re.search(r"[\x00-\x1f\x7f]", value):
+        raise Unreadable("holds a line break or another control character")
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
+        raise Unreadable("is not an Apprise URL such as slack://... or mailtos://...")
+    return value
+
+
+def listen(value: str) -> tuple[str, int]:
+    """`127.0.0.1:8080`, `[::1]:8080`: where to listen."""
+    parts = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})", value)
+    if not parts or not 0 < int(parts[2]) < 65536:  # noqa: PLR2004 - TCP's ports
+        raise Unreadable("is not an address and port such as 127.0.0.1:8080")
+    return parts[1].strip("[]"), int(parts[2])
+
+
+# --- patterns -----------------------------------------------------------------
+
+
+def pattern(value: str) -> str:
+    """A glob, or a regular expression behind a `~`."""
+    if value.startswith("~"):
+        try:
+            re.compile(value[1:], re.IGNORECASE)
+        except (re.error, OverflowError) as exc:
+            raise Unreadable(
+                "is not a regular expression after its ~", advice=f"({exc})"
+            ) from None
+    return value

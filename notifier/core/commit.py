@@ -1,0 +1,129 @@
+"""What one transaction carries from a loop to the store."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from notifier.core.diff import Step
+from notifier.core.model import Delivery, Event, Milestone, Timer
+from notifier.core.settle import Standing, Verdict
+from notifier.core.timing import Fired
+
+
+class ReadKind(StrEnum):
+    """How much of the list one read asks for."""
+
+    #: The first full read of a watch: announced by nothing.
+    BASELINE = "baseline"
+    FULL = "full"
+    POLL = "poll"
+    SWEEP = "sweep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchRow:
+    """A watch as the store remembers it."""
+
+    #: Its bit in a milestone's set of watches.
+    id: int
+    name: str
+    baselined_at: datetime | None = None
+    watermark: datetime | None = None
+    polled_at: datetime | None = None
+    swept_at: datetime | None = None
+    full_at: datetime | None = None
+    sweep_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the store knows of a row without reading it."""
+
+    fingerprint: bytes
+    watches: int
+    #: Gone or in doubt: the row needs a look even if its bytes are known.
+    unsettled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadRow:
+    """A row that is no milestone: kept aside, so that the page lives."""
+
+    milestone_id: str
+    fingerprint: bytes
+    raw: bytes
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a read has come to so far."""
+
+    pages: int = 0
+    rows: int = 0
+    events: int = 0
+    touched: int = 0
+    #: Bad rows whose bytes were not known as bad before.
+    bad: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadEnd:
+    """How a read ended."""
+
+    id: int
+    watch: WatchRow
+    kind: ReadKind
+    started_at: datetime
+    ended_at: datetime
+    progress: Progress
+    #: The new watermark; None leaves it where it is.
+    watermark: datetime | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageCommit:
+    """One page: its steps, what they cause, and with the last one the read's end."""
+
+    read_id: int
+    watch: WatchRow
+    now: datetime
+    steps: tuple[Step, ...]
+    deliveries: tuple[Delivery, ...] = ()
+    bad: tuple[BadRow, ...] = ()
+    end: ReadEnd | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueTimer:
+    """A timer that has come due, with its milestone as it stands."""
+
+    timer: Timer
+    milestone: Milestone
+    fired: Fired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmCommit:
+    """Timers that were handled, and what they said."""
+
+    timers: tuple[Timer, ...]
+    events: tuple[Event, ...]
+    deliveries: tuple[Delivery, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What became of one message, and of its destination."""
+
+    message_id: str
+    attempt: int
+    token: str
+    destination: str
+    verdicts: tuple[tuple[str, Verdict], ...]
+    standing: Standing
+    outcome: str
+    status: int | None
+    reason: str | None
+    now: datetime

@@ -1,0 +1,288 @@
+"""The title and body that tell many events in one message, and what they leave out."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from notifier.core.cloudevent import link, overview
+from notifier.core.markup import (
+    Anchor,
+    Bold,
+    Piece,
+    Row,
+    clean,
+    lay_out,
+    shorten_line,
+    spell,
+)
+from notifier.core.model import Event, Format, Kind
+from notifier.core.news import Headline, Teller, about, title_of
+from notifier.core.route import GRAVE
+from notifier.core.words import count
+
+#: Lines of a digest; more are counted.
+LINES_SHOWN = 50
+_TITLES_SHOWN = 3
+_LONGEST_TITLE = 100
+_LONGEST_MESSAGE = 160
+
+#: What presses comes first.
+_ORDER = (
+    Kind.STARTED,
+    Kind.UPCOMING,
+    Kind.UPDATED,
+    Kind.CREATED,
+    Kind.ENDED,
+    Kind.REMOVED,
+)
+#: `Kind` itself is in the order of a milestone's life.
+_TOLD = tuple(Kind)
+_HEADINGS = {
+    Kind.STARTED: "Started",
+    Kind.UPCOMING: "Starting soon",
+    Kind.UPDATED: "Updated",
+    Kind.CREATED: "New",
+    Kind.ENDED: "Ended",
+    Kind.REMOVED: "Removed",
+}
+
+
+def headline(
+    events: Sequence[Event], teller: Teller, *, counts: bool = False
+) -> Headline:
+    """
+    `12 milestones: 7 created, 4 updated, 1 ended`; one kind names its first.
+
+    With `counts`, no foreign text at all.
+    """
+    kinds = {event.kind for event in events}
+    if counts or len(kinds) > 1:
+        before = count(len(events), _noun(events))
+        return Headline(before=f"{before}: ", title=tally(_counted(events)))
+    titles = [title_of(event.milestone) for event in events[:_TITLES_SHOWN]]
+    rest = len(events) - len(titles)
+    return Headline(
+        before=f"{len(events):,} {_verb(events, teller)}: ",
+        title=", ".join(titles),
+        after=f" and {rest:,} more" if rest else "",
+    )
+
+
+def tally(counts: Mapping[Kind, int]) -> str:
+    """`7 created, 4 updated`."""
+    return ", ".join(_tallied(counts))
+
+
+def _tallied(counts: Mapping[Kind, int]) -> list[str]:
+    return [f"{counts[kind]:,} {kind.value}" for kind in _TOLD if counts.get(kind)]
+
+
+def _counted(events: Sequence[Event]) -> Counter[Kind]:
+    return Counter(event.kind for event in events)
+
+
+def _noun(events: Sequence[Event]) -> str:
+    distinct = len({event.milestone.id for event in events})
+    return "milestone" if distinct == len(events) else "event"
+
+
+def _verb(events: Sequence[Event], teller: Teller) -> str:
+    kind = events[0].kind
+    if kind is not Kind.UPCOMING:
+        return kind.value
+    ahead = {teller.relative(event.milestone.start) for event in events}
+    return f"starting {ahead.pop()}" if len(ahead) == 1 else "starting soon"
+
+
+# --- the body -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """One event's line, and the heading under which it stands."""
+
+    kind: Kind
+    heading: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digest:
+    """All that is to be told; `body` tells as much as fits and counts the rest."""
+
+    events: Sequence[Event]
+    teller: Teller
+    form: Format
+    #: Stands above the body where a service has no titles.
+    title: str
+    external_url: str | None
+
+    def body(self, limit: int) -> str:
+        """One line an event, grouped by kind and sort; never cut within a line."""
+        groups = _grouped(self.events)
+        if self.form is not Format.TEXT:
+            entries = self._entries(groups, linked=True)
+            text = self._laid_out(entries)
+            if len(text) <= limit:
+                return text
+        return self._fitted(self._entries(groups, linked=False), limit)
+
+    def counts(self, limit: int) -> str:
+        """Nothing but numbers: no foreign text at all."""
+        lines = _tallied(_counted(self.events))
+        rows = [Row(line, bullet=len(lines) > 1) for line in lines]
+        anchor = Row(self._spell(Anchor("See them all", overview(self.external_url))))
+        text = lay_out([*self._head(), *rows, anchor], self.form)
+        return text if len(text) <= limit else self._fitted([], limit)
+
+    def _fitted(self, entries: Sequence[_Entry], limit: int) -> str:
+        """With as many entries as fit; without any, still the counts."""
+        low, high, best = 0, len(entries), ""
+        while low <= high:
+            middle = (low + high + 1) // 2
+            text = self._laid_out(entries[:middle])
+            if len(text) <= limit:
+                best, low = text, middle + 1
+            else:
+                high = middle - 1
+        return best or self._one_line(limit)
+
+    def _one_line(self, limit: int) -> str:
+        words = self.title or tally(_counted(self.events))
+        wrapped = len(lay_out([Row("")], self.form))
+        line = shorten_line((words,), self.form, limit - wrapped)
+        return lay_out([Row(line)], self.form) if line else ""
+
+    def _laid_out(self, entries: Sequence[_Entry]) -> str:
+        return lay_out(
+            [*self._head(), *_listed(entries), *self._rest(entries)], self.form
+        )
+
+    def _head(self) -> list[Row]:
+        return [Row(self._spell(Bold(self.title)))] if self.title else []
+
+    def _rest(self, shown: Sequence[_Entry]) -> list[Row]:
+        """What is left out, counted, and where it can be seen."""
+        rest = _counted(self.events)
+        rest.subtract(entry.kind for entry in shown)
+        if not rest.total():
+            return []
+        counted = tally(rest)
+        if not shown:
+            rows = [Row(counted)]
+        elif len(+rest) == 1:
+            rows = [Row(f"and {counted} more")]
+        else:
+            rows = [Row(f"and {rest.total():,} more: {counted}")]
+        if self.external_url is not None:
+            anchor = Anchor("See them all", overview(self.external_url))
+            rows.append(Row(self._spell(anchor)))
+        return rows
+
+    def _entries(
+        self, groups: Sequence[tuple[Kind, str, Sequence[Event]]], *, linked: bool
+    ) -> list[_Entry]:
+        entries: list[_Entry] = []
+        for kind, sort, events in groups:
+            room = LINES_SHOWN - len(entries)
+            if room <= 0:
+                break
+            shared = _shared_message(events)
+            heading = self._heading(kind, sort, len(events), shared)
+            entries += (
+                _Entry(
+                    kind=kind,
+                    heading=heading,
+                    line=self._line(event, linked=linked, quoted=shared is None),
+                )
+                for event in events[:room]
+            )
+        return entries
+
+    def _heading(self, kind: Kind, sort: str, number: int, message: str | None) -> str:
+        words = f"{_HEADINGS[kind]}: {sort}" if sort else _HEADINGS[kind]
+        counted = f"{words} ({number:,})" if number > 1 else words
+        return self._spell(Bold(counted), _quoted(message) if message else "")
+
+    def _line(self, event: Event, *, linked: bool, quoted: bool) -> str:
+        title = clean(event.milestone.title, _LONGEST_TITLE) or "Untitled milestone"
+        href = link(event.milestone, self.external_url) if linked else None
+        message = _quoted(event.milestone.message) if quoted else ""
+        return self._spell(
+            title if href is None else Anchor(title, href),
+            f" – {fact}" if (fact := _fact(event, self.teller)) else "",
+            message,
+        )
+
+    def _spell(self, *line: Piece) -> str:
+        return spell(line, self.form)
+
+
+def _listed(entries: Sequence[_Entry]) -> Iterator[Row]:
+    heading: str | None = None
+    for entry in entries:
+        if entry.heading != heading:
+            heading = entry.heading
+            yield Row(heading, heading=True)
+        yield Row(entry.line, bullet=True)
+
+
+def _grouped(events: Sequence[Event]) -> list[tuple[Kind, str, Sequence[Event]]]:
+    """By kind, what presses first, then by sort as first told."""
+    groups: dict[tuple[Kind, str], list[Event]] = {}
+    sorts: dict[tuple[str, str, str], str] = {}
+    for event in events:
+        milestone = event.milestone
+        key = milestone.category, milestone.type, str(milestone.details.get("league"))
+        if key not in sorts:
+            sorts[key] = about(milestone)
+        groups.setdefault((event.kind, sorts[key]), []).append(event)
+    return [
+        (kind, sort, group)
+        for wanted in _ORDER
+        for (kind, sort), group in groups.items()
+        if kind is wanted
+    ]
+
+
+def _shared_message(events: Sequence[Event]) -> str | None:
+    """What all of them carry as their message; None where they differ."""
+    messages = {event.milestone.message for event in events}
+    return messages.pop() if len(messages) == 1 else None
+
+
+def _quoted(message: str) -> str:
+    words = clean(message, _LONGEST_MESSAGE)
+    return f" “{words}”" if words else ""
+
+
+def _fact(event: Event, teller: Teller) -> str:
+    """What the line says beside the title: the time, or the main change."""
+    start = event.milestone.start
+    match event.kind:
+        case Kind.UPDATED:
+            changes = teller.changes(event.changes)
+            rest = f" and {count(len(changes) - 1, 'more change')}"
+            return changes[0] + (rest if changes[1:] else "") if changes else ""
+        case Kind.STARTED:
+            return _start_fact(event, teller)
+        case Kind.UPCOMING:
+            return f"{teller.relative(start)}, {teller.instant(start)}" + _doubt(event)
+        case Kind.ENDED:
+            return teller.instant(event.at)
+        case Kind.CREATED | Kind.REMOVED:
+            return teller.instant(start)
+
+
+def _start_fact(event: Event, teller: Teller) -> str:
+    fact = teller.instant(event.at)
+    if teller.is_late(event):
+        fact += f" ({teller.relative(event.at)})"
+    if event.again_from is not None:
+        fact += f", announced before at {teller.moment(event.again_from)}"
+    return fact + _doubt(event)
+
+
+def _doubt(event: Event) -> str:
+    status = event.milestone.status
+    return f" – Kalshi lists it as {status}" if status in GRAVE else ""

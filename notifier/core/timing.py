@@ -1,0 +1,251 @@
+"""
+Starts, reminders and ends: which moments of a milestone become timers, and what a
+timer that has come due says.
+
+A start is announced once. Moved later by more than `started_again_after` it is
+announced again, saying so; moved earlier it says nothing more. A start that has
+moved into the past, or that passed while nobody watched, is told late within
+`started_grace` and recorded as missed after it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from notifier.core.model import Event, Kind, Milestone, Timer, TimerKind, event_id
+
+#: Kalshi writes 2000-01-01 and 2000-01-02 where it has no date yet.
+_PLACEHOLDERS_END = datetime(2001, 1, 1, tzinfo=UTC)
+_ZERO = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimePolicy:
+    """How late is too late, and which reminders there are."""
+
+    started_grace: timedelta = timedelta(minutes=30)
+    ended_grace: timedelta = timedelta(hours=24)
+    started_again_after: timedelta = timedelta(minutes=15)
+    leads: tuple[timedelta, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fired:
+    """The start and the end that were announced, or recorded as missed, last."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Armed:
+    """The timers that replace those of the kinds which moved."""
+
+    timers: tuple[Timer, ...] = ()
+    #: The start moved: start and reminder timers are replaced.
+    restart: bool = False
+    #: The end moved: the end timer is replaced.
+    reend: bool = False
+
+
+def is_placeholder(instant: datetime) -> bool:
+    """Whether an instant stands for "no date yet": nothing happens then."""
+    return instant < _PLACEHOLDERS_END
+
+
+def rearm(
+    milestone: Milestone,
+    *,
+    before: Milestone | None,
+    fired: Fired,
+    policy: TimePolicy,
+    now: datetime,
+) -> Armed:
+    """
+    The timers of a milestone that is new (`before` is None) or has changed.
+
+    What has not moved keeps its timers: one that is due but not yet handled must
+    not be lost to an update of the title.
+    """
+    restart = before is None or before.start != milestone.start
+    reend = before is None or before.end != milestone.end
+    known = before is not None
+    timers: list[Timer] = []
+    if restart:
+        timers += _start(milestone, fired, policy, now, known=known)
+        timers += reminders(milestone, fired=fired, policy=policy, now=now)
+    if reend:
+        timers += _end(milestone, fired, policy, now, known=known)
+    return Armed(timers=tuple(timers), restart=restart, reend=reend)
+
+
+def _start(
+    milestone: Milestone,
+    fired: Fired,
+    policy: TimePolicy,
+    now: datetime,
+    *,
+    known: bool,
+) -> list[Timer]:
+    if not _will_be_told(milestone.start, fired.start, policy):
+        return []
+    if milestone.start <= now and not known:
+        return []
+    return [
+        Timer(milestone_id=milestone.id, kind=TimerKind.START, fire_at=milestone.start)
+    ]
+
+
+def _will_be_told(instant: datetime, told: datetime | None, policy: TimePolicy) -> bool:
+    if is_placeholder(instant):
+        return False
+    return told is None or instant - told > policy.started_again_after
+
+
+def reminders(
+    milestone: Milestone, *, fired: Fired, policy: TimePolicy, now: datetime
+) -> list[Timer]:
+    """The reminders that still make sense: late by a tenth of the lead at most."""
+    if milestone.start <= now or not _will_be_told(
+        milestone.start, fired.start, policy
+    ):
+        return []
+    return [
+        Timer(
+            milestone_id=milestone.id,
+            kind=TimerKind.REMIND,
+            fire_at=milestone.start - lead,
+            lead=lead,
+        )
+        for lead in policy.leads
+        if now - (milestone.start - lead) <= lead / 10
+    ]
+
+
+def _end(
+    milestone: Milestone,
+    fired: Fired,
+    policy: TimePolicy,
+    now: datetime,
+    *,
+    known: bool,
+) -> list[Timer]:
+    end = milestone.end
+    if end is None or not _will_be_told(end, fired.end, policy):
+        return []
+    if end <= now and not (known and now - end <= policy.ended_grace):
+        return []
+    return [Timer(milestone_id=milestone.id, kind=TimerKind.END, fire_at=end)]
+
+
+def ends_by_now(armed: Armed, *, now: datetime) -> bool:
+    """Whether the milestone has just turned out to have ended already."""
+    return any(t.kind is TimerKind.END and t.fire_at <= now for t in armed.timers)
+
+
+def fire(
+    timer: Timer,
+    milestone: Milestone,
+    *,
+    fired: Fired,
+    policy: TimePolicy,
+    now: datetime,
+) -> Event | None:
+    """What a due timer says; None where it no longer holds or comes too late."""
+    match timer.kind:
+        case TimerKind.START:
+            return _started(timer, milestone, fired, policy, now)
+        case TimerKind.REMIND:
+            return _upcoming(timer, milestone, now)
+        case TimerKind.END:
+            return _ended(timer, milestone, policy, now)
+
+
+def _started(
+    timer: Timer,
+    milestone: Milestone,
+    fired: Fired,
+    policy: TimePolicy,
+    now: datetime,
+) -> Event | None:
+    if timer.fire_at != milestone.start:
+        return None
+    return Event(
+        id=event_id(milestone.id, Kind.STARTED, _second(timer.fire_at)),
+        kind=Kind.STARTED,
+        milestone=milestone,
+        at=timer.fire_at,
+        seen_at=now,
+        missed=now - timer.fire_at > policy.started_grace,
+        again_from=fired.start,
+    )
+
+
+def _upcoming(timer: Timer, milestone: Milestone, now: datetime) -> Event | None:
+    if timer.fire_at + timer.lead != milestone.start or milestone.start <= now:
+        return None
+    if now - timer.fire_at > timer.lead / 10:
+        return None
+    lead_s = f"{timer.lead.total_seconds():g}"
+    return Event(
+        id=event_id(
+            milestone.id, Kind.UPCOMING, f"{_second(milestone.start)}|{lead_s}"
+        ),
+        kind=Kind.UPCOMING,
+        milestone=milestone,
+        at=timer.fire_at,
+        seen_at=now,
+        lead=timer.lead,
+    )
+
+
+def _ended(
+    timer: Timer, milestone: Milestone, policy: TimePolicy, now: datetime
+) -> Event | None:
+    if timer.fire_at != milestone.end:
+        return None
+    return Event(
+        id=event_id(milestone.id, Kind.ENDED, _second(timer.fire_at)),
+        kind=Kind.ENDED,
+        milestone=milestone,
+        at=timer.fire_at,
+        seen_at=now,
+        missed=now - timer.fire_at > policy.ended_grace,
+    )
+
+
+def _second(instant: datetime) -> str:
+    return str(int(instant.timestamp()))
+
+
+# --- the clock ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """One answer's proof: true time minus ours lies between `low` and `high`."""
+
+    low: timedelta
+    high: timedelta
+
+
+def bounds(*, sent_at: datetime, received_at: datetime, date: datetime) -> Bounds:
+    """What an answer whose `Date` has whole seconds proves about our clock."""
+    return Bounds(low=date - received_at, high=date + timedelta(seconds=1) - sent_at)
+
+
+def offset(seen: Sequence[Bounds]) -> timedelta | None:
+    """
+    How far our clock is off, if the last five answers all say so by over a second.
+
+    None while any of them leaves room for a clock that is right: one slow or lying
+    answer must not move starts.
+    """
+    last = seen[-5:]
+    if len(last) < 5:  # noqa: PLR2004 - the five of the docstring
+        return None
+    second = timedelta(seconds=1)
+    if all(b.low > second for b in last) or all(b.high < -second for b in last):
+        low, high = max(b.low for b in last), min(b.high for b in last)
+        return (low + high) / 2
+    return None

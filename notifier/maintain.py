@@ -1,0 +1,75 @@
+"""LOOP keep: free leases that ran out, forget what is finished and old."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from notifier.clock import Clock
+from notifier.turns import Bell
+
+log = structlog.get_logger()
+
+_EVERY_S = 10.0
+#: Between two rounds of forgetting, once there is nothing more to forget.
+_PRUNE_EVERY_S = 3600.0
+
+
+class UpkeepTurn(Protocol):
+    """The writer's turn, when nobody else wants it."""
+
+    async def reap(self, now: datetime, *, everything: bool) -> int: ...
+    async def prune(
+        self, *, events_before: datetime, deliveries_before: datetime
+    ) -> int: ...
+
+
+class MaintainStore(Protocol):
+    """What the loop needs of the store."""
+
+    def upkeep_turn(self) -> AbstractAsyncContextManager[UpkeepTurn]: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Maintain:
+    """The keeping loop."""
+
+    store: MaintainStore
+    clock: Clock
+    keep_events: timedelta
+    keep_deliveries: timedelta
+    #: Rung when deliveries are free again.
+    outbox: Bell
+    pulse: Callable[[str], None]
+    _prune_at: float = 0.0
+
+    async def run(self) -> None:
+        """Keep the house for ever."""
+        while True:
+            self.pulse("maintain")
+            await self._reap()
+            if self.clock.monotonic() >= self._prune_at:
+                await self._prune()
+            await self.clock.sleep(_EVERY_S)
+
+    async def _reap(self) -> None:
+        async with self.store.upkeep_turn() as turn:
+            freed = await turn.reap(self.clock.now(), everything=False)
+        if freed:
+            log.warning("lease.reaped", deliveries=freed)
+            self.outbox.ring()
+
+    async def _prune(self) -> None:
+        now = self.clock.now()
+        async with self.store.upkeep_turn() as turn:
+            forgotten = await turn.prune(
+                events_before=now - self.keep_events,
+                deliveries_before=now - self.keep_deliveries,
+            )
+        if forgotten:
+            log.info("store.pruned", rows=forgotten)
+        else:
+            self._prune_at = self.clock.monotonic() + _PRUNE_EVERY_S

@@ -1,0 +1,336 @@
+"""
+Where Apprise's e-mail plugin meets SMTP.
+
+It opens a new connection for every message and keeps the server's codes to
+itself. `install` puts `_controller` in the place of its own: during an attempt
+mails go through the destination's `MailPool`, each reply is written down, and
+only those recipients are asked again who do not have the message yet.
+"""
+
+import re
+import smtplib
+import ssl
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeAlias
+
+import apprise.plugins.email.base as plugin
+from apprise.plugins.email.smtp import AppriseSMTPController, SMTPSecureMode
+
+from notifier.sender.exchange import (
+    Break,
+    Broken,
+    Phase,
+    Recorder,
+    Reply,
+    Stage,
+    current,
+)
+
+#: A kept connection is dropped after so many seconds without use, and in all.
+IDLE_S = 60.0
+AGE_S = 600.0
+_KEPT = 2
+_READY = 220
+_OK = 250
+_WILL_FORWARD = 251
+_GO_AHEAD = 354
+_CLOSING = 421
+
+#: (main recipient, address): who has the message in flight already.
+Served: TypeAlias = set[tuple[str, str]]
+
+_MAIL_ERRORS = (OSError, smtplib.SMTPException)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A mail server and how to be let in, as Apprise's plugin names it."""
+
+    host: str
+    port: int
+    secure_mode: str
+    user: str | None = None
+    password: str | None = None
+    verify_certificate: bool = True
+    socket_connect_timeout: float = 15.0
+
+
+class _Session(smtplib.SMTP):
+    """A connection to a mail server."""
+
+    opened_at = 0.0
+    used_at = 0.0
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Wait for a reply on a socket that the attempt can be cut by."""
+        recorder = current()
+        if recorder is not None:
+            recorder.enter(recorder.phase, self.sock)
+        return super().getreply()
+
+
+class _TlsSession(_Session, smtplib.SMTP_SSL):
+    """The same, in TLS from the first byte."""
+
+
+class MailPool:
+    """One destination's connections to its mail server."""
+
+    def __init__(self, *, tls: ssl.SSLContext, unverified: ssl.SSLContext) -> None:
+        self._tls = tls
+        self._unverified = unverified
+        self._idle: deque[_Session] = deque()
+
+    def take(self, server: Server, recorder: Recorder) -> _Session:
+        """
+        A connection that is logged in: a kept one that still answers, or new.
+
+        Raises:
+            OSError, SMTPException: there is none; why is written down.
+
+        """
+        while self._idle:
+            session = self._idle.pop()
+            if _is_alive(session):
+                return session
+            session.close()
+        return self._open(server, recorder)
+
+    def give(self, session: _Session) -> None:
+        """Keep a connection for the next message."""
+        session.used_at = time.monotonic()
+        if session.sock is None or len(self._idle) >= _KEPT:
+            session.close()
+        else:
+            self._idle.append(session)
+
+    def close(self) -> None:
+        """Close what is kept."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _open(self, server: Server, recorder: Recorder) -> _Session:
+        session: _Session | None = None
+        try:
+            recorder.enter(Phase.CONNECTING)
+            session = self._connect(server)
+            _log_in(session, server)
+        except _MAIL_ERRORS as exc:
+            _note(recorder, exc, Stage.CONNECT)
+            if session is not None:
+                session.close()
+            raise
+        recorder.enter(Phase.IDLE)
+        session.opened_at = time.monotonic()
+        return session
+
+    def _connect(self, server: Server) -> _Session:
+        tls = self._tls if server.verify_certificate else self._unverified
+        timeout = server.socket_connect_timeout
+        if server.secure_mode == SMTPSecureMode.SSL:
+            return _TlsSession(server.host, server.port, timeout=timeout, context=tls)
+        session = _Session(server.host, server.port, timeout=timeout)
+        if server.secure_mode == SMTPSecureMode.STARTTLS:
+            _start_tls(session, tls)
+        return session
+
+
+_through: ContextVar[tuple[MailPool, Served] | None] = ContextVar("mail", default=None)
+
+
+@contextmanager
+def through(pool: MailPool, served: Served) -> Iterator[None]:
+    """Mails sent inside use this pool, and add to `served`."""
+    token = _through.set((pool, served))
+    try:
+        yield
+    finally:
+        _through.reset(token)
+
+
+def install() -> None:
+    """Let the e-mail plugin be watched; may be called again."""
+    # The seam itself: the plugin looks its controller up under this name.
+    plugin.AppriseSMTPController = _controller  # type: ignore[attr-defined,assignment]
+
+
+class WatchedMail:
+    """What the e-mail plugin talks to during an attempt."""
+
+    def __init__(
+        self, server: Server, *, pool: MailPool, served: Served, recorder: Recorder
+    ) -> None:
+        self._server = server
+        self._pool = pool
+        self._served = served
+        self._recorder = recorder
+        self._session: _Session | None = None
+
+    def __enter__(self) -> Self:
+        """Be logged in, or raise what the plugin takes for a failure."""
+        self._session = self._pool.take(self._server, self._recorder)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the connection back."""
+        if self._session is not None:
+            self._pool.give(self._session)
+
+    def sendmail(self, sender: str, to: Sequence[str], message: str) -> bool:
+        """Send it to those who lack it; whether everyone has it now."""
+        main = to[0]
+        missing = [address for address in to if (main, address) not in self._served]
+        if missing:
+            accepted = self._deliver(sender, missing, message)
+            self._served |= {(main, address) for address in accepted}
+        return all((main, address) in self._served for address in to)
+
+    def _deliver(self, sender: str, to: Sequence[str], message: str) -> Sequence[str]:
+        try:
+            if self._session is None:
+                self._session = self._pool.take(self._server, self._recorder)
+        except _MAIL_ERRORS:
+            return ()
+        mail = _Transaction(self._session, self._recorder)
+        try:
+            return mail.run(sender, to, message)
+        except _MAIL_ERRORS as exc:
+            _note(self._recorder, exc, mail.stage)
+            self._session.close()
+            return ()
+        finally:
+            if self._session.sock is None:
+                self._session = None
+
+
+def _controller(**server: object) -> AppriseSMTPController | WatchedMail:
+    """What the plugin gets when it asks for its controller."""
+    recorder, bound = current(), _through.get()
+    if recorder is None or bound is None:
+        return AppriseSMTPController(**server)  # type: ignore[arg-type] # as the plugin calls it
+    pool, served = bound
+    return WatchedMail(
+        Server(**server),  # type: ignore[arg-type] # a contract test pins the names
+        pool=pool,
+        served=served,
+        recorder=recorder,
+    )
+
+
+class _Transaction:
+    """One mail on one connection."""
+
+    def __init__(self, session: _Session, recorder: Recorder) -> None:
+        self.stage = Stage.SENDER
+        self._session = session
+        self._recorder = recorder
+
+    def run(self, sender: str, to: Sequence[str], message: str) -> Sequence[str]:
+        """Say who has it now; what kept it from the others is written down."""
+        content = _content(message)
+        self._recorder.enter(Phase.SENDING)
+        self._session.ehlo_or_helo_if_needed()
+        sized = self._session.has_extn("size")
+        options = [f"size={len(content)}"] if sized else []
+        if not self._is_well(*self._session.mail(sender, options)):
+            return self._end(())
+        self.stage = Stage.RECIPIENT
+        to = [address for address in to if self._is_well(*self._session.rcpt(address))]
+        if not to or self._session.sock is None:
+            return self._end(())
+        self.stage = Stage.DATA
+        return self._end(to if self._write(content) else ())
+
+    def _write(self, content: bytes) -> bool:
+        code, text = self._session.docmd("DATA")
+        if code != _GO_AHEAD:
+            return self._is_well(code, text)
+        self._session.send(content)
+        self._recorder.enter(Phase.WAITING, self._session.sock)
+        code, text = self._session.getreply()
+        if code == _OK:
+            self._recorder.saw(Reply(stage=self.stage, code=code))
+            return True
+        return self._is_well(code, text)
+
+    def _is_well(self, code: int, text: bytes) -> bool:
+        if code in (_OK, _WILL_FORWARD):
+            return True
+        said = text.decode("utf-8", "replace")
+        self._recorder.saw(Reply(stage=self.stage, code=code, text=said))
+        self._recorder.enter(Phase.SENDING, self._session.sock)
+        if code == _CLOSING:
+            self._session.close()
+        return False
+
+    def _end(self, served: Sequence[str]) -> Sequence[str]:
+        """Leave the connection ready for the next mail, or closed."""
+        if self._session.sock is not None:
+            try:
+                self._recorder.enter(Phase.IDLE, self._session.sock)
+                if not served:
+                    self._session.rset()
+            except _MAIL_ERRORS:
+                self._session.close()
+        return served
+
+
+def _start_tls(session: _Session, context: ssl.SSLContext) -> None:
+    with ExitStack() as unless_well:
+        unless_well.callback(session.close)
+        code, text = session.starttls(context=context)
+        if code != _READY:
+            raise smtplib.SMTPResponseException(code, text)
+        unless_well.pop_all()
+
+
+def _log_in(session: _Session, server: Server) -> None:
+    if not (server.user and server.password):
+        return
+    try:
+        session.login(server.user, server.password)
+    except smtplib.SMTPNotSupportedError as exc:
+        raise smtplib.SMTPAuthenticationError(0, Break.NO_LOGIN) from exc
+
+
+def _is_alive(session: _Session) -> bool:
+    now = time.monotonic()
+    if now - session.used_at > IDLE_S or now - session.opened_at > AGE_S:
+        return False
+    with suppress(*_MAIL_ERRORS):
+        return session.noop()[0] == _OK
+    return False
+
+
+def _note(recorder: Recorder, exc: BaseException, stage: Stage) -> None:
+    """Write down what smtplib raised."""
+    match exc:
+        case smtplib.SMTPNotSupportedError():
+            recorder.saw(Broken(Break.NO_STARTTLS))
+        case smtplib.SMTPAuthenticationError(smtp_code=0):
+            recorder.saw(Broken(Break.NO_LOGIN))
+        case smtplib.SMTPResponseException(smtp_code=int(code), smtp_error=text):
+            if isinstance(exc, smtplib.SMTPAuthenticationError):
+                stage = Stage.LOGIN
+            said = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+            recorder.saw(Reply(stage=stage, code=code, text=said))
+        case _:
+            recorder.broke(exc)
+
+
+def _content(message: str) -> bytes:
+    """The mail as DATA wants it: CRLF, dots doubled, ended by a dot."""
+    lines = re.sub(r"\r\n|\r|\n", "\r\n", message.removesuffix("\n"))
+    dotted = re.sub(r"(?m)^\.", "..", lines)
+    return dotted.encode("ascii", "surrogateescape") + b"\r\n.\r\n"

@@ -1,0 +1,270 @@
+"""A destination that one of Apprise's plugins serves, in threads of its own."""
+
+import ssl
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeAlias
+
+import anyio
+import apprise.plugins.base as apprise_base
+from apprise import NotifyBase, NotifyType
+from apprise.common import NotifyFormat, OverflowMode
+
+from notifier.core.model import (
+    Ambiguous,
+    Failed,
+    Limits,
+    Outcome,
+    Rate,
+    Refused,
+    Rendered,
+    Scope,
+    Sent,
+)
+from notifier.sender import http_seam, mail_seam, service
+from notifier.sender.dialect import DIALECTS
+from notifier.sender.exchange import Break, Broken, Recorder, recording
+from notifier.sender.lane import Offload
+from notifier.sender.outcome import judge
+from notifier.sender.redact import redact
+
+#: After its time is up, a thread gets so long to notice that its socket is shut.
+GRACE_S = 1.0
+#: Messages remembered as partly served. The oldest is forgotten first.
+REMEMBERED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Who has one message already, and what the plugin wants to know then."""
+
+    #: Apprise's own marks, one a target and piece.
+    targets: set[object] = field(default_factory=set)
+    notes: dict[object, object] = field(default_factory=dict)
+    addresses: mail_seam.Served = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.targets or self.addresses)
+
+
+class Memory:
+    """Who has which message that is not everyone's yet, in this process."""
+
+    def __init__(self) -> None:
+        self._served: OrderedDict[str, Served] = OrderedDict()
+
+    def recall(self, message_id: str) -> Served:
+        """What is known of a message; to be added to."""
+        return self._served.get(message_id) or Served()
+
+    def keep(self, message_id: str, served: Served) -> None:
+        """Remember a message that some have and others lack."""
+        self._served[message_id] = served
+        self._served.move_to_end(message_id)
+        if len(self._served) > REMEMBERED:
+            self._served.popitem(last=False)
+
+    def forget(self, message_id: str) -> None:
+        """Everyone has it: should it be sent again, then to everyone."""
+        self._served.pop(message_id, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seams:
+    """What one destination's plugin meets the network through."""
+
+    wire: http_seam.Wire
+    mail: mail_seam.MailPool
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self.wire.close()
+        self.mail.close()
+
+
+def open_seams(*, tls: ssl.SSLContext, unverified: ssl.SSLContext) -> Seams:
+    """The seams of one destination; nothing is connected yet."""
+    mail = mail_seam.MailPool(tls=tls, unverified=unverified)
+    return Seams(wire=http_seam.Wire(tls), mail=mail)
+
+
+class PluginLane:
+    """One instance of a plugin, called once a message."""
+
+    def __init__(
+        self,
+        plugin: NotifyBase,
+        *,
+        seams: Seams,
+        secrets: frozenset[str],
+        concurrency: int,
+        offload: Offload,
+        attempt_limit: timedelta,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._plugin = plugin
+        self._medium = service.medium_of(plugin)
+        self._dialect = next(
+            (DIALECTS[one] for one in service.schemes_of(plugin) if one in DIALECTS),
+            None,
+        )
+        self._seams = seams
+        self._secrets = secrets
+        self._memory = Memory()
+        self._offload = offload
+        self._limiter = anyio.CapacityLimiter(concurrency)
+        self._limit_s = attempt_limit.total_seconds()
+        self._now = now
+
+    @property
+    def limits(self) -> Limits:
+        """What the service can take."""
+        return service.limits_of(self._plugin)
+
+    @property
+    def rate(self) -> Rate | None:
+        """How often the service may be asked."""
+        return service.rate_of(self._plugin)
+
+    async def send(self, message: Rendered) -> Outcome:
+        """Make one attempt; whatever the service does is an outcome."""
+        recorder, served = Recorder(), self._memory.recall(message.message_id)
+        call = partial(self._notify, message, recorder, served)
+        try:
+            ending = await self._in_time(call, recorder)
+        except BaseException:
+            recorder.abort()
+            raise
+        outcome = self._outcome(ending, recorder, served)
+        if isinstance(outcome, Sent):
+            self._memory.forget(message.message_id)
+            return outcome
+        if served:
+            self._memory.keep(message.message_id, served)
+        return replace(outcome, reason=redact(outcome.reason, self._secrets))
+
+    async def aclose(self) -> None:
+        """Close the kept connections."""
+        self._seams.close()
+
+    async def _in_time(
+        self, call: Callable[[], "_Ending"], recorder: Recorder
+    ) -> "_Ending":
+        ending: _Ending = _Running()
+        with anyio.move_on_after(self._limit_s + GRACE_S):
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._cut, recorder)
+                ending = await self._offload(call, limiter=self._limiter)
+                group.cancel_scope.cancel()
+        return ending
+
+    async def _cut(self, recorder: Recorder) -> None:
+        await anyio.sleep(self._limit_s)
+        recorder.abort()
+
+    def _notify(
+        self, message: Rendered, recorder: Recorder, served: Served
+    ) -> "_Ending":
+        """Runs in a thread; ends soon after `recorder.abort`."""
+        with ExitStack() as stack:
+            stack.enter_context(recording(recorder))
+            stack.enter_context(http_seam.through(self._seams.wire))
+            stack.enter_context(mail_seam.through(self._seams.mail, served.addresses))
+            stack.enter_context(_skipping(served))
+            try:
+                return self._plugin.notify(
+                    # Apprise takes no empty body.
+                    title=message.title if message.body else "",
+                    body=message.body or message.title,
+                    body_format=NotifyFormat(message.format.value),
+                    notify_type=NotifyType.WARNING
+                    if message.urgent
+                    else NotifyType.INFO,
+                    overflow=OverflowMode.TRUNCATE,
+                )
+            except Exception as exc:  # noqa: BLE001 - two hundred plugins may raise anything, and texts with tokens
+                return _Crashed(type(exc).__name__)
+
+    def _outcome(
+        self, ending: "_Ending", recorder: Recorder, served: Served
+    ) -> Outcome:
+        accepted = ending is True
+        if recorder.cut and not accepted:
+            recorder.broke(TimeoutError())
+            if not any(isinstance(one, Broken) for one in recorder.seen):
+                recorder.saw(Broken(self._cut_between))
+        outcome = judge(
+            accepted=accepted,
+            seen=recorder.seen,
+            served=bool(served),
+            now=self._now(),
+            dialect=self._dialect,
+        )
+        if isinstance(ending, _Crashed):
+            return _crashed(ending, outcome, seen=bool(recorder.seen))
+        return outcome or self._unsaid()
+
+    @property
+    def _cut_between(self) -> Break:
+        """What it means that no request was in flight when time was up."""
+        unwatched = self._medium is service.Medium.OTHER
+        return Break.SILENT if unwatched else Break.LIMIT
+
+    def _unsaid(self) -> Outcome:
+        if self._medium is service.Medium.OTHER:
+            return Failed(reason="not sent; the service gives no reason")
+        reason = "the service's plugin refused the message before sending it"
+        return Refused(reason=reason, scope=Scope.MESSAGE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Crashed:
+    """The plugin raised an exception of that name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """The thread did not come back in time."""
+
+
+#: How the plugin's call ended; a bool is its own yes or no.
+_Ending: TypeAlias = bool | _Crashed | _Running
+
+
+def _crashed(crash: _Crashed, outcome: Outcome | None, *, seen: bool) -> Outcome:
+    reason = f"{crash.name} in the service's plugin"
+    if not seen:
+        return Failed(reason=reason)
+    # The service answered, and the plugin stumbled over the answer.
+    taken = isinstance(outcome, Refused) and outcome.status is None
+    return Ambiguous(reason=reason) if taken or outcome is None else outcome
+
+
+#: Apprise 2.2's memory of who was served; private, so a contract test pins it.
+_TRACKER: ContextVar[set[object] | None] | None = getattr(
+    apprise_base, "_delivery_tracker", None
+)
+_NOTES: ContextVar[dict[object, object] | None] | None = getattr(
+    apprise_base, "_delivery_memo", None
+)
+
+
+@contextmanager
+def _skipping(served: Served) -> Iterator[None]:
+    """Let the plugin pass over those who have the message, and note who gets it."""
+    if _TRACKER is None or _NOTES is None:
+        yield
+        return
+    tracker, notes = _TRACKER.set(served.targets), _NOTES.set(served.notes)
+    try:
+        yield
+    finally:
+        _TRACKER.reset(tracker)
+        _NOTES.reset(notes)

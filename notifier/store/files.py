@@ -1,0 +1,263 @@
+"""
+The database file: opened, locked, migrated, backed up.
+
+Source: SQLite documentation, "Write-Ahead Logging" and "PRAGMA statements".
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from notifier.errors import SchemaMismatch, StoreBroken, StoreBusy, StoreError
+
+#: The newest revision in `migrations/versions`.
+HEAD = "0001"
+#: From here on SQLite is free of the bug that can corrupt a WAL at its reset.
+SOUND_SQLITE = (3, 51, 3)
+
+_PRAGMAS = {
+    "journal_mode": "wal",
+    "synchronous": "2",
+    "foreign_keys": "1",
+    "trusted_schema": "0",
+    "cell_size_check": "1",
+    "mmap_size": "0",
+    "busy_timeout": "5000",
+    "journal_size_limit": str(64 * 1024 * 1024),
+    "cache_size": "-16384",
+}
+
+
+def database_path(url: str) -> Path:
+    """The file behind a `sqlite:///` URL."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as exc:
+        raise StoreError(f"store: {url!r} is no database URL") from exc
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        raise StoreError("store: only sqlite:///FILE is available yet")
+    return Path(parsed.database)
+
+
+class InstanceLock:
+    """
+    The right to be the one writing process of a store: `<database>.lock`.
+
+    Raises:
+        StoreBusy: another living process holds it; the text names it.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name(database.name + ".lock")
+        self._file: IO[str] | None = None
+
+    def take(self) -> None:
+        """Take the lock, or say who has it."""
+        file = self._open()
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            holder = file.read().strip() or "another process"
+            file.close()
+            raise StoreBusy(
+                f"{self._path.with_suffix('')} is in use by {holder}; stop it first, "
+                "or give this instance a store of its own"
+            ) from exc
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()}")
+        file.flush()
+        self._file = file
+
+    def _open(self) -> IO[str]:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as exc:
+            raise StoreError(f"{self._path}: {exc.strerror}") from exc
+        return os.fdopen(descriptor, "r+")
+
+    def release(self) -> None:
+        """Let the next instance have it."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+# --- engines ------------------------------------------------------------------
+
+
+def writer(database: Path) -> Engine:
+    """
+    The one connection that writes; it also makes the checkpoints.
+
+    Raises:
+        StoreError: the file cannot be opened or is no database of ours.
+    """
+    with suppress(OSError):
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
+    engine = create_engine(
+        "sqlite://", creator=_connect(f"file:{_quoted(database)}"), poolclass=StaticPool
+    )
+    event.listen(engine, "begin", _begin_immediate)
+    try:
+        with engine.connect() as conn:
+            _set_pragmas(conn)
+    except Exception as exc:
+        engine.dispose()
+        raise StoreError(f"{database}: {_said(exc)}") from exc
+    return engine
+
+
+def readers(database: Path) -> Engine:
+    """Connections that cannot write, whatever they are told."""
+    engine = create_engine(
+        "sqlite://",
+        creator=_connect(f"file:{_quoted(database)}?mode=ro"),
+        poolclass=QueuePool,
+        pool_size=4,
+    )
+    event.listen(engine, "connect", _reader_pragmas)
+    return engine
+
+
+def _connect(uri: str) -> Callable[[], sqlite3.Connection]:
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
+            uri, uri=True, check_same_thread=False, isolation_level=None, timeout=5
+        )
+
+    return connect
+
+
+def _quoted(database: Path) -> str:
+    return str(database).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _begin_immediate(conn: Connection) -> None:
+    conn.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _reader_pragmas(connection: Any, record: Any) -> None:
+    del record
+    connection.execute("PRAGMA query_only = 1")
+    connection.execute("PRAGMA mmap_size = 0")
+    connection.execute("PRAGMA cache_size = -16384")
+
+
+def _set_pragmas(conn: Connection) -> None:
+    raw = conn.connection.driver_connection
+    if raw is None:
+        raise StoreError("the connection is closed")
+    for name, value in _PRAGMAS.items():
+        raw.execute(f"PRAGMA {name} = {value}")
+        said = str(raw.execute(f"PRAGMA {name}").fetchone()[0])
+        if said != value:
+            raise StoreError(f"PRAGMA {name} is {said} where {value} is needed")
+
+
+def _said(exc: Exception) -> str:
+    return str(getattr(exc, "orig", None) or exc)
+
+
+# --- schema -------------------------------------------------------------------
+
+
+def revision(conn: Connection) -> str | None:
+    """The schema's revision; None: the database is new."""
+    if not inspect(conn).has_table("alembic_version"):
+        return None
+    return str(conn.scalar(text("SELECT version_num FROM alembic_version")))
+
+
+def migrate(engine: Engine, database: Path) -> str | None:
+    """
+    Bring the schema to this program's revision, after a backup.
+
+    The backup's path, or None where nothing but an empty file was at stake.
+
+    Raises:
+        SchemaMismatch: the store was written by a newer version.
+        StoreBroken: the file is damaged.
+    """
+    try:
+        with engine.connect() as conn:
+            found = revision(conn)
+            tables = inspect(conn).get_table_names()
+    except Exception as exc:
+        raise StoreBroken(f"{database}: {_said(exc)}") from exc
+    if found == HEAD:
+        return None
+    if found is None and tables:
+        raise StoreError(f"{database} is a database, but not one of this program")
+    if found is not None and found > HEAD:
+        raise SchemaMismatch(
+            f"{database} was written by a newer version (schema {found}, this program "
+            f"knows {HEAD}); install that version, or restore an older backup"
+        )
+    kept = None
+    if found is not None:
+        kept = str(database.with_name(f"{database.name}.before-{HEAD}"))
+        backup(database, Path(kept))
+    _upgrade(engine)
+    return kept
+
+
+def _upgrade(engine: Engine) -> None:
+    # Only here: a start whose schema is right must not pay for the import.
+    from alembic import command  # noqa: PLC0415 - see above
+    from alembic.config import Config  # noqa: PLC0415 - see above
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.begin() as conn:
+        config.attributes["connection"] = conn
+        command.upgrade(config, "head")
+
+
+def backup(database: Path, target: Path) -> None:
+    """
+    Write a consistent copy beside the running service, whole or not at all.
+
+    Raises:
+        StoreError: the copy could not be written, or is not sound.
+    """
+    if not database.exists():
+        raise StoreError(f"{database}: there is no such database")
+    partial = target.with_name(target.name + ".partial")
+    try:
+        partial.unlink(missing_ok=True)
+        os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        with (
+            closing(_connect(f"file:{_quoted(database)}?mode=ro")()) as source,
+            closing(sqlite3.connect(partial)) as copy,
+        ):
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = delete")
+            verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
+        if verdict != "ok":
+            raise StoreError(f"{database}: the copy is not sound: {verdict}")
+        _flush(partial)
+        partial.replace(target)
+        _flush(target.parent)
+    except (OSError, sqlite3.Error) as exc:
+        raise StoreError(f"{target}: {exc}") from exc
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,266 @@
+"""What people and programs read: rows as the contract shows them."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, func, select
+
+from notifier.core.model import Change, Event, Json, Kind, State, TimerKind
+from notifier.store import schema as t
+from notifier.store.pages import Decode
+
+_FINAL = (
+    *(State.DELIVERED.value, State.EXPIRED.value, State.SUPERSEDED.value),
+    *(State.DROPPED.value, State.DEAD.value),
+)
+
+
+def stamp(instant: datetime | None) -> str | None:
+    """RFC 3339 in UTC with `Z`; fractions only where there are any."""
+    if instant is None:
+        return None
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+# --- events -------------------------------------------------------------------
+
+
+def events_of(
+    conn: Connection, ids: Sequence[str], *, decode: Decode
+) -> dict[str, Event]:
+    """The events with these ids."""
+    rows = conn.execute(select(t.events).where(t.events.c.id.in_(ids)))
+    return {row.id: _event(row, decode) for row in rows}
+
+
+def _event(row: Row[Any], decode: Decode) -> Event:
+    return Event(
+        id=row.id,
+        kind=Kind(row.kind),
+        milestone=decode(row.doc),
+        at=row.at,
+        seen_at=row.seen_at,
+        changes=tuple(_change(change) for change in row.changes),
+        missed=row.missed,
+        lead=None if row.lead_s is None else timedelta(seconds=row.lead_s),
+        again_from=row.again_from,
+    )
+
+
+def _change(row: dict[str, Any]) -> Change:
+    return Change(
+        field=row["field"],
+        before=row["before"],
+        after=row["after"],
+        added=tuple(row["added"]) if "added" in row else None,
+        removed=tuple(row["removed"]) if "removed" in row else None,
+    )
+
+
+def event_rows(
+    conn: Connection, *, since: datetime | None = None, limit: int | None = None
+) -> Iterator[dict[str, Json]]:
+    """Events, oldest first; with `limit` the newest of them."""
+    e = t.events.c
+    wanted = select(t.events)
+    if since is not None:
+        wanted = wanted.where(e.seen_at >= since)
+    for row in _oldest_first(conn, wanted, e.seq, limit):
+        yield event_row(row)
+
+
+def event_row(row: Row[Any]) -> dict[str, Json]:
+    """One event as the contract shows it."""
+    return {
+        "event_id": row.id,
+        "kind": row.kind,
+        "milestone_id": row.milestone_id,
+        "at": stamp(row.at),
+        "seen_at": stamp(row.seen_at),
+        "missed": row.missed,
+        "changes": row.changes,
+        "milestone": msgspec.json.decode(row.doc),
+    }
+
+
+def _oldest_first(
+    conn: Connection, wanted: Any, seq: Any, limit: int | None
+) -> Iterator[Row[Any]]:
+    if limit is None:
+        yield from conn.execution_options(yield_per=500).execute(wanted.order_by(seq))
+    else:
+        newest = conn.execute(wanted.order_by(seq.desc()).limit(limit)).all()
+        yield from reversed(newest)
+
+
+# --- deliveries ---------------------------------------------------------------
+
+
+def delivery_rows(
+    conn: Connection,
+    *,
+    dead: bool = False,
+    since: datetime | None = None,
+    limit: int | None = None,
+) -> Iterator[dict[str, Json]]:
+    """Deliveries, oldest first; with `limit` the newest of them."""
+    d = t.deliveries.c
+    wanted = select(t.deliveries)
+    if dead:
+        wanted = wanted.where(d.state == State.DEAD.value)
+    if since is not None:
+        wanted = wanted.where(d.born_at >= since)
+    for row in _oldest_first(conn, wanted, d.seq, limit):
+        yield delivery_row(row)
+
+
+def delivery_row(row: Row[Any]) -> dict[str, Json]:
+    """One delivery as the contract shows it."""
+    return {
+        "delivery_id": row.id,
+        "event_id": row.event_id,
+        "kind": row.kind,
+        "milestone_id": row.milestone_id,
+        "message_id": row.message_id,
+        "destination": row.destination,
+        "route": row.route,
+        "state": row.state,
+        "attempts": row.attempts,
+        "due_at": None if row.state in _FINAL else stamp(row.due_at),
+        "sent_at": stamp(row.sent_at),
+        "reason": row.reason,
+    }
+
+
+def event_with_deliveries(
+    conn: Connection, event_id: str, *, decode: Decode
+) -> tuple[Event, dict[str, Json], list[dict[str, Json]]] | None:
+    """One event as value and as row, and its deliveries; None: no such event."""
+    row = conn.execute(select(t.events).where(t.events.c.id == event_id)).first()
+    if row is None:
+        return None
+    d = t.deliveries.c
+    owed = conn.execute(
+        select(t.deliveries).where(d.event_id == event_id).order_by(d.seq)
+    )
+    rows = [delivery_row(r) | {"tries": _tries(conn, r.message_id)} for r in owed]
+    return _event(row, decode), event_row(row), rows
+
+
+def _tries(conn: Connection, message_id: str | None) -> list[Json]:
+    a = t.attempts.c
+    rows = conn.execute(
+        select(t.attempts).where(a.message_id == message_id).order_by(a.seq)
+    )
+    return [
+        {
+            "at": stamp(row.started_at),
+            "outcome": row.outcome or "no answer yet",
+            "status": row.status,
+            "reason": row.reason,
+            "members": row.members,
+        }
+        for row in rows
+    ]
+
+
+# --- status -------------------------------------------------------------------
+
+
+def status(conn: Connection, now: datetime) -> dict[str, Json]:
+    """What is watched, the last reads, what is owed, and the next starts."""
+    m, e, q = t.milestones.c, t.events.c, t.quarantine.c
+    living = select(func.count()).where(m.gone_at.is_(None), m.watches != 0)
+    day = now - timedelta(days=1)
+    kinds = conn.execute(
+        select(e.kind, func.count()).where(e.seen_at >= day).group_by(e.kind)
+    ).all()
+    return {
+        "milestones": conn.scalar(living),
+        "watches": [_watch(conn, row) for row in conn.execute(select(t.watches))],
+        "events_24h": {row[0]: row[1] for row in kinds},
+        "destinations": list(_destinations(conn)),
+        "quarantined": conn.scalar(select(func.count(q.fingerprint))),
+        "next_starts": _next_starts(conn, now),
+    }
+
+
+def _watch(conn: Connection, row: Row[Any]) -> dict[str, Json]:
+    r = t.reads.c
+    last = conn.execute(
+        select(t.reads).where(r.watch == row.name).order_by(r.id.desc()).limit(1)
+    ).first()
+    return {
+        "name": row.name,
+        "baselined_at": stamp(row.baselined_at),
+        "watermark": stamp(row.watermark),
+        "polled_at": stamp(row.polled_at),
+        "swept_at": stamp(row.swept_at),
+        "full_at": stamp(row.full_at),
+        "sweep_only": row.sweep_only,
+        "last_read": None if last is None else _read(last),
+    }
+
+
+def _read(row: Row[Any]) -> dict[str, Json]:
+    return {
+        "kind": row.kind,
+        "ended_at": stamp(row.ended_at),
+        "pages": row.pages,
+        "rows": row.rows,
+        "events": row.events,
+        "error": row.error,
+    }
+
+
+def _destinations(conn: Connection) -> list[Json]:
+    d, c = t.deliveries.c, t.destinations.c
+    counts = conn.execute(
+        select(d.destination, d.state, func.count(), func.min(d.due_at))
+        .where(d.state.in_((State.PENDING.value, State.LEASED.value, State.DEAD.value)))
+        .group_by(d.destination, d.state)
+    ).all()
+    last = conn.execute(
+        select(d.destination, func.max(d.sent_at)).group_by(d.destination)
+    ).all()
+    sent = {row[0]: row[1] for row in last}
+    return [
+        {
+            "name": row.name,
+            "pending": _count(counts, row.name, State.PENDING),
+            "leased": _count(counts, row.name, State.LEASED),
+            "dead": _count(counts, row.name, State.DEAD),
+            "last_sent_at": stamp(sent.get(row.name)),
+            "paused_until": stamp(row.paused_until),
+            "suspended_since": stamp(row.suspended_since),
+            "reason": row.reason,
+        }
+        for row in conn.execute(select(t.destinations).order_by(c.name))
+    ]
+
+
+def _count(counts: Sequence[Row[Any]], name: str, state: State) -> int:
+    return sum(row[2] for row in counts if row[0] == name and row[1] == state.value)
+
+
+def _next_starts(conn: Connection, now: datetime) -> list[Json]:
+    c, m = t.timers.c, t.milestones.c
+    rows = conn.execute(
+        select(m.id, m.title, m.category, m.type, c.fire_at)
+        .join(t.timers, c.milestone_id == m.id)
+        .where(c.kind == TimerKind.START.value, c.fire_at > now)
+        .order_by(c.fire_at)
+        .limit(5)
+    )
+    return [
+        {
+            "milestone_id": row.id,
+            "title": row.title,
+            "category": row.category,
+            "type": row.type,
+            "start": stamp(row.fire_at),
+        }
+        for row in rows
+    ]

@@ -1,0 +1,416 @@
+"""Statements of the reading loop: what is known, and one transaction a page."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from notifier.core.commit import BadRow, PageCommit, ReadEnd, ReadKind, Seen, WatchRow
+from notifier.core.diff import Doubt, Known, Step
+from notifier.core.model import Delivery, Event, Milestone, Timer, TimerKind
+from notifier.core.timing import Fired
+from notifier.store import schema as t
+
+Decode = Callable[[bytes], Milestone]
+#: Complete reads that must not show a milestone before anyone asks for it by id.
+_ABSENCES = 3
+_CONTENT = (
+    *("fingerprint", "version", "generation", "category", "type"),
+    *("title", "start_at", "end_at", "doc", "changed_at"),
+)
+
+
+def upsert(conn: Connection, table: Any) -> Any:
+    """An INSERT that knows ON CONFLICT, in the dialect of the connection."""
+    if conn.dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
+def many(conn: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
+    """Execute for every row; nothing where there is none."""
+    if rows:
+        conn.execute(statement, rows)
+
+
+# --- watches ------------------------------------------------------------------
+
+
+def watches(conn: Connection) -> list[WatchRow]:
+    """Every watch that is in force."""
+    return [WatchRow(**row._asdict()) for row in conn.execute(select(t.watches))]
+
+
+def set_watches(conn: Connection, names: Sequence[str]) -> list[WatchRow]:
+    """
+    Make exactly these the watches in force, in this order.
+
+    A new one takes a free bit and has no baseline yet. What only a dropped one has
+    seen goes dormant: it keeps its row and loses its timers.
+    """
+    known = {watch.name: watch for watch in watches(conn)}
+    for name in known.keys() - set(names):
+        _drop(conn, known.pop(name))
+    free = (bit for bit in range(62) if bit not in {w.id for w in known.values()})
+    for name in names:
+        if name not in known:
+            known[name] = WatchRow(id=next(free), name=name)
+            conn.execute(t.watches.insert(), {"id": known[name].id, "name": name})
+    return [known[name] for name in names]
+
+
+def _drop(conn: Connection, watch: WatchRow) -> None:
+    bit = 1 << watch.id
+    m = t.milestones.c
+    conn.execute(
+        update(t.milestones)
+        .where(m.watches.op("&")(bit) != 0)
+        .values(watches=m.watches - bit)
+    )
+    conn.execute(
+        delete(t.timers).where(
+            t.timers.c.milestone_id.in_(select(m.id).where(m.watches == 0))
+        )
+    )
+    conn.execute(delete(t.watches).where(t.watches.c.id == watch.id))
+
+
+def set_sweep_only(conn: Connection, watch: WatchRow) -> None:
+    """Remember that the API refuses to poll this watch."""
+    conn.execute(
+        update(t.watches).where(t.watches.c.id == watch.id).values(sweep_only=True)
+    )
+
+
+# --- what is known ------------------------------------------------------------
+
+
+def seen(conn: Connection, ids: Sequence[str]) -> dict[str, Seen]:
+    """What is known of these ids, answered from an index alone."""
+    m = t.milestones.c
+    rows = conn.execute(
+        select(m.id, m.fingerprint, m.watches, m.gone_at, m.doubt).where(m.id.in_(ids))
+    )
+    return {
+        row[0]: Seen(
+            fingerprint=row[1],
+            watches=row[2],
+            unsettled=row[3] is not None or row[4] is not None,
+        )
+        for row in rows
+    }
+
+
+def known(conn: Connection, ids: Sequence[str], *, decode: Decode) -> dict[str, Known]:
+    """The milestones with these ids as they were last committed."""
+    baselined = _baselined(conn)
+    m = t.milestones.c
+    rows = conn.execute(select(t.milestones).where(m.id.in_(ids)))
+    return {row.id: _known(row, decode, baselined) for row in rows}
+
+
+def _baselined(conn: Connection) -> int:
+    w = t.watches.c
+    ids = conn.scalars(select(w.id).where(w.baselined_at.is_not(None)))
+    return sum(1 << bit for bit in ids)
+
+
+def _known(row: Row[Any], decode: Decode, baselined: int) -> Known:
+    doubt = (
+        Doubt(fingerprint=row.doubt, read=row.doubt_read)
+        if row.doubt is not None
+        else None
+    )
+    return Known(
+        milestone=decode(row.doc),
+        fingerprint=row.fingerprint,
+        version=row.version,
+        generation=row.generation,
+        fired=Fired(start=row.fired_start, end=row.fired_end),
+        doubt=doubt,
+        silent=row.watches & baselined == 0,
+        gone=row.gone_at is not None,
+    )
+
+
+def count_known(conn: Connection, watch: WatchRow, since: datetime | None) -> int:
+    """How many living milestones of a watch start at `since` or later."""
+    return conn.scalar(_window(select(func.count()), watch, since)) or 0
+
+
+def _window(statement: Any, watch: WatchRow, since: datetime | None) -> Any:
+    m = t.milestones.c
+    statement = statement.where(
+        m.watches.op("&")(1 << watch.id) != 0, m.gone_at.is_(None)
+    )
+    return statement if since is None else statement.where(m.start_at >= since)
+
+
+# --- one page -----------------------------------------------------------------
+
+
+def count_new_bad(conn: Connection, bad: Sequence[BadRow]) -> int:
+    """How many of these rows were not known as bad before."""
+    q = t.quarantine.c.fingerprint
+    prints = {row.fingerprint for row in bad}
+    if not prints:
+        return 0
+    return len(prints) - len(conn.scalars(select(q).where(q.in_(prints))).all())
+
+
+def commit_page(conn: Connection, page: PageCommit) -> None:
+    """Write one page."""
+    changed = [step for step in page.steps if _has_content(step)]
+    _save_milestones(conn, page, changed)
+    _note_seen(conn, page, [step for step in page.steps if not _has_content(step)])
+    replace_timers(conn, changed)
+    add_events(conn, [step.event for step in changed if step.event is not None])
+    add_deliveries(conn, page.deliveries, read_id=page.read_id)
+    _quarantine(conn, page.bad, page.now)
+    if page.end is not None:
+        end_read(conn, page.end)
+
+
+def _has_content(step: Step) -> bool:
+    return step.doubt is None and (step.fresh or not step.same)
+
+
+def _save_milestones(
+    conn: Connection, page: PageCommit, changed: Sequence[Step]
+) -> None:
+    statement = upsert(conn, t.milestones)
+    new, m = statement.excluded, t.milestones.c
+    kept = {"fired_start": m.fired_start, "fired_end": m.fired_end}
+    for fresh in (True, False):
+        rows = [_row(step, page) for step in changed if step.fresh is fresh]
+        fired = {"fired_start": None, "fired_end": None} if fresh else kept
+        values = {name: new[name] for name in _CONTENT} | fired
+        values |= {"watches": m.watches.op("|")(new.watches), "absences": 0}
+        values |= {"gone_at": None, "doubt": None, "doubt_read": None}
+        many(
+            conn,
+            statement.on_conflict_do_update(index_elements=["id"], set_=values),
+            rows,
+        )
+
+
+def _row(step: Step, page: PageCommit) -> dict[str, Any]:
+    milestone = step.row.milestone
+    return {
+        "id": milestone.id,
+        "fingerprint": step.row.fingerprint,
+        "watches": 1 << page.watch.id,
+        "version": step.version,
+        "generation": step.generation,
+        "category": milestone.category,
+        "type": milestone.type,
+        "title": milestone.title[:500],
+        "start_at": milestone.start,
+        "end_at": milestone.end,
+        "doc": milestone.raw,
+        "first_seen_at": page.now,
+        "changed_at": page.now,
+    }
+
+
+def _note_seen(conn: Connection, page: PageCommit, steps: Sequence[Step]) -> None:
+    m = t.milestones.c
+    statement = (
+        update(t.milestones)
+        .where(m.id == bindparam("key"))
+        .values(
+            watches=m.watches.op("|")(1 << page.watch.id),
+            doubt=bindparam("doubted"),
+            doubt_read=bindparam("doubted_in"),
+            absences=0,
+        )
+    )
+    rows = [
+        {
+            "key": step.row.milestone.id,
+            "doubted": step.doubt.fingerprint if step.doubt else None,
+            "doubted_in": step.doubt.read if step.doubt else None,
+        }
+        for step in steps
+    ]
+    many(conn, statement, rows)
+
+
+def replace_timers(conn: Connection, steps: Sequence[Step]) -> None:
+    """Put each step's timers in the place of those of the kinds that moved."""
+    started = (TimerKind.START.value, TimerKind.REMIND.value)
+    c = t.timers.c
+    for kinds, moved in (
+        (started, [s for s in steps if s.armed.restart and s.version > 1]),
+        ((TimerKind.END.value,), [s for s in steps if s.armed.reend and s.version > 1]),
+    ):
+        gone = delete(t.timers).where(
+            c.milestone_id == bindparam("key"), c.kind.in_(kinds)
+        )
+        many(conn, gone, [{"key": step.row.milestone.id} for step in moved])
+    add_timers(conn, [timer for step in steps for timer in step.armed.timers])
+
+
+def add_timers(conn: Connection, timers: Iterable[Timer]) -> None:
+    """Arm these; one of the same milestone, kind and lead gives way."""
+    statement = upsert(conn, t.timers)
+    rows = [
+        {
+            "milestone_id": timer.milestone_id,
+            "kind": timer.kind.value,
+            "lead_s": timer.lead.total_seconds(),
+            "fire_at": timer.fire_at,
+        }
+        for timer in timers
+    ]
+    many(
+        conn,
+        statement.on_conflict_do_update(
+            index_elements=["milestone_id", "kind", "lead_s"],
+            set_={"fire_at": statement.excluded.fire_at},
+        ),
+        rows,
+    )
+
+
+def add_events(conn: Connection, events: Iterable[Event]) -> None:
+    """Store each event once: one that is there already stays as it is."""
+    rows = [
+        {
+            "id": event.id,
+            "kind": event.kind.value,
+            "milestone_id": event.milestone.id,
+            "at": event.at,
+            "seen_at": event.seen_at,
+            "missed": event.missed,
+            "changes": [change.as_json() for change in event.changes],
+            "lead_s": None if event.lead is None else event.lead.total_seconds(),
+            "again_from": event.again_from,
+            "doc": event.milestone.raw,
+        }
+        for event in events
+    ]
+    many(conn, upsert(conn, t.events).on_conflict_do_nothing(), rows)
+
+
+def add_deliveries(
+    conn: Connection, deliveries: Iterable[Delivery], *, read_id: int | None
+) -> None:
+    """Owe each delivery once: one that is there already stays as it is."""
+    rows = [
+        asdict(delivery)
+        | {"kind": delivery.kind.value, "state": "pending", "read_id": read_id}
+        | {"born_at": delivery.created_at}
+        for delivery in deliveries
+    ]
+    for row in rows:
+        del row["created_at"]
+    many(conn, upsert(conn, t.deliveries).on_conflict_do_nothing(), rows)
+
+
+def _quarantine(conn: Connection, bad: Sequence[BadRow], now: datetime) -> None:
+    statement = upsert(conn, t.quarantine)
+    rows = [
+        asdict(row) | {"first_seen_at": now, "last_seen_at": now}
+        for row in {row.fingerprint: row for row in bad}.values()
+    ]
+    many(
+        conn,
+        statement.on_conflict_do_update(
+            index_elements=["fingerprint"],
+            set_={"last_seen_at": statement.excluded.last_seen_at},
+        ),
+        rows,
+    )
+
+
+# --- the end of a read --------------------------------------------------------
+
+
+def end_read(conn: Connection, end: ReadEnd) -> None:
+    """Record how a read ended; what was held back for it becomes due."""
+    conn.execute(
+        upsert(conn, t.reads).on_conflict_do_nothing(),
+        asdict(end.progress)
+        | {
+            "id": end.id,
+            "watch": end.watch.name,
+            "kind": end.kind.value,
+            "ended_at": end.ended_at,
+            "error": end.error,
+        },
+    )
+    d = t.deliveries.c
+    conn.execute(
+        update(t.deliveries)
+        .where(
+            d.read_id == end.id,
+            d.state == "pending",
+            d.attempts == 0,
+            d.due_at > end.ended_at,
+        )
+        .values(due_at=end.ended_at)
+    )
+    if end.error is None:
+        _advance(conn, end)
+
+
+def _advance(conn: Connection, end: ReadEnd) -> None:
+    values: dict[str, Any] = {}
+    match end.kind:
+        case ReadKind.BASELINE:
+            values = {"baselined_at": end.ended_at, "full_at": end.started_at}
+            values |= {"polled_at": end.started_at, "swept_at": end.started_at}
+        case ReadKind.FULL:
+            values = {"full_at": end.started_at, "swept_at": end.started_at}
+        case ReadKind.POLL:
+            values = {"polled_at": end.started_at}
+        case ReadKind.SWEEP:
+            values = {"swept_at": end.started_at}
+    if end.watermark is not None:
+        values["watermark"] = end.watermark
+    conn.execute(update(t.watches).where(t.watches.c.id == end.watch.id).values(values))
+
+
+def absent(
+    conn: Connection, watch: WatchRow, since: datetime | None, shown: frozenset[str]
+) -> list[str]:
+    """
+    Count an absence for each milestone of the window that a read did not show.
+
+    The ids that have been absent from three complete reads or more, longest first.
+    """
+    m = t.milestones.c
+    rows = conn.execute(_window(select(m.id, m.absences), watch, since)).all()
+    count = update(t.milestones).where(m.id == bindparam("key"))
+    missing = [(row.id, row.absences + 1) for row in rows if row.id not in shown]
+    many(
+        conn,
+        count.values(absences=bindparam("n")),
+        [{"key": key, "n": n} for key, n in missing],
+    )
+    back = [row.id for row in rows if row.absences and row.id in shown]
+    many(conn, count.values(absences=0), [{"key": key} for key in back])
+    return [
+        key for key, n in sorted(missing, key=lambda row: -row[1]) if n >= _ABSENCES
+    ]
+
+
+def remove(
+    conn: Connection,
+    gone: Sequence[Event],
+    deliveries: Sequence[Delivery],
+    now: datetime,
+) -> None:
+    """Mark milestones as gone: their timers go with them."""
+    ids = [event.milestone.id for event in gone]
+    m = t.milestones.c
+    conn.execute(
+        update(t.milestones).where(m.id.in_(ids)).values(gone_at=now, absences=0)
+    )
+    conn.execute(delete(t.timers).where(t.timers.c.milestone_id.in_(ids)))
+    add_events(conn, gone)
+    add_deliveries(conn, deliveries, read_id=None)

@@ -1,0 +1,87 @@
+"""Statements that keep the house: reminders after a change of routes, retention."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, exists, select
+
+from notifier.core.model import State
+from notifier.core.timing import TimePolicy
+from notifier.store import schema as t
+from notifier.store.pages import Decode, upsert
+from notifier.store.timers import rearm_reminders
+
+#: Rows that one transaction forgets at most: nobody waits long behind it.
+_BATCH = 500
+_OPEN = (State.PENDING.value, State.LEASED.value)
+_KEPT = (*_OPEN, State.DEAD.value)
+
+
+def set_reminders(
+    conn: Connection, *, policy: TimePolicy, now: datetime, decode: Decode
+) -> int | None:
+    """Derive all reminders again if the leads differ from those last in force."""
+    leads = sorted({lead.total_seconds() for lead in policy.leads})
+    if fact(conn, "leads") == leads:
+        return None
+    armed = rearm_reminders(conn, policy=policy, now=now, decode=decode)
+    set_fact(conn, "leads", leads)
+    return armed
+
+
+def fact(conn: Connection, key: str) -> object:
+    """What was remembered under a key, or None."""
+    return conn.scalar(select(t.facts.c.value).where(t.facts.c.key == key))
+
+
+def set_fact(conn: Connection, key: str, value: object) -> None:
+    """Remember a value under a key."""
+    statement = upsert(conn, t.facts)
+    conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=["key"], set_={"value": statement.excluded.value}
+        ),
+        {"key": key, "value": value},
+    )
+
+
+def prune(
+    conn: Connection, *, events_before: datetime, deliveries_before: datetime
+) -> int:
+    """
+    Forget at most one small batch of each kind of what is finished and old.
+
+    Unfinished and dead deliveries stay, and so does every event that still has one.
+    """
+    d, e, a, r = t.deliveries.c, t.events.c, t.attempts.c, t.reads.c
+    old_deliveries = (
+        select(d.seq)
+        .where(d.settled_at < deliveries_before, d.state.not_in(_KEPT))
+        .limit(_BATCH)
+    )
+    old_events = (
+        select(e.seq)
+        .where(
+            e.seen_at < events_before,
+            ~exists(select(d.seq).where(d.event_id == e.id)),
+        )
+        .order_by(e.seq)
+        .limit(_BATCH)
+    )
+    old_attempts = (
+        select(a.seq)
+        .where(
+            a.started_at < deliveries_before,
+            ~exists(select(d.seq).where(d.message_id == a.message_id)),
+        )
+        .limit(_BATCH)
+    )
+    old_reads = select(r.id).where(r.ended_at < deliveries_before).limit(_BATCH)
+    forgotten = 0
+    for statement in (
+        delete(t.deliveries).where(d.seq.in_(old_deliveries)),
+        delete(t.events).where(e.seq.in_(old_events)),
+        delete(t.attempts).where(a.seq.in_(old_attempts)),
+        delete(t.reads).where(r.id.in_(old_reads)),
+    ):
+        forgotten += conn.execute(statement).rowcount
+    return forgotten

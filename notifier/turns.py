@@ -1,0 +1,72 @@
+"""Who goes next, and who is to wake up: a gate with priorities, and a bell."""
+
+import heapq
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+
+class Gate:
+    """
+    Lets one task in at a time: the lowest priority first, then the longest wait.
+
+    Passing it on is safe against cancellation on either side.
+    """
+
+    def __init__(self) -> None:
+        self._busy = False
+        self._order = itertools.count()
+        self._waiting: list[tuple[int, int, anyio.Event]] = []
+
+    @asynccontextmanager
+    async def turn(self, priority: int) -> AsyncIterator[None]:
+        """Wait for the turn, and hold it for the length of the block."""
+        await self._enter(priority)
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _enter(self, priority: int) -> None:
+        if not self._busy:
+            self._busy = True
+            return
+        mine = (priority, next(self._order), anyio.Event())
+        heapq.heappush(self._waiting, mine)
+        try:
+            await mine[2].wait()
+        except BaseException:
+            if mine[2].is_set():
+                self._pass_on()
+            else:
+                self._waiting.remove(mine)
+                heapq.heapify(self._waiting)
+            raise
+
+    def _pass_on(self) -> None:
+        if self._waiting:
+            heapq.heappop(self._waiting)[2].set()
+        else:
+            self._busy = False
+
+
+class Bell:
+    """Wakes whoever waits; rung while nobody waits, it is heard by the next."""
+
+    def __init__(self) -> None:
+        self._rung = anyio.Event()
+
+    def ring(self) -> None:
+        """Wake the waiting task."""
+        self._rung.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether it rang within that many seconds; hearing it silences it."""
+        with anyio.move_on_after(max(0.0, seconds)):
+            await self._rung.wait()
+        heard = self._rung.is_set()
+        if heard:
+            self._rung = anyio.Event()
+        return heard
