@@ -34,7 +34,8 @@ from notifier.core.timing import TimePolicy
 from notifier.deliver import Deliver, Lane, Sender
 from notifier.health import STUCK_S, Pulse
 from notifier.maintain import Maintain
-from notifier.poll import Pace, Poll, PollPolicy, Source
+from notifier.poll import Poll
+from notifier.read import DiffRules, Pace, Reader, Source
 from notifier.sender.lane import in_thread
 from notifier.sender.sender import open_sender
 from notifier.source.client import KalshiClient
@@ -192,19 +193,25 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
 
         yield Loops(
             poll=Poll(
-                source=source,
+                reader=Reader(
+                    source=source,
+                    store=store,
+                    clock=clock,
+                    pace=Pace(config.source.rate, clock),
+                    decode=milestone,
+                    fingerprint=fingerprint,
+                    watches={watch.name: watch for watch in config.source.watch},
+                    routes=config.routes,
+                    rules=_diff_rules(config, time),
+                    alarm=alarm_bell,
+                    outbox=outbox_bell,
+                    watcher=parts.watcher,
+                    pulse=pulse,
+                ),
                 store=store,
                 clock=clock,
-                pace=Pace(config.source.rate, clock),
-                decode=milestone,
-                fingerprint=fingerprint,
-                watches={watch.name: watch for watch in config.source.watch},
-                routes=config.routes,
-                policy=_poll_policy(config, time),
-                alarm=alarm_bell,
-                outbox=outbox_bell,
+                policy=_read_policy(config),
                 chance=parts.chance,
-                watcher=parts.watcher,
                 pulse=pulse,
             ),
             alarm=Alarm(
@@ -267,18 +274,20 @@ def _url_fingerprint(destination: Destination) -> str:
     return hashlib.sha256(destination.url.encode()).hexdigest()
 
 
-def _poll_policy(config: Config, time: TimePolicy) -> PollPolicy:
+def _read_policy(config: Config) -> ReadPolicy:
+    return ReadPolicy(
+        poll_every=config.source.poll_every,
+        sweep_every=config.source.sweep_every,
+        full_read_every=config.source.full_read_every,
+    )
+
+
+def _diff_rules(config: Config, time: TimePolicy) -> DiffRules:
     source = config.source
-    return PollPolicy(
-        read=ReadPolicy(
-            poll_every=source.poll_every,
-            sweep_every=source.sweep_every,
-            full_read_every=source.full_read_every,
-            look_back=source.look_back,
-        ),
-        diff=DiffPolicy(
-            time=time, touched_is_updated=source.updates is Updates.TIMESTAMP
-        ),
+    touched = source.updates is Updates.TIMESTAMP
+    return DiffRules(
+        diff=DiffPolicy(time=time, touched_is_updated=touched),
+        look_back=source.look_back,
         started_grace=source.started_grace,
         ignore_tickers=source.ignore_tickers,
         announce_existing=source.announce_existing,

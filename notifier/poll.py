@@ -1,17 +1,14 @@
 """
-LOOP in: page -> what is known of it -> diff -> route -> commit, one transaction a
-page.
+LOOP in: which read comes next, and what a failed one costs.
 
 Two lanes share the API's rate: polls, which are short and must be on time, and
-sweeps, which are long and may wait. A read that breaks off keeps what it has
-committed; only a complete one moves the watermark or counts an absence.
+sweeps, which are long and may wait.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from enum import IntEnum
+from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
@@ -19,220 +16,62 @@ import structlog
 from notifier.clock import Clock
 from notifier.core import cadence
 from notifier.core.cadence import Plan, ReadPolicy
-from notifier.core.commit import (
-    BadRow,
-    PageCommit,
-    Progress,
-    ReadEnd,
-    ReadKind,
-    Seen,
-    WatchRow,
-)
-from notifier.core.diff import DiffPolicy, Known, Reading, Row, Step, diff, removed
-from notifier.core.model import Delivery, Event, Milestone, Rate, Route, Watch
-from notifier.core.route import deliveries, matches, route
-from notifier.core.timing import Bounds, bounds, offset
-from notifier.errors import RowInvalid, SourceError, SourceGarbled, SourceRefused
-from notifier.turns import Bell, Gate
+from notifier.core.commit import ReadKind, WatchRow
+from notifier.errors import NotifierError, SourceError, SourceRefused
+from notifier.read import ALL
+from notifier.turns import Bell
 
 log = structlog.get_logger()
 
-#: Deliveries of a long read wait for its end, but no longer than this.
-HELD = timedelta(seconds=20)
-#: Milestones asked for by id after one read.
-_ASKED_FOR = 20
 #: A plan is made anew after so many seconds: another start may have come closer.
 _REPLAN_S = 4.0
 _UNAUTHORISED = (401, 403)
 _BAD_REQUEST = 400
-#: Bytes of a bad row that are kept for a person to look at.
-_BAD_BYTES = 64 * 1024
-_WARN_SKEW = timedelta(seconds=5)
-_ALL = Watch().name
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NEVER = _EPOCH
-#: Reads that are worth a line only when they brought something.
-_ROUTINE = (ReadKind.POLL, ReadKind.SWEEP)
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class SourceRow(Protocol):
-    """A row of a page, not read any further."""
+class PollTurn(Protocol):
+    """The writer's turn, to note what a watch can bear."""
 
-    @property
-    def id(self) -> str: ...
-    @property
-    def raw(self) -> bytes: ...
-    @property
-    def fingerprint(self) -> bytes: ...
-
-
-class SourceBadRow(Protocol):
-    """A row that is no milestone."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def raw(self) -> bytes: ...
-    @property
-    def fingerprint(self) -> bytes: ...
-    @property
-    def error(self) -> str: ...
-
-
-class SourcePage(Protocol):
-    """One answer of the API; an empty cursor ends the list."""
-
-    @property
-    def rows(self) -> Sequence[SourceRow]: ...
-    @property
-    def bad(self) -> Sequence[SourceBadRow]: ...
-    @property
-    def cursor(self) -> str: ...
-    @property
-    def sent_at(self) -> datetime: ...
-    @property
-    def received_at(self) -> datetime: ...
-    @property
-    def date(self) -> datetime | None: ...
-
-
-class Source(Protocol):
-    """What the loop needs of the API. Raises SourceError and nothing else."""
-
-    def pages(
-        self,
-        *,
-        watch: Watch,
-        pace: Callable[[], Awaitable[None]],
-        min_updated: datetime | None = None,
-        starts_after: datetime | None = None,
-    ) -> AsyncIterator[SourcePage]:
-        """The list to its end; complete only if it ends without an error."""
-
-    async def milestone(self, milestone_id: str) -> bytes | None:
-        """One row's bytes; None: the API says that there is no such milestone."""
-
-
-class PageTurn(Protocol):
-    """The writer's turn, for one page."""
-
-    async def known(self, ids: Sequence[str]) -> dict[str, Known]: ...
-    async def count_new_bad(self, bad: Sequence[BadRow]) -> int: ...
-    async def commit(self, page: PageCommit) -> None: ...
-    async def end_read(self, end: ReadEnd) -> None: ...
-    async def absent(
-        self, watch: WatchRow, since: datetime | None, shown: frozenset[str]
-    ) -> list[str]: ...
-    async def remove(
-        self, gone: Sequence[Event], deliveries: Sequence[Delivery], now: datetime
-    ) -> None: ...
     async def set_sweep_only(self, watch: WatchRow) -> None: ...
 
 
 class PollStore(Protocol):
     """What the loop needs of the store."""
 
-    def page_turn(self) -> AbstractAsyncContextManager[PageTurn]: ...
-    async def seen(self, ids: Sequence[str]) -> dict[str, Seen]: ...
+    def page_turn(self) -> AbstractAsyncContextManager[PollTurn]: ...
     async def watches(self) -> list[WatchRow]: ...
-    async def count_known(self, watch: WatchRow, since: datetime | None) -> int: ...
     async def next_start(self, after: datetime) -> datetime | None: ...
 
 
-class Lane(IntEnum):
-    """Who asks the API first when both lanes want to."""
+class Reader(Protocol):
+    """What makes a read."""
 
-    POLL = 0
-    SWEEP = 1
-
-
-class Pace:
-    """No sliding window of the API's sees more requests than the rate allows."""
-
-    def __init__(self, rate: Rate, clock: Clock) -> None:
-        self._rate = rate
-        self._clock = clock
-        self._gate = Gate()
-        self._asked: list[float] = []
-
-    async def take(self, lane: Lane) -> None:
-        """Come back when a request may go; polls before sweeps."""
-        async with self._gate.turn(lane):
-            if len(self._asked) == self._rate.count:
-                free_at = self._asked.pop(0) + self._rate.per.total_seconds()
-                await self._clock.sleep(free_at - self._clock.monotonic())
-            self._asked.append(self._clock.monotonic())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PollPolicy:
-    """What the configuration says about reading."""
-
-    read: ReadPolicy
-    diff: DiffPolicy
-    started_grace: timedelta
-    ignore_tickers: tuple[str, ...]
-    announce_existing: bool
-
-
-@dataclass(slots=True, kw_only=True)
-class _Read:
-    """One read under way."""
-
-    id: int
-    plan: Plan
-    started_at: datetime
-    #: A sweep's window; None: the read shows everything.
-    since: datetime | None
-    silent: bool
-    progress: Progress = field(default_factory=Progress)
-    watermark: datetime | None = None
-    shown: set[str] = field(default_factory=set)
-
-    def count(self, page: SourcePage, steps: Sequence[Step], *, new_bad: int) -> None:
-        """Add one page to the progress."""
-        before = self.progress
-        self.progress = Progress(
-            pages=before.pages + 1,
-            rows=before.rows + len(page.rows),
-            events=before.events + sum(step.event is not None for step in steps),
-            touched=before.touched + sum(step.touched for step in steps),
-            bad=before.bad + new_bad,
-        )
+    async def read(self, plan: Plan) -> None:
+        """Read what the plan says, to its end; SourceError: it broke off."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Poll:
     """The reading loop."""
 
-    source: Source
+    reader: Reader
     store: PollStore
     clock: Clock
-    pace: Pace
-    decode: Callable[[bytes], Milestone]
-    fingerprint: Callable[[bytes], bytes]
-    watches: Mapping[str, Watch]
-    routes: Sequence[Route]
-    policy: PollPolicy
-    #: Rung when timers may have moved, and when deliveries were born.
-    alarm: Bell
-    outbox: Bell
+    policy: ReadPolicy
     #: Uniform in [0, 1).
     chance: Callable[[], float]
-    #: Called after each page of a read.
-    watcher: Callable[[ReadKind, Progress], None]
     #: Called whenever the loop has something to show for itself.
     pulse: Callable[[str], None]
     _booted_at: datetime = field(init=False)
     _failures: int = 0
     _quiet_until: float = 0.0
-    _bounds: list[Bounds] = field(default_factory=list)
+    #: A read of the other lane has ended.
     _swept: Bell = field(default_factory=Bell)
+    _polled: Bell = field(default_factory=Bell)
 
     def __post_init__(self) -> None:
         self._booted_at = self.clock.now()
-
-    # --- lanes ---
 
     async def polls(self) -> None:
         """Poll for ever."""
@@ -243,13 +82,16 @@ class Poll:
                 await self._swept.wait(_REPLAN_S)
             elif await self._wait_until(plan.at, self._swept):
                 await self._attempt(plan)
+                self._polled.ring()
 
     async def sweeps(self) -> None:
         """Baseline, sweep and read in full for ever, each after the polls it needs."""
         while True:
             self.pulse("sweep")
             plan = await self._next_sweep()
-            if await self._wait_until(plan.at, Bell()) and await self._is_polled(plan):
+            if not self._is_polled(plan):
+                await self._polled.wait(_REPLAN_S)
+            elif await self._wait_until(plan.at, self._polled):
                 await self._attempt(plan)
                 self._swept.ring()
 
@@ -258,21 +100,21 @@ class Poll:
         worked = True
         for watch in await self.store.watches():
             now = self.clock.now()
-            if watch.baselined_at is not None and not watch.sweep_only:
-                plan = Plan(at=now, watch=watch, kind=ReadKind.POLL)
-                worked &= await self._attempt(plan)
-            plan = cadence.next_sweep(
-                [watch], policy=self.policy.read, since=_NEVER, now=now
+            if watch.watermark is not None and not watch.sweep_only:
+                poll = Plan(at=now, watch=watch, kind=ReadKind.POLL)
+                worked &= await self._attempt(poll)
+            sweep = cadence.next_sweep(
+                [watch], policy=self.policy, since=_NEVER, now=now
             )
-            if plan.at <= now:
-                worked &= await self._attempt(plan)
+            if sweep.at <= now:
+                worked &= await self._attempt(sweep)
         return worked
 
     async def _next_poll(self) -> Plan | None:
         now = self.clock.now()
         return cadence.next_poll(
             await self.store.watches(),
-            policy=self.policy.read,
+            policy=self.policy,
             next_start=await self.store.next_start(now),
             now=now,
         )
@@ -280,37 +122,41 @@ class Poll:
     async def _next_sweep(self) -> Plan:
         return cadence.next_sweep(
             await self.store.watches(),
-            policy=self.policy.read,
+            policy=self.policy,
             since=self._booted_at,
             now=self.clock.now(),
         )
 
-    async def _is_polled(self, plan: Plan) -> bool:
-        """Whether the poll that has to come before the first sweep has been made."""
-        watch, booted = plan.watch, self._booted_at
+    def _is_polled(self, plan: Plan) -> bool:
+        """Whether the poll that has to come before a sweep has been made."""
+        watch = plan.watch
         if plan.kind is ReadKind.BASELINE or watch.sweep_only:
             return True
-        if watch.watermark is None or (watch.polled_at or _NEVER) >= booted:
-            return True
-        await self.clock.sleep(0.05)
-        return False
+        return watch.watermark is None or (
+            watch.polled_at is not None and watch.polled_at >= self._booted_at
+        )
 
     async def _wait_until(self, at: datetime, bell: Bell) -> bool:
         """Whether the moment has come; False: think again."""
-        quiet = self._quiet_until - self.clock.monotonic()
-        wait = max((at - self.clock.now()).total_seconds(), quiet)
-        if wait <= 0:
+        quiet_s = self._quiet_until - self.clock.monotonic()
+        wait_s = max((at - self.clock.now()).total_seconds(), quiet_s)
+        if wait_s <= 0:
             return True
-        rung = await bell.wait(min(wait, _REPLAN_S))
-        return wait <= _REPLAN_S and not rung
-
-    # --- one read ---
+        rung = await bell.wait(min(wait_s, _REPLAN_S))
+        return wait_s <= _REPLAN_S and not rung
 
     async def _attempt(self, plan: Plan) -> bool:
         try:
-            await self.read(plan)
+            await self.reader.read(plan)
         except SourceError as exc:
             await self._failed(plan, exc)
+            return False
+        except NotifierError:
+            raise
+        except Exception as exc:
+            # Whatever one answer makes us stumble over must not stop the starts.
+            log.exception("read.broken", watch=plan.watch.name, kind=plan.kind.value)
+            await self._failed(plan, SourceError(type(exc).__name__))
             return False
         self._failures = 0
         return True
@@ -319,14 +165,8 @@ class Poll:
         self._failures += 1
         hint = getattr(exc, "retry_after", None)
         wait = cadence.backoff(self._failures, hint=hint, jitter=self.chance())
-        if isinstance(exc, SourceRefused):
-            refused_filter = exc.status == _BAD_REQUEST and plan.watch.name != _ALL
-            if plan.kind is ReadKind.POLL and refused_filter:
-                async with self.store.page_turn() as turn:
-                    await turn.set_sweep_only(plan.watch)
-                log.error("watch.sweep_only", watch=plan.watch.name, reason=str(exc))
-            elif exc.status in _UNAUTHORISED:
-                wait = cadence.REFUSED_WAIT
+        if isinstance(exc, SourceRefused) and exc.status in _UNAUTHORISED:
+            wait = cadence.REFUSED_WAIT
         self._quiet_until = self.clock.monotonic() + wait.total_seconds()
         log.warning(
             "read.failed",
@@ -335,301 +175,17 @@ class Poll:
             reason=str(exc),
             next_try_s=round(wait.total_seconds(), 1),
         )
-
-    async def read(self, plan: Plan) -> None:
-        """
-        Read what the plan says, to its end.
-
-        Raises:
-            SourceError: it broke off; what was read is committed, and recorded as
-                incomplete.
-        """
-        read = self._begin(plan)
-        try:
-            async with aclosing(self._pages(read)) as pages:  # type: ignore[type-var]  # an async generator behind its Protocol
-                async for page in pages:
-                    await self._take(read, page)
-            await self._finish(read)
-        except SourceError as exc:
-            await self._break_off(read, exc)
-            raise
-
-    def _begin(self, plan: Plan) -> _Read:
-        now = self.clock.now()
-        is_sweep = plan.kind is ReadKind.SWEEP
-        return _Read(
-            id=(now - _EPOCH) // timedelta(microseconds=1),
-            plan=plan,
-            started_at=now,
-            since=now - self.policy.read.look_back if is_sweep else None,
-            silent=plan.kind is ReadKind.BASELINE and not self.policy.announce_existing,
-        )
-
-    def _pages(self, read: _Read) -> AsyncIterator[SourcePage]:
-        watch = read.plan.watch
-        is_poll = read.plan.kind is ReadKind.POLL
-        lane = Lane.POLL if is_poll else Lane.SWEEP
-        since = watch.watermark or read.started_at
-        return self.source.pages(
-            watch=self.watches[watch.name],
-            pace=lambda: self.pace.take(lane),
-            min_updated=since - cadence.OVERLAP if is_poll else None,
-            starts_after=read.since,
-        )
-
-    async def _take(self, read: _Read, page: SourcePage) -> None:
-        """Diff one page and commit what it means."""
-        self.pulse("poll" if read.plan.kind is ReadKind.POLL else "sweep")
-        self._note_clock(read, page)
-        fresh, bad = await self._fresh_rows(read, page)
-        now = self.clock.now()
-        async with self.store.page_turn() as turn:
-            known = await turn.known([row.milestone.id for row in fresh])
-
-            steps = diff(known, fresh, self._reading(read, now))
-            owed = self._route(steps, due_at=_due_at(page, now), now=now)
-
-            read.count(page, steps, new_bad=await turn.count_new_bad(bad))
-            end = None if page.cursor else self._end(read, now)
-            if steps or bad or end is not None:
-                await turn.commit(
-                    PageCommit(
-                        read_id=read.id,
-                        watch=read.plan.watch,
-                        now=now,
-                        steps=steps,
-                        deliveries=owed,
-                        bad=bad,
-                        end=end,
-                    )
-                )
-        self._tell(read, steps, owed, end)
-
-    async def _fresh_rows(
-        self, read: _Read, page: SourcePage
-    ) -> tuple[list[Row], tuple[BadRow, ...]]:
-        """The rows whose bytes are not known yet, read whole; and the unreadable."""
-        read.shown.update(row.id for row in page.rows)
-        seen = await self.store.seen([row.id for row in page.rows])
-        bit = 1 << read.plan.watch.id
-        fresh: list[Row] = []
-        bad = [_bad(row.key, row, row.error) for row in page.bad]
-        for row in page.rows:
-            if _is_known(seen.get(row.id), row, bit):
-                continue
-            try:
-                milestone = self.decode(row.raw)
-            except RowInvalid as exc:
-                bad.append(_bad(row.id, row, str(exc)))
-                continue
-            if not self._is_ignored(milestone):
-                fresh.append(Row(milestone=milestone, fingerprint=row.fingerprint))
-        return fresh, tuple(bad)
-
-    def _is_ignored(self, milestone: Milestone) -> bool:
-        patterns, tickers = self.policy.ignore_tickers, milestone.tickers
-        return bool(patterns and tickers) and all(
-            matches(patterns, ticker) for ticker in tickers
-        )
-
-    def _reading(self, read: _Read, now: datetime) -> Reading:
-        return Reading(
-            id=read.id, policy=self.policy.diff, silent=read.silent, seen_at=now
-        )
-
-    def _route(
-        self, steps: Sequence[Step], *, due_at: datetime, now: datetime
-    ) -> tuple[Delivery, ...]:
-        events = [step.event for step in steps if step.event is not None]
-        return self._owed(events, due_at=due_at, now=now)
-
-    def _owed(
-        self, events: Sequence[Event], *, due_at: datetime, now: datetime
-    ) -> tuple[Delivery, ...]:
-        return tuple(
-            delivery
-            for event in events
-            for delivery in deliveries(
-                event,
-                route(event, self.routes),
-                due_at=due_at,
-                now=now,
-                started_grace=self.policy.started_grace,
-            )
-        )
-
-    def _tell(
-        self,
-        read: _Read,
-        steps: Sequence[Step],
-        owed: Sequence[Delivery],
-        end: ReadEnd | None,
-    ) -> None:
-        self.watcher(read.plan.kind, read.progress)
-        if any(step.armed.restart or step.armed.reend for step in steps):
-            self.alarm.ring()
-        if owed or end is not None:
-            self.outbox.ring()
-
-    # --- its end ---
-
-    def _end(self, read: _Read, now: datetime) -> ReadEnd:
-        """
-        The end of a read that came to its end.
-
-        Raises:
-            SourceGarbled: everything was asked for and nothing came.
-        """
-        progress, plan = read.progress, read.plan
-        is_all = plan.kind is ReadKind.BASELINE and plan.watch.name == _ALL
-        if is_all and not progress.rows:
-            raise SourceGarbled("the list of all milestones is empty")
-        drifting = cadence.is_drifting(bad=progress.bad, rows=progress.rows)
-        if drifting:
-            log.error(
-                "read.drifting",
-                watch=plan.watch.name,
-                bad=progress.bad,
-                rows=progress.rows,
-            )
-        moves = plan.kind is not ReadKind.SWEEP and not drifting
-        return self._ended(read, now, watermark=read.watermark if moves else None)
-
-    def _ended(
-        self,
-        read: _Read,
-        now: datetime,
-        *,
-        watermark: datetime | None = None,
-        error: str | None = None,
-    ) -> ReadEnd:
-        before = read.plan.watch.watermark
-        if watermark is not None and before is not None:
-            watermark = max(watermark, before)
-        return ReadEnd(
-            id=read.id,
-            watch=read.plan.watch,
-            kind=read.plan.kind,
-            started_at=read.started_at,
-            ended_at=now,
-            progress=read.progress,
-            watermark=watermark,
-            error=error,
-        )
-
-    async def _break_off(self, read: _Read, exc: SourceError) -> None:
-        end = self._ended(read, self.clock.now(), error=str(exc))
-        async with self.store.page_turn() as turn:
-            await turn.end_read(end)
-        self.outbox.ring()
-
-    async def _finish(self, read: _Read) -> None:
-        """Count who was absent from a complete read, and ask for them by id."""
-        took = self.clock.now() - read.started_at
-        quiet = read.progress.events == 0 and read.plan.kind in _ROUTINE
-        (log.debug if quiet else log.info)(
-            "read.completed",
-            watch=read.plan.watch.name,
-            kind=read.plan.kind.value,
-            pages=read.progress.pages,
-            rows=read.progress.rows,
-            events=read.progress.events,
-            touched=read.progress.touched,
-            took_s=round(took.total_seconds(), 3),
-        )
-        if read.plan.kind not in (ReadKind.FULL, ReadKind.SWEEP):
-            return
-        watch, shown = read.plan.watch, frozenset(read.shown)
-        known = await self.store.count_known(watch, read.since)
-        if cadence.is_suspicious(shown=len(shown), known=known):
-            log.error("read.suspicious", watch=watch.name, rows=len(shown), known=known)
-            return
-        async with self.store.page_turn() as turn:
-            doubtful = await turn.absent(watch, read.since, shown)
-        for milestone_id in doubtful[:_ASKED_FOR]:
-            await self._ask_for(read, milestone_id)
-
-    async def _ask_for(self, read: _Read, milestone_id: str) -> None:
-        await self.pace.take(Lane.SWEEP)
-        raw = await self.source.milestone(milestone_id)
-        now = self.clock.now()
-        async with self.store.page_turn() as turn:
-            known = await turn.known([milestone_id])
-            if raw is None:
-                gone = [removed(one, now=now) for one in known.values()]
-                await turn.remove(gone, self._owed(gone, due_at=now, now=now), now)
-            else:
-                await self._keep(read, turn, known, raw, now)
-        self.outbox.ring()
-        self.alarm.ring()
-
-    async def _keep(
-        self,
-        read: _Read,
-        turn: PageTurn,
-        known: dict[str, Known],
-        raw: bytes,
-        now: datetime,
-    ) -> None:
-        """It is still there: take its row like one of a page."""
-        try:
-            row = Row(milestone=self.decode(raw), fingerprint=self.fingerprint(raw))
-        except RowInvalid as exc:
-            log.warning("row.quarantined", reason=str(exc))
-            return
-        steps = diff(known, [row], self._reading(read, now))
-        await turn.commit(
-            PageCommit(
-                read_id=read.id,
-                watch=read.plan.watch,
-                now=now,
-                steps=steps,
-                deliveries=self._route(steps, due_at=now, now=now),
-            )
-        )
-
-    # --- the clock ---
-
-    def _note_clock(self, read: _Read, page: SourcePage) -> None:
-        if page.date is None:
-            return
-        if read.watermark is None and not read.progress.pages:
-            took = page.received_at - page.sent_at
-            read.watermark = cadence.watermark(date=page.date, took=took)
-        self._bounds.append(
-            bounds(sent_at=page.sent_at, received_at=page.received_at, date=page.date)
-        )
-        del self._bounds[:-5]
-        off = offset(self._bounds)
-        if off is None:
-            return
-        self._bounds.clear()
-        self.clock.correct(off)
-        self.alarm.ring()
-        grave = abs(off) > _WARN_SKEW
-        (log.warning if grave else log.info)(
-            "clock.corrected", offset_s=round(off.total_seconds(), 3)
-        )
+        if _is_refused_filter(plan, exc):
+            async with self.store.page_turn() as turn:
+                await turn.set_sweep_only(plan.watch)
+            log.error("watch.sweep_only", watch=plan.watch.name, reason=str(exc))
 
 
-def _due_at(page: SourcePage, now: datetime) -> datetime:
-    """Now, unless more pages come: then at the end of the read, at the latest soon."""
-    return now + HELD if page.cursor else now
-
-
-def _is_known(seen: Seen | None, row: SourceRow, bit: int) -> bool:
+def _is_refused_filter(plan: Plan, exc: SourceError) -> bool:
+    """Whether Kalshi cannot combine this watch's filter with `min_updated_ts`."""
     return (
-        seen is not None
-        and seen.fingerprint == row.fingerprint
-        and bool(seen.watches & bit)
-        and not seen.unsettled
-    )
-
-
-def _bad(milestone_id: str, row: SourceRow | SourceBadRow, error: str) -> BadRow:
-    return BadRow(
-        milestone_id=milestone_id,
-        fingerprint=row.fingerprint,
-        raw=row.raw[:_BAD_BYTES],
-        error=error,
+        isinstance(exc, SourceRefused)
+        and exc.status == _BAD_REQUEST
+        and plan.kind is ReadKind.POLL
+        and plan.watch.name != ALL
     )

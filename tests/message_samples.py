@@ -32,9 +32,9 @@ LINK = f"https://kalshi.com/markets/kxncaafgame/{TICKER}"
 
 def milestone(
     *,
-    id: str = "a852dcb8",
+    name: str = "a852dcb8",
     category: str = "Sports",
-    type: str = "football_game",
+    sort: str = "football_game",
     title: str = "Syracuse at Pittsburgh",
     message: str = "The game is about to begin!",
     start: datetime = START,
@@ -44,9 +44,9 @@ def milestone(
 ) -> Milestone:
     held = {"league": "NCAAFB", "status": "scheduled"} if details is None else details
     return Milestone(
-        id=id,
+        id=name,
         category=category,
-        type=type,
+        type=sort,
         title=title,
         message=message,
         start=start,
@@ -55,7 +55,7 @@ def milestone(
         primary_tickers=tickers,
         related_tickers=(),
         details=held,
-        doc={"id": id, "title": title, "details": held},
+        doc={"id": name, "title": title, "details": held},
         raw=b'{"id": "a852dcb8"}',
     )
 
@@ -124,7 +124,7 @@ def message(form: Form = Form.RICH) -> Message:
 def put(
     *events: Event,
     form: Form = Form.RICH,
-    format: Format = Format.TEXT,
+    markup: Format = Format.TEXT,
     title: int = 250,
     body: int = 4000,
     zone: ZoneInfo = NEW_YORK,
@@ -142,7 +142,7 @@ def put(
         message(form),
         events,
         routes={"games": route},
-        limits=Limits(format=format, title=title, body=body),
+        limits=Limits(format=markup, title=title, body=body),
         zone=zone,
         now=now,
         test=test,
@@ -164,6 +164,7 @@ class Balance(HTMLParser):
         self.text = ""
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
+        assert attrs is not None
         self.seen.add(tag)
         if tag != "br":
             self.open.append(tag)

@@ -7,6 +7,7 @@ merge keys (`<<`), which YAML 1.2 does not have, tags and duplicate keys do not.
 """
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -93,6 +94,7 @@ class _Reading:
         if first is None:
             return Table(Place(self._source, 1))
         root = self._node(first, events, ())
+        deque(events, maxlen=0)  # what follows must be nothing
         if isinstance(root, Scalar) and root.empty:
             return Table(root.place)
         return root

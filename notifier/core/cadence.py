@@ -33,7 +33,6 @@ class ReadPolicy:
     poll_every: timedelta
     sweep_every: timedelta
     full_read_every: timedelta
-    look_back: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,7 +112,7 @@ class Digest:
 
     events: Sequence[Event]
     teller: Teller
-    form: Format
+    markup: Format
     #: Stands above the body where a service has no titles.
     title: str
     external_url: str | None
@@ -120,7 +120,7 @@ class Digest:
     def body(self, limit: int) -> str:
         """One line an event, grouped by kind and sort; never cut within a line."""
         groups = _grouped(self.events)
-        if self.form is not Format.TEXT:
+        if self.markup is not Format.TEXT:
             entries = self._entries(groups, linked=True)
             text = self._laid_out(entries)
             if len(text) <= limit:
@@ -132,7 +132,7 @@ class Digest:
         lines = _tallied(_counted(self.events))
         rows = [Row(line, bullet=len(lines) > 1) for line in lines]
         anchor = Row(self._spell(Anchor("See them all", overview(self.external_url))))
-        text = lay_out([*self._head(), *rows, anchor], self.form)
+        text = lay_out([*self._head(), *rows, anchor], self.markup)
         return text if len(text) <= limit else self._fitted([], limit)
 
     def _fitted(self, entries: Sequence[_Entry], limit: int) -> str:
@@ -149,13 +149,13 @@ class Digest:
 
     def _one_line(self, limit: int) -> str:
         words = self.title or tally(_counted(self.events))
-        wrapped = len(lay_out([Row("")], self.form))
-        line = shorten_line((words,), self.form, limit - wrapped)
-        return lay_out([Row(line)], self.form) if line else ""
+        wrapped = len(lay_out([Row("")], self.markup))
+        line = shorten_line((words,), self.markup, limit - wrapped)
+        return lay_out([Row(line)], self.markup) if line else ""
 
     def _laid_out(self, entries: Sequence[_Entry]) -> str:
         return lay_out(
-            [*self._head(), *_listed(entries), *self._rest(entries)], self.form
+            [*self._head(), *_listed(entries), *self._rest(entries)], self.markup
         )
 
     def _head(self) -> list[Row]:
@@ -167,13 +167,7 @@ class Digest:
         rest.subtract(entry.kind for entry in shown)
         if not rest.total():
             return []
-        counted = tally(rest)
-        if not shown:
-            rows = [Row(counted)]
-        elif len(+rest) == 1:
-            rows = [Row(f"and {counted} more")]
-        else:
-            rows = [Row(f"and {rest.total():,} more: {counted}")]
+        rows = [Row(_remainder(+rest) if shown else tally(rest))]
         if self.external_url is not None:
             anchor = Anchor("See them all", overview(self.external_url))
             rows.append(Row(self._spell(anchor)))
@@ -215,7 +209,7 @@ class Digest:
         )
 
     def _spell(self, *line: Piece) -> str:
-        return spell(line, self.form)
+        return spell(line, self.markup)
 
 
 def _listed(entries: Sequence[_Entry]) -> Iterator[Row]:
@@ -225,6 +219,12 @@ def _listed(entries: Sequence[_Entry]) -> Iterator[Row]:
             heading = entry.heading
             yield Row(heading, heading=True)
         yield Row(entry.line, bullet=True)
+
+
+def _remainder(rest: Counter[Kind]) -> str:
+    """`and 12 more created`, `and 123 more: 100 created, 23 updated`."""
+    more = f"and {rest.total():,} more"
+    return f"{more} {min(rest).value}" if len(rest) == 1 else f"{more}: {tally(rest)}"
 
 
 def _grouped(events: Sequence[Event]) -> list[tuple[Kind, str, Sequence[Event]]]:

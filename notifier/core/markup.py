@@ -106,10 +106,10 @@ def shorten(text: str, limit: int) -> str:
     return head.rstrip(" ,;:–-(“") + ELLIPSIS
 
 
-def escape(text: str, form: Format) -> str:
+def escape(text: str, markup: Format) -> str:
     """Foreign or our own words, safe to stand within that format's text."""
     words = plain(text)
-    match form:
+    match markup:
         case Format.TEXT:
             return words
         case Format.HTML:
@@ -117,7 +117,7 @@ def escape(text: str, form: Format) -> str:
         case Format.MARKDOWN:
             return _commonmark(words)
         case _:
-            assert_never(form)
+            assert_never(markup)
 
 
 def _commonmark(text: str) -> str:
@@ -133,19 +133,21 @@ def unblocked(text: str) -> str:
     return _JOINER + text if _OPENS_BLOCK.match(text) else text
 
 
-def spell(line: Line, form: Format) -> str:
+def spell(line: Line, markup: Format) -> str:
     """One line in that format."""
-    return "".join([_piece(piece, form) for piece in line])
+    return "".join([_piece(piece, markup) for piece in line])
 
 
-def _piece(piece: Piece, form: Format) -> str:
+def _piece(piece: Piece, markup: Format) -> str:
     match piece:
         case str():
-            return escape(piece, form)
+            return escape(piece, markup)
         case Bold(text):
-            return _BOLD[form].format(escape(text, form))
+            return _BOLD[markup].format(escape(text, markup))
         case Anchor(text, href):
-            return _ANCHOR[form].format(text=escape(text, form), href=_href(href, form))
+            return _ANCHOR[markup].format(
+                text=escape(text, markup), href=_href(href, markup)
+            )
         case _:
             assert_never(piece)
 
@@ -158,20 +160,20 @@ _ANCHOR = {
 }
 
 
-def _href(href: str, form: Format) -> str:
-    return html_escape(href) if form is Format.HTML else href
+def _href(href: str, markup: Format) -> str:
+    return html_escape(href) if markup is Format.HTML else href
 
 
-def shorten_line(line: Line, form: Format, limit: int) -> str:
+def shorten_line(line: Line, markup: Format, limit: int) -> str:
     """The line spelled within `limit` characters: words go, markup stays whole."""
-    spelled = spell(line, form)
+    spelled = spell(line, markup)
     if len(spelled) <= limit:
         return spelled
     low, high = 0, min(sum(len(_text(piece)) for piece in line), limit)
     best = ""
     while low <= high:
         middle = (low + high) // 2
-        spelled = spell(_first(line, middle), form)
+        spelled = spell(_first(line, middle), markup)
         if len(spelled) <= limit:
             best, low = spelled, middle + 1
         else:
@@ -221,11 +223,11 @@ class Row:
     heading: bool = False
 
 
-def lay_out(rows: Sequence[Row], form: Format) -> str:
+def lay_out(rows: Sequence[Row], markup: Format) -> str:
     """The rows as one text: lines of a paragraph together, lists as lists."""
-    if form is Format.HTML:
+    if markup is Format.HTML:
         return "".join(_html_blocks(rows))
-    newline = "  \n" if form is Format.MARKDOWN else "\n"
+    newline = "  \n" if markup is Format.MARKDOWN else "\n"
     parts: list[str] = []
     previous: Row | None = None
     for row in rows:

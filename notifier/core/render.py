@@ -96,7 +96,7 @@ class _Desk:
         paper = digest.Digest(
             events=events,
             teller=self.teller,
-            form=self.limits.format,
+            markup=self.limits.format,
             title="" if self._has_titles else line,
             external_url=self.external_url,
         )
@@ -117,7 +117,7 @@ class _Desk:
         page = single.page(
             event,
             teller=self.teller,
-            form=self.limits.format,
+            markup=self.limits.format,
             title="" if self._has_titles else line,
             link=anchor(event.milestone, self.external_url),
             room=self.limits.body,
@@ -144,11 +144,11 @@ class _Desk:
 
     def _placed(self, line: str, body: str) -> tuple[str, str]:
         """A user's body under its title, if it fits: foreign markup is not cut."""
-        form, room = self.limits.format, self.limits.body
+        markup, room = self.limits.format, self.limits.body
         if not self._has_titles:
-            gap = "" if form is Format.HTML else "\n\n"
-            body = lay_out([Row(spell((Bold(line),), form))], form) + gap + body
-        if len(body) > room and form is not Format.TEXT:
+            gap = "" if markup is Format.HTML else "\n\n"
+            body = lay_out([Row(spell((Bold(line),), markup))], markup) + gap + body
+        if len(body) > room and markup is not Format.TEXT:
             raise TemplateFailed(
                 f"body: gives {len(body):,} characters, the service takes {room:,}"
             )
@@ -174,7 +174,7 @@ def template_of(route: Route, kind: Kind) -> Template | None:
 def fill_title(source: str, values: Mapping[str, object]) -> str:
     """A title from the user's template: one line of plain text, not empty."""
     try:
-        words = fold(fill(source, form=Format.TEXT, values=values)).strip()
+        words = fold(fill(source, markup=Format.TEXT, values=values)).strip()
     except TemplateFailed as failed:
         raise TemplateFailed(f"title: {failed}") from failed
     if not words:
@@ -182,10 +182,10 @@ def fill_title(source: str, values: Mapping[str, object]) -> str:
     return words
 
 
-def fill_body(source: str, form: Format, values: Mapping[str, object]) -> str:
+def fill_body(source: str, markup: Format, values: Mapping[str, object]) -> str:
     """A body from the user's template, not empty."""
     try:
-        body = fill(source, form=form, values=values).strip()
+        body = fill(source, markup=markup, values=values).strip()
     except TemplateFailed as failed:
         raise TemplateFailed(f"body: {failed}") from failed
     if not body:

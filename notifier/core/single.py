@@ -20,7 +20,8 @@ from notifier.core.words import count, is_set
 
 #: More are counted.
 CHANGES_SHOWN = 8
-#: A message is cut to this before anything else is left out for its sake.
+#: A message is cut to this, or half of the body if that is less, before anything
+#: else is left out for its sake.
 _LEAST_MESSAGE = 160
 
 
@@ -38,7 +39,7 @@ class _Plan:
 class Page:
     """All there is to say about one event; `body` says as much as fits."""
 
-    form: Format
+    markup: Format
     #: Stands above the body where a service has no titles.
     title: str
     changes: tuple[str, ...]
@@ -50,13 +51,13 @@ class Page:
     def body(self, limit: int) -> str:
         """The text; what is left out is counted, or said to be cut."""
         for plan in self._plans():
-            text = lay_out(self._rows(plan, self._quote()), self.form)
+            text = lay_out(self._rows(plan, self._quote()), self.markup)
             if len(text) <= limit:
                 return text
-            room = limit - len(lay_out(self._rows(plan, "\0"), self.form)) + 1
-            if room >= _LEAST_MESSAGE or plan == _BARE:
-                quote = self._cut_quote(room)
-                text = lay_out(self._rows(plan, quote), self.form)
+            room = limit - len(lay_out(self._rows(plan, "\0"), self.markup)) + 1
+            if room >= min(_LEAST_MESSAGE, limit // 2) or plan == _BARE:
+                quote = self._cut_quote(room, linked=plan.link)
+                text = lay_out(self._rows(plan, quote), self.markup)
                 if quote and len(text) <= limit:
                     return text
         return self._one_line(limit)
@@ -71,16 +72,16 @@ class Page:
         yield _BARE
 
     def _rows(self, plan: _Plan, quote: str) -> list[Row]:
-        rows = [Row(spell((Bold(self.title),), self.form))] if self.title else []
+        rows = [Row(spell((Bold(self.title),), self.markup))] if self.title else []
         rows += self._change_rows(plan.changes)
         if plan.when:
-            rows += [Row(spell(line, self.form)) for line in self.notes]
+            rows += [Row(spell(line, self.markup)) for line in self.notes]
         if quote:
             rows.append(Row(quote))
         if plan.about and self.about:
-            rows.append(Row(spell((self.about,), self.form)))
+            rows.append(Row(spell((self.about,), self.markup)))
         if plan.link and self.link:
-            rows.append(Row(spell((self.link,), self.form)))
+            rows.append(Row(spell((self.link,), self.markup)))
         return rows
 
     def _change_rows(self, shown: int) -> list[Row]:
@@ -90,23 +91,25 @@ class Page:
             lines.append(f"and {count(rest, 'more change')}" if shown else "")
         if rest and not shown:
             lines = [count(rest, "change")]
-        return [Row(spell((text,), self.form), bullet=len(lines) > 1) for text in lines]
+        return [
+            Row(spell((text,), self.markup), bullet=len(lines) > 1) for text in lines
+        ]
 
     def _quote(self) -> str:
-        return spell((f"“{self.message}”",), self.form) if self.message else ""
+        return spell((f"“{self.message}”",), self.markup) if self.message else ""
 
-    def _cut_quote(self, room: int) -> str:
-        note = " (cut; see link)" if self.link else " (cut)"
+    def _cut_quote(self, room: int, *, linked: bool) -> str:
+        note = " (cut; see link)" if self.link and linked else " (cut)"
         if not self.message or room <= len(note):
             return ""
-        return shorten_line((f"“{self.message}",), self.form, room - len(note)) + note
+        return shorten_line((f"“{self.message}",), self.markup, room - len(note)) + note
 
     def _one_line(self, limit: int) -> str:
         """What to say where hardly anything fits: never nothing."""
         words = self.title or self.message or self.about or "…"
-        wrapped = len(lay_out([Row("")], self.form))
+        wrapped = len(lay_out([Row("")], self.markup))
         text = lay_out(
-            [Row(shorten_line((words,), self.form, limit - wrapped))], self.form
+            [Row(shorten_line((words,), self.markup, limit - wrapped))], self.markup
         )
         return text if len(text) <= limit else ""
 
@@ -118,14 +121,14 @@ def page(
     event: Event,
     *,
     teller: Teller,
-    form: Format,
+    markup: Format,
     title: str,
     link: Anchor | None,
     room: int,
 ) -> Page:
     """Everything that is said about the event; `room` bounds its longest text."""
     return Page(
-        form=form,
+        markup=markup,
         title=title,
         changes=teller.changes(event.changes) if event.kind is Kind.UPDATED else (),
         notes=tuple(notes(event, teller)),

@@ -92,14 +92,14 @@ class Told:
         return self.text
 
 
-def fill(source: str, *, form: Format, values: Mapping[str, object]) -> str:
+def fill(source: str, *, markup: Format, values: Mapping[str, object]) -> str:
     """
     What the template gives in that format.
 
     Raises: TemplateFailed, whatever went wrong in it: a template can raise anything.
     """
     try:
-        return _filled(_compiled(source, form), values)
+        return _filled(_compiled(source, markup), values)
     except TemplateFailed:
         raise
     except Exception as exc:
@@ -210,12 +210,12 @@ class _Range:
 
 
 @lru_cache(maxsize=len(Format))
-def environment(form: Format) -> jinja2.Environment:
+def environment(markup: Format) -> jinja2.Environment:
     """The sandbox whose printed values are escaped for that format."""
     sandbox = _Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=partial(_printed, form=form),
+        finalize=partial(_printed, markup=markup),
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -223,24 +223,24 @@ def environment(form: Format) -> jinja2.Environment:
         del sandbox.filters[name]
     sandbox.globals.pop("lipsum")
     sandbox.filters |= {
-        "e": partial(_printed, form=form),
-        "escape": partial(_printed, form=form),
+        "e": partial(_printed, markup=markup),
+        "escape": partial(_printed, markup=markup),
         "tojson": partial(json.dumps, ensure_ascii=False, default=str),
     }
     return sandbox
 
 
-def _printed(value: object, *, form: Format) -> Markup:
+def _printed(value: object, *, markup: Format) -> Markup:
     """A value as it may stand in a message; autoescaping leaves it alone."""
     if isinstance(value, Markup):
         return value
-    words = "" if value is None else escape(str(value), form)
+    words = "" if value is None else escape(str(value), markup)
     return Markup(words)  # noqa: S704 - escaped a line above
 
 
 @lru_cache(maxsize=256)
-def _compiled(source: str, form: Format) -> jinja2.Template:
-    return environment(form).from_string(source)
+def _compiled(source: str, markup: Format) -> jinja2.Template:
+    return environment(markup).from_string(source)
 
 
 def _filled(template: jinja2.Template, values: Mapping[str, object]) -> str:

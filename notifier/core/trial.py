@@ -1,7 +1,7 @@
 """A user's template tried out before it is needed."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -24,54 +24,57 @@ _START = datetime(2026, 9, 17, 23, 30, tzinfo=UTC)
 _ROOM = 2000
 
 
-def check_template(template: Template) -> str | None:
+def check_template(template: Template, *, kind: Kind | None = None) -> str | None:
     """
-    What is wrong with the template, in a line; None if it works on samples.
+    What is wrong with the template, in a line; None if it works on a sample.
 
-    A field of `milestone` that the samples lack proves nothing: milestones carry
-    different fields. Any other name that is unknown is a mistake.
+    It need not work for every kind, unless `kind` is given: then for that one. A
+    field of `milestone` that the samples lack proves nothing, since milestones carry
+    different fields. Any other unknown name is a mistake.
     """
+    kinds = list(Kind) if kind is None else [kind]
     for part, source in (("title", template.title), ("body", template.body)):
-        if source is not None and (problem := _problem(source)) is not None:
+        if source is not None and (problem := _problem(source, kinds)) is not None:
             return f"{part}: {problem}"
     return None
-
-
-def _problem(source: str) -> str | None:
-    try:
-        tree = environment(Format.TEXT).parse(source)
-    except jinja2.TemplateError as exc:
-        return why(exc)
-    for name in sorted(meta.find_undeclared_variables(tree) - NAMES - _GLOBALS):
-        return _unknown(name)
-    return next(_failures(source), None)
 
 
 _GLOBALS = frozenset({"dict", "namespace", "cycler", "joiner"})
 
 
+def _problem(source: str, kinds: Sequence[Kind]) -> str | None:
+    try:
+        tree = environment(Format.TEXT).parse(source)
+        names = meta.find_undeclared_variables(tree) - NAMES - _GLOBALS
+    except (jinja2.TemplateError, RecursionError) as exc:
+        return why(exc)
+    if names:
+        return _unknown(min(names))
+    failures = [_failure(source, _sample(kind)) for kind in kinds]
+    return None if None in failures else failures[0]
+
+
 def _unknown(name: str) -> str:
-    known = sorted(NAMES | _GLOBALS)
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, sorted(NAMES | _GLOBALS), n=1)
     return f"{name} is unknown" + (f"; did you mean {close[0]}?" if close else "")
 
 
-def _failures(source: str) -> Iterator[str]:
-    for event in _samples():
-        anything = _Anything()
-        values = values_of(
-            event,
-            teller=Teller(zone=ZoneInfo("UTC"), now=_NOW),
-            link="https://kalshi.com/markets/kxgame/KXGAME-1",
-            test=True,
-            room=_ROOM,
-        )
-        values["milestone"] = _Known(event.milestone.doc, anything)
-        try:
-            fill(source, form=Format.TEXT, values=values)
-        except TemplateFailed as failed:
-            if not anything.asked:
-                yield str(failed)
+def _failure(source: str, event: Event) -> str | None:
+    """Why the template fails on that event; None if it works, or may elsewhere."""
+    anything = _Anything()
+    values = values_of(
+        event,
+        teller=Teller(zone=ZoneInfo("UTC"), now=_NOW),
+        link="https://kalshi.com/markets/kxgame/KXGAME-1",
+        test=True,
+        room=_ROOM,
+    )
+    values["milestone"] = _Known(event.milestone.doc, anything)
+    try:
+        printed = fill(source, markup=Format.TEXT, values=values)
+    except TemplateFailed as failed:
+        return None if anything.asked else str(failed)
+    return None if printed.strip() or anything.asked else "prints nothing"
 
 
 class _Anything:
@@ -96,18 +99,16 @@ class _Known(dict[str, object]):
         return ""
 
 
-def _samples() -> Iterator[Event]:
-    for kind in Kind:
-        changes = _CHANGES if kind is Kind.UPDATED else ()
-        yield Event(
-            id="evt_sample",
-            kind=kind,
-            milestone=_milestone(ended=kind is Kind.ENDED),
-            at=_START if kind in {Kind.STARTED, Kind.ENDED} else _NOW,
-            seen_at=_NOW,
-            changes=changes,
-            lead=timedelta(minutes=15) if kind is Kind.UPCOMING else None,
-        )
+def _sample(kind: Kind) -> Event:
+    return Event(
+        id="evt_sample",
+        kind=kind,
+        milestone=_milestone(ended=kind is Kind.ENDED),
+        at=_START if kind in {Kind.STARTED, Kind.ENDED} else _NOW,
+        seen_at=_NOW,
+        changes=_CHANGES if kind is Kind.UPDATED else (),
+        lead=timedelta(minutes=15) if kind is Kind.UPCOMING else None,
+    )
 
 
 _CHANGES = (

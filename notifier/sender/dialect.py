@@ -7,11 +7,12 @@ of errors; Telegram Bot API, "Making requests" (all read 2026-11).
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
-from notifier.core.model import Failed, Outcome, Refused, Scope
+from notifier.core.model import Failed, Outcome, Refused, Scope, Sent
 from notifier.sender.exchange import Answer
-from notifier.sender.outcome import Dialect, json_object
+from notifier.sender.outcome import Dialect, json_object, of_status
 
 #: Nothing we send there will arrive before a person has acted.
 _SLACK_SET_UP = frozenset(
@@ -61,9 +62,10 @@ def slack(answer: Answer, hint: timedelta | None) -> Outcome | None:
         return Refused(reason=reason, scope=Scope.DESTINATION, status=answer.status)
     if word in _SLACK_LATER:
         return Failed(reason=reason, status=answer.status, retry_after=hint)
-    if answer.status == _OK:
+    plain = of_status(answer.status, hint)
+    if isinstance(plain, Sent):
         return Refused(reason=reason, scope=Scope.MESSAGE, status=answer.status)
-    return None
+    return replace(plain, reason=reason)
 
 
 def telegram(answer: Answer, _hint: timedelta | None) -> Outcome | None:

@@ -83,13 +83,29 @@ def of(seen: Seen, *, now: datetime, dialect: Dialect | None = None) -> Outcome:
         case Answer():
             hint = retry_hint(seen, now=now)
             said = dialect(seen, hint) if dialect is not None else None
-            return said or _of_status(seen.status, hint)
+            return said or of_status(seen.status, hint)
         case Reply():
             return _of_reply(seen)
         case Broken(why):
             return _of_break(why)
         case _:
             assert_never(seen)
+
+
+def of_status(status: int, hint: timedelta | None) -> Outcome:
+    """What an HTTP status means by itself."""
+    reason = f"HTTP {status}"
+    if 200 <= status < 300:  # noqa: PLR2004 - HTTP's own
+        return Sent(status=status)
+    if status in _LATER or status >= 500:  # noqa: PLR2004 - HTTP's own
+        return Failed(reason=reason, status=status, retry_after=hint)
+    if status in _NOT_THIS:
+        return Refused(reason=reason, scope=Scope.MESSAGE, status=status)
+    if status == _GONE:
+        return Refused(reason=reason, scope=Scope.GONE, status=status)
+    if 300 <= status < 400:  # noqa: PLR2004 - HTTP's own
+        reason = f"HTTP {status}: redirects are not followed"
+    return Refused(reason=reason, scope=Scope.DESTINATION, status=status)
 
 
 def retry_hint(answer: Answer, *, now: datetime) -> timedelta | None:
@@ -155,21 +171,6 @@ def _partly(outcome: Outcome, *, served: bool) -> Outcome:
     if served and isinstance(outcome, Failed):
         return Ambiguous(reason=f"partly sent; {outcome.reason}")
     return outcome
-
-
-def _of_status(status: int, hint: timedelta | None) -> Outcome:
-    reason = f"HTTP {status}"
-    if 200 <= status < 300:  # noqa: PLR2004 - HTTP's own
-        return Sent(status=status)
-    if status in _LATER or status >= 500:  # noqa: PLR2004 - HTTP's own
-        return Failed(reason=reason, status=status, retry_after=hint)
-    if status in _NOT_THIS:
-        return Refused(reason=reason, scope=Scope.MESSAGE, status=status)
-    if status == _GONE:
-        return Refused(reason=reason, scope=Scope.GONE, status=status)
-    if 300 <= status < 400:  # noqa: PLR2004 - HTTP's own
-        reason = f"HTTP {status}: redirects are not followed"
-    return Refused(reason=reason, scope=Scope.DESTINATION, status=status)
 
 
 def _of_reply(reply: Reply) -> Outcome:

@@ -11,6 +11,8 @@ from datetime import timedelta
 from functools import cached_property, partial
 from typing import TextIO, TypeAlias
 
+import httpx
+
 from notifier.clock import Clock
 from notifier.core.model import Destination, Limits, Outcome, Rate, Rendered
 from notifier.errors import ConfigError
@@ -178,6 +180,10 @@ def _terminal(url: str) -> _Plan:
 
 def _hook(scheme: str, url: str, trust: _Trust) -> _Plan:
     target = webhook.parse(url)
+    try:
+        httpx.URL(target.url)
+    except httpx.InvalidURL:
+        raise Unusable("its host or path is no part of a URL") from None
     verified = scheme == "webhooks" and target.verify
     context = trust.some if verified else trust.anyone
 

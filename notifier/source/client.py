@@ -7,7 +7,6 @@ from enum import StrEnum
 from ipaddress import ip_address
 from math import floor
 from urllib.parse import quote as percent
-from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -52,7 +51,8 @@ class KalshiClient:
     """
     Kalshi's public API, as far as milestones need it.
 
-    Every method raises nothing but `SourceError`s. `timeout` bounds an answer as a
+    Every method raises nothing but `SourceError`s; making one raises ConfigError over
+    an address, or a proxy of the environment, that cannot be used. `timeout` bounds an answer as a
     whole, from the connection to the last byte of its body; `max_body_bytes` bounds
     a body once decoded. Redirects are not followed. The proxies of the environment
     are used, but not for loopback and not when a `transport` is given.
@@ -75,7 +75,7 @@ class KalshiClient:
         self._max_body_bytes = max_body_bytes
         self._base_url = base_url.rstrip("/")
         self._http = _http(
-            base_url=base_url, user_agent=user_agent, transport=transport
+            url=_url(base_url), user_agent=user_agent, transport=transport
         )
 
     async def page(
@@ -204,7 +204,7 @@ class _Answer:
 
 
 def _http(
-    *, base_url: str, user_agent: str, transport: httpx.AsyncBaseTransport | None
+    *, url: httpx.URL, user_agent: str, transport: httpx.AsyncBaseTransport | None
 ) -> httpx.AsyncClient:
     try:
         return httpx.AsyncClient(
@@ -216,7 +216,7 @@ def _http(
             limits=httpx.Limits(keepalive_expiry=_IDLE_S),
             timeout=None,  # the total deadline serves  # noqa: S113
             transport=transport,
-            trust_env=not _is_loopback(base_url),
+            trust_env=not _is_loopback(url.host),
         )
     except (ValueError, ImportError, httpx.InvalidURL) as exc:
         # Not the value itself: it may hold a password.
@@ -224,8 +224,17 @@ def _http(
         raise ConfigError([problem]) from exc
 
 
-def _is_loopback(base_url: str) -> bool:
-    host = urlsplit(base_url).hostname or ""
+def _url(base_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as exc:
+        raise ConfigError([f"source.base_url: {quote(exc)}"]) from exc
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ConfigError([f"source.base_url: {quote(base_url)!r} is no web address"])
+    return url
+
+
+def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -17,6 +17,7 @@ from message_samples import (
 
 from notifier.core.model import Event, Form, Format, Kind
 
+BOTH = "Start: moved from Sat 12:00 to 15:30 EDT (3 h 30 min later) and 1 more change"
 GAME = "“The game is about to begin!”"
 
 
@@ -25,7 +26,7 @@ def many(kind: Kind, number: int, **same: str) -> list[Event]:
         event(
             kind,
             milestone(
-                id=f"{kind.value}{n}", title=same.get("title", f"Team {n} at Home")
+                name=f"{kind.value}{n}", title=same.get("title", f"Team {n} at Home")
             ),
             changes=(MOVED,) if kind is Kind.UPDATED else (),
             at=START if kind is Kind.STARTED else NOW,
@@ -36,10 +37,10 @@ def many(kind: Kind, number: int, **same: str) -> list[Event]:
 
 def test_many_events_make_one_message_grouped_by_kind_and_sort() -> None:
     tennis = milestone(
-        id="t", title="A vs B", type="tennis_match", message="Who wins?", details={}
+        name="t", title="A vs B", sort="tennis_match", message="Who wins?", details={}
     )
     more = changed("title", "x", "y")
-    both = event(Kind.UPDATED, milestone(id="u9"), changes=(MOVED, more))
+    both = event(Kind.UPDATED, milestone(name="u9"), changes=(MOVED, more))
 
     told = put(
         *many(Kind.CREATED, 2), event(Kind.CREATED, tennis), both, event(Kind.ENDED)
@@ -49,8 +50,7 @@ def test_many_events_make_one_message_grouped_by_kind_and_sort() -> None:
     assert told.digest
     assert lines(told) == [
         f"Updated: Sports · football game · NCAAFB {GAME}",
-        "- Syracuse at Pittsburgh – Start: moved from Sat 12:00 to 15:30 EDT "
-        "(3 h 30 min later) and 1 more change",
+        f"- Syracuse at Pittsburgh – {BOTH}",
         "",
         f"New: Sports · football game · NCAAFB (2) {GAME}",
         "- Team 0 at Home – Sat 26 Sep, 15:30 EDT",
@@ -66,7 +66,9 @@ def test_many_events_make_one_message_grouped_by_kind_and_sort() -> None:
 
 def test_messages_that_differ_stand_with_their_milestones() -> None:
     one, other = (
-        event(Kind.CREATED, milestone(id=name, title=name, message=f"Will {name} win?"))
+        event(
+            Kind.CREATED, milestone(name=name, title=name, message=f"Will {name} win?")
+        )
         for name in ("Ann", "Bob")
     )
 
@@ -98,7 +100,7 @@ def test_several_events_of_one_milestone_are_not_several_milestones() -> None:
 
 
 def test_late_repeated_and_doubtful_starts_say_so_in_their_lines() -> None:
-    doubtful = milestone(id="d", details={"status": "delayed", "league": "NCAAFB"})
+    doubtful = milestone(name="d", details={"status": "delayed", "league": "NCAAFB"})
     again = event(Kind.STARTED, at=START, again_from=START - timedelta(hours=1))
 
     told = lines(
@@ -120,23 +122,22 @@ def test_what_does_not_fit_is_counted_by_kind() -> None:
 
     shown = [line for line in told if line.startswith("- ")]
     assert 5 < len(shown) < 20
-    assert told[-1] == f"and {123 - len(shown)} more: " + (
-        f"100 created, {23 - len(shown)} updated"
-    )
+    rest = 123 - len(shown)
+    assert told[-1] == f"and {rest} more: 100 created, {rest - 100} updated"
 
 
 def test_at_most_fifty_lines_are_shown() -> None:
     told = lines(put(*many(Kind.CREATED, 60), body=100_000))
 
     assert len([line for line in told if line.startswith("- ")]) == 50
-    assert told[-1] == "and 10 created more"
+    assert told[-1] == "and 10 more created"
 
 
 def test_titles_are_links_where_that_costs_no_lines() -> None:
     events = many(Kind.CREATED, 3)
 
-    roomy = put(*events, format=Format.MARKDOWN)
-    tight = put(*events, format=Format.MARKDOWN, body=260)
+    roomy = put(*events, markup=Format.MARKDOWN)
+    tight = put(*events, markup=Format.MARKDOWN, body=260)
 
     assert "- [Team 0 at Home](https://kalshi.com/markets/" in roomy.body
     assert "- Team 2 at Home – " in tight.body
@@ -145,14 +146,14 @@ def test_titles_are_links_where_that_costs_no_lines() -> None:
 
 def test_the_rest_can_be_seen_on_our_own_page() -> None:
     told = put(
-        *many(Kind.CREATED, 60), format=Format.HTML, external_url="https://n.example"
+        *many(Kind.CREATED, 60), markup=Format.HTML, external_url="https://n.example"
     )
 
     assert told.body.endswith('<br><a href="https://n.example/">See them all</a></p>')
 
 
 def test_html_digests_are_clean_lists() -> None:
-    told = put(*many(Kind.CREATED, 2), format=Format.HTML, body=300)
+    told = put(*many(Kind.CREATED, 2), markup=Format.HTML, body=300)
 
     assert told.body == (
         f"<p><b>New: Sports · football game · NCAAFB (2)</b> {GAME}</p>"
@@ -166,7 +167,7 @@ def test_counts_hold_no_foreign_text() -> None:
         *many(Kind.CREATED, 7, title="<b>evil</b>"),
         *many(Kind.ENDED, 1),
         form=Form.COUNTS,
-        format=Format.HTML,
+        markup=Format.HTML,
     )
 
     assert told.format is Format.TEXT
@@ -190,7 +191,7 @@ def test_counts_of_one_kind_name_nothing_that_was_refused() -> None:
 
 
 def test_a_test_digest_is_marked() -> None:
-    told = put(*many(Kind.CREATED, 2), test=True, title=0, format=Format.MARKDOWN)
+    told = put(*many(Kind.CREATED, 2), test=True, title=0, markup=Format.MARKDOWN)
 
     assert told.body.startswith("**\\[TEST\\] 2 created: Team 0 at Home, ")
 
@@ -218,13 +219,13 @@ def test_a_digest_fits_and_its_markup_is_whole(
     events = [
         event(
             kinds[n % len(kinds)],
-            milestone(id=str(n), title=title, message=message, tickers=(title,)),
+            milestone(name=str(n), title=title, message=message, tickers=(title,)),
             changes=(changed("title", message, title),),
         )
         for n, title in enumerate(titles)
     ]
 
-    told = put(*events, format=form, body=room, title=top)
+    told = put(*events, markup=form, body=room, title=top)
 
     assert len(told.title) <= top
     assert len(told.body) <= room
@@ -239,12 +240,14 @@ def test_a_digest_fits_and_its_markup_is_whole(
 @given(room=st.integers(60, 3000))
 @pytest.mark.parametrize("form", list(Format))
 def test_shown_and_counted_events_are_all_there_are(form: Format, room: int) -> None:
-    told = put(*many(Kind.CREATED, 40), format=form, body=room)
+    told = put(*many(Kind.CREATED, 40), markup=form, body=room)
 
     bullet = "<li>" if form is Format.HTML else "- "
     shown = told.body.count(f"{bullet}Team") + told.body.count("[Team")
     shown += told.body.count('">Team')
     rest = 40 - shown
     assert ("created" in told.body) == (rest > 0)
-    if rest:
-        assert f"{rest} created" in told.body
+    if rest == 40:
+        assert "40 created" in told.body
+    elif rest:
+        assert f"{rest} more created" in told.body

@@ -19,6 +19,7 @@ from message_samples import (
     listed,
     milestone,
     put,
+    read_html,
 )
 
 from notifier.core.model import Change, Event, Form, Format, Json, Kind
@@ -39,8 +40,8 @@ def test_a_created_milestone_is_new_and_says_when_it_starts() -> None:
 
 
 def test_markdown_and_html_say_the_same_with_markup_of_their_own() -> None:
-    markdown = put(event(Kind.CREATED), format=Format.MARKDOWN)
-    html = put(event(Kind.CREATED), format=Format.HTML)
+    markdown = put(event(Kind.CREATED), markup=Format.MARKDOWN)
+    html = put(event(Kind.CREATED), markup=Format.HTML)
 
     assert markdown.body == (
         "Starts **Sat 26 Sep, 15:30 EDT** (in 3 h 20 min)  \n"
@@ -153,8 +154,7 @@ def test_a_start_that_is_set_or_withdrawn_is_told_once() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (changed("details.status", "scheduled", "inprogress"),)
-        + ("Status: scheduled → inprogress",),
+        (changed("details.status", "live", "final"), "Status: live → final"),
         (changed("details.status", None, "scheduled"), "Status: set to scheduled"),
         (changed("details.status", "closed", None), "Status: cleared (was closed)"),
         (changed("title", "A at B", "C at D"), "Title: “A at B” → “C at D”"),
@@ -245,9 +245,7 @@ def test_no_value_is_too_odd_to_be_told(value: Json) -> None:
         (timedelta(0), "Starting now: Syracuse at Pittsburgh"),
     ],
 )
-def test_a_reminder_says_how_long_there_is(
-    before_start: timedelta, title: str
-) -> None:
+def test_a_reminder_says_how_long_there_is(before_start: timedelta, title: str) -> None:
     told = put(event(Kind.UPCOMING), now=START - before_start)
 
     assert told.title == title
@@ -321,7 +319,7 @@ def test_a_removal_says_that_kalshi_no_longer_lists_it() -> None:
 def test_every_message_carries_the_notification_message_title_type_and_link(
     kind: Kind, form: Format
 ) -> None:
-    told = put(event(kind, changes=(MOVED,)), format=form)
+    told = put(event(kind, changes=(MOVED,)), markup=form)
 
     assert "Syracuse at Pittsburgh" in told.title
     for part in ("The game is about to begin!", "football game", LINK):
@@ -336,14 +334,14 @@ def test_a_test_is_marked() -> None:
 
 
 def test_where_a_service_has_no_titles_the_title_opens_the_body() -> None:
-    told = put(event(Kind.CREATED), format=Format.HTML, title=0)
+    told = put(event(Kind.CREATED), markup=Format.HTML, title=0)
 
     assert told.title == ""
     assert told.body.startswith("<p><b>New: Syracuse at Pittsburgh</b><br>Starts <b>")
 
 
 def test_the_plain_form_has_no_markup() -> None:
-    told = put(event(Kind.CREATED), form=Form.PLAIN, format=Format.HTML)
+    told = put(event(Kind.CREATED), form=Form.PLAIN, markup=Format.HTML)
 
     assert told.format is Format.TEXT
     assert lines(told) == [WHEN, QUOTE, ABOUT, LINK]
@@ -373,12 +371,13 @@ def test_a_long_title_gives_way_before_what_happened_to_it() -> None:
     title = put(event(Kind.UPDATED, long, changes=(MOVED,)), title=80).title
 
     assert title == (
-        "Moved: Syracuse Syracuse Syracuse Syracuse… – now Sat 26 Sep, 15:30 EDT"
+        "Moved: Syracuse Syracuse Syracuse Syracuse Syracuse…"
+        " – now Sat 26 Sep, 15:30 EDT"
     )
 
 
 def test_a_milestone_without_words_still_makes_a_message() -> None:
-    empty = milestone(title="\u200b", message=" ", category="", type="", details={})
+    empty = milestone(title="\u200b", message=" ", category="", sort="", details={})
 
     told = put(event(Kind.CREATED, empty))
 
@@ -396,12 +395,23 @@ def test_a_long_message_is_cut_and_says_where_the_rest_is() -> None:
     assert told[2:] == [ABOUT, LINK]
 
 
+def test_a_cut_message_points_to_a_link_only_if_there_is_one() -> None:
+    wordy = event(Kind.CREATED, milestone(message="word " * 1000))
+
+    short, shorter = put(wordy, body=200), put(wordy, body=60)
+
+    assert lines(short)[0].endswith("word… (cut; see link)")
+    assert lines(short)[1] == LINK
+    assert len(lines(shorter)) == 1
+    assert shorter.body.endswith("word… (cut)")
+
+
 def test_changes_that_do_not_fit_are_counted() -> None:
     changes = tuple(changed(f"details.field_{n}", n, n + 1) for n in range(10))
 
     told = lines(put(event(Kind.UPDATED, changes=changes), body=240))
 
-    assert told[:3] == ["- Field 0: 0 → 1", "- Field 1: 1 → 2", "- and 8 more changes"]
+    assert told[3:6] == ["- Field 3: 3 → 4", "- and 6 more changes", ""]
     assert told[-3:] == [WHEN, QUOTE, LINK]
 
 
@@ -417,7 +427,7 @@ def test_megabytes_are_cut_early(form: Format) -> None:
     monster = milestone(title=huge, message=huge, category=huge, tickers=(huge,))
     change = changed("title", huge, huge)
 
-    told = put(event(Kind.UPDATED, monster, changes=(change,)), format=form)
+    told = put(event(Kind.UPDATED, monster, changes=(change,)), markup=form)
 
     assert len(told.title) <= 250
     assert len(told.body) <= 4000
@@ -426,26 +436,32 @@ def test_megabytes_are_cut_early(form: Format) -> None:
 @settings(max_examples=300, deadline=None)
 @given(
     kind=st.sampled_from(Kind),
-    form=st.sampled_from(Format),
-    title=st.text(max_size=400),
-    message=st.text(max_size=800),
+    markup=st.sampled_from(Format),
+    words=st.tuples(st.text(max_size=400), st.text(max_size=800)),
     room=st.integers(0, 500),
     top=st.integers(0, 120),
 )
 def test_whatever_kalshi_says_the_message_fits(
-    kind: Kind, form: Format, title: str, message: str, room: int, top: int
+    kind: Kind, markup: Format, words: tuple[str, str], room: int, top: int
 ) -> None:
+    title, message = words
     odd = milestone(title=title, message=message, tickers=(title,))
     changes = (changed("title", message, title), MOVED)
 
     told = put(
-        event(kind, odd, changes=changes), format=form, body=room, title=top, test=True
+        event(kind, odd, changes=changes),
+        markup=markup,
+        body=room,
+        title=top,
+        test=True,
     )
 
     assert len(told.title) <= top
     assert len(told.body) <= room
     assert "\n" not in told.title
-    if form is Format.MARKDOWN:
+    if markup is Format.HTML:
+        assert read_html(told.body).open == []
+    if markup is Format.MARKDOWN:
         assert told.body.count("**") % 2 == 0
 
 
@@ -458,9 +474,9 @@ def real(row: dict[str, Json]) -> Event:
     assert isinstance(details, dict)
     assert isinstance(tickers, list)
     found = milestone(
-        id=str(row["id"]),
+        name=str(row["id"]),
         category=str(row["category"]),
-        type=str(row["type"]),
+        sort=str(row["type"]),
         title=str(row["title"]),
         message=str(row["notification_message"]),
         start=datetime.fromisoformat(str(row["start_date"])),

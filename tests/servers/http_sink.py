@@ -195,7 +195,7 @@ class HttpSink:
             while True:
                 head = stream.readline()
                 if not head:
-                    return
+                    return None
                 method, target, _ = head.decode("latin-1").split(" ", 2)
                 path, _, query = target.partition("?")
                 step = self._next(path)

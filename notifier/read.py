@@ -1,0 +1,513 @@
+"""
+LOOP in, one read of it: page -> what is known of it -> diff -> route -> commit.
+
+One transaction a page. A read that breaks off keeps what it has committed; only a
+complete one moves the watermark or counts an absence.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from typing import Protocol
+
+import structlog
+
+from notifier.clock import Clock
+from notifier.core import cadence
+from notifier.core.cadence import Plan
+from notifier.core.commit import (
+    BadRow,
+    PageCommit,
+    Progress,
+    ReadEnd,
+    ReadKind,
+    Seen,
+    WatchRow,
+)
+from notifier.core.diff import DiffPolicy, Known, Reading, Row, Step, diff, removed
+from notifier.core.model import Delivery, Event, Milestone, Rate, Route, Watch
+from notifier.core.route import deliveries, matches, route
+from notifier.core.timing import Bounds, bounds, offset
+from notifier.errors import RowInvalid, SourceError, SourceGarbled
+from notifier.turns import Bell, Gate
+
+log = structlog.get_logger()
+
+#: Deliveries of a long read wait for its end, but no longer than this.
+HELD = timedelta(seconds=20)
+#: Milestones asked for by id after one read.
+_ASKED_FOR = 20
+#: Bytes of a bad row that are kept for a person to look at.
+_BAD_BYTES = 64 * 1024
+_WARN_SKEW = timedelta(seconds=5)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: The watch of everything.
+ALL = Watch().name
+#: Reads that are worth a line only when they brought something.
+_ROUTINE = (ReadKind.POLL, ReadKind.SWEEP)
+
+
+class SourceRow(Protocol):
+    """A row of a page, not read any further."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def raw(self) -> bytes: ...
+    @property
+    def fingerprint(self) -> bytes: ...
+
+
+class SourceBadRow(Protocol):
+    """A row that is no milestone."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def raw(self) -> bytes: ...
+    @property
+    def fingerprint(self) -> bytes: ...
+    @property
+    def error(self) -> str: ...
+
+
+class SourcePage(Protocol):
+    """One answer of the API; an empty cursor ends the list."""
+
+    @property
+    def rows(self) -> Sequence[SourceRow]: ...
+    @property
+    def bad(self) -> Sequence[SourceBadRow]: ...
+    @property
+    def cursor(self) -> str: ...
+    @property
+    def sent_at(self) -> datetime: ...
+    @property
+    def received_at(self) -> datetime: ...
+    @property
+    def date(self) -> datetime | None: ...
+
+
+class Source(Protocol):
+    """What a read needs of the API. Raises SourceError and nothing else."""
+
+    def pages(
+        self,
+        *,
+        watch: Watch,
+        pace: Callable[[], Awaitable[None]],
+        min_updated: datetime | None = None,
+        starts_after: datetime | None = None,
+    ) -> AsyncIterator[SourcePage]:
+        """The list to its end; complete only if it ends without an error."""
+
+    async def milestone(self, milestone_id: str) -> bytes | None:
+        """One row's bytes; None: the API says that there is no such milestone."""
+
+
+class PageTurn(Protocol):
+    """The writer's turn, for one page."""
+
+    async def known(self, ids: Sequence[str]) -> dict[str, Known]: ...
+    async def count_new_bad(self, bad: Sequence[BadRow]) -> int: ...
+    async def commit(self, page: PageCommit) -> None: ...
+    async def end_read(self, end: ReadEnd) -> None: ...
+    async def absent(
+        self, watch: WatchRow, since: datetime | None, shown: frozenset[str]
+    ) -> list[str]: ...
+    async def remove(
+        self, gone: Sequence[Event], deliveries: Sequence[Delivery], now: datetime
+    ) -> None: ...
+
+
+class ReadStore(Protocol):
+    """What a read needs of the store."""
+
+    def page_turn(self) -> AbstractAsyncContextManager[PageTurn]: ...
+    async def seen(self, ids: Sequence[str]) -> dict[str, Seen]: ...
+    async def count_known(self, watch: WatchRow, since: datetime | None) -> int: ...
+
+
+class Lane(IntEnum):
+    """Who asks the API first when both lanes want to."""
+
+    POLL = 0
+    SWEEP = 1
+
+
+class Pace:
+    """No sliding window of the API's sees more requests than the rate allows."""
+
+    def __init__(self, rate: Rate, clock: Clock) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._gate = Gate()
+        self._asked: list[float] = []
+
+    async def take(self, lane: Lane) -> None:
+        """Come back when a request may go; polls before sweeps."""
+        async with self._gate.turn(lane):
+            if len(self._asked) == self._rate.count:
+                free_at = self._asked.pop(0) + self._rate.per.total_seconds()
+                await self._clock.sleep(free_at - self._clock.monotonic())
+            self._asked.append(self._clock.monotonic())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffRules:
+    """What the configuration says about the rows of a read."""
+
+    diff: DiffPolicy
+    look_back: timedelta
+    started_grace: timedelta
+    ignore_tickers: tuple[str, ...]
+    announce_existing: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class _Read:
+    """One read under way."""
+
+    id: int
+    plan: Plan
+    started_at: datetime
+    #: A sweep's window; None: the read shows everything.
+    since: datetime | None
+    silent: bool
+    progress: Progress = field(default_factory=Progress)
+    watermark: datetime | None = None
+    shown: set[str] = field(default_factory=set)
+
+    def count(self, page: SourcePage, steps: Sequence[Step], *, new_bad: int) -> None:
+        """Add one page to the progress."""
+        before = self.progress
+        self.progress = Progress(
+            pages=before.pages + 1,
+            rows=before.rows + len(page.rows),
+            events=before.events + sum(step.event is not None for step in steps),
+            touched=before.touched + sum(step.touched for step in steps),
+            bad=before.bad + new_bad,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Reader:
+    """Makes one read at a time for each lane."""
+
+    source: Source
+    store: ReadStore
+    clock: Clock
+    pace: Pace
+    decode: Callable[[bytes], Milestone]
+    fingerprint: Callable[[bytes], bytes]
+    watches: Mapping[str, Watch]
+    routes: Sequence[Route]
+    rules: DiffRules
+    #: Rung when timers may have moved, and when deliveries were born.
+    alarm: Bell
+    outbox: Bell
+    #: Called after each page of a read.
+    watcher: Callable[[ReadKind, Progress], None]
+    #: Called whenever a read has something to show for itself.
+    pulse: Callable[[str], None]
+    _bounds: list[Bounds] = field(default_factory=list)
+
+    async def read(self, plan: Plan) -> None:
+        """
+        Read what the plan says, to its end.
+
+        Raises:
+            SourceError: it broke off; what was read is committed, and recorded as
+                incomplete.
+        """
+        read = self._begin(plan)
+        try:
+            async with aclosing(self._pages(read)) as pages:  # type: ignore[type-var]  # an async generator behind its Protocol
+                async for page in pages:
+                    await self._take(read, page)
+            await self._finish(read)
+        except SourceError as exc:
+            await self._break_off(read, exc)
+            raise
+
+    def _begin(self, plan: Plan) -> _Read:
+        now = self.clock.now()
+        is_sweep = plan.kind is ReadKind.SWEEP
+        return _Read(
+            id=(now - _EPOCH) // timedelta(microseconds=1),
+            plan=plan,
+            started_at=now,
+            since=now - self.rules.look_back if is_sweep else None,
+            silent=plan.kind is ReadKind.BASELINE and not self.rules.announce_existing,
+        )
+
+    def _pages(self, read: _Read) -> AsyncIterator[SourcePage]:
+        watch = read.plan.watch
+        is_poll = read.plan.kind is ReadKind.POLL
+        lane = Lane.POLL if is_poll else Lane.SWEEP
+        since = watch.watermark or read.started_at
+        return self.source.pages(
+            watch=self.watches[watch.name],
+            pace=lambda: self.pace.take(lane),
+            min_updated=since - cadence.OVERLAP if is_poll else None,
+            starts_after=read.since,
+        )
+
+    async def _take(self, read: _Read, page: SourcePage) -> None:
+        """Diff one page and commit what it means."""
+        self.pulse("poll" if read.plan.kind is ReadKind.POLL else "sweep")
+        self._note_clock(read, page)
+        fresh, bad = await self._fresh_rows(read, page)
+        now = self.clock.now()
+        async with self.store.page_turn() as turn:
+            known = await turn.known([row.milestone.id for row in fresh])
+
+            steps = diff(known, fresh, self._reading(read, now))
+            owed = self._route(steps, due_at=_due_at(page, now), now=now)
+
+            read.count(page, steps, new_bad=await turn.count_new_bad(bad))
+            end = None if page.cursor else self._end(read, now)
+            if steps or bad or end is not None:
+                await turn.commit(
+                    PageCommit(
+                        read_id=read.id,
+                        watch=read.plan.watch,
+                        now=now,
+                        steps=steps,
+                        deliveries=owed,
+                        bad=bad,
+                        end=end,
+                    )
+                )
+        self._tell(read, steps, owed, end)
+
+    async def _fresh_rows(
+        self, read: _Read, page: SourcePage
+    ) -> tuple[list[Row], tuple[BadRow, ...]]:
+        """The rows whose bytes are not known yet, read whole; and the unreadable."""
+        read.shown.update(row.id for row in page.rows)
+        seen = await self.store.seen([row.id for row in page.rows])
+        bit = 1 << read.plan.watch.id
+        fresh: list[Row] = []
+        bad = [_bad(row.key, row, row.error) for row in page.bad]
+        for row in page.rows:
+            if _is_known(seen.get(row.id), row, bit):
+                continue
+            try:
+                milestone = self.decode(row.raw)
+            except RowInvalid as exc:
+                bad.append(_bad(row.id, row, str(exc)))
+                continue
+            if not self._is_ignored(milestone):
+                fresh.append(Row(milestone=milestone, fingerprint=row.fingerprint))
+        return fresh, tuple(bad)
+
+    def _is_ignored(self, milestone: Milestone) -> bool:
+        patterns, tickers = self.rules.ignore_tickers, milestone.tickers
+        return bool(patterns and tickers) and all(
+            matches(patterns, ticker) for ticker in tickers
+        )
+
+    def _reading(self, read: _Read, now: datetime) -> Reading:
+        return Reading(
+            id=read.id, policy=self.rules.diff, silent=read.silent, seen_at=now
+        )
+
+    def _route(
+        self, steps: Sequence[Step], *, due_at: datetime, now: datetime
+    ) -> tuple[Delivery, ...]:
+        events = [step.event for step in steps if step.event is not None]
+        return self._owed(events, due_at=due_at, now=now)
+
+    def _owed(
+        self, events: Sequence[Event], *, due_at: datetime, now: datetime
+    ) -> tuple[Delivery, ...]:
+        return tuple(
+            delivery
+            for event in events
+            for delivery in deliveries(
+                event,
+                route(event, self.routes),
+                due_at=due_at,
+                now=now,
+                started_grace=self.rules.started_grace,
+            )
+        )
+
+    def _tell(
+        self,
+        read: _Read,
+        steps: Sequence[Step],
+        owed: Sequence[Delivery],
+        end: ReadEnd | None,
+    ) -> None:
+        self.watcher(read.plan.kind, read.progress)
+        if any(step.armed.restart or step.armed.reend for step in steps):
+            self.alarm.ring()
+        if owed or end is not None:
+            self.outbox.ring()
+
+    # --- its end ---
+
+    def _end(self, read: _Read, now: datetime) -> ReadEnd:
+        """
+        The end of a read that came to its end.
+
+        Raises:
+            SourceGarbled: everything was asked for and nothing came.
+        """
+        progress, plan = read.progress, read.plan
+        is_all = plan.kind is ReadKind.BASELINE and plan.watch.name == ALL
+        if is_all and not progress.rows:
+            raise SourceGarbled("the list of all milestones is empty")
+        drifting = cadence.is_drifting(bad=progress.bad, rows=progress.rows)
+        if drifting:
+            log.error(
+                "read.drifting",
+                watch=plan.watch.name,
+                bad=progress.bad,
+                rows=progress.rows,
+            )
+        moves = plan.kind is not ReadKind.SWEEP and not drifting
+        return self._ended(read, now, watermark=read.watermark if moves else None)
+
+    def _ended(
+        self,
+        read: _Read,
+        now: datetime,
+        *,
+        watermark: datetime | None = None,
+        error: str | None = None,
+    ) -> ReadEnd:
+        before = read.plan.watch.watermark
+        if watermark is not None and before is not None:
+            watermark = max(watermark, before)
+        return ReadEnd(
+            id=read.id,
+            watch=read.plan.watch,
+            kind=read.plan.kind,
+            started_at=read.started_at,
+            ended_at=now,
+            progress=read.progress,
+            watermark=watermark,
+            error=error,
+        )
+
+    async def _break_off(self, read: _Read, exc: SourceError) -> None:
+        end = self._ended(read, self.clock.now(), error=str(exc))
+        async with self.store.page_turn() as turn:
+            await turn.end_read(end)
+        self.outbox.ring()
+
+    async def _finish(self, read: _Read) -> None:
+        """Count who was absent from a complete read, and ask for them by id."""
+        took = self.clock.now() - read.started_at
+        quiet = read.progress.events == 0 and read.plan.kind in _ROUTINE
+        (log.debug if quiet else log.info)(
+            "read.completed",
+            watch=read.plan.watch.name,
+            kind=read.plan.kind.value,
+            pages=read.progress.pages,
+            rows=read.progress.rows,
+            events=read.progress.events,
+            touched=read.progress.touched,
+            took_s=round(took.total_seconds(), 3),
+        )
+        if read.plan.kind not in (ReadKind.FULL, ReadKind.SWEEP):
+            return
+        watch, shown = read.plan.watch, frozenset(read.shown)
+        known = await self.store.count_known(watch, read.since)
+        if cadence.is_suspicious(shown=len(shown), known=known):
+            log.error("read.suspicious", watch=watch.name, rows=len(shown), known=known)
+            return
+        async with self.store.page_turn() as turn:
+            doubtful = await turn.absent(watch, read.since, shown)
+        for milestone_id in doubtful[:_ASKED_FOR]:
+            await self._ask_for(read, milestone_id)
+
+    async def _ask_for(self, read: _Read, milestone_id: str) -> None:
+        await self.pace.take(Lane.SWEEP)
+        raw = await self.source.milestone(milestone_id)
+        now = self.clock.now()
+        async with self.store.page_turn() as turn:
+            known = await turn.known([milestone_id])
+            if raw is None:
+                gone = [removed(one, now=now) for one in known.values()]
+                await turn.remove(gone, self._owed(gone, due_at=now, now=now), now)
+            else:
+                await self._keep(read, turn, known, raw, now)
+        self.outbox.ring()
+        self.alarm.ring()
+
+    async def _keep(
+        self,
+        read: _Read,
+        turn: PageTurn,
+        known: dict[str, Known],
+        raw: bytes,
+        now: datetime,
+    ) -> None:
+        """It is still there: take its row like one of a page."""
+        try:
+            row = Row(milestone=self.decode(raw), fingerprint=self.fingerprint(raw))
+        except RowInvalid as exc:
+            log.warning("row.quarantined", reason=str(exc))
+            return
+        steps = diff(known, [row], self._reading(read, now))
+        await turn.commit(
+            PageCommit(
+                read_id=read.id,
+                watch=read.plan.watch,
+                now=now,
+                steps=steps,
+                deliveries=self._route(steps, due_at=now, now=now),
+            )
+        )
+
+    # --- the clock ---
+
+    def _note_clock(self, read: _Read, page: SourcePage) -> None:
+        if page.date is None:
+            return
+        if read.watermark is None and not read.progress.pages:
+            took = page.received_at - page.sent_at
+            read.watermark = cadence.watermark(date=page.date, took=took)
+        self._bounds.append(
+            bounds(sent_at=page.sent_at, received_at=page.received_at, date=page.date)
+        )
+        del self._bounds[:-5]
+        off = offset(self._bounds)
+        if off is None:
+            return
+        self._bounds.clear()
+        self.clock.correct(off)
+        self.alarm.ring()
+        grave = abs(off) > _WARN_SKEW
+        (log.warning if grave else log.info)(
+            "clock.corrected", offset_s=round(off.total_seconds(), 3)
+        )
+
+
+def _due_at(page: SourcePage, now: datetime) -> datetime:
+    """Now, unless more pages come: then at the end of the read, at the latest soon."""
+    return now + HELD if page.cursor else now
+
+
+def _is_known(seen: Seen | None, row: SourceRow, bit: int) -> bool:
+    return (
+        seen is not None
+        and seen.fingerprint == row.fingerprint
+        and bool(seen.watches & bit)
+        and not seen.unsettled
+    )
+
+
+def _bad(milestone_id: str, row: SourceRow | SourceBadRow, error: str) -> BadRow:
+    return BadRow(
+        milestone_id=milestone_id,
+        fingerprint=row.fingerprint,
+        raw=row.raw[:_BAD_BYTES],
+        error=error,
+    )

@@ -1,0 +1,298 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from message_samples import (
+    LINK,
+    MOVED,
+    NEW_YORK,
+    NOW,
+    UNSET,
+    event,
+    message,
+    milestone,
+    put,
+    read_html,
+)
+
+from notifier.core.model import (
+    Event,
+    Form,
+    Format,
+    Kind,
+    Limits,
+    Rendered,
+    Route,
+    Template,
+)
+from notifier.core.render import check_template, render
+
+HOSTILE = milestone(
+    title="<b>*x*</b> [y](z) @here",
+    message="{{ 7 * 7 }}",
+    details={"league": "<!channel>", "nested": {"deep": "_i_"}},
+)
+
+
+def filled(
+    source: str, of: Event | None = None, *, markup: Format = Format.TEXT
+) -> Rendered:
+    told = put(of or event(Kind.CREATED), markup=markup, template=Template(body=source))
+    assert told.template_error is None
+    return told
+
+
+def refused(source: str, *, markup: Format = Format.TEXT, body: int = 4000) -> str:
+    told = put(
+        event(Kind.CREATED),
+        markup=markup,
+        body=body,
+        template=Template(body=source),
+    )
+    assert "The game is about to begin!" in told.body
+    assert told.template_error is not None
+    return told.template_error
+
+
+def test_a_template_sees_what_the_design_promises() -> None:
+    told = put(
+        event(Kind.UPDATED, changes=(MOVED,)),
+        test=True,
+        template=Template(
+            title="{{ kind|upper }}: {{ title }}",
+            body="{{ message }}|{{ start }}|{{ ends }}|{{ link }}|{{ test }}|"
+            "{{ milestone.details.league }}|"
+            "{% for change in changes %}{{ change.field }}: {{ change }}{% endfor %}",
+        ),
+    )
+
+    assert told.template_error is None
+    assert told.title == "[TEST] UPDATED: Syracuse at Pittsburgh"
+    assert told.body == (
+        f"The game is about to begin!|Sat 26 Sep, 15:30 EDT||{LINK}|True|NCAAFB|"
+        "start_date: Start: moved from Sat 12:00 to 15:30 EDT (3 h 30 min later)"
+    )
+
+
+def test_a_start_has_parts_of_its_own() -> None:
+    parts = (
+        "{{ start.weekday }} {{ start.date }} {{ start.time }} {{ start.zone }} "
+        "{{ start.relative }} {{ start.iso }} {{ start.known }}"
+    )
+
+    assert filled(parts).body == (
+        "Sat 2026-09-26 15:30 EDT in 3 h 20 min 2026-09-26T19:30:00Z True"
+    )
+    unset = event(Kind.CREATED, milestone(start=UNSET))
+    assert filled("{{ start }}|{{ start.known }}", unset).body == "start not set|False"
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        (Format.TEXT, "<b>*x*</b> [y](z) @\u200bhere {{ 7 * 7 }} <!channel> _i_"),
+        (
+            Format.MARKDOWN,
+            "\\<b\\>∗x∗\\</b\\> \\[y\\](z) @\u200bhere {{ 7 ∗ 7 }} \\<!channel\\> ˍiˍ",
+        ),
+        (
+            Format.HTML,
+            (
+                "&lt;b&gt;*x*&lt;/b&gt; [y](z) @\u200bhere {{ 7 * 7 }} "
+                "&lt;!channel&gt; _i_"
+            ),
+        ),
+    ],
+)
+def test_values_are_escaped_for_the_destination(form: Format, said: str) -> None:
+    source = (
+        "{{ title }} {{ message }} {{ milestone.details.league }} "
+        "{{ milestone['details']['nested']['deep'] }}"
+    )
+
+    assert filled(source, event(Kind.CREATED, HOSTILE), markup=form).body == said
+
+
+def test_what_the_user_writes_stays_markup() -> None:
+    assert filled("<i>{{ kind }}</i>", markup=Format.HTML).body == "<i>created</i>"
+    macro = "{% macro b(x) %}**{{ x }}**{% endmacro %}{{ b(title) }}"
+    hostile = event(Kind.CREATED, milestone(title="a*b"))
+    assert filled(macro, hostile, markup=Format.MARKDOWN).body == "**a∗b**"
+
+
+def test_a_title_template_gives_one_line_without_markup() -> None:
+    told = put(
+        event(Kind.CREATED, HOSTILE),
+        markup=Format.HTML,
+        template=Template(title="{{ kind }}\n\n{{ title }}"),
+    )
+
+    assert told.title == "created <b>*x*</b> [y](z) @\u200bhere"
+    assert told.body.startswith("<p>Starts <b>")
+
+
+def test_a_template_title_opens_the_body_where_there_are_no_titles() -> None:
+    told = put(
+        event(Kind.CREATED, HOSTILE),
+        markup=Format.HTML,
+        title=0,
+        template=Template(title="{{ title }}", body="<i>{{ kind }}</i>"),
+    )
+
+    assert told.title == ""
+    assert told.body == (
+        "<p><b>&lt;b&gt;*x*&lt;/b&gt; [y](z) @\u200bhere</b></p><i>created</i>"
+    )
+
+
+def test_a_kinds_own_template_goes_before_the_one_for_all() -> None:
+    route = Route(
+        name="games",
+        to=("ops",),
+        templates={None: Template(body="any"), Kind.STARTED: Template(body="go")},
+    )
+    bodies = [
+        render(
+            message(),
+            [event(kind)],
+            routes={"games": route},
+            limits=Limits(format=Format.TEXT, title=100, body=100),
+            zone=NEW_YORK,
+            now=NOW,
+        ).body
+        for kind in (Kind.STARTED, Kind.ENDED)
+    ]
+
+    assert bodies == ["go", "any"]
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("{{ titel }}", "body: line 1: 'titel' is undefined"),
+        ("a\n{{ milestone.details.nope }}", "line 2: "),
+        ("{% if %}", "body: line 1: Expected an expression"),
+        ("{{ title|safe }}", "No filter named 'safe'"),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{{ milestone.update({}) }}", "unsafe"),
+        ("{{ 'x' * 1000000000 }}", "plain numbers only"),
+        ("{{ 10 ** 10 }}", "plain numbers only"),
+        ("{% for i in range(99999999999) %}{% endfor %}", "10,000 numbers"),
+        (
+            "{% for i in range(999) %}{% set x = range(999)|list %}{% endfor %}",
+            "10,000 numbers",
+        ),
+        ("{% for i in range(9999) %}0123456789{% endfor %}", "65,536 characters"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
+        ("{% include 'x' %}", "no loader"),
+        ("  {# nothing #} ", "body: prints nothing"),
+    ],
+)
+def test_a_failing_template_gives_way_and_says_why(source: str, reason: str) -> None:
+    error = refused(source)
+
+    assert error.startswith("route games, created: body: ")
+    assert reason in error
+    assert len(error) < 300
+
+
+def test_a_body_that_is_too_long_gives_way_unless_it_is_plain_text() -> None:
+    long = "{{ title }} " * 40
+
+    assert refused(long, markup=Format.HTML, body=500) == (
+        "route games, created: body: gives 919 characters, the service takes 500"
+    )
+    assert filled(long).body.startswith("Syracuse")
+    cut = put(event(Kind.CREATED), template=Template(body=long), body=300)
+    assert cut.body.endswith("Pittsburgh…")
+    assert len(cut.body) <= 300
+
+
+def test_a_bad_title_gives_way_with_its_body() -> None:
+    told = put(event(Kind.CREATED), template=Template(title="{{ x }}", body="mine"))
+
+    assert told.title == "New: Syracuse at Pittsburgh"
+    assert told.body != "mine"
+    assert told.template_error == (
+        "route games, created: title: line 1: 'x' is undefined"
+    )
+
+
+@pytest.mark.parametrize("form", [Form.PLAIN, Form.COUNTS])
+def test_a_refused_message_goes_again_without_the_template(form: Form) -> None:
+    told = put(event(Kind.CREATED), form=form, template=Template(body="mine"))
+
+    assert "mine" not in told.body
+
+
+def test_a_digest_does_without_templates() -> None:
+    told = put(
+        event(Kind.CREATED), event(Kind.ENDED), template=Template(body="{{ broken")
+    )
+
+    assert told.template_error is None
+    assert told.digest
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=st.text(max_size=300), form=st.sampled_from(Format))
+def test_no_value_breaks_out_of_a_users_markup(text: str, form: Format) -> None:
+    odd = milestone(title=text, message=text, details={"league": text})
+    source = "{{ title }}{{ message }}{{ milestone.details.league }}."
+
+    told = put(event(Kind.CREATED, odd), markup=form, template=Template(body=source))
+
+    assert "\n" not in told.body
+    if form is Format.HTML:
+        assert read_html(told.body).seen == set()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ title }} {{ start.relative }} {{ ends }}",
+        "{{ milestone.details.league }} {{ milestone.details.tour }}",
+        "{{ milestone.details.season.week + 1 }}",
+        "{% for change in changes %}{{ change }}, {% endfor %}{{ title }}",
+        "{% if kind == 'started' %}Go!{% else %}{{ title }}{% endif %}",
+        "{% set x = namespace(n=1) %}{{ x.n }}",
+        "{{ changes[0].after }}",
+        "{{ ends.time }}",
+    ],
+)
+def test_good_templates_pass_the_check(source: str) -> None:
+    assert check_template(Template(title="{{ title }}", body=source)) is None
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        (Template(title="{{ titel }}"), "title: titel is unknown; did you mean title?"),
+        (
+            Template(body="ok\n{% if x %}"),
+            "body: line 2: Unexpected end of template.",
+        ),
+        (
+            Template(body="{% if false %}{{ qwxz }}{% endif %}x"),
+            "body: qwxz is unknown",
+        ),
+        (Template(body="{{ title|safe }}"), "body: line 1: No filter named 'safe'."),
+        (Template(body="{{ start.hour }}"), "body: line 1: "),
+        (Template(body="{{ ''.__class__ }}"), "body: line 1: access to attribute"),
+        (Template(body="{% if kind == 'x' %}a{% endif %}"), "body: prints nothing"),
+    ],
+)
+def test_the_check_says_what_is_wrong_and_where(
+    template: Template, problem: str
+) -> None:
+    found = check_template(template)
+
+    assert found is not None
+    assert found.startswith(problem)
+
+
+def test_the_check_of_a_kinds_template_tries_that_kind() -> None:
+    template = Template(body="{{ changes[0].after }}")
+
+    assert check_template(template, kind=Kind.UPDATED) is None
+    assert check_template(template, kind=Kind.STARTED) is not None
