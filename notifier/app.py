@@ -26,7 +26,7 @@ from notifier.alarm import Alarm
 from notifier.clock import Clock, SystemClock
 from notifier.config import Config, Updates
 from notifier.core.cadence import ReadPolicy
-from notifier.core.commit import Progress, ReadKind
+from notifier.core.commit import Progress, ReadEnd, ReadKind
 from notifier.core.diff import DiffPolicy
 from notifier.core.model import Destination, Json, Rate
 from notifier.core.route import leads
@@ -74,7 +74,9 @@ class Parts:
     sender: Callable[[Config], Awaitable[OpenSender]] | None = None
     chance: Callable[[], float] = random.random
     token: Callable[[], str] = secrets.token_hex
-    watcher: Callable[[ReadKind, Progress], None] = lambda _kind, _progress: None
+    watcher: Callable[[ReadKind, Progress, ReadEnd | None], None] = (
+        lambda _kind, _progress, _end: None
+    )
     output: TextIO = field(default_factory=lambda: sys.stdout)
     #: The socket for commands; a simulation has none.
     serve_commands: bool = True

@@ -66,18 +66,18 @@ def ask(database: Path, question: Mapping[str, Json]) -> Mapping[str, Json]:
     Raises:
         NotRunning: nobody listens.
     """
-    with (
-        _reachable(socket_path(database)) as path,
-        socket.socket(socket.AF_UNIX) as link,
-    ):
-        link.settimeout(_TIMEOUT_S)
-        try:
+    try:
+        with (
+            _reachable(socket_path(database)) as path,
+            socket.socket(socket.AF_UNIX) as link,
+        ):
+            link.settimeout(_TIMEOUT_S)
             link.connect(path)
             link.sendall(json.dumps(question).encode() + b"\n")
             with link.makefile("rb") as answers:
                 line = answers.readline()
-        except OSError as exc:
-            raise NotRunning(f"no service is running on {database}") from exc
+    except OSError as exc:
+        raise NotRunning(f"no service is running on {database}") from exc
     if not line:
         raise NotRunning(f"the service on {database} hung up")
     said: Mapping[str, Json] = json.loads(line)

@@ -23,7 +23,6 @@ from notifier.core.commit import (
     Progress,
     ReadEnd,
     ReadKind,
-    Seen,
     WatchRow,
 )
 from notifier.core.diff import DiffPolicy, Known, Reading, Row, Step, diff, removed
@@ -126,7 +125,9 @@ class ReadStore(Protocol):
     """What a read needs of the store."""
 
     def page_turn(self) -> AbstractAsyncContextManager[PageTurn]: ...
-    async def seen(self, ids: Sequence[str]) -> dict[str, Seen]: ...
+    async def unchanged(
+        self, prints: Mapping[str, bytes], watch: WatchRow
+    ) -> frozenset[str]: ...
     async def count_known(self, watch: WatchRow, since: datetime | None) -> int: ...
 
 
@@ -178,9 +179,13 @@ class _Read:
     silent: bool
     progress: Progress = field(default_factory=Progress)
     watermark: datetime | None = None
+    #: Ids on its pages, and how many of them the store knows.
     shown: set[str] = field(default_factory=set)
+    held: int = 0
 
-    def count(self, page: SourcePage, steps: Sequence[Step], *, new_bad: int) -> None:
+    def count(
+        self, page: SourcePage, steps: Sequence[Step] = (), *, new_bad: int = 0
+    ) -> None:
         """Add one page to the progress."""
         before = self.progress
         self.progress = Progress(
@@ -208,8 +213,8 @@ class Reader:
     #: Rung when timers may have moved, and when deliveries were born.
     alarm: Bell
     outbox: Bell
-    #: Called after each page of a read.
-    watcher: Callable[[ReadKind, Progress], None]
+    #: Called after each page of a read; with the last one comes the read's end.
+    watcher: Callable[[ReadKind, Progress, ReadEnd | None], None]
     #: Called whenever a read has something to show for itself.
     pulse: Callable[[str], None]
     _bounds: list[Bounds] = field(default_factory=list)
@@ -260,6 +265,20 @@ class Reader:
         self.pulse("poll" if read.plan.kind is ReadKind.POLL else "sweep")
         self._note_clock(read, page)
         fresh, bad = await self._fresh_rows(read, page)
+        end: ReadEnd | None = None
+        if fresh or bad or not page.cursor:
+            end = await self._commit(read, page, fresh, bad)
+        else:
+            read.count(page)
+        self.watcher(read.plan.kind, read.progress, end)
+
+    async def _commit(
+        self,
+        read: _Read,
+        page: SourcePage,
+        fresh: Sequence[Row],
+        bad: tuple[BadRow, ...],
+    ) -> ReadEnd | None:
         now = self.clock.now()
         async with self.store.page_turn() as turn:
             known = await turn.known([row.milestone.id for row in fresh])
@@ -269,31 +288,31 @@ class Reader:
 
             read.count(page, steps, new_bad=await turn.count_new_bad(bad))
             end = None if page.cursor else self._end(read, now)
-            if steps or bad or end is not None:
-                await turn.commit(
-                    PageCommit(
-                        read_id=read.id,
-                        watch=read.plan.watch,
-                        now=now,
-                        steps=steps,
-                        deliveries=owed,
-                        bad=bad,
-                        end=end,
-                    )
+            await turn.commit(
+                PageCommit(
+                    read_id=read.id,
+                    watch=read.plan.watch,
+                    now=now,
+                    steps=steps,
+                    deliveries=owed,
+                    bad=bad,
+                    end=end,
                 )
-        self._tell(read, steps, owed, end)
+            )
+        self._ring(steps, wake=bool(owed) or not page.cursor)
+        return end
 
     async def _fresh_rows(
         self, read: _Read, page: SourcePage
     ) -> tuple[list[Row], tuple[BadRow, ...]]:
         """The rows whose bytes are not known yet, read whole; and the unreadable."""
-        read.shown.update(row.id for row in page.rows)
-        seen = await self.store.seen([row.id for row in page.rows])
-        bit = 1 << read.plan.watch.id
+        prints = {row.id: row.fingerprint for row in page.rows}
+        read.shown.update(prints)
+        known = await self.store.unchanged(prints, read.plan.watch)
         fresh: list[Row] = []
         bad = [_bad(row.key, row, row.error) for row in page.bad]
         for row in page.rows:
-            if _is_known(seen.get(row.id), row, bit):
+            if row.id in known:
                 continue
             try:
                 milestone = self.decode(row.raw)
@@ -302,6 +321,7 @@ class Reader:
                 continue
             if not self._is_ignored(milestone):
                 fresh.append(Row(milestone=milestone, fingerprint=row.fingerprint))
+        read.held += len(known) + len(fresh)
         return fresh, tuple(bad)
 
     def _is_ignored(self, milestone: Milestone) -> bool:
@@ -336,17 +356,10 @@ class Reader:
             )
         )
 
-    def _tell(
-        self,
-        read: _Read,
-        steps: Sequence[Step],
-        owed: Sequence[Delivery],
-        end: ReadEnd | None,
-    ) -> None:
-        self.watcher(read.plan.kind, read.progress)
+    def _ring(self, steps: Sequence[Step], *, wake: bool) -> None:
         if any(step.armed.restart or step.armed.reend for step in steps):
             self.alarm.ring()
-        if owed or end is not None:
+        if wake:
             self.outbox.ring()
 
     # --- its end ---
@@ -419,6 +432,8 @@ class Reader:
             return
         watch, shown = read.plan.watch, frozenset(read.shown)
         known = await self.store.count_known(watch, read.since)
+        if known == read.held and len(shown) == read.progress.rows:
+            return  # as many as it showed, none of them twice: nobody is missing
         if cadence.is_suspicious(shown=len(shown), known=known):
             log.error("read.suspicious", watch=watch.name, rows=len(shown), known=known)
             return
@@ -493,15 +508,6 @@ class Reader:
 def _due_at(page: SourcePage, now: datetime) -> datetime:
     """Now, unless more pages come: then at the end of the read, at the latest soon."""
     return now + HELD if page.cursor else now
-
-
-def _is_known(seen: Seen | None, row: SourceRow, bit: int) -> bool:
-    return (
-        seen is not None
-        and seen.fingerprint == row.fingerprint
-        and bool(seen.watches & bit)
-        and not seen.unsettled
-    )
 
 
 def _bad(milestone_id: str, row: SourceRow | SourceBadRow, error: str) -> BadRow:

@@ -9,8 +9,8 @@ keys: `shape`, what one asks of another: `cross`, what must wait: `not_yet`) ->
 
 from pathlib import Path
 
-from notifier.config.find import find
-from notifier.config.load import load, load_store
+from notifier.config.find import find, usual
+from notifier.config.load import load, load_routes, load_store
 from notifier.config.settings import (
     Config,
     Level,
@@ -33,8 +33,10 @@ __all__ = [
     "find",
     "init_text",
     "load",
+    "load_routes",
     "load_store",
     "schema",
+    "usual",
 ]
 
 

@@ -23,7 +23,7 @@ def find(
         return _asked(cwd / explicit, by="--config")
     if named := environ.get("NOTIFIER_CONFIG"):
         return _asked(cwd / named, by="NOTIFIER_CONFIG")
-    return next((path for path in _usual(environ, cwd) if _is_file(path)), None)
+    return next((path for path in usual(environ, cwd) if _is_file(path)), None)
 
 
 def _asked(path: Path, *, by: str) -> Path:
@@ -35,8 +35,8 @@ def _asked(path: Path, *, by: str) -> Path:
     raise ConfigError([f"{by}: {path} does not exist"])
 
 
-def _usual(environ: Mapping[str, str], cwd: Path) -> Iterator[Path]:
-    """The places to look, in order."""
+def usual(environ: Mapping[str, str], cwd: Path) -> Iterator[Path]:
+    """Where a file is looked for that nobody named, in order."""
     yield cwd / NAME
     yield cwd / "config" / NAME
     xdg, home = environ.get("XDG_CONFIG_HOME", ""), environ.get("HOME", "")

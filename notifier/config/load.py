@@ -1,6 +1,7 @@
 """File + environment -> Config, or every problem at once."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from notifier.config.expand import expand
@@ -11,15 +12,27 @@ from notifier.config.reading import reading
 from notifier.config.secret_files import read_secrets
 from notifier.config.settings import Config
 from notifier.config.store_url import absolute, store_url
-from notifier.config.tree import Node, Place, Problem, Scalar, Table, put, under
+from notifier.config.tree import (
+    Node,
+    Place,
+    Problem,
+    Scalar,
+    Table,
+    put,
+    select,
+    under,
+)
+from notifier.core.model import Route
 from notifier.errors import ConfigError
 
 #: More than any configuration; less than what hurts.
 LARGEST = 1_000_000
 STORE = ("store",)
+ROUTES = ("routes",)
 _DEFAULT = Scalar(
     text="sqlite:///notifier.db", written="", place=Place("(the default)")
 )
+_TERMINAL = Scalar(text="terminal://", written="", place=Place("(a stand-in)"))
 
 
 def load(path: Path | None, environ: Mapping[str, str], *, cwd: Path) -> Config:
@@ -61,6 +74,39 @@ def load_store(path: Path | None, environ: Mapping[str, str], *, cwd: Path) -> s
     if wrong := [p for p in (*problems, *unset, *later) if p.path == STORE]:
         raise ConfigError(_lines(wrong))
     return absolute(_store(node), folder=_folder(path, cwd))
+
+
+def load_routes(
+    path: Path | None, environ: Mapping[str, str], *, cwd: Path
+) -> tuple[Route, ...]:
+    """
+    Which events go where, and nothing else: no destination's secret is needed.
+
+    Raises: ConfigError when the routes are wrong or the file is no YAML.
+    """
+    from notifier.config.build import build  # noqa: PLC0415 - see `load`
+    from notifier.config.check import check  # noqa: PLC0415 - see `load`
+
+    root, duplicates = _read(path, cwd)
+    root, misnamed = override(root, environ)
+    root, unset = expand(_routes_alone(root), environ)
+    known = [p for p in (*duplicates, *misnamed) if p.path[:1] == ROUTES]
+    shape, problems = check(root, (*known, *unset))
+    if problems or shape is None:
+        raise ConfigError(_lines(problems))
+    return build(shape, path=None, folder=cwd).routes
+
+
+def _routes_alone(root: Node) -> Node:
+    """The routes, and destinations of these names that are no secret."""
+    if not isinstance(root, Table):
+        return root
+    alone: Node = replace(
+        root, entries={k: v for k, v in root.entries.items() if (k,) == ROUTES}
+    )
+    for at, node in select(root, "destinations.*"):
+        alone = put(alone, (*at, "url"), replace(_TERMINAL, place=node.place))
+    return alone
 
 
 def _store(node: Node) -> str:

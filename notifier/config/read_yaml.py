@@ -132,8 +132,7 @@ class _Reading:
             name, place = self._key(event, events, path), self._place(event)
             node = self._node(next(events), events, (*path, name))
             if name in entries:
-                first = entries[name].place.line
-                what = f"is set twice, first on line {first}"
+                what = f"is set twice, first at {entries[name].place}"
                 self.problems.append(Problem(place, (*path, name), what))
             elif name == "<<":
                 what = "merge keys are not part of YAML 1.2; write the keys out"

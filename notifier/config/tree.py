@@ -182,8 +182,8 @@ def put(node: Node | None, path: Path, value: Node) -> Node:
         return replace(node, nodes=(*node.nodes[:part], below, *node.nodes[part + 1 :]))
     table = node if isinstance(node, Table) else Table(value.place)
     below = put(child(table, part), rest, value)
-    place = value.place if below is value else locate(table, (part,))[0]
-    entry = Entry(place, below)
+    kept = None if below is value else table.entries.get(str(part))
+    entry = Entry(kept.place if kept else value.place, below)
     return replace(table, entries={**table.entries, str(part): entry})
 
 

@@ -36,16 +36,6 @@ class WatchRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What the store knows of a row without reading it."""
-
-    fingerprint: bytes
-    watches: int
-    #: Gone or in doubt: the row needs a look even if its bytes are known.
-    unsettled: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BadRow:
     """A row that is no milestone: kept aside, so that the page lives."""
 

@@ -7,7 +7,7 @@ it as well. A fault may replace the answer, spoil the page, or spoil the respons
 
 import gzip
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime, parsedate_to_datetime
@@ -105,12 +105,12 @@ class Gigantic(Fault, frozen=True, kw_only=True, tag="gigantic"):
             headers=headers, body=self._bomb() if self.gzip else self._mud()
         )
 
-    async def _mud(self) -> AsyncIterator[bytes]:
+    async def _mud(self) -> AsyncGenerator[bytes, None]:
         for _ in range(self.size // _CHUNK):
             yield b" " * _CHUNK
         yield b'{"milestones":[],"cursor":""}'
 
-    async def _bomb(self) -> AsyncIterator[bytes]:
+    async def _bomb(self) -> AsyncGenerator[bytes, None]:
         squeeze = zlib.compressobj(9, wbits=16 + zlib.MAX_WBITS)
         for _ in range(self.size // _CHUNK):
             yield squeeze.compress(b" " * _CHUNK)
@@ -136,7 +136,7 @@ class Drip(Fault, frozen=True, kw_only=True, tag="drip"):
         """The same, slowly."""
         return replace(response, body=self._drops(_whole(response)))
 
-    async def _drops(self, body: bytes) -> AsyncIterator[bytes]:
+    async def _drops(self, body: bytes) -> AsyncGenerator[bytes, None]:
         for at in range(0, len(body), self.bytes_at_once):
             yield body[at : at + self.bytes_at_once]
             await anyio.sleep(self.seconds)
@@ -186,7 +186,7 @@ class Gzipped(Fault, frozen=True, kw_only=True, tag="gzipped"):
 class Cursor(Fault, frozen=True, kw_only=True, tag="cursor"):
     """Another cursor than the right one; the same every time loops."""
 
-    value: Json = "CgYI8KnivQYSAWE"
+    value: Any = "CgYI8KnivQYSAWE"
 
     def spoil_page(self, page: Listing) -> Listing:
         """The same rows, another cursor."""
@@ -321,6 +321,6 @@ def _whole(response: Response) -> bytes:
     return response.body
 
 
-async def _broken_off(part: bytes) -> AsyncIterator[bytes]:
+async def _broken_off(part: bytes) -> AsyncGenerator[bytes, None]:
     yield part
     raise HangUp

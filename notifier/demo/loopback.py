@@ -7,8 +7,8 @@ raises `HangUp` to break the connection off in its middle.
 
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -68,7 +68,7 @@ class Response:
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | AsyncIterator[bytes] = b""
+    body: bytes | AsyncGenerator[bytes, None] = b""
 
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -162,8 +162,9 @@ class _Conversation:
         if isinstance(body, bytes):
             await self._write(h11.Data(data=body))
         else:
-            async for piece in body:
-                await self._write(h11.Data(data=piece))
+            async with aclosing(body):
+                async for piece in body:
+                    await self._write(h11.Data(data=piece))
         await self._write(h11.EndOfMessage())
 
     async def _write(self, event: h11.Event) -> None:

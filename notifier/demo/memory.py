@@ -1,6 +1,7 @@
 """The same answers without a socket, for simulations in which time is simulated."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import httpx
 
@@ -41,7 +42,8 @@ class _Stream(httpx.AsyncByteStream):
             yield body
             return
         try:
-            async for piece in body:
-                yield piece
+            async with aclosing(body):
+                async for piece in body:
+                    yield piece
         except HangUp as exc:
             raise httpx.ReadError("reset", request=self._request) from exc

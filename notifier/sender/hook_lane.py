@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -103,12 +103,12 @@ async def _take(response: httpx.Response, recorder: Recorder) -> None:
     body = bytearray()
     patience = SUCCESS_BODY_S if response.is_success else None
     try:
-        with anyio.move_on_after(patience), suppress(httpx.HTTPError):
-            async with aclosing(response.aiter_raw()) as chunks:  # type: ignore[type-var] # a generator, says httpx's code
-                async for chunk in chunks:
-                    body += chunk
-                    if len(body) >= BODY_CAP:
-                        break
+        with anyio.move_on_after(patience) as scope, suppress(httpx.HTTPError):
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) >= BODY_CAP:
+                    # Leaving the loop would leave httpx's generators open.
+                    scope.cancel()
     finally:
         recorder.saw(
             Answer(

@@ -116,17 +116,20 @@ class MailPool:
             self._idle.pop().close()
 
     def _open(self, server: Server, recorder: Recorder) -> _Session:
-        session: _Session | None = None
-        try:
-            recorder.enter(Phase.CONNECTING)
-            session = self._connect(server)
-            _log_in(session, server)
-        except _MAIL_ERRORS as exc:
-            _note(recorder, exc, Stage.CONNECT)
-            if session is not None:
-                session.close()
-            raise
-        recorder.enter(Phase.IDLE)
+        stage = Stage.CONNECT
+        with ExitStack() as unless_well:
+            try:
+                recorder.enter(Phase.CONNECTING)
+                session = self._connect(server)
+                unless_well.callback(session.close)
+                stage = Stage.LOGIN
+                if server.user and server.password:
+                    session.login(server.user, server.password)
+                recorder.enter(Phase.IDLE)
+            except _MAIL_ERRORS as exc:
+                _note(recorder, exc, stage)
+                raise
+            unless_well.pop_all()
         session.opened_at = time.monotonic()
         return session
 
@@ -295,15 +298,6 @@ def _start_tls(session: _Session, context: ssl.SSLContext) -> None:
         unless_well.pop_all()
 
 
-def _log_in(session: _Session, server: Server) -> None:
-    if not (server.user and server.password):
-        return
-    try:
-        session.login(server.user, server.password)
-    except smtplib.SMTPNotSupportedError as exc:
-        raise smtplib.SMTPAuthenticationError(0, Break.NO_LOGIN) from exc
-
-
 def _is_alive(session: _Session) -> bool:
     now = time.monotonic()
     if now - session.used_at > IDLE_S or now - session.opened_at > AGE_S:
@@ -316,17 +310,20 @@ def _is_alive(session: _Session) -> bool:
 def _note(recorder: Recorder, exc: BaseException, stage: Stage) -> None:
     """Write down what smtplib raised."""
     match exc:
-        case smtplib.SMTPNotSupportedError():
-            recorder.saw(Broken(Break.NO_STARTTLS))
-        case smtplib.SMTPAuthenticationError(smtp_code=0):
-            recorder.saw(Broken(Break.NO_LOGIN))
-        case smtplib.SMTPResponseException(smtp_code=int(code), smtp_error=text):
-            if isinstance(exc, smtplib.SMTPAuthenticationError):
-                stage = Stage.LOGIN
+        case smtplib.SMTPResponseException(smtp_code=code, smtp_error=text):
             said = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
             recorder.saw(Reply(stage=stage, code=code, text=said))
+        case smtplib.SMTPNotSupportedError() if stage is Stage.CONNECT:
+            recorder.saw(Broken(Break.NO_STARTTLS))
+        case smtplib.SMTPException() if stage is Stage.LOGIN and _is_bare(exc):
+            recorder.saw(Broken(Break.NO_LOGIN))
         case _:
             recorder.broke(exc)
+
+
+def _is_bare(exc: BaseException) -> bool:
+    """Whether smtplib raised it before it asked the server anything."""
+    return type(exc) in (smtplib.SMTPException, smtplib.SMTPNotSupportedError)
 
 
 def _content(message: str) -> bytes:

@@ -3,6 +3,7 @@
 import zlib
 from typing import Protocol
 
+import anyio
 import httpx
 
 from notifier.errors import SourceGarbled
@@ -23,17 +24,13 @@ async def read_body(response: httpx.Response, *, limit: int) -> bytes:
         SourceGarbled: more than `limit` bytes once decoded, or not decodable.
 
     """
-    part = _part(response.headers.get("content-encoding", ""))
-    pieces: list[bytes] = []
-    room = limit
-    async for chunk in response.aiter_raw():
-        piece = part.take(chunk, room + 1)
-        room -= len(piece)
-        if room < 0:
-            raise SourceGarbled(f"the answer is larger than {limit} bytes")
-        pieces.append(piece)
-    part.end()
-    return b"".join(pieces)
+    body = _Body(response.headers.get("content-encoding", ""), limit=limit)
+    # Cancelled rather than left: httpx's generators must unwind from within.
+    with anyio.CancelScope() as reading:
+        async for chunk in response.aiter_raw():
+            if not body.take(chunk):
+                reading.cancel()
+    return body.whole()
 
 
 async def read_beginning(response: httpx.Response, *, limit: int) -> bytes:
@@ -42,6 +39,39 @@ async def read_beginning(response: httpx.Response, *, limit: int) -> bytes:
         return await read_body(response, limit=limit)
     except SourceGarbled:
         return b""
+
+
+class _Body:
+    """What has come of a body."""
+
+    def __init__(self, encoding: str, *, limit: int) -> None:
+        self._part = _part(encoding)
+        self._limit = limit
+        self._room = limit
+        self._pieces: list[bytes] = []
+        self._error: SourceGarbled | None = None
+
+    def take(self, chunk: bytes) -> bool:
+        """Whether more is wanted."""
+        if self._error is None:
+            try:
+                self._add(self._part.take(chunk, self._room + 1))
+            except SourceGarbled as exc:
+                self._error = exc
+        return self._error is None
+
+    def whole(self) -> bytes:
+        """All of it; raises SourceGarbled if that cannot be had."""
+        if self._error is not None:
+            raise self._error
+        self._part.end()
+        return b"".join(self._pieces)
+
+    def _add(self, piece: bytes) -> None:
+        self._room -= len(piece)
+        if self._room < 0:
+            raise SourceGarbled(f"the answer is larger than {self._limit} bytes")
+        self._pieces.append(piece)
 
 
 class _Part(Protocol):

@@ -51,11 +51,13 @@ class KalshiClient:
     """
     Kalshi's public API, as far as milestones need it.
 
-    Every method raises nothing but `SourceError`s; making one raises ConfigError over
-    an address, or a proxy of the environment, that cannot be used. `timeout` bounds an answer as a
-    whole, from the connection to the last byte of its body; `max_body_bytes` bounds
-    a body once decoded. Redirects are not followed. The proxies of the environment
-    are used, but not for loopback and not when a `transport` is given.
+    Methods raise nothing but `SourceError`s. `timeout` bounds an answer as a whole,
+    from the connection to the last byte of its body; `max_body_bytes` bounds a body
+    once decoded. Redirects are not followed. The proxies of the environment are used,
+    but not for loopback and not when a `transport` is given.
+
+    Making one raises a ConfigError over an address, or a proxy of the environment,
+    that cannot be used.
 
     Source: Kalshi OpenAPI 3.34.0.
     """

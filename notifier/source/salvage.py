@@ -11,6 +11,8 @@ import re
 #: Strings whole, so that what they hold is not taken for structure.
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["{}\[\],:]', re.DOTALL)
 _WHITE = b" \t\r\n"
+#: Pages are half as large at most; beyond it the search would hold up everything.
+_MOST = 4 * 1024 * 1024
 
 
 def salvage(body: bytes) -> tuple[list[bytes], bytes] | None:
@@ -18,8 +20,10 @@ def salvage(body: bytes) -> tuple[list[bytes], bytes] | None:
     The rows, and the page around them with an empty list in their place.
 
     None when the body is not one whole object that holds a list `milestones`: what
-    was cut off must not pass for the end of the list.
+    was cut off must not pass for the end of the list. None too beyond 4 MiB.
     """
+    if len(body) > _MOST:
+        return None
     members = _children(body.strip(_WHITE), b"{}")
     if members is None or len(members) % 2:
         return None

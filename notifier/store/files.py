@@ -19,7 +19,8 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from notifier.errors import SchemaMismatch, StoreBroken, StoreBusy, StoreError
 
-#: The newest revision in `migrations/versions`.
+SCRIPTS = Path(__file__).parent / "migrations"
+#: The newest revision among them.
 HEAD = "0001"
 #: From here on SQLite is free of the bug that can corrupt a WAL at its reset.
 SOUND_SQLITE = (3, 51, 3)
@@ -65,13 +66,16 @@ class InstanceLock:
         file = self._open()
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
+        except BlockingIOError as exc:
             holder = file.read().strip() or "another process"
             file.close()
             raise StoreBusy(
                 f"{self._path.with_suffix('')} is in use by {holder}; stop it first, "
                 "or give this instance a store of its own"
             ) from exc
+        except OSError as exc:
+            file.close()
+            raise StoreError(f"{self._path}: {exc.strerror}") from exc
         file.seek(0)
         file.truncate()
         file.write(f"process {os.getpid()}")
@@ -111,6 +115,7 @@ def writer(database: Path) -> Engine:
     event.listen(engine, "begin", _begin_immediate)
     try:
         with engine.connect() as conn:
+            _refuse_strangers(conn)
             _set_pragmas(conn)
     except Exception as exc:
         engine.dispose()
@@ -154,10 +159,23 @@ def _reader_pragmas(connection: Any, record: Any) -> None:
     connection.execute("PRAGMA cache_size = -16384")
 
 
-def _set_pragmas(conn: Connection) -> None:
+def _refuse_strangers(conn: Connection) -> None:
+    """Before anything is changed about a file that is not ours to change."""
+    tables = _raw(conn).execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    names = {name for (name,) in tables}
+    if names and "milestones" not in names:
+        raise StoreError("it is a database, but not one of this program")
+
+
+def _raw(conn: Connection) -> Any:
     raw = conn.connection.driver_connection
     if raw is None:
         raise StoreError("the connection is closed")
+    return raw
+
+
+def _set_pragmas(conn: Connection) -> None:
+    raw = _raw(conn)
     for name, value in _PRAGMAS.items():
         raw.execute(f"PRAGMA {name} = {value}")
         said = str(raw.execute(f"PRAGMA {name}").fetchone()[0])
@@ -179,46 +197,48 @@ def revision(conn: Connection) -> str | None:
     return str(conn.scalar(text("SELECT version_num FROM alembic_version")))
 
 
-def migrate(engine: Engine, database: Path) -> str | None:
+def migrate(
+    engine: Engine, database: Path, *, head: str = HEAD, scripts: Path = SCRIPTS
+) -> str | None:
     """
     Bring the schema to this program's revision, after a backup.
 
-    The backup's path, or None where nothing but an empty file was at stake.
+    All or nothing. The backup's path, or None where nothing was at stake.
 
     Raises:
         SchemaMismatch: the store was written by a newer version.
-        StoreBroken: the file is damaged.
+        StoreBroken: the file is damaged, or the migration failed.
     """
     try:
         with engine.connect() as conn:
             found = revision(conn)
-            tables = inspect(conn).get_table_names()
     except Exception as exc:
         raise StoreBroken(f"{database}: {_said(exc)}") from exc
-    if found == HEAD:
+    if found == head:
         return None
-    if found is None and tables:
-        raise StoreError(f"{database} is a database, but not one of this program")
-    if found is not None and found > HEAD:
+    if found is not None and found > head:
         raise SchemaMismatch(
             f"{database} was written by a newer version (schema {found}, this program "
-            f"knows {HEAD}); install that version, or restore an older backup"
+            f"knows {head}); install that version, or restore an older backup"
         )
     kept = None
     if found is not None:
-        kept = str(database.with_name(f"{database.name}.before-{HEAD}"))
+        kept = str(database.with_name(f"{database.name}.before-{head}"))
         backup(database, Path(kept))
-    _upgrade(engine)
+    try:
+        _upgrade(engine, scripts)
+    except Exception as exc:
+        raise StoreBroken(f"{database}: cannot be migrated: {_said(exc)}") from exc
     return kept
 
 
-def _upgrade(engine: Engine) -> None:
+def _upgrade(engine: Engine, scripts: Path) -> None:
     # Only here: a start whose schema is right must not pay for the import.
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415 - see above
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     with engine.begin() as conn:
         config.attributes["connection"] = conn
         command.upgrade(config, "head")
@@ -233,6 +253,8 @@ def backup(database: Path, target: Path) -> None:
     """
     if not database.exists():
         raise StoreError(f"{database}: there is no such database")
+    if target.exists() and target.samefile(database):
+        raise StoreError(f"{target}: that is the database itself")
     partial = target.with_name(target.name + ".partial")
     try:
         partial.unlink(missing_ok=True)

@@ -166,25 +166,46 @@ def _tries(conn: Connection, message_id: str | None) -> list[Json]:
     ]
 
 
+def event_ids(conn: Connection, beginning: str, *, limit: int) -> list[str]:
+    """The ids that begin so."""
+    e = t.events.c
+    wanted = select(e.id).where(e.id.startswith(beginning, autoescape=True))
+    return list(conn.scalars(wanted.order_by(e.seq).limit(limit)))
+
+
 # --- status -------------------------------------------------------------------
 
 
 def status(conn: Connection, now: datetime) -> dict[str, Json]:
     """What is watched, the last reads, what is owed, and the next starts."""
-    m, e, q = t.milestones.c, t.events.c, t.quarantine.c
-    living = select(func.count()).where(m.gone_at.is_(None), m.watches != 0)
+    e, q = t.events.c, t.quarantine.c
     day = now - timedelta(days=1)
     kinds = conn.execute(
         select(e.kind, func.count()).where(e.seen_at >= day).group_by(e.kind)
     ).all()
     return {
-        "milestones": conn.scalar(living),
+        "milestones": _living(conn),
         "watches": [_watch(conn, row) for row in conn.execute(select(t.watches))],
         "events_24h": {row[0]: row[1] for row in kinds},
         "destinations": list(_destinations(conn)),
         "quarantined": conn.scalar(select(func.count(q.fingerprint))),
         "next_starts": _next_starts(conn, now),
     }
+
+
+def outlook(conn: Connection, now: datetime) -> tuple[int, int]:
+    """How many milestones there are, and how many starts lie ahead."""
+    c = t.timers.c
+    starts = select(func.count()).where(
+        c.kind == TimerKind.START.value, c.fire_at > now
+    )
+    return _living(conn), conn.scalar(starts) or 0
+
+
+def _living(conn: Connection) -> int:
+    m = t.milestones.c
+    living = select(func.count()).where(m.gone_at.is_(None), m.watches != 0)
+    return conn.scalar(living) or 0
 
 
 def _watch(conn: Connection, row: Row[Any]) -> dict[str, Json]:
@@ -217,21 +238,21 @@ def _read(row: Row[Any]) -> dict[str, Json]:
 
 def _destinations(conn: Connection) -> list[Json]:
     d, c = t.deliveries.c, t.destinations.c
-    counts = conn.execute(
-        select(d.destination, d.state, func.count(), func.min(d.due_at))
-        .where(d.state.in_((State.PENDING.value, State.LEASED.value, State.DEAD.value)))
+    told = (State.PENDING.value, State.LEASED.value, State.DEAD.value)
+    rows = conn.execute(
+        select(d.destination, d.state, func.count())
+        .where(d.state.in_(told))
         .group_by(d.destination, d.state)
-    ).all()
-    last = conn.execute(
-        select(d.destination, func.max(d.sent_at)).group_by(d.destination)
-    ).all()
-    sent = {row[0]: row[1] for row in last}
+    )
+    counts = {(row[0], row[1]): row[2] for row in rows}
+    last = select(d.destination, func.max(d.sent_at)).group_by(d.destination)
+    sent = {row[0]: row[1] for row in conn.execute(last)}
     return [
         {
             "name": row.name,
-            "pending": _count(counts, row.name, State.PENDING),
-            "leased": _count(counts, row.name, State.LEASED),
-            "dead": _count(counts, row.name, State.DEAD),
+            "pending": counts.get((row.name, State.PENDING.value), 0),
+            "leased": counts.get((row.name, State.LEASED.value), 0),
+            "dead": counts.get((row.name, State.DEAD.value), 0),
             "last_sent_at": stamp(sent.get(row.name)),
             "paused_until": stamp(row.paused_until),
             "suspended_since": stamp(row.suspended_since),
@@ -239,10 +260,6 @@ def _destinations(conn: Connection) -> list[Json]:
         }
         for row in conn.execute(select(t.destinations).order_by(c.name))
     ]
-
-
-def _count(counts: Sequence[Row[Any]], name: str, state: State) -> int:
-    return sum(row[2] for row in counts if row[0] == name and row[1] == state.value)
 
 
 def _next_starts(conn: Connection, now: datetime) -> list[Json]:

@@ -1,6 +1,6 @@
 """Statements of the reading loop: what is known, and one transaction a page."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from notifier.core.commit import BadRow, PageCommit, ReadEnd, ReadKind, Seen, WatchRow
+from notifier.core.commit import BadRow, PageCommit, ReadEnd, ReadKind, WatchRow
 from notifier.core.diff import Doubt, Known, Step
 from notifier.core.model import Delivery, Event, Milestone, Timer, TimerKind
 from notifier.core.timing import Fired
@@ -88,20 +88,38 @@ def set_sweep_only(conn: Connection, watch: WatchRow) -> None:
 # --- what is known ------------------------------------------------------------
 
 
-def seen(conn: Connection, ids: Sequence[str]) -> dict[str, Seen]:
-    """What is known of these ids, answered from an index alone."""
-    m = t.milestones.c
-    rows = conn.execute(
-        select(m.id, m.fingerprint, m.watches, m.gone_at, m.doubt).where(m.id.in_(ids))
+def unchanged(
+    conn: Connection, prints: Mapping[str, bytes], watch: WatchRow
+) -> frozenset[str]:
+    """
+    Which of these ids are known with these fingerprints, and need no second look.
+
+    Asked for every row of every page: answered from an index alone, and on SQLite
+    in its own words, because the general ones cost four times as much.
+    """
+    bit = 1 << watch.id
+    return frozenset(
+        key
+        for key, fingerprint, watches, gone_at, doubt in _known_rows(conn, list(prints))
+        if fingerprint == prints[key]
+        and watches & bit
+        and gone_at is None
+        and doubt is None
     )
-    return {
-        row[0]: Seen(
-            fingerprint=row[1],
-            watches=row[2],
-            unsettled=row[3] is not None or row[4] is not None,
-        )
-        for row in rows
-    }
+
+
+def _known_rows(conn: Connection, ids: list[str]) -> Iterable[Sequence[Any]]:
+    names = ("id", "fingerprint", "watches", "gone_at", "doubt")
+    if conn.dialect.name != "sqlite":
+        columns = [t.milestones.c[name] for name in names]
+        return conn.execute(select(*columns).where(columns[0].in_(ids)))
+    cursor = conn.connection.cursor()
+    cursor.execute(
+        f"SELECT {', '.join(names)} FROM milestones INDEXED BY milestones_known "  # noqa: S608 - only our own names and question marks
+        f"WHERE id IN ({','.join('?' * len(ids))})",
+        ids,
+    )
+    return cursor.fetchall()
 
 
 def known(conn: Connection, ids: Sequence[str], *, decode: Decode) -> dict[str, Known]:

@@ -5,8 +5,21 @@ Statements run where `offload` puts them: in worker threads for the service, inl
 in a simulation.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+import sqlite3
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from datetime import datetime
 from enum import IntEnum
 from functools import partial
@@ -22,7 +35,6 @@ from notifier.core.commit import (
     DueTimer,
     PageCommit,
     ReadEnd,
-    Seen,
     Settlement,
     WatchRow,
 )
@@ -31,7 +43,7 @@ from notifier.core.diff import Known
 from notifier.core.model import Delivery, Due, Event, Message
 from notifier.core.settle import Standing
 from notifier.core.timing import TimePolicy
-from notifier.errors import StoreBroken
+from notifier.errors import StoreBroken, StoreError
 from notifier.store import files, outbox, pages, timers, upkeep
 from notifier.store.pages import Decode
 from notifier.turns import Gate
@@ -259,9 +271,11 @@ class Store:
 
     # --- questions ---
 
-    async def seen(self, ids: Sequence[str]) -> dict[str, Seen]:
-        """What is known of these ids."""
-        return await self._ask(partial(pages.seen, ids=ids))
+    async def unchanged(
+        self, prints: Mapping[str, bytes], watch: WatchRow
+    ) -> frozenset[str]:
+        """Which of these ids are known with these fingerprints."""
+        return await self._ask(partial(pages.unchanged, prints=prints, watch=watch))
 
     async def watches(self) -> list[WatchRow]:
         """The watches in force."""
@@ -293,7 +307,8 @@ class Store:
     def close(self) -> None:
         """Put the log back into the database file and let go of it."""
         self._readers.dispose()
-        with self._writer.connect() as conn:
+        # On a disk that fails the log stays beside the file: nothing is lost by it.
+        with suppress(sqlite3.Error), self._writer.connect() as conn:
             raw = conn.connection.driver_connection
             if raw is not None:
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -308,7 +323,11 @@ def open_store(database: Path, *, offload: Offload, decode: Decode) -> Store:
         StoreError: it cannot be used; the text says why.
     """
     writer = files.writer(database)
-    files.migrate(writer, database)
+    try:
+        files.migrate(writer, database)
+    except StoreError:
+        writer.dispose()
+        raise
     return Store(writer, files.readers(database), offload=offload, decode=decode)
 
 

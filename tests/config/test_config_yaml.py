@@ -72,7 +72,7 @@ def test_anchors_and_aliases_work() -> None:
 
 def test_a_duplicate_key_names_both_lines() -> None:
     assert problems("a:\n  b: 1\n  c: 2\n  b: 3\n") == [
-        "f:4: a.b: is set twice, first on line 2"
+        "f:4: a.b: is set twice, first at f:2"
     ]
 
 

@@ -129,6 +129,10 @@ def test_text_is_cut_between_words_with_an_ellipsis(limit: int, cut: str) -> Non
     assert shorten("Syracuse at Pittsburgh", limit) == cut
 
 
+def test_a_long_word_is_cut_rather_than_lost() -> None:
+    assert shorten("A pneumonoultramicroscopic one", 12) == "A pneumonou…"
+
+
 @given(st.text(), st.integers(0, 60))
 def test_what_is_shortened_fits(text: str, limit: int) -> None:
     assert len(shorten(text, limit)) <= limit

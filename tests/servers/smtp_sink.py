@@ -223,6 +223,7 @@ class SmtpSink:
             require_starttls=starttls is not None,
             authenticator=self._authenticate if self._logins else None,
             auth_require_tls=False,
+            auth_exclude_mechanism=() if self._logins else ("LOGIN", "PLAIN"),
         )
         self._sessions.append(session)
         return session
@@ -260,5 +261,5 @@ def _abort(session: SMTP) -> None:
 
 
 def _login_of(session: Session) -> str | None:
-    data = session.auth_data
+    data: object = session.auth_data
     return data.login.decode() if isinstance(data, LoginPassword) else None

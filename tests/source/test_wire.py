@@ -106,6 +106,7 @@ def test_no_more_pages_is_spelt_in_many_ways(body: bytes) -> None:
         b'{"milestones":[{"id":"\\ud800"}],"cursor":NaN}',
         b'{"milestones":[{"id":"\\ud800"}],"cursor"}',
         b'{"milestones":"\\ud800","cursor":""}',
+        b'{"milestones":[{"id":NaN}]}{[]}',
         b'\xef\xbb\xbf{"milestones":[]}',
     ],
 )
@@ -186,6 +187,14 @@ def test_a_page_that_must_be_salvaged_may_be_written_with_blanks() -> None:
     page = read(body)
 
     assert ([row.id for row in page.rows], page.cursor) == (["a"], "c")
+
+
+def test_a_page_too_large_to_be_searched_is_garbled_at_once() -> None:
+    large = b'{"id":"a","title":"' + b"x" * 5_000_000 + b'"}'
+
+    assert read(listing(large)).rows
+    with pytest.raises(SourceGarbled):
+        read(listing(large, b'{"id":NaN}'))
 
 
 def test_one_row_by_itself_reads_like_one_of_a_page() -> None:

@@ -158,7 +158,12 @@ def upgrade() -> None:
         ["id", "fingerprint", "watches", "gone_at", "doubt"],
         unique=False,
     )
-    op.create_index("milestones_start", "milestones", ["start_at"], unique=False)
+    op.create_index(
+        "milestones_start",
+        "milestones",
+        ["start_at", "watches", "gone_at"],
+        unique=False,
+    )
     op.create_table(
         "quarantine",
         sa.Column("fingerprint", sa.LargeBinary(), nullable=False),

@@ -1,0 +1,38 @@
+"""A store as reading commands see it, whether or not a service runs on it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from notifier.cli.given import Given
+from notifier.cli.where import database, existing
+from notifier.errors import SchemaMismatch, StoreError
+from notifier.store import files
+from notifier.store.store import reading
+
+
+@contextmanager
+def viewing(given: Given) -> Iterator[Connection]:
+    """
+    A connection that can only read.
+
+    Raises: StoreError when there is nothing that this program can read.
+    """
+    path = existing(database(given))
+    with reading(path) as conn:
+        _check(path, files.revision(conn))
+        yield conn
+
+
+def _check(path: Path, revision: str | None) -> None:
+    if revision == files.HEAD:
+        return
+    if revision is None:
+        raise StoreError(f"{path} holds nothing yet: `notifier run` has not got so far")
+    if revision > files.HEAD:
+        raise SchemaMismatch(f"{path} was written by a newer version; use that one")
+    raise StoreError(
+        f"{path} was written by an older version; `notifier run` brings it up to date"
+    )

@@ -1,0 +1,125 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from notifier.config import load, load_store
+from notifier.errors import ConfigError
+
+BROKEN = """\
+destinations: {ops: {url: "${NOT_SET}", nonsense: 1}}
+source: {poll_every: 30}
+"""
+
+
+def store(text: str, tmp_path: Path, **environ: str) -> str:
+    path = tmp_path / "notifier.yaml"
+    path.write_text(text)
+    return load_store(path, environ, cwd=Path("/elsewhere"))
+
+
+def refused(text: str, tmp_path: Path, **environ: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        store(text, tmp_path, **environ)
+    return caught.value.problems
+
+
+def test_the_store_lies_beside_the_file(tmp_path: Path) -> None:
+    assert store("", tmp_path) == f"sqlite:///{tmp_path}/notifier.db"
+    assert store("store: sqlite:///a/b.db", tmp_path) == f"sqlite:///{tmp_path}/a/b.db"
+
+
+def test_without_a_file_the_store_lies_here(tmp_path: Path) -> None:
+    assert load_store(None, {}, cwd=tmp_path) == f"sqlite:///{tmp_path}/notifier.db"
+
+
+def test_an_absolute_store_stays_where_it_is(tmp_path: Path) -> None:
+    assert store("store: sqlite:////var/n.db", tmp_path) == "sqlite:////var/n.db"
+
+
+def test_the_variable_beats_the_file_and_even_a_broken_one(tmp_path: Path) -> None:
+    url = store("a: [", tmp_path, NOTIFIER_STORE="sqlite:///x.db")
+
+    assert url == f"sqlite:///{tmp_path}/x.db"
+    assert store("", tmp_path, NOTIFIER_STORE="") == f"sqlite:///{tmp_path}/notifier.db"
+
+
+def test_no_other_key_is_looked_at(tmp_path: Path) -> None:
+    url = store(BROKEN + "store: sqlite:///x.db\nlog: 1\nlog: 2\n", tmp_path)
+
+    assert url == f"sqlite:///{tmp_path}/x.db"
+
+
+def test_a_variable_in_the_store_is_put_in(tmp_path: Path) -> None:
+    text = 'store: "sqlite:///${NAME:-fallback}.db"'
+
+    assert store(text, tmp_path, NAME="x") == f"sqlite:///{tmp_path}/x.db"
+    assert store(text, tmp_path) == f"sqlite:///{tmp_path}/fallback.db"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: 1\nstore: sqlite:///${X}.db", ":2: store: ${X} is not set"),
+        ("store: sqlite:///a.db\nstore: b", ":2: store: is set twice, first at "),
+        ("store: [", ":1: is not YAML"),
+        ("- store", ":1: must be a mapping of keys to values"),
+        ("store:", ":1: store: has no value"),
+        ("store: {a: b}", ":1: store: must be a single value"),
+        ("store: notifier.db", ":1: store: is not a store such as"),
+        ("store: mysql://root:hunter2@x/y", ":1: store: is not a store such as"),
+        ("store: 'sqlite:///:memory:'", ":1: store: must name a file"),
+        ("store: sqlite:///", ":1: store: must name a file"),
+        ("store: sqlite:////var/", ":1: store: must name a file"),
+        ("store: sqlite:///a.db?mode=ro", ":1: store: must be a path alone"),
+        ("store: sqlite:///~/a.db", ":1: store: must spell the path out"),
+        (
+            "store: postgresql://u:hunter2@x/y",
+            ":1: store: PostgreSQL is not available yet",
+        ),
+    ],
+)
+def test_a_store_that_cannot_be_is_refused_by_both_readers(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    (only,) = refused(text, tmp_path)
+
+    assert only.startswith(f"{tmp_path}/notifier.yaml{problem}")
+    assert "hunter2" not in only
+    with pytest.raises(ConfigError) as whole:
+        load(tmp_path / "notifier.yaml", {}, cwd=tmp_path)
+    assert problem.removeprefix(":1: ") in str(whole.value)
+
+
+def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
+    (problem,) = refused("", tmp_path, NOTIFIER_STORE="postgresql://u:hunter2@x/y")
+
+    assert problem == "NOTIFIER_STORE: store: PostgreSQL is not available yet"
+
+
+def test_both_readers_agree(tmp_path: Path) -> None:
+    path = tmp_path / "notifier.yaml"
+    path.write_text("store: sqlite:///deep/x.db")
+
+    assert load(path, {}, cwd=tmp_path).store == load_store(path, {}, cwd=tmp_path)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load_store(tmp_path / "nope.yaml", {}, cwd=tmp_path)
+
+
+def test_reading_the_store_alone_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, pathlib, notifier.config as c\n"
+        "c.load_store(None, {}, cwd=pathlib.Path('/tmp'))\n"
+        "heavy = {'pydantic', 'apprise', 'sqlalchemy', 'httpx', 'jinja2'}\n"
+        "sys.exit(str(heavy & sys.modules.keys()) if heavy & sys.modules.keys() else 0)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,83 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from notifier.clock import SystemClock
+from notifier.core.model import Milestone
+from notifier.demo import scenario
+from notifier.demo.world import World
+from notifier.source.wire import milestone
+
+pytestmark = pytest.mark.anyio
+
+NOW = datetime(2026, 11, 22, 18, 20, tzinfo=UTC)
+
+
+class JumpingClock(SystemClock):
+    """Time that passes only by sleeping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed = 0.0
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=self._passed)
+
+    def monotonic(self) -> float:
+        return self._passed
+
+    async def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self._passed += seconds
+
+
+def everyone(world: World) -> dict[str, Milestone]:
+    return {name: milestone(world.raw(name) or b"") for name in world}
+
+
+async def test_the_story_shows_everything_that_there_is_a_message_for() -> None:
+    clock = JumpingClock()
+    world = World(clock, scenario.opening(clock.now()))
+    before = everyone(world)
+
+    await scenario.play(world, clock)
+
+    after = everyone(world)
+    common = before.keys() & after.keys()
+    end = NOW + scenario.LENGTH
+    started = [m for m in after.values() if NOW < m.start <= end]
+    assert len(before) == 40
+    assert clock.now() == end
+    assert len(after.keys() - before.keys()) == 2, "created"
+    assert len(before.keys() - after.keys()) == 1, "removed"
+    assert sum(before[k].title != after[k].title for k in common) == 1, "updated"
+    assert sum(before[k].start != after[k].start for k in common) == 1, "rescheduled"
+    assert sum(before[k].status != after[k].status for k in common) == 2, "postponed"
+    assert sum(before[k].end != after[k].end for k in common) == 1, "ended"
+    assert len(started) == 2, "started, and reminded of"
+
+
+async def test_nothing_of_the_baseline_changes_unless_the_story_wants_it() -> None:
+    clock = JumpingClock()
+    world = World(clock, scenario.opening(clock.now()))
+    before = {name: world.raw(name) for name in world}
+
+    await scenario.play(world, clock)
+
+    changed = [name for name, raw in before.items() if world.raw(name) != raw]
+    assert len(changed) == 5
+
+
+def test_the_configuration_watches_the_stand_in_and_the_sink(tmp_path: Path) -> None:
+    database = tmp_path / 'a ${b} "c"' / "demo.db"
+
+    config = YAML(typ="safe").load(scenario.configuration(8001, 8002, database))
+
+    assert config["source"]["base_url"] == "http://127.0.0.1:8001/trade-api/v2"
+    sink = config["destinations"]["sink"]["url"]
+    assert sink.startswith("webhook://127.0.0.1:8002/hook?secret=whsec_")
+    assert config["destinations"]["terminal"]["url"] == "terminal://"
+    assert config["routes"][0]["to"] == ["terminal", "sink"]
+    assert config["store"] == f"sqlite:///{database}".replace("${", "$${")

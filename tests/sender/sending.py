@@ -1,0 +1,126 @@
+"""What the sender's tests send, and from where."""
+
+import io
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import cache
+from typing import TextIO, TypeVar
+from zoneinfo import ZoneInfo
+
+import anyio
+from servers.authority import Authority
+
+from notifier.clock import SystemClock
+from notifier.core.model import CloudEvent, Destination, Format, Outcome, Rendered
+from notifier.sender.lane import Offload, in_thread
+from notifier.sender.sender import Sender, open_sender
+
+T = TypeVar("T")
+
+
+class Threads:
+    """Runs blocking work as production does, and knows what still runs."""
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._changed = threading.Condition()
+
+    async def __call__(
+        self, fn: Callable[[], T], /, *, limiter: anyio.CapacityLimiter | None = None
+    ) -> T:
+        def counted() -> T:
+            self._count(1)
+            try:
+                return fn()
+            finally:
+                self._count(-1)
+
+        return await in_thread(counted, limiter=limiter)
+
+    def are_idle(self, *, within_s: float) -> bool:
+        """Whether nothing runs any more, after at most so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._running == 0, within_s)
+
+    def _count(self, more: int) -> None:
+        with self._changed:
+            self._running += more
+            self._changed.notify_all()
+
+
+@cache
+def authority() -> Authority:
+    """The one whom the tests' senders trust; its keys are made once."""
+    return Authority()
+
+
+def destination(
+    url: str,
+    *,
+    name: str = "ops",
+    format: Format | None = None,  # noqa: A002 - the field's name
+    concurrency: int = 1,
+) -> Destination:
+    return Destination(
+        name=name,
+        url=url,
+        format=format,
+        concurrency=concurrency,
+        zone=ZoneInfo("UTC"),
+    )
+
+
+def rendered(
+    message_id: str = "msg_ONE",
+    *,
+    title: str = "Bears at Packers",
+    body: str = "Starts at 15:30, was 12:00.",
+    format: Format = Format.TEXT,  # noqa: A002 - the field's name
+    urgent: bool = False,
+    events: tuple[CloudEvent, ...] = (),
+    digest: bool = False,
+) -> Rendered:
+    return Rendered(
+        message_id=message_id,
+        title=title,
+        body=body,
+        format=format,
+        urgent=urgent,
+        events=events,
+        digest=digest,
+    )
+
+
+@asynccontextmanager
+async def opened(
+    *destinations: Destination,
+    attempt_limit: timedelta = timedelta(seconds=10),
+    output: TextIO | None = None,
+    offload: Offload = in_thread,
+) -> AsyncIterator[Sender]:
+    """A sender as production has it, but for whom it trusts."""
+    sender = await open_sender(
+        destinations,
+        offload=offload,
+        output=output or io.StringIO(),
+        clock=SystemClock(),
+        trust=authority().client,
+        attempt_limit=attempt_limit,
+    )
+    try:
+        yield sender
+    finally:
+        await sender.aclose()
+
+
+async def send_once(
+    url: str,
+    message: Rendered | None = None,
+    *,
+    attempt_limit: timedelta = timedelta(seconds=10),
+) -> Outcome:
+    """The outcome of one message to one destination."""
+    async with opened(destination(url), attempt_limit=attempt_limit) as sender:
+        return await sender.send("ops", message or rendered())

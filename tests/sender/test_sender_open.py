@@ -1,0 +1,186 @@
+"""Which destinations can be used, and what is said about the others."""
+
+import io
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+from sending import destination, opened
+
+from notifier.clock import SystemClock
+from notifier.core.model import Destination, Format, Limits, Rate
+from notifier.errors import ConfigError
+from notifier.sender.lane import in_thread
+from notifier.sender.sender import check, open_sender
+
+pytestmark = pytest.mark.anyio
+
+GOOD = [
+    "terminal://",
+    "webhook://127.0.0.1/in",
+    "webhooks://h.example/in?secret=whsec_aGVsbG8=",
+    "json://127.0.0.1/in",
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#ops",
+    "https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ",
+    "mailtos://me:pass@smtp.example.com?to=you@example.org",
+    "tgram://123456789:abcdefg_hijklmnop/12315544/",
+    "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js",
+    "ntfy://topic",
+    "gotify://h.example/token",
+    "matrix://me:pw@h.example/#room",
+]
+
+
+@pytest.mark.parametrize("url", GOOD)
+def test_a_good_url_is_no_problem(url: str) -> None:
+    assert check([destination(url)]) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("", "does not begin with a scheme"),
+        ("HUSHHUSH", "does not begin with a scheme"),
+        ("slack:HUSHHUSH", "does not begin with a scheme"),
+        ("slak://HUSHHUSH", "unknown scheme slak://; did you mean slack://?"),
+        ("webhok://HUSHHUSH", "did you mean webhook://?"),
+        ("qqqqqq://HUSHHUSH", "unknown scheme qqqqqq://"),
+        ("https://h.example/HUSHHUSH", "for a webhook write webhooks://"),
+        ("http://h.example/HUSHHUSH", "for a webhook write webhook://"),
+        ("slack://HUSHHUSH", "no URL that Slack can use; it looks like slack://"),
+        ("tgram://HUSHHUSH/", "no URL that Telegram can use"),
+        ("discord://HUSHHUSH", "no URL that Discord can use"),
+        ("twilio://HUSHHUSH:x@bad", "no URL that Twilio can use"),
+        ("dbus://HUSHHUSH", "speaks to a desktop"),
+        ("windows://HUSHHUSH", "speaks to a desktop"),
+        ("mqtt://HUSHHUSH/topic", "not available on this machine; install paho-mqtt"),
+        ("webhook://", "names no host"),
+        ("webhooks://h.example/?secret=HUSHHUSH", "whsec_"),
+        ("webhook://h.example/\nHUSHHUSH", "no part of a URL"),
+        ("terminal://HUSHHUSH", "takes nothing"),
+        ("json://HUSHHUSH/?retry=3", "leave out retry=: failed messages"),
+        ("json://HUSHHUSH/?Wait=3", "leave out wait="),
+        ("json://HUSHHUSH/?optional=yes", "leave out optional="),
+        ("json://HUSHHUSH/?rto=60", "leave out rto=: each attempt"),
+        ("json://HUSHHUSH/?cto=60", "leave out cto="),
+        ("json://HUSHHUSH/?redirect=yes", "leave out redirect="),
+        ("json://HUSHHUSH/?overflow=split", "leave out overflow="),
+        ("webhook://h.example/?retry=3", "leave out retry="),
+    ],
+)
+def test_a_bad_url_is_a_problem_that_says_what_to_do_and_no_secret(
+    url: str, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    [problem] = check([destination(url)])
+
+    assert says in str(problem)
+    assert str(problem).startswith("destinations.ops: ")
+    out, err = capfd.readouterr()
+    assert "HUSHHUSH" not in str(problem).upper() + out + err
+
+
+async def test_every_bad_destination_is_named_at_once() -> None:
+    bad = [
+        destination("slak://x", name="one"),
+        destination("terminal://", name="two"),
+        destination("nothing", name="three"),
+    ]
+
+    with pytest.raises(ConfigError) as caught:
+        await open_sender(
+            bad, offload=in_thread, output=io.StringIO(), clock=SystemClock()
+        )
+
+    assert [line.split(":")[0] for line in caught.value.problems] == [
+        "destinations.one",
+        "destinations.three",
+    ]
+
+
+def test_a_format_that_the_service_does_not_take_is_a_problem() -> None:
+    slack = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
+
+    [problem] = check([destination(slack, format=Format.HTML)])
+
+    assert problem.what == "it takes no format html, only markdown or text"
+
+
+MAIL = "mailto://127.0.0.1?from=us@example.com"
+SLACK = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
+
+
+@pytest.mark.parametrize(
+    ("given", "limits"),
+    [
+        (
+            destination(SLACK),
+            Limits(format=Format.MARKDOWN, title=250, body=35_000),
+        ),
+        (
+            destination(SLACK, format=Format.TEXT),
+            Limits(format=Format.TEXT, title=250, body=35_000),
+        ),
+        (
+            destination(f"{SLACK}?blocks=yes"),
+            Limits(format=Format.MARKDOWN, title=150, body=3_000),
+        ),
+        (destination(MAIL), Limits(format=Format.HTML, title=250, body=32_768)),
+        (
+            destination(f"{MAIL}&format=text"),
+            Limits(format=Format.TEXT, title=250, body=32_768),
+        ),
+        (
+            destination("tgram://123456789:abcdefg_hijklmnop/12315544/"),
+            Limits(format=Format.HTML, title=0, body=4_096),
+        ),
+        (
+            destination("webhook://127.0.0.1"),
+            Limits(format=Format.TEXT, title=1_000, body=100_000),
+        ),
+    ],
+)
+async def test_a_destination_says_what_it_can_take(
+    given: Destination, limits: Limits
+) -> None:
+    async with opened(given) as sender:
+        assert sender.limits("ops") == limits
+
+
+@pytest.mark.parametrize(
+    ("url", "rate"),
+    [
+        (SLACK, Rate(count=1, per=timedelta(seconds=1))),
+        (GOOD[5], Rate(count=1, per=timedelta(seconds=1))),
+        (MAIL, Rate(count=10, per=timedelta(minutes=1))),
+        (GOOD[6], Rate(count=10, per=timedelta(minutes=1))),
+        (GOOD[7], Rate(count=20, per=timedelta(minutes=1))),
+        (GOOD[8], Rate(count=2, per=timedelta(seconds=1))),
+        ("webhook://127.0.0.1", None),
+        ("json://127.0.0.1", None),
+        ("terminal://", None),
+        ("ntfy://topic", Rate(count=1, per=timedelta(seconds=5.5))),
+        ("matrix://me:pw@127.0.0.1/%23room", Rate(count=1, per=timedelta(seconds=0.5))),
+    ],
+)
+async def test_a_destination_has_a_pace_of_its_own(url: str, rate: Rate | None) -> None:
+    async with opened(destination(url)) as sender:
+        assert sender.default_rate("ops") == rate
+
+
+def test_apprise_is_not_loaded_for_terminals_and_webhooks() -> None:
+    code = """
+import sys
+from zoneinfo import ZoneInfo
+from notifier.core.model import Destination
+from notifier.sender.sender import check
+urls = ["terminal://", "webhook://h.example", "webhooks://h.example"]
+found = check([Destination(name="x", url=url, zone=ZoneInfo("UTC")) for url in urls])
+print(found, sorted({"apprise", "requests", "urllib3"} & set(sys.modules)))
+"""
+
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert run.stdout == "[] []\n"

@@ -1,0 +1,165 @@
+"""
+What we rely on in Apprise, requests and smtplib beyond their documentation.
+
+When an upgrade breaks one of these, the seam must be looked at before anything
+else: what fails here fails in production without a word.
+"""
+
+import inspect
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+import apprise.plugins.base
+import apprise.plugins.email.base
+import pytest
+import requests
+from apprise import Apprise, NotifyBase
+from apprise.manager_plugins import NotificationManager
+from apprise.plugins.email.smtp import AppriseSMTPController
+from sending import authority, destination
+from servers.http_sink import HttpSink, http_sink
+from servers.smtp_sink import smtp_sink
+
+from notifier.sender import http_seam, mail_seam, service
+from notifier.sender.exchange import Answer, Phase, Recorder, Reply, recording
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def sink() -> Iterator[HttpSink]:
+    with http_sink() as running:
+        yield running
+
+
+@pytest.fixture
+def wire() -> Iterator[http_seam.Wire]:
+    http_seam.install()
+    made = http_seam.Wire(authority().client)
+    yield made
+    made.close()
+
+
+def test_requests_asks_for_its_session_where_we_put_ours(
+    sink: HttpSink, wire: http_seam.Wire
+) -> None:
+    recorder = Recorder()
+
+    with recording(recorder), http_seam.through(wire):
+        requests.post(sink.url("/a"), data=b"x", timeout=3)
+        requests.get(sink.url("/b"), timeout=3)
+
+    assert recorder.seen == [
+        Answer(status=200, body=b"ok"),
+        Answer(status=200, body=b"ok"),
+    ]
+    assert recorder.phase is Phase.IDLE
+    assert sink.connections == 1
+
+
+def test_requests_outside_of_an_attempt_are_as_ever(sink: HttpSink) -> None:
+    http_seam.install()
+    recorder = Recorder()
+
+    answer = requests.get(sink.url("/a"), timeout=3)
+    requests.get(sink.url("/a"), timeout=3)
+
+    assert answer.text == "ok"
+    assert recorder.seen == []
+    assert sink.connections == 2
+
+
+def test_urllib3_shares_our_tls_context(wire: http_seam.Wire) -> None:
+    with http_sink(tls=authority()) as sink:
+        with recording(Recorder()), http_seam.through(wire):
+            for _ in range(3):
+                requests.post(sink.url(), data=b"x", timeout=3)
+
+        [pool] = wire.poolmanager.pools._container.values()
+        assert pool.conn_kw["ssl_context"] is authority().client
+        assert vars(pool)["ca_certs"] is None
+        assert sink.connections == 1
+
+
+def test_an_attempt_that_was_cut_sends_nothing_more(
+    sink: HttpSink, wire: http_seam.Wire
+) -> None:
+    recorder = Recorder()
+    recorder.abort()
+
+    with (
+        recording(recorder),
+        http_seam.through(wire),
+        pytest.raises(requests.RequestException),
+    ):
+        requests.post(sink.url(), data=b"x", timeout=3)
+
+    assert sink.requests == []
+
+
+def test_the_mail_plugin_asks_for_its_controller_where_we_put_ours() -> None:
+    mail_seam.install()
+    pool = mail_seam.MailPool(tls=authority().client, unverified=authority().client)
+    recorder, served = Recorder(), set[tuple[str, str]]()
+    with smtp_sink() as sink:
+        plugin = Apprise.instantiate(
+            f"mailto://{sink.netloc}?from=us@example.com&to=ann@example.com"
+        )
+        assert isinstance(plugin, NotifyBase)
+
+        with recording(recorder), mail_seam.through(pool, served):
+            assert plugin.notify(body="hello")
+        pool.close()
+
+    assert [one for one in recorder.seen if isinstance(one, Reply)] != []
+    assert served == {("ann@example.com", "ann@example.com")}
+
+
+def test_the_controller_is_called_with_the_names_that_we_take() -> None:
+    theirs = set(inspect.signature(AppriseSMTPController.__init__).parameters)
+
+    assert theirs - {"self"} == set(mail_seam.Server.__dataclass_fields__)
+    assert "AppriseSMTPController(" in inspect.getsource(apprise.plugins.email.base)
+
+
+def test_apprise_still_remembers_whom_it_served() -> None:
+    base = apprise.plugins.base
+
+    assert isinstance(base._delivery_tracker, ContextVar)
+    assert isinstance(base._delivery_memo, ContextVar)
+    assert base._delivery_tracker.get() is None
+    assert "_delivery_tracker.get()" in inspect.getsource(NotifyBase.is_delivered)
+
+
+def test_the_plugins_that_are_loaded_alone_are_those_that_apprise_would_load() -> None:
+    known = NotificationManager()  # type: ignore[no-untyped-call] # untyped in Apprise
+
+    for scheme, (module, name) in service.COMMON.items():
+        kind = known[scheme]
+        assert kind.__name__ == name
+        assert kind.__module__.startswith(module)
+
+
+def test_a_plugins_waiting_and_redirects_are_where_we_turn_them_off() -> None:
+    plugin = service.load(destination("json://127.0.0.1"), read_timeout_s=9)
+
+    assert "self.throttle" in inspect.getsource(type(plugin).send)
+    assert "self.redirects" in inspect.getsource(type(plugin).send)
+    assert plugin.throttle is service._never_wait
+    assert plugin.redirects is False
+    assert plugin.request_timeout == (4.0, 9)
+
+
+@pytest.mark.parametrize(
+    ("url", "medium"),
+    [
+        ("json://127.0.0.1", service.Medium.HTTP),
+        ("matrix://me:pw@127.0.0.1/%23room", service.Medium.HTTP),
+        ("mailto://127.0.0.1?from=a@b.example", service.Medium.MAIL),
+        ("rsyslog://127.0.0.1", service.Medium.OTHER),
+    ],
+)
+def test_every_plugin_is_watched_by_its_seam(url: str, medium: service.Medium) -> None:
+    plugin = service.load(destination(url), read_timeout_s=9)
+
+    assert service.medium_of(plugin) is medium

@@ -1,0 +1,487 @@
+"""The database file: opened, locked, migrated, backed up, refused."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from storing import HOOK, NOW, Shelf, ask, inline, opened, row, sql, stocked
+
+from notifier.errors import SchemaMismatch, StoreBroken, StoreBusy, StoreError
+from notifier.source import wire
+from notifier.store import files
+from notifier.store.schema import metadata
+from notifier.store.store import Store, open_store, reading
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "notifier.db"
+
+
+def _pragmas(engine: files.Engine, *names: str) -> dict[str, str]:
+    with engine.connect() as conn:
+        raw = conn.connection.driver_connection
+        assert raw is not None
+        return {
+            name: str(raw.execute(f"PRAGMA {name}").fetchone()[0]) for name in names
+        }
+
+
+def test_the_writer_survives_a_power_cut_because_its_pragmas_hold(
+    database: Path,
+) -> None:
+    engine = files.writer(database)
+
+    found = _pragmas(
+        engine, "journal_mode", "synchronous", "mmap_size", "trusted_schema"
+    )
+
+    assert found == {
+        "journal_mode": "wal",
+        "synchronous": "2",
+        "mmap_size": "0",
+        "trusted_schema": "0",
+    }
+    engine.dispose()
+
+
+async def test_only_the_owner_can_read_the_store_and_its_log(database: Path) -> None:
+    lock = files.InstanceLock(database)
+    lock.take()
+    async with opened(database) as store:
+        await stocked(store)
+
+        modes = {
+            path.name: stat.S_IMODE(path.stat().st_mode)
+            for path in database.parent.iterdir()
+        }
+    lock.release()
+
+    assert modes == dict.fromkeys(
+        (
+            "notifier.db",
+            "notifier.db-wal",
+            "notifier.db-shm",
+            "notifier.db.lock",
+        ),
+        0o600,
+    )
+
+
+# --- the lock -----------------------------------------------------------------
+
+
+def test_a_second_instance_is_told_which_process_holds_the_store(
+    database: Path,
+) -> None:
+    first = files.InstanceLock(database)
+    first.take()
+
+    with pytest.raises(StoreBusy, match=rf"notifier\.db .*process {os.getpid()};"):
+        files.InstanceLock(database).take()
+
+    first.release()
+    second = files.InstanceLock(database)
+    second.take()
+    second.release()
+
+
+_HOLDER = """
+import sys, pathlib
+from notifier.store.files import InstanceLock
+lock = InstanceLock(pathlib.Path(sys.argv[1]))
+lock.take()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_process_that_was_killed_holds_the_store_no_longer(database: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(database)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(StoreBusy, match=f"process {holder.pid}"):
+            files.InstanceLock(database).take()
+
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+
+    lock = files.InstanceLock(database)
+    lock.take()
+    lock.release()
+
+
+def test_a_lock_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StoreError, match=r"file.*notifier\.db\.lock: "):
+        files.InstanceLock(tmp_path / "file" / "notifier.db").take()
+
+
+# --- schema -------------------------------------------------------------------
+
+
+def test_the_migrations_lead_to_exactly_the_tables_of_the_schema(
+    database: Path,
+) -> None:
+    engine = files.writer(database)
+    files.migrate(engine, database)
+
+    with engine.connect() as conn:
+        differences = compare_metadata(MigrationContext.configure(conn), metadata)
+        revision = files.revision(conn)
+    engine.dispose()
+
+    assert differences == []
+    assert revision == files.HEAD
+
+
+def test_the_programs_revision_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(files.SCRIPTS))
+
+    assert ScriptDirectory.from_config(config).get_heads() == [files.HEAD]
+
+
+def test_a_start_whose_schema_is_right_does_not_pay_for_alembic(database: Path) -> None:
+    files.migrate(engine := files.writer(database), database)
+    engine.dispose()
+    check = (
+        "import sys, pathlib; from notifier.store import files;"
+        "p = pathlib.Path(sys.argv[1]); e = files.writer(p); files.migrate(e, p);"
+        "sys.exit('alembic' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", check, str(database)], check=False)
+
+    assert done.returncode == 0
+
+
+_NEXT = """
+import sqlalchemy as sa
+from alembic import op
+revision = "0002"
+down_revision = "0001"
+
+def upgrade() -> None:
+    op.create_table("more", sa.Column("id", sa.Integer()))
+    {then}
+"""
+
+
+def _with_next(folder: Path, *, then: str = "pass") -> Path:
+    scripts = folder / "migrations"
+    shutil.copytree(
+        files.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (scripts / "versions" / "0002_next.py").write_text(_NEXT.format(then=then))
+    return scripts
+
+
+async def test_an_older_store_is_backed_up_and_then_migrated_with_all_it_holds(
+    database: Path, tmp_path: Path
+) -> None:
+    async with opened(database) as store:
+        await (await stocked(store)).show(row("m1"))
+    engine = files.writer(database)
+
+    kept = files.migrate(engine, database, head="0002", scripts=_with_next(tmp_path))
+    engine.dispose()
+
+    assert kept == f"{database}.before-0002"
+    for file, revision in ((Path(kept), "0001"), (database, "0002")):
+        assert ask(file, "SELECT version_num FROM alembic_version") == [(revision,)]
+        assert ask(file, "SELECT id FROM milestones") == [("m1",)]
+    assert stat.S_IMODE(Path(kept).stat().st_mode) == 0o600
+
+
+async def test_a_migration_that_fails_leaves_the_old_schema_and_the_backup(
+    database: Path, tmp_path: Path
+) -> None:
+    async with opened(database) as store:
+        await (await stocked(store)).show(row("m1"))
+    broken = _with_next(tmp_path, then='op.execute("SELECT * FROM nowhere")')
+    engine = files.writer(database)
+
+    with pytest.raises(StoreError, match="nowhere"):
+        files.migrate(engine, database, head="0002", scripts=broken)
+    engine.dispose()
+
+    assert ask(database, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert ask(database, "SELECT name FROM sqlite_master WHERE name = 'more'") == []
+    assert Path(f"{database}.before-0002").exists()
+    async with opened(database) as store:
+        assert await store.watches() != []
+
+
+def _forge_revision(database: Path, revision: str) -> None:
+    engine = files.writer(database)
+    files.migrate(engine, database)
+    engine.dispose()
+    with sql(database) as do:
+        do("UPDATE alembic_version SET version_num = ?", revision)
+
+
+def test_the_store_of_a_newer_version_is_refused(database: Path) -> None:
+    _forge_revision(database, "0999")
+
+    with pytest.raises(SchemaMismatch, match=r"newer version .*schema 0999.*install"):
+        open_store(database, offload=inline, decode=wire.milestone)
+
+
+def test_the_store_of_an_unknown_older_version_is_refused(database: Path) -> None:
+    _forge_revision(database, "0000")
+
+    with pytest.raises(StoreError, match="0000"):
+        open_store(database, offload=inline, decode=wire.milestone)
+
+
+@pytest.mark.parametrize("versioned", [False, True], ids=["plain", "alembic's too"])
+def test_a_database_of_another_program_is_refused_and_left_as_it_is(
+    database: Path, versioned: bool
+) -> None:
+    with sql(database) as do:
+        do("CREATE TABLE recipes (id INTEGER)")
+        if versioned:
+            do("CREATE TABLE alembic_version (version_num TEXT)")
+            do("INSERT INTO alembic_version VALUES ('00ab34')")
+    before = database.read_bytes()
+
+    with pytest.raises(StoreError, match="not one of this program"):
+        open_store(database, offload=inline, decode=wire.milestone)
+
+    assert database.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_a_clear_error(database: Path) -> None:
+    database.write_bytes(b"To whom it may concern. " * 500)
+
+    with pytest.raises(StoreError, match=rf"{database}: file is not a database"):
+        open_store(database, offload=inline, decode=wire.milestone)
+
+
+async def test_a_damaged_database_is_a_clear_error_when_it_is_opened(
+    database: Path,
+) -> None:
+    async with opened(database) as store:
+        await stocked(store)
+    with database.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 4000)
+
+    with pytest.raises(StoreError, match=rf"{database}: .*(malformed|database)"):
+        open_store(database, offload=inline, decode=wire.milestone)
+
+
+async def test_damage_that_is_met_later_says_so_to_reader_and_writer(
+    database: Path,
+) -> None:
+    async with opened(database) as store:
+        shelf = await stocked(store)
+        await shelf.show(*(row(f"m{n}") for n in range(200)))
+    page = ask(database, "SELECT rootpage FROM sqlite_master WHERE name = 'events'")
+    with database.open("r+b") as file:
+        file.seek((page[0][0] - 1) * 4096)
+        file.write(b"\xff" * 4096)
+
+    async with opened(database) as store:
+        with pytest.raises(StoreBroken, match="malformed"):
+            async with store.claim_turn() as turn:
+                await turn.due(HOOK, NOW, limit=10)
+    with (
+        pytest.raises(StoreBroken, match=rf"{database}: .*malformed"),
+        reading(database) as conn,
+    ):
+        conn.execute(text("SELECT count(*) FROM events WHERE changes <> ''"))
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a read-only folder")
+def test_a_folder_that_cannot_be_written_is_a_clear_error() -> None:
+    database = Path("/proc/self/notifier.db")
+
+    with pytest.raises(StoreError, match="unable to open database file"):
+        open_store(database, offload=inline, decode=wire.milestone)
+
+
+def test_a_reader_of_a_store_that_is_not_there_says_so(database: Path) -> None:
+    with pytest.raises(StoreError, match=rf"{database}"), reading(database) as conn:
+        conn.execute(text("SELECT 1"))
+
+    assert not database.exists()
+
+
+# --- readers ------------------------------------------------------------------
+
+
+async def test_a_reader_cannot_write(database: Path) -> None:
+    async with opened(database):
+        with (
+            closing(files.readers(database).connect()) as conn,
+            pytest.raises(OperationalError, match="readonly"),
+        ):
+            conn.execute(text("DELETE FROM events"))
+
+
+async def test_readers_see_the_last_commit_while_the_writer_is_at_work(
+    database: Path,
+) -> None:
+    async with opened(database) as store:
+        shelf = await stocked(store)
+        await shelf.show(row("m1"))
+        async with store.upkeep_turn() as turn:
+            await turn._do(lambda conn: conn.execute(text("DELETE FROM events")))
+
+            with reading(database) as conn:
+                seen = conn.scalar(text("SELECT count(*) FROM events"))
+            due = await store.next_due()
+
+    assert seen == 1
+    assert due == {HOOK: NOW}
+
+
+# --- backup -------------------------------------------------------------------
+
+
+async def test_a_backup_beside_the_service_is_sound_and_only_for_the_owner(
+    database: Path, tmp_path: Path
+) -> None:
+    async with opened(database) as store:
+        shelf = await stocked(store)
+        await shelf.show(row("m1"))
+        async with store.upkeep_turn() as turn:
+            await turn._do(lambda conn: conn.execute(text("DELETE FROM events")))
+
+            files.backup(database, tmp_path / "copy.db")
+
+    copy = tmp_path / "copy.db"
+    assert ask(copy, "PRAGMA integrity_check") == [("ok",)]
+    assert ask(copy, "SELECT milestone_id FROM events") == [("m1",)]
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert sorted(p.name for p in tmp_path.glob("copy*")) == ["copy.db"]
+    async with opened(copy) as store:
+        assert await store.next_due() == {HOOK: NOW}
+
+
+async def test_a_backup_onto_the_store_itself_is_refused(database: Path) -> None:
+    async with opened(database) as store:
+        await (await stocked(store)).show(row("m1"))
+        (database.parent / "alias.db").symlink_to(database)
+
+        for target in (database, database.parent / "alias.db"):
+            with pytest.raises(StoreError, match="itself"):
+                files.backup(database, target)
+
+
+async def test_a_backup_that_fails_leaves_the_older_one_alone(
+    database: Path, tmp_path: Path
+) -> None:
+    async with opened(database) as store:
+        await stocked(store)
+    with sqlite3.connect(database) as conn:
+        pages = conn.execute("PRAGMA page_count").fetchone()[0]
+    conn.close()
+    with database.open("r+b") as file:
+        file.seek((pages - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    (tmp_path / "copy.db").write_bytes(b"older")
+
+    with pytest.raises(StoreError):
+        files.backup(database, tmp_path / "copy.db")
+
+    assert (tmp_path / "copy.db").read_bytes() == b"older"
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("place", ["nowhere/copy.db", "."], ids=["no folder", "folder"])
+async def test_a_backup_that_cannot_be_written_is_a_clear_error(
+    database: Path, tmp_path: Path, place: str
+) -> None:
+    async with opened(database) as store:
+        await stocked(store)
+
+    with pytest.raises(StoreError, match=str(tmp_path)):
+        files.backup(database, tmp_path / place)
+
+
+# --- a disk that fails --------------------------------------------------------
+
+
+def _on(engine: files.Engine, database: Path) -> Store:
+    return Store(
+        engine, files.readers(database), offload=inline, decode=wire.milestone
+    )
+
+
+@pytest.mark.parametrize(
+    "pragma",
+    ["max_page_count = 1", "query_only = 1"],
+    ids=["a full disk", "a disk that has become read-only"],
+)
+async def test_a_failing_disk_breaks_the_store_and_leaves_nothing_half_done(
+    database: Path, pragma: str
+) -> None:
+    async with opened(database) as store:
+        await (await stocked(store)).show(row("m1"))
+    engine = files.writer(database)
+    with engine.connect() as conn:
+        raw = conn.connection.driver_connection
+        assert raw is not None
+        raw.execute(f"PRAGMA {pragma}")
+    store = _on(engine, database)
+    shelf = await stocked_again(store)
+
+    with pytest.raises(StoreBroken, match=r"full|readonly"):
+        await shelf.show(*(row(f"m{n}", title="x" * 500) for n in range(2, 400)))
+    store.close()
+
+    async with opened(database) as store:
+        shelf = await stocked_again(store)
+        assert ask(database, "SELECT id FROM milestones") == [("m1",)]
+        await shelf.show(row("m2"))
+    assert ask(database, "SELECT count(*) FROM events") == [(2,)]
+
+
+async def stocked_again(store: Store) -> Shelf:
+    [watch] = await store.watches()
+    return Shelf(store=store, watch=watch)
+
+
+async def test_a_store_that_an_alien_process_holds_ends_the_wait_with_an_error(
+    database: Path,
+) -> None:
+    async with opened(database) as store:
+        shelf = await stocked(store)
+        with store._writer.connect() as conn:
+            raw = conn.connection.driver_connection
+            assert raw is not None
+            raw.execute("PRAGMA busy_timeout = 50")
+        with sql(database) as alien:
+            alien("BEGIN IMMEDIATE")
+
+            with pytest.raises(StoreBroken, match="locked"):
+                await shelf.show(row("m1"))
+
+            alien("ROLLBACK")
+        await shelf.show(row("m1"))
+    assert ask(database, "SELECT id FROM milestones") == [("m1",)]
+
+

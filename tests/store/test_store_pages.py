@@ -1,0 +1,586 @@
+"""What the reading loop writes: a page is one transaction, watches come and go."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import anyio
+import pytest
+from sqlalchemy import Connection, text
+from storing import (
+    DAY,
+    EVERYTHING,
+    HOOK,
+    HOUR,
+    MINUTE,
+    NOW,
+    SECOND,
+    Shelf,
+    ask,
+    opened,
+    row,
+    sql,
+    stamp,
+    stocked,
+)
+
+from notifier.core.commit import BadRow, PageCommit, ReadKind, WatchRow
+from notifier.core.diff import Row, removed
+from notifier.core.model import Failed, Route, Sent
+from notifier.errors import StoreError
+from notifier.store.store import Store
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "notifier.db"
+
+
+@pytest.fixture
+async def shelf(database: Path) -> AsyncIterator[Shelf]:
+    async with opened(database) as store:
+        yield await stocked(store)
+
+
+def _counts(database: Path) -> dict[str, int]:
+    tables = ("milestones", "events", "deliveries", "timers", "quarantine")
+    return {t: ask(database, f"SELECT count(*) FROM {t}")[0][0] for t in tables}
+
+
+def _timers(database: Path) -> set[tuple[str, str]]:
+    return set(ask(database, "SELECT milestone_id, kind FROM timers"))
+
+
+def _forget_watches(conn: Connection) -> None:
+    conn.execute(text("DELETE FROM watches"))
+
+
+async def _page(shelf: Shelf, *rows: Row) -> PageCommit:
+    async with shelf.store.page_turn() as turn:
+        known = await turn.known([one.milestone.id for one in rows])
+    return shelf.page(
+        known, rows, now=NOW, kind=ReadKind.POLL, read_id=99, due_at=NOW
+    )
+
+
+# --- one transaction a page ---------------------------------------------------
+
+
+async def test_a_page_brings_milestones_events_deliveries_and_timers(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"), row("m2"))
+
+    assert _counts(database) == {
+        "milestones": 2,
+        "events": 2,
+        "deliveries": 2,
+        "timers": 2,
+        "quarantine": 0,
+    }
+
+
+async def test_a_turn_that_fails_before_its_commit_leaves_no_trace(
+    shelf: Shelf,
+) -> None:
+    async def fail() -> None:
+        async with shelf.store.page_turn() as turn:
+            await turn._do(_forget_watches)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail()
+
+    assert [watch.name for watch in await shelf.store.watches()] == [EVERYTHING]
+    await shelf.show(row("m1"))
+    assert await shelf.store.next_due() == {HOOK: NOW}
+
+
+async def test_a_turn_that_is_cancelled_before_its_commit_leaves_no_trace(
+    database: Path,
+) -> None:
+    async with opened(database, offload=anyio.to_thread.run_sync) as store:
+        await stocked(store)
+        with anyio.CancelScope() as scope:
+            async with store.page_turn() as turn:
+                await turn._do(_forget_watches)
+                scope.cancel()
+                await anyio.sleep_forever()
+
+        with anyio.fail_after(10):
+            async with store.page_turn():
+                assert [watch.name for watch in await store.watches()] == [EVERYTHING]
+
+
+async def test_a_page_that_the_database_refuses_is_refused_whole(
+    shelf: Shelf, database: Path
+) -> None:
+    page = await _page(shelf, row("m1"), row("m2"))
+    owed = page.deliveries[0]
+    broken = replace(page, deliveries=(*page.deliveries, replace(owed, route=None)))  # type: ignore[arg-type]  # what the database must refuse
+    before = _counts(database)
+
+    with pytest.raises(StoreError, match="NOT NULL"):
+        async with shelf.store.page_turn() as turn:
+            await turn.commit(replace(broken, deliveries=broken.deliveries[2:]))
+
+    assert _counts(database) == before
+
+
+async def test_the_same_page_again_after_a_crash_adds_nothing(
+    shelf: Shelf, database: Path
+) -> None:
+    page = await _page(shelf, row("m1"), row("m2"))
+    async with shelf.store.page_turn() as turn:
+        await turn.commit(page)
+    [lease, _] = await shelf.claim()
+    await shelf.settle(lease, Sent())
+    before = ask(database, "SELECT * FROM deliveries")
+
+    async with shelf.store.page_turn() as turn:
+        await turn.commit(page)
+
+    assert ask(database, "SELECT * FROM deliveries") == before
+    assert _counts(database)["events"] == 2
+
+
+async def test_an_event_is_owed_to_a_destination_once_whatever_routes_name_it(
+    database: Path,
+) -> None:
+    routes = (Route(name="first", to=(HOOK,)), Route(name="second", to=(HOOK, "desk")))
+    async with opened(database) as store:
+        await (await stocked(store, routes=routes)).show(row("m1"))
+
+    assert ask(database, "SELECT destination, route FROM deliveries ORDER BY seq") == [
+        (HOOK, "first"),
+        ("desk", "second"),
+    ]
+    with sql(database) as do, pytest.raises(Exception, match="UNIQUE"):
+        do("UPDATE deliveries SET destination = ?", HOOK)
+
+
+async def test_events_come_back_as_they_were_told(shelf: Shelf) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim()
+    await shelf.settle(lease, Sent())
+
+    [step] = await shelf.show(row("m1", title="New", related_event_tickers=["B", "A"]))
+    [lease] = await shelf.claim()
+
+    assert lease.events == [step.event]
+    assert [change.field for change in lease.events[0].changes] == [
+        "related_event_tickers",
+        "title",
+    ]
+
+
+async def test_a_row_of_awkward_text_is_kept_byte_for_byte(shelf: Shelf) -> None:
+    nasty = row("m\u0000'1", title="\u0000" + "\U0001f3c8" * 300_000 + "'; DROP--")
+
+    await shelf.show(nasty)
+
+    [lease] = await shelf.claim()
+    assert lease.events[0].milestone == nasty.milestone
+
+
+# --- what is known ------------------------------------------------------------
+
+
+async def test_known_bytes_are_unchanged_and_anything_else_is_not(
+    shelf: Shelf,
+) -> None:
+    same, other = row("m1"), row("m2")
+    await shelf.show(same, other)
+    other_watch = WatchRow(id=5, name="other")
+    prints = {
+        "m1": same.fingerprint,
+        "m2": row("m2", title="New").fingerprint,
+        "m3": same.fingerprint,
+    }
+
+    found = await shelf.store.unchanged(prints, shelf.watch)
+    elsewhere = await shelf.store.unchanged(prints, other_watch)
+
+    assert found == {"m1"}
+    assert elsewhere == frozenset()
+
+
+async def test_a_page_is_compared_from_the_index_alone(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    asked: list[str] = []
+    async with shelf.store.upkeep_turn() as turn:
+        await turn._do(lambda conn: None)
+    with shelf.store._readers.connect() as conn:
+        raw = conn.connection.driver_connection
+        assert raw is not None
+        raw.set_trace_callback(asked.append)
+
+    await shelf.store.unchanged({"m1": b"", "m2": b""}, shelf.watch)
+
+    [statement] = [one for one in asked if "SELECT" in one]
+    plan = ask(database, "EXPLAIN QUERY PLAN " + statement)
+    assert [step[3] for step in plan] == [
+        "SEARCH milestones USING COVERING INDEX milestones_known (id=?)"
+    ]
+
+
+async def test_a_doubted_row_and_a_gone_one_need_a_second_look(shelf: Shelf) -> None:
+    newer = row("m1", last_updated_ts=stamp(NOW))
+    await shelf.show(newer, row("m2"))
+    await shelf.show(row("m1", title="Old", last_updated_ts=stamp(NOW - HOUR)))
+    await _remove(shelf, "m2")
+
+    found = await shelf.store.unchanged(
+        {"m1": newer.fingerprint, "m2": row("m2").fingerprint}, shelf.watch
+    )
+
+    assert found == frozenset()
+
+
+async def test_a_stale_row_is_believed_when_a_later_read_shows_it_again(
+    shelf: Shelf, database: Path
+) -> None:
+    old = row("m1", title="Old", last_updated_ts=stamp(NOW - HOUR))
+    await shelf.show(row("m1"))
+
+    for read_id in (7, 7, 8):
+        await shelf.show(old, read_id=read_id)
+
+    assert ask(database, "SELECT kind FROM events ORDER BY seq") == [
+        ("created",),
+        ("updated",),
+    ]
+
+
+async def test_a_doubt_is_dropped_when_the_known_bytes_come_back(
+    shelf: Shelf, database: Path
+) -> None:
+    old = row("m1", title="Old", last_updated_ts=stamp(NOW - HOUR))
+    await shelf.show(row("m1"))
+
+    for seen in (old, row("m1"), old, row("m1")):
+        await shelf.show(seen)
+
+    assert _counts(database)["events"] == 1
+
+
+# --- watches ------------------------------------------------------------------
+
+
+async def _watches(store: Store, *names: str) -> list[WatchRow]:
+    async with store.upkeep_turn() as turn:
+        return await turn.set_watches(names)
+
+
+async def _baselined(
+    store: Store, watch: WatchRow, *rows: Row, now: datetime = NOW
+) -> Shelf:
+    shelf = Shelf(store=store, watch=watch)
+    await shelf.show(*rows, kind=ReadKind.BASELINE, now=now)
+    return shelf
+
+
+async def test_every_watch_has_a_bit_of_its_own_and_keeps_it(database: Path) -> None:
+    async with opened(database) as store:
+        first = await _watches(store, "a", "b", "c")
+        second = await _watches(store, "c", "d")
+
+    assert [(w.name, w.id) for w in first] == [("a", 0), ("b", 1), ("c", 2)]
+    assert [(w.name, w.id) for w in second] == [("c", 2), ("d", 0)]
+
+
+async def test_more_watches_than_there_are_bits_is_a_clear_error(
+    database: Path,
+) -> None:
+    async with opened(database) as store:
+        with pytest.raises(StoreError, match="62 watches"):
+            await _watches(store, *(f"type=t{n}" for n in range(63)))
+
+        assert await store.watches() == []
+
+
+async def test_a_milestone_of_two_watches_is_one_until_the_last_of_them_is_dropped(
+    database: Path,
+) -> None:
+    async with opened(database) as store:
+        a, b = await _watches(store, "a", "b")
+        await _baselined(store, a, row("m1"))
+        await _baselined(store, b, row("m1"), row("m2"))
+
+        await _watches(store, "a")
+
+        assert _counts(database)["milestones"] == 2
+        assert _timers(database) == {("m1", "start")}
+        await _watches(store, "c")
+        assert _timers(database) == set()
+
+
+async def test_a_watch_that_returns_is_silent_and_arms_its_timers_again(
+    database: Path,
+) -> None:
+    async with opened(database) as store:
+        [a] = await _watches(store, "a")
+        shelf = await _baselined(store, a)
+        await shelf.show(row("m1"))
+        await _watches(store, "b")
+
+        [a] = await _watches(store, "a")
+        shelf = await _baselined(store, a, row("m1", title="Changed meanwhile"))
+
+        assert a.baselined_at is None
+        assert ask(database, "SELECT kind FROM events") == [("created",)]
+        assert _timers(database) == {("m1", "start")}
+        await shelf.show(row("m1", title="Changed since"))
+        assert ask(database, "SELECT kind FROM events ORDER BY seq") == [
+            ("created",),
+            ("updated",),
+        ]
+
+
+async def test_a_watch_that_cannot_be_polled_is_remembered(
+    shelf: Shelf, database: Path
+) -> None:
+    async with shelf.store.page_turn() as turn:
+        await turn.set_sweep_only(shelf.watch)
+
+    shelf.store.close()
+    async with opened(database) as store:
+        assert [watch.sweep_only for watch in await store.watches()] == [True]
+
+
+# --- reads --------------------------------------------------------------------
+
+
+async def test_what_a_long_read_brought_becomes_due_at_its_end(shelf: Shelf) -> None:
+    held = NOW + 20 * SECOND
+
+    await shelf.show(row("m1"), read_id=5, more=True, due_at=held)
+    during = await shelf.store.next_due()
+    await shelf.show(read_id=5, now=NOW + 3 * SECOND)
+    after = await shelf.store.next_due()
+
+    assert (during, after) == ({HOOK: held}, {HOOK: NOW + 3 * SECOND})
+
+
+async def test_what_a_read_brought_before_it_broke_off_is_due_at_once(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(row("m1"), read_id=5, more=True, due_at=NOW + 20 * SECOND)
+
+    async with shelf.store.page_turn() as turn:
+        await turn.end_read(
+            shelf.end(5, kind=ReadKind.POLL, now=NOW + SECOND, error="timeout")
+        )
+
+    assert await shelf.store.next_due() == {HOOK: NOW + SECOND}
+    assert [w.watermark for w in await shelf.store.watches()] == [NOW - DAY]
+
+
+async def test_the_end_of_a_read_brings_no_retry_forward(shelf: Shelf) -> None:
+    await shelf.show(row("m1"), read_id=5, more=True)
+    [lease] = await shelf.claim()
+    await shelf.settle(lease, Failed(reason="503"))
+
+    await shelf.show(read_id=5, now=NOW + SECOND)
+
+    assert await shelf.store.next_due() == {HOOK: NOW + 5 * SECOND}
+
+
+async def test_a_baseline_moves_every_clock_of_the_watch_and_a_poll_only_its_own(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(now=NOW)
+
+    [watch] = await shelf.store.watches()
+
+    yesterday = NOW - DAY
+    assert (watch.baselined_at, watch.full_at, watch.swept_at) == (yesterday,) * 3
+    assert (watch.polled_at, watch.watermark) == (NOW, NOW)
+
+
+async def test_the_end_of_a_read_does_not_look_at_every_delivery_there_is(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    asked: list[str] = []
+    with shelf.store._writer.connect() as conn:
+        raw = conn.connection.driver_connection
+        assert raw is not None
+        raw.set_trace_callback(asked.append)
+
+    await shelf.show(now=NOW + MINUTE)
+
+    [statement] = [one for one in asked if one.startswith("UPDATE deliveries")]
+    [step] = ask(database, "EXPLAIN QUERY PLAN " + statement)
+    assert "SCAN" not in step[3]
+
+
+# --- bad rows -----------------------------------------------------------------
+
+
+async def test_the_same_bad_bytes_count_once(shelf: Shelf, database: Path) -> None:
+    bad = BadRow(milestone_id="m1", fingerprint=b"1", raw=b"{", error="no title")
+    page = replace(await _page(shelf), bad=(bad, bad))
+
+    async with shelf.store.page_turn() as turn:
+        first = await turn.count_new_bad(page.bad)
+        await turn.commit(page)
+    async with shelf.store.page_turn() as turn:
+        second = await turn.count_new_bad(page.bad)
+        await turn.commit(replace(page, now=NOW + HOUR))
+
+    assert (first, second) == (1, 0)
+    assert ask(
+        database, "SELECT (last_seen_at - first_seen_at) / 1000000 FROM quarantine"
+    ) == [(3600,)]
+
+
+# --- absence ------------------------------------------------------------------
+
+
+async def _absent(
+    shelf: Shelf, *shown: str, since: datetime | None = None
+) -> list[str]:
+    async with shelf.store.page_turn() as turn:
+        return await turn.absent(shelf.watch, since, frozenset(shown))
+
+
+async def _remove(shelf: Shelf, milestone_id: str) -> None:
+    async with shelf.store.page_turn() as turn:
+        known = await turn.known([milestone_id])
+        gone = [removed(one, now=NOW) for one in known.values()]
+        await turn.remove(gone, (), NOW)
+
+
+async def test_three_complete_reads_without_a_milestone_raise_the_question(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(row("m1"), row("m2"))
+
+    answers = [await _absent(shelf, "m1") for _ in range(4)]
+
+    assert answers == [[], [], ["m2"], ["m2"]]
+
+
+async def test_a_milestone_that_is_seen_again_is_counted_from_the_start(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(row("m1"))
+    for _ in range(2):
+        await _absent(shelf)
+
+    await _absent(shelf, "m1")
+
+    assert [await _absent(shelf) for _ in range(3)] == [[], [], ["m1"]]
+
+
+async def test_a_milestone_that_a_poll_shows_is_counted_from_the_start(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(row("m1"))
+    for _ in range(2):
+        await _absent(shelf)
+
+    await shelf.show(row("m1", title="Alive"))
+
+    assert [await _absent(shelf) for _ in range(3)] == [[], [], ["m1"]]
+
+
+async def test_absence_counts_only_in_a_window_that_held_the_start(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(row("m1"))
+
+    for _ in range(5):
+        assert await _absent(shelf, since=NOW + DAY) == []
+
+
+async def test_absence_counts_only_for_the_watch_that_covered_it(
+    database: Path,
+) -> None:
+    async with opened(database) as store:
+        a, b = await _watches(store, "a", "b")
+        await _baselined(store, a, row("m1"))
+        other = await _baselined(store, b)
+
+        for _ in range(5):
+            assert await _absent(other) == []
+        assert await store.count_known(b, None) == 0
+        assert await store.count_known(a, NOW + 2 * HOUR) == 1
+        assert await store.count_known(a, NOW + 3 * HOUR) == 0
+
+
+async def test_a_removed_milestone_has_no_timers_and_is_no_longer_expected(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+
+    await _remove(shelf, "m1")
+
+    assert _timers(database) == set()
+    assert await shelf.store.count_known(shelf.watch, None) == 0
+    assert ask(database, "SELECT kind FROM events ORDER BY seq") == [
+        ("created",),
+        ("removed",),
+    ]
+
+
+async def test_a_removed_milestone_that_returns_is_created_again(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    await _remove(shelf, "m1")
+
+    await shelf.show(row("m1"))
+
+    kinds = ask(database, "SELECT kind FROM events ORDER BY seq")
+    assert kinds == [("created",), ("removed",), ("created",)]
+    assert _timers(database) == {("m1", "start")}
+
+
+# --- timers of a page ---------------------------------------------------------
+
+
+async def test_a_moved_start_takes_its_timers_along_and_leaves_the_end(
+    database: Path,
+) -> None:
+    routes = (Route(name="all", to=(HOOK,), reminders=(HOUR,)),)
+    end = stamp(NOW + DAY)
+    async with opened(database) as store:
+        shelf = await stocked(store, routes=routes)
+        await shelf.show(row("m1", end_date=end))
+        moved = row("m1", start_date=stamp(NOW + 5 * HOUR), end_date=end)
+
+        await shelf.show(moved)
+
+        seconds = int(NOW.timestamp())
+        assert ask(
+            database,
+            "SELECT kind, fire_at / 1000000 - ? FROM timers ORDER BY fire_at",
+            seconds,
+        ) == [("remind", 4 * 3600), ("start", 5 * 3600), ("end", 86400)]
+        assert await store.next_start(NOW) == NOW + 5 * HOUR
+        assert await store.next_fire() == NOW + 4 * HOUR
+
+
+async def test_a_timer_that_fires_is_gone_and_remembered(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    start = NOW + 2 * HOUR
+
+    early = await shelf.ring(now=start - SECOND)
+    told = await shelf.ring(now=start)
+    again = await shelf.ring(now=start + SECOND)
+
+    assert [event.kind for event in told] == ["started"]
+    assert (early, again) == ([], [])
+    assert _timers(database) == set()
+    async with shelf.store.page_turn() as turn:
+        known = await turn.known(["m1"])
+    assert known["m1"].fired.start == start

@@ -1,0 +1,315 @@
+"""A real store in a folder, and milestones to put into it."""
+
+import itertools
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from notifier.core.commit import (
+    AlarmCommit,
+    PageCommit,
+    Progress,
+    ReadEnd,
+    ReadKind,
+    Settlement,
+    WatchRow,
+)
+from notifier.core.compose import Ended, Room, compose
+from notifier.core.diff import DiffPolicy, Known, Reading, Row, Step, diff
+from notifier.core.model import Event, Json, Message, Outcome, Route, Watch
+from notifier.core.route import deliveries, leads, route
+from notifier.core.settle import Standing, Verdict, settle, standing
+from notifier.core.timing import TimePolicy, fire
+from notifier.source import wire
+from notifier.store.store import Store, open_store
+
+T = TypeVar("T")
+
+NOW = datetime(2026, 11, 22, 18, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+EVERYTHING = Watch().name
+HOOK = "hook"
+TO_HOOK = (Route(name="all", to=(HOOK,)),)
+GRACE = TimePolicy().started_grace
+
+
+async def inline(work: Callable[[], T]) -> T:
+    """Run the store's work here and now, as a simulation does."""
+    return work()
+
+
+def stamp(when: datetime) -> str:
+    return when.isoformat().replace("+00:00", "Z")
+
+
+def doc(milestone_id: str = "m1", **fields: Json) -> dict[str, Json]:
+    """A milestone as Kalshi would send it; it starts two hours from NOW."""
+    return {
+        "id": milestone_id,
+        "category": "Sports",
+        "type": "football_game",
+        "start_date": stamp(NOW + 2 * HOUR),
+        "primary_event_tickers": ["KXNFLGAME-A"],
+        "related_event_tickers": ["KXNFLGAME-A"],
+        "title": f"Game {milestone_id}",
+        "notification_message": "The game is about to begin.",
+        "details": {"league": "NFL"},
+        "last_updated_ts": stamp(NOW),
+    } | fields
+
+
+def row(milestone_id: str = "m1", **fields: Json) -> Row:
+    """The same as a read hands it to the diff."""
+    raw = msgspec.json.encode(doc(milestone_id, **fields))
+    return Row(milestone=wire.milestone(raw), fingerprint=wire.fingerprint(raw))
+
+
+@asynccontextmanager
+async def opened(database: Path, **parts: Any) -> AsyncIterator[Store]:
+    """The store of this file, closed at the end."""
+    parts.setdefault("offload", inline)
+    store = open_store(database, decode=wire.milestone, **parts)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def sql(database: Path) -> Iterator[Callable[..., list[Any]]]:
+    """Plain SQL on the file, beside whoever has it open."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as conn:
+        yield lambda text, *values: conn.execute(text, values).fetchall()
+
+
+def ask(database: Path, text: str, *values: object) -> list[Any]:
+    """One question in plain SQL."""
+    with sql(database) as answer:
+        return answer(text, *values)
+
+
+@dataclass
+class Shelf:
+    """One store, one watch, one destination: the acts of the loops in one line."""
+
+    store: Store
+    watch: WatchRow
+    routes: tuple[Route, ...] = TO_HOOK
+    tokens: Iterator[int] = field(default_factory=itertools.count)
+    reads: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def time(self) -> TimePolicy:
+        return TimePolicy(leads=leads(self.routes))
+
+    async def show(
+        self,
+        *rows: Row,
+        now: datetime = NOW,
+        kind: ReadKind = ReadKind.POLL,
+        read_id: int | None = None,
+        more: bool = False,
+        due_at: datetime | None = None,
+    ) -> tuple[Step, ...]:
+        """Commit a page as a read would; `more`: it was not the last one."""
+        async with self.store.page_turn() as turn:
+            known = await turn.known([r.milestone.id for r in rows])
+            read_id = next(self.reads) if read_id is None else read_id
+            page = self.page(
+                known, rows, now=now, kind=kind, read_id=read_id, due_at=due_at or now
+            )
+            if not more:
+                page = replace(page, end=self.end(read_id, kind=kind, now=now))
+            await turn.commit(page)
+        return page.steps
+
+    def page(
+        self,
+        known: Mapping[str, Known],
+        rows: Sequence[Row],
+        *,
+        now: datetime,
+        kind: ReadKind,
+        read_id: int,
+        due_at: datetime,
+    ) -> PageCommit:
+        steps = diff(
+            known,
+            rows,
+            Reading(
+                id=read_id,
+                policy=DiffPolicy(time=self.time),
+                silent=kind is ReadKind.BASELINE,
+                seen_at=now,
+            ),
+        )
+        owed = tuple(
+            delivery
+            for step in steps
+            if step.event is not None
+            for delivery in deliveries(
+                step.event,
+                route(step.event, self.routes),
+                due_at=due_at,
+                now=now,
+                started_grace=GRACE,
+            )
+        )
+        return PageCommit(
+            read_id=read_id, watch=self.watch, now=now, steps=steps, deliveries=owed
+        )
+
+    async def ring(self, *, now: datetime) -> list[Event]:
+        """Fire what is due as the alarm does."""
+        async with self.store.alarm_turn() as turn:
+            due = await turn.due(now, limit=1000)
+            found = [
+                fire(d.timer, d.milestone, fired=d.fired, policy=self.time, now=now)
+                for d in due
+            ]
+            events = tuple(event for event in found if event is not None)
+            owed = tuple(
+                delivery
+                for event in events
+                for delivery in deliveries(
+                    event,
+                    route(event, self.routes),
+                    due_at=now,
+                    now=now,
+                    started_grace=GRACE,
+                )
+            )
+            await turn.commit(
+                AlarmCommit(
+                    timers=tuple(d.timer for d in due), events=events, deliveries=owed
+                )
+            )
+        return list(events)
+
+    def end(
+        self, read_id: int, *, kind: ReadKind, now: datetime, error: str | None = None
+    ) -> ReadEnd:
+        return ReadEnd(
+            id=read_id,
+            watch=self.watch,
+            kind=kind,
+            started_at=now,
+            ended_at=now,
+            progress=Progress(pages=1),
+            watermark=None if error else now,
+            error=error,
+        )
+
+    async def claim(
+        self,
+        *,
+        now: datetime = NOW,
+        to: str = HOOK,
+        room: int = 1000,
+        over: int | None = None,
+        ended: Sequence[Ended] = (),
+    ) -> list["Lease"]:
+        """Claim what is due as the dispatcher does."""
+        async with self.store.claim_turn() as turn:
+            due = await turn.due(to, now, limit=1000)
+            limits = {rule.name: over for rule in self.routes}
+            composed = compose(
+                due,
+                destination=to,
+                room=Room(now=room, soon=0, over=limits),
+                now=now,
+            )
+            owned = [(m, f"token-{next(self.tokens)}") for m in composed.messages]
+            told = await turn.lease(
+                owned, [*composed.ended, *ended], now=now, until=now + 90 * SECOND
+            )
+        return [
+            Lease(message=message, token=token, events=events)
+            for (message, token), events in zip(owned, told, strict=True)
+        ]
+
+    async def settle(
+        self, lease: "Lease", outcome: Outcome, *, now: datetime = NOW
+    ) -> int:
+        """Settle a message; how many members it still held."""
+        message = lease.message
+        verdicts = tuple(
+            (
+                member.delivery_id,
+                settle(
+                    replace(member, attempts=member.attempts + 1),
+                    outcome,
+                    attempt=message.attempt,
+                    in_digest=len(message.members) > 1,
+                    now=now,
+                    jitter=0.0,
+                ),
+            )
+            for member in message.members
+        )
+        return await self.write(lease, outcome, verdicts, now=now)
+
+    async def write(
+        self,
+        lease: "Lease",
+        outcome: Outcome,
+        verdicts: tuple[tuple[str, Verdict], ...],
+        *,
+        now: datetime,
+    ) -> int:
+        async with self.store.claim_turn() as turn:
+            return await turn.settle(
+                Settlement(
+                    message_id=lease.message.id,
+                    attempt=lease.message.attempt,
+                    token=lease.token,
+                    destination=lease.message.destination,
+                    verdicts=verdicts,
+                    standing=standing(Standing(), outcome, now=now, due_at=None),
+                    outcome=type(outcome).__name__.lower(),
+                    status=None,
+                    reason=getattr(outcome, "reason", None),
+                    now=now,
+                )
+            )
+
+    async def reap(self, *, now: datetime, everything: bool = True) -> int:
+        async with self.store.upkeep_turn() as turn:
+            return await turn.reap(now, everything=everything)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """A message that is ours for now."""
+
+    message: Message
+    token: str
+    events: list[Event]
+
+    @property
+    def milestones(self) -> list[str]:
+        return [member.milestone_id for member in self.message.members]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [member.kind.value for member in self.message.members]
+
+
+async def stocked(store: Store, *, routes: tuple[Route, ...] = TO_HOOK) -> Shelf:
+    """A shelf whose baseline is complete and empty."""
+    async with store.upkeep_turn() as turn:
+        [watch] = await turn.set_watches([EVERYTHING])
+    async with store.upkeep_turn() as turn:
+        await turn.set_destinations({HOOK: "fingerprint"})
+    shelf = Shelf(store=store, watch=watch, routes=routes)
+    await shelf.show(kind=ReadKind.BASELINE, now=NOW - DAY)
+    return shelf
