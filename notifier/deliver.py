@@ -36,7 +36,7 @@ from notifier.core.model import (
     Sent,
 )
 from notifier.core.render import render
-from notifier.core.settle import Dead, Rescheduled, Standing, Verdict
+from notifier.core.settle import Dead, Rescheduled, Standing, Verdict, together
 from notifier.core.settle import settle as decide
 from notifier.core.settle import standing as stand
 from notifier.turns import Bell
@@ -306,9 +306,8 @@ class Deliver:
     ) -> tuple[Settlement, int]:
         message, now = claimed.message, self.clock.now()
         jitter = 2 * self.chance() - 1
-        verdicts = tuple(
-            (
-                member.delivery_id,
+        verdicts = together(
+            [
                 decide(
                     replace(member, attempts=member.attempts + 1, form=message.form),
                     outcome,
@@ -316,9 +315,9 @@ class Deliver:
                     in_digest=len(message.members) > 1,
                     now=now,
                     jitter=jitter,
-                ),
-            )
-            for member in message.members
+                )
+                for member in message.members
+            ]
         )
         async with self.store.claim_turn() as turn:
             before = await turn.standing(message.destination)
@@ -327,7 +326,10 @@ class Deliver:
                 attempt=message.attempt,
                 token=claimed.token,
                 destination=message.destination,
-                verdicts=verdicts,
+                verdicts=tuple(
+                    (member.delivery_id, verdict)
+                    for member, verdict in zip(message.members, verdicts, strict=True)
+                ),
                 standing=stand(before, outcome, now=now, due_at=_due_again(verdicts)),
                 outcome=type(outcome).__name__.lower(),
                 status=None if isinstance(outcome, Ambiguous) else outcome.status,
@@ -356,8 +358,8 @@ def _next_slot(lane: Lane, sent: Sequence[datetime]) -> datetime | None:
     return None if lane.rate is None else min(sent) + lane.rate.per + _MARGIN
 
 
-def _due_again(verdicts: Sequence[tuple[str, Verdict]]) -> datetime | None:
-    again = (v.due_at for _, v in verdicts if isinstance(v, Rescheduled))
+def _due_again(verdicts: Sequence[Verdict]) -> datetime | None:
+    again = (v.due_at for v in verdicts if isinstance(v, Rescheduled))
     return max(again, default=None)
 
 

@@ -53,7 +53,7 @@ def stamp(when: datetime) -> str:
 
 def doc(milestone_id: str = "m1", **fields: Json) -> dict[str, Json]:
     """A milestone as Kalshi would send it; it starts two hours from NOW."""
-    return {
+    plain: dict[str, Json] = {
         "id": milestone_id,
         "category": "Sports",
         "type": "football_game",
@@ -64,7 +64,8 @@ def doc(milestone_id: str = "m1", **fields: Json) -> dict[str, Json]:
         "notification_message": "The game is about to begin.",
         "details": {"league": "NFL"},
         "last_updated_ts": stamp(NOW),
-    } | fields
+    }
+    return plain | fields
 
 
 def row(milestone_id: str = "m1", **fields: Json) -> Row:

@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from notifier.core.model import Kind, State
-from notifier.core.words import MONTHS, on_the_wall, relative
+from notifier.core.words import MONTHS, on_the_wall
 from notifier.sender.terminal import plain
 
 KIND_STYLES = {
@@ -32,8 +32,8 @@ STATE_STYLES = {
     State.DROPPED: "dim",
     State.DEAD: "bold red",
 }
-#: In a file or a pipe there is no edge to wrap at.
-_UNSEEN_WIDTH = 160
+#: In a file or a pipe there is no edge to cut at.
+_UNSEEN_WIDTH = 200
 #: As much of an id as tells it from the others; `explain` takes that much.
 _SHORT = len("evt_") + 8
 
@@ -44,13 +44,10 @@ def out() -> Console:
     return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
-def err() -> Console:
-    """Standard error for people."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
-
-
-def table(*columns: str, title: str | None = None) -> Table:
-    """A table without lines; cells are cut, never wrapped."""
+def table(
+    *columns: str, loose: Collection[str] = (), title: str | None = None
+) -> Table:
+    """A table without lines. `loose` columns are cut first when room is short."""
     made = Table(
         box=None,
         title=title,
@@ -61,28 +58,38 @@ def table(*columns: str, title: str | None = None) -> Table:
         padding=(0, 2, 0, 0),
     )
     for column in columns:
-        made.add_column(column, no_wrap=True, overflow="ellipsis")
+        # What rich may not wrap it does not cut either, before all else is cut.
+        made.add_column(column, no_wrap=column not in loose, overflow="ellipsis")
     return made
 
 
-def foreign(value: object, style: str = "") -> Text:
+def facts() -> Table:
+    """Names at the left, what is to be said of them at the right; wraps."""
+    made = Table.grid(padding=(0, 2, 0, 0))
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column()
+    return made
+
+
+def foreign(text: str, style: str = "") -> Text:
     """A text that others wrote, in one line, with nothing a terminal would obey."""
-    return Text(" ".join(plain(str(value)).split()), style=style)
+    words = " ".join(plain(text).split())
+    return Text(words, style=style, no_wrap=True, overflow="ellipsis")
 
 
-def kind(value: object) -> Text:
+def kind(word: str) -> Text:
     """A kind of event in its colour."""
-    return Text(str(value), style=KIND_STYLES[Kind(str(value))])
+    return Text(word, style=KIND_STYLES[Kind(word)])
 
 
-def state(value: object) -> Text:
+def state(word: str) -> Text:
     """A delivery's state in its colour."""
-    return Text(str(value), style=STATE_STYLES[State(str(value))])
+    return Text(word, style=STATE_STYLES[State(word)])
 
 
-def short(identifier: object) -> str:
+def short(identifier: str) -> str:
     """The beginning of an id."""
-    return str(identifier)[:_SHORT]
+    return identifier[:_SHORT]
 
 
 # --- time ---------------------------------------------------------------------
@@ -90,7 +97,7 @@ def short(identifier: object) -> str:
 
 def local_zone() -> ZoneInfo:
     """The zone of whoever looks: TZ, else this machine's, else UTC."""
-    for name in (os.environ.get("TZ", "").lstrip(":"), _machine_zone()):
+    for name in (os.environ.get("TZ", "").lstrip(":"), _machine_zone(), "UTC"):
         try:
             if name:
                 return ZoneInfo(name)
@@ -106,31 +113,11 @@ def _machine_zone() -> str:
         return ""
 
 
-def instant(stamp: object) -> datetime | None:
-    """The instant that a row spells; None: it has none."""
-    return datetime.fromisoformat(stamp) if isinstance(stamp, str) else None
-
-
-def clock(stamp: object, zone: ZoneInfo) -> str:
-    """`22 Nov 18:00:05`, as the clocks of that zone show it."""
-    when = instant(stamp)
+def clock(when: datetime | None, *, zone: ZoneInfo, now: datetime) -> str:
+    """`22 Nov 18:00:05` on that zone's clocks; the year instead, if it is another."""
     if when is None:
         return ""
     wall = on_the_wall(when, zone)
     day = f"{wall.day:2} {MONTHS[wall.month - 1]}"
-    return f"{day} {wall:%H:%M:%S}" if wall.year == _this_year(zone) else f"{day} {wall.year}"
-
-
-def _this_year(zone: ZoneInfo) -> int:
-    return datetime.now(zone).year
-
-
-def ago(stamp: object, *, now: datetime) -> str:
-    """`12 min ago`, `in 3 h`, `never`."""
-    when = instant(stamp)
-    return "never" if when is None else relative(when, now=now)
-
-
-def columns_are(console: Console, names: Sequence[str]) -> bool:
-    """Whether there is room for so many columns."""
-    return console.width >= 20 * len(names)
+    is_this_year = wall.year == on_the_wall(now, zone).year
+    return f"{day} {wall:%H:%M:%S}" if is_this_year else f"{day} {wall.year}"

@@ -9,7 +9,7 @@ keys: `shape`, what one asks of another: `cross`, what must wait: `not_yet`) ->
 
 from pathlib import Path
 
-from notifier.config.find import find, usual
+from notifier.config.find import NAME, find, usual
 from notifier.config.load import load, load_routes, load_store
 from notifier.config.settings import (
     Config,
@@ -23,6 +23,7 @@ from notifier.config.settings import (
 from notifier.core.model import Json
 
 __all__ = [
+    "NAME",
     "Config",
     "Level",
     "Log",

@@ -7,7 +7,6 @@ from notifier.config.tree import Items, Node, Problem, Scalar, Table, locate, se
 #: key -> the texts that say what the program does now. Delete a row to open a key.
 NOT_YET: dict[str, frozenset[str]] = {
     "source.api_key": frozenset(),
-    "destinations.*.rate": frozenset(),
     "destinations.*.quiet": frozenset(),
     "destinations.*.on_ambiguous": frozenset({"retry"}),
     "destinations.*.digest.window": frozenset(),

@@ -8,7 +8,7 @@ Absence says nothing here: a page never shows what is gone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from notifier.core.model import Change, Event, Json, Kind, Milestone, event_id
@@ -68,11 +68,11 @@ class Step:
     generation: int
     event: Event | None = None
     armed: Armed = Armed()
-    #: A new record, or a new life of one: nothing has fired yet.
+    #: A new record, or a new life of one that was removed: nothing has fired yet.
     fresh: bool = False
     #: Its bytes are those that are known.
     same: bool = False
-    #: Only the timestamp differs.
+    #: No field differs but the timestamp, if that.
     touched: bool = False
     #: Not believed yet: only the doubt is noted.
     doubt: Doubt | None = None
@@ -95,7 +95,7 @@ def diff(
     """
     Say, in milestone order, what each row that is not known byte for byte means.
 
-    Equal input gives equal output, event ids included.
+    No id comes twice in `read`. Equal input gives equal output, event ids included.
     """
     return tuple(
         _step(known.get(row.milestone.id), row, reading)
@@ -104,14 +104,15 @@ def diff(
 
 
 def _step(known: Known | None, row: Row, reading: Reading) -> Step:
-    if known is None:
-        return _appeared(row, reading, version=1, generation=1)
-    if known.gone or known.silent:
+    if known is None or known.gone:
+        return _born(known, row, reading)
+    if known.silent:
         return _appeared(
             row,
             reading,
             version=known.version + 1,
-            generation=known.generation + known.gone,
+            generation=known.generation,
+            fired=known.fired,
         )
     if known.fingerprint == row.fingerprint:
         return Step(
@@ -127,7 +128,19 @@ def _step(known: Known | None, row: Row, reading: Reading) -> Step:
     return _updated(known, row, reading)
 
 
-def _appeared(row: Row, reading: Reading, *, version: int, generation: int) -> Step:
+def _born(known: Known | None, row: Row, reading: Reading) -> Step:
+    """A new record, or the next life of one that was removed."""
+    version, generation = (known.version, known.generation) if known else (0, 0)
+    step = _appeared(
+        row, reading, version=version + 1, generation=generation + 1, fired=Fired()
+    )
+    return replace(step, fresh=True)
+
+
+def _appeared(
+    row: Row, reading: Reading, *, version: int, generation: int, fired: Fired
+) -> Step:
+    """A record that nobody has been told about yet."""
     milestone, now = row.milestone, reading.seen_at
     event = Event(
         id=event_id(milestone.id, Kind.CREATED, str(generation)),
@@ -137,7 +150,7 @@ def _appeared(row: Row, reading: Reading, *, version: int, generation: int) -> S
         seen_at=now,
     )
     armed = rearm(
-        milestone, before=None, fired=Fired(), policy=reading.policy.time, now=now
+        milestone, before=None, fired=fired, policy=reading.policy.time, now=now
     )
     return Step(
         row=row,
@@ -145,7 +158,6 @@ def _appeared(row: Row, reading: Reading, *, version: int, generation: int) -> S
         generation=generation,
         event=None if reading.silent else event,
         armed=armed,
-        fresh=True,
     )
 
 
@@ -233,8 +245,8 @@ def changes(
     The fields in which two rows differ, by path; `last_updated_ts` is none.
 
     Absent equals null, ticker lists compare as sets, `start_date` and `end_date`
-    as instants. Maps are followed into their keys as long as both sides have one;
-    every other value is told whole.
+    as instants. Maps are followed into their keys, an absent one as if it were
+    empty; every other value is told whole.
     """
     names = sorted((before.keys() | after.keys()) - {_TOUCHED})
     return tuple(
@@ -254,12 +266,19 @@ def _field(name: str, before: Json, after: Json) -> Iterator[Change]:
 
 
 def _value(path: str, before: Json, after: Json) -> Iterator[Change]:
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        for key in sorted(before.keys() | after.keys()):
-            deeper = f"{path}.{_escaped(key)}"
-            yield from _value(deeper, before.get(key), after.get(key))
+    old, new = _map(before), _map(after)
+    if old is not None and new is not None:
+        for key in sorted(old.keys() | new.keys()):
+            yield from _value(f"{path}.{_escaped(key)}", old.get(key), new.get(key))
     elif not same(before, after):
         yield Change(field=path, before=before, after=after)
+
+
+def _map(value: Json) -> Mapping[str, Json] | None:
+    """A map as it is, an absent one as an empty one; None for every other value."""
+    if value is None:
+        return {}
+    return value if isinstance(value, Mapping) else None
 
 
 def _escaped(key: str) -> str:
@@ -292,16 +311,26 @@ def _same_instant(before: Json, after: Json) -> bool:
     if not isinstance(before, str) or not isinstance(after, str):
         return before is None and after is None
     try:
-        return datetime.fromisoformat(before) == datetime.fromisoformat(after)
-    except (ValueError, TypeError):
+        return _instant(before) == _instant(after)
+    except ValueError:
         return before == after
 
 
+def _instant(text: str) -> datetime:
+    # RFC 3339 allows a `t` and a `z`, Python does not.
+    return datetime.fromisoformat(text.upper())
+
+
 def same(before: Json, after: Json) -> bool:
-    """Whether two JSON values are equal; unlike in Python, true is not 1."""
+    """
+    Whether two JSON values are equal: a key that is absent equals a null one.
+
+    Unlike in Python, true is not 1.
+    """
     if isinstance(before, Mapping) and isinstance(after, Mapping):
-        return before.keys() == after.keys() and all(
-            same(value, after[key]) for key, value in before.items()
+        return all(
+            same(before.get(key), after.get(key))
+            for key in before.keys() | after.keys()
         )
     if isinstance(before, list) and isinstance(after, list):
         return len(before) == len(after) and all(

@@ -13,8 +13,10 @@ Every try is counted when it is claimed, so a message that kills the process run
 out of tries too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import TypeAlias, assert_never
 
 from notifier.core.model import (
@@ -131,6 +133,20 @@ def abandoned(delivery: Due, *, crashes: int, now: datetime) -> Verdict:
         return Dead(reason=reason)
     wait = _wait(delivery.kind, delivery.attempts, 0.0) if crashes else timedelta(0)
     return _again(delivery, reason, now + wait, frozen=True)
+
+
+def together(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
+    """
+    What was decided about the members of one message, made to agree.
+
+    What may have arrived goes again with exactly the same members: as long as one
+    of them is worth it, none of them leaves.
+    """
+    again = [v for v in verdicts if isinstance(v, Rescheduled) and v.frozen]
+    if not again:
+        return tuple(verdicts)
+    last = max(again, key=attrgetter("due_at"))
+    return tuple(v if isinstance(v, Rescheduled) else last for v in verdicts)
 
 
 def _is_used_up(delivery: Due) -> bool:

@@ -5,7 +5,8 @@ timer that has come due says.
 A start is announced once. Moved later by more than `started_again_after` it is
 announced again, saying so; moved earlier it says nothing more. A start that has
 moved into the past, or that passed while nobody watched, is told late within
-`started_grace` and recorded as missed after it.
+`started_grace` and recorded as missed after it. What was missed was never announced:
+a new start of such a milestone is its first.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ class TimePolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fired:
-    """The start and the end that were announced, or recorded as missed, last."""
+    """The start and the end that were announced last; missed ones were not."""
 
     start: datetime | None = None
     end: datetime | None = None
@@ -69,31 +70,37 @@ def rearm(
     """
     restart = before is None or before.start != milestone.start
     reend = before is None or before.end != milestone.end
-    known = before is not None
     timers: list[Timer] = []
     if restart:
-        timers += _start(milestone, fired, policy, now, known=known)
+        timers += _start(milestone, before, fired, policy, now)
         timers += reminders(milestone, fired=fired, policy=policy, now=now)
     if reend:
-        timers += _end(milestone, fired, policy, now, known=known)
+        timers += _end(milestone, before, fired, policy, now)
     return Armed(timers=tuple(timers), restart=restart, reend=reend)
 
 
 def _start(
     milestone: Milestone,
+    before: Milestone | None,
     fired: Fired,
     policy: TimePolicy,
     now: datetime,
-    *,
-    known: bool,
 ) -> list[Timer]:
-    if not _will_be_told(milestone.start, fired.start, policy):
+    start = milestone.start
+    if not _will_be_told(start, fired.start, policy):
         return []
-    if milestone.start <= now and not known:
+    if start <= now and not _is_late_start(start, before, policy, now):
         return []
-    return [
-        Timer(milestone_id=milestone.id, kind=TimerKind.START, fire_at=milestone.start)
-    ]
+    return [Timer(milestone_id=milestone.id, kind=TimerKind.START, fire_at=start)]
+
+
+def _is_late_start(
+    start: datetime, before: Milestone | None, policy: TimePolicy, now: datetime
+) -> bool:
+    """Whether a past start is news: told late, or missed if it was still ahead."""
+    if before is None:
+        return False
+    return before.start > now or now - start <= policy.started_grace
 
 
 def _will_be_told(instant: datetime, told: datetime | None, policy: TimePolicy) -> bool:
@@ -118,24 +125,45 @@ def reminders(
             lead=lead,
         )
         for lead in policy.leads
-        if now - (milestone.start - lead) <= lead / 10
+        if not _is_stale(milestone.start - lead, lead, now)
     ]
+
+
+def _is_stale(fire_at: datetime, lead: timedelta, now: datetime) -> bool:
+    return now - fire_at > lead / 10
 
 
 def _end(
     milestone: Milestone,
+    before: Milestone | None,
     fired: Fired,
     policy: TimePolicy,
     now: datetime,
-    *,
-    known: bool,
 ) -> list[Timer]:
     end = milestone.end
     if end is None or not _will_be_told(end, fired.end, policy):
         return []
-    if end <= now and not (known and now - end <= policy.ended_grace):
+    if end <= now and not _is_late_end(end, before, fired, policy, now):
         return []
     return [Timer(milestone_id=milestone.id, kind=TimerKind.END, fire_at=end)]
+
+
+def _is_late_end(
+    end: datetime,
+    before: Milestone | None,
+    fired: Fired,
+    policy: TimePolicy,
+    now: datetime,
+) -> bool:
+    """Whether a past end is news; the correction of one that was told is not."""
+    if before is None or now - end > policy.ended_grace:
+        return False
+    return fired.end is None or before.end is None or before.end > now
+
+
+def has_ended(*, start: datetime, end: datetime | None, now: datetime) -> bool:
+    """Whether it is over; an end that does not come after the start says nothing."""
+    return end is not None and not is_placeholder(end) and start < end <= now
 
 
 def ends_by_now(armed: Armed, *, now: datetime) -> bool:
@@ -158,7 +186,7 @@ def fire(
         case TimerKind.REMIND:
             return _upcoming(timer, milestone, now)
         case TimerKind.END:
-            return _ended(timer, milestone, policy, now)
+            return _ended(timer, milestone, fired, policy, now)
 
 
 def _started(
@@ -169,6 +197,8 @@ def _started(
     now: datetime,
 ) -> Event | None:
     if timer.fire_at != milestone.start:
+        return None
+    if not _will_be_told(timer.fire_at, fired.start, policy):
         return None
     return Event(
         id=event_id(milestone.id, Kind.STARTED, _second(timer.fire_at)),
@@ -184,13 +214,11 @@ def _started(
 def _upcoming(timer: Timer, milestone: Milestone, now: datetime) -> Event | None:
     if timer.fire_at + timer.lead != milestone.start or milestone.start <= now:
         return None
-    if now - timer.fire_at > timer.lead / 10:
+    if _is_stale(timer.fire_at, timer.lead, now):
         return None
-    lead_s = f"{timer.lead.total_seconds():g}"
+    disc = f"{_second(milestone.start)}|{timer.lead.total_seconds()}"
     return Event(
-        id=event_id(
-            milestone.id, Kind.UPCOMING, f"{_second(milestone.start)}|{lead_s}"
-        ),
+        id=event_id(milestone.id, Kind.UPCOMING, disc),
         kind=Kind.UPCOMING,
         milestone=milestone,
         at=timer.fire_at,
@@ -200,9 +228,15 @@ def _upcoming(timer: Timer, milestone: Milestone, now: datetime) -> Event | None
 
 
 def _ended(
-    timer: Timer, milestone: Milestone, policy: TimePolicy, now: datetime
+    timer: Timer,
+    milestone: Milestone,
+    fired: Fired,
+    policy: TimePolicy,
+    now: datetime,
 ) -> Event | None:
     if timer.fire_at != milestone.end:
+        return None
+    if not _will_be_told(timer.fire_at, fired.end, policy):
         return None
     return Event(
         id=event_id(milestone.id, Kind.ENDED, _second(timer.fire_at)),
@@ -238,14 +272,14 @@ def offset(seen: Sequence[Bounds]) -> timedelta | None:
     """
     How far our clock is off, if the last five answers all say so by over a second.
 
-    None while any of them leaves room for a clock that is right: one slow or lying
-    answer must not move starts.
+    None while any of them leaves room for a clock that is right, and while they
+    contradict each other: one slow or lying answer must not move starts.
     """
     last = seen[-5:]
     if len(last) < 5:  # noqa: PLR2004 - the five of the docstring
         return None
     second = timedelta(seconds=1)
-    if all(b.low > second for b in last) or all(b.high < -second for b in last):
-        low, high = max(b.low for b in last), min(b.high for b in last)
-        return (low + high) / 2
-    return None
+    low, high = max(b.low for b in last), min(b.high for b in last)
+    slow = all(b.low > second for b in last)
+    fast = all(b.high < -second for b in last)
+    return (low + high) / 2 if (slow or fast) and low <= high else None

@@ -97,14 +97,25 @@ async def serve(
 
 @asynccontextmanager
 async def serving(answer: Answer, *, port: int = 0) -> AsyncIterator[int]:
-    """A server for as long as the context lasts, and the port it listens on."""
+    """
+    A server for as long as the context lasts, and the port it listens on.
+
+    What is raised within comes out as it is, in no group.
+    """
+    raised: Exception | None = None
     async with anyio.create_task_group() as tasks:
 
         async def begin(*, task_status: TaskStatus[int]) -> None:
             await serve(answer, port=port, task_status=task_status)
 
-        yield await tasks.start(begin)
+        bound = await tasks.start(begin)
+        try:
+            yield bound
+        except Exception as exc:  # noqa: BLE001 - raised again outside of the group
+            raised = exc
         tasks.cancel_scope.cancel()
+    if raised is not None:
+        raise raised
 
 
 class _Conversation:

@@ -192,7 +192,7 @@ def _nothing_really(world: World, _opened: datetime, _now: datetime) -> None:
 
 
 def _the_match_is_over(world: World, _opened: datetime, now: datetime) -> None:
-    world.update(_SOCCER, end_date=stamp(now), details={"status": "closed"})
+    world.update(_SOCCER, end_date=stamp(now))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,17 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from sqlalchemy import (
+    Alias,
     ColumnElement,
     Connection,
     Row,
     Select,
     and_,
     bindparam,
+    case,
     exists,
     func,
+    literal_column,
     or_,
     select,
     update,
@@ -35,6 +38,7 @@ from notifier.core.settle import (
     Standing,
     Verdict,
     abandoned,
+    together,
 )
 from notifier.core.timing import is_placeholder
 from notifier.store import schema as t
@@ -42,15 +46,17 @@ from notifier.store.look import events_of
 from notifier.store.pages import Decode, many
 
 _URGENT = tuple(kind.value for kind in URGENT)
-_OPEN = (State.PENDING.value, State.LEASED.value)
+# Spelled out, not bound: SQLite uses a partial index only for what it can read.
+_PENDING = literal_column(f"'{State.PENDING.value}'")
+_LEASED = literal_column(f"'{State.LEASED.value}'")
 
 
 def next_due(conn: Connection) -> dict[str, datetime]:
-    """By destination: when its next pending delivery is due."""
+    """By destination: when there will be something to claim next."""
     d = t.deliveries.c
     rows = conn.execute(
         select(d.destination, func.min(d.due_at))
-        .where(d.state == State.PENDING.value)
+        .where(d.state == _PENDING, ~_is_behind(d.due_at))
         .group_by(d.destination)
     )
     return {row[0]: row[1] for row in rows}
@@ -66,49 +72,74 @@ def due(conn: Connection, destination: str, now: datetime, *, limit: int) -> lis
     """
     d = t.deliveries.c
     rows = conn.execute(
-        _due_rows()
+        _rows(_PENDING)
         .where(d.destination == destination, d.due_at <= now, ~_is_behind(now))
         .order_by(d.kind.in_(_URGENT).desc(), d.seq)
         .limit(limit)
     ).all()
     frozen = {row.message_id for row in rows if row.frozen}
-    if frozen:
-        members = conn.execute(
-            _due_rows().where(d.message_id.in_(frozen), d.frozen)
-        ).all()
-        rows = [*members, *(row for row in rows if not row.frozen)]
-    return [_due(row, now) for row in rows]
+    free = [row for row in rows if not row.frozen]
+    return [_due(row, now) for row in (*_whole(conn, frozen), *free)]
 
 
-def _due_rows() -> Select[Any]:
+def _whole(conn: Connection, messages: set[str]) -> list[Row[Any]]:
+    """All members of these messages, as they were told; none while one must wait."""
+    if not messages:
+        return []
+    d, e = t.deliveries.c, t.events.c
+    rows = conn.execute(
+        _rows(_PENDING)
+        .add_columns(_has_leased_sibling().label("waits"))
+        .where(d.message_id.in_(messages), d.frozen)
+        .order_by(case((d.kind.in_(_URGENT), e.at)), d.seq)
+    ).all()
+    waiting = {row.message_id for row in rows if row.waits}
+    return [row for row in rows if row.message_id not in waiting]
+
+
+def _rows(state: ColumnElement[Any]) -> Select[Any]:
     d, e, m = t.deliveries.c, t.events.c, t.milestones.c
     return (
         select(t.deliveries, e.at, e.lead_s, m.start_at, m.end_at, m.gone_at)
         .join(t.events, e.id == d.event_id)
         .outerjoin(t.milestones, m.id == d.milestone_id)
-        .where(d.state == State.PENDING.value)
+        .where(d.state == state)
+        .with_for_update(of=t.deliveries, skip_locked=True)
     )
 
 
-def _is_behind(now: datetime) -> ColumnElement[bool]:
+def _is_behind(until: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Whether another delivery of the milestone has to go first, or is on its way."""
     d, ahead = t.deliveries.c, t.deliveries.alias("ahead")
     a = ahead.c
     waits = and_(
-        d.kind.not_in(_URGENT), a.kind.not_in(_URGENT), a.seq < d.seq, a.due_at > now
+        d.kind.not_in(_URGENT), a.kind.not_in(_URGENT), a.seq < d.seq, a.due_at > until
     )
+    return _has_sibling(ahead, or_(a.state == _LEASED, waits))
+
+
+def _has_leased_sibling() -> ColumnElement[bool]:
+    ahead = t.deliveries.alias("ahead")
+    return _has_sibling(ahead, ahead.c.state == _LEASED)
+
+
+def _has_sibling(ahead: Alias, such: ColumnElement[bool]) -> ColumnElement[bool]:
+    d, a = t.deliveries.c, ahead.c
     return exists(
         select(a.seq).where(
             a.destination == d.destination,
             a.milestone_id == d.milestone_id,
-            a.state.in_(_OPEN),
-            or_(a.state == State.LEASED.value, waits),
+            a.state.in_((_PENDING, _LEASED)),
+            such,
         )
     )
 
 
 def _due(row: Row[Any], now: datetime) -> Due:
     lead = None if row.lead_s is None else timedelta(seconds=row.lead_s)
-    ended = row.end_at is not None and row.end_at <= now
+    start = row.start_at or row.at
+    # An end that is not after the start is of no use: starts move, ends are left.
+    ended = row.end_at is not None and start < row.end_at <= now
     return Due(
         delivery_id=row.id,
         event_id=row.event_id,
@@ -123,7 +154,7 @@ def _due(row: Row[Any], now: datetime) -> Due:
         frozen_in=row.message_id if row.frozen else None,
         at=row.at,
         lead=lead,
-        start=row.start_at or row.at,
+        start=start,
         over=row.gone_at is not None or (ended and not is_placeholder(row.end_at)),
     )
 
@@ -159,7 +190,7 @@ def lease(
     many(
         conn,
         update(t.deliveries)
-        .where(d.id == bindparam("key"), d.state == State.PENDING.value)
+        .where(d.id == bindparam("key"), d.state == _PENDING)
         .values(
             state=State.LEASED.value,
             token=bindparam("mine"),
@@ -195,7 +226,7 @@ def _end(conn: Connection, ended: Sequence[Ended], now: datetime) -> None:
     many(
         conn,
         update(t.deliveries)
-        .where(d.id == bindparam("key"), d.state == State.PENDING.value)
+        .where(d.id == bindparam("key"), d.state == _PENDING)
         .values(state=bindparam("to"), reason=bindparam("why"), settled_at=now),
         [
             {"key": end.delivery_id, "to": end.state.value, "why": end.reason}
@@ -208,7 +239,11 @@ def _end(conn: Connection, ended: Sequence[Ended], now: datetime) -> None:
 
 
 def settle(conn: Connection, settlement: Settlement) -> int:
-    """Write what became of a message; how many members were still leased by it."""
+    """
+    Write what became of a message; how many members were still leased by it.
+
+    If none was, the lease is lost, and nothing at all is written.
+    """
     d, now = t.deliveries.c, settlement.now
     alike: dict[Verdict, list[str]] = defaultdict(list)
     for key, verdict in settlement.verdicts:
@@ -217,10 +252,11 @@ def settle(conn: Connection, settlement: Settlement) -> int:
     for verdict, keys in alike.items():
         held += conn.execute(
             update(t.deliveries)
-            .where(d.id.in_(keys), d.token == settlement.token)
-            .where(d.state == State.LEASED.value)
+            .where(d.id.in_(keys), d.token == settlement.token, d.state == _LEASED)
             .values(_values(verdict, now))
         ).rowcount
+    if not held:
+        return 0
     _end_attempt(conn, settlement)
     _stand(conn, settlement.destination, settlement.standing)
     return held
@@ -253,7 +289,9 @@ def _values(verdict: Verdict, now: datetime) -> dict[Any, Any]:
 
 def _end_attempt(conn: Connection, settlement: Settlement) -> None:
     a = t.attempts.c
-    latest = select(func.max(a.seq)).where(a.message_id == settlement.message_id)
+    latest = select(func.max(a.seq)).where(
+        a.message_id == settlement.message_id, a.n == settlement.attempt
+    )
     conn.execute(
         update(t.attempts)
         .where(a.seq == latest.scalar_subquery(), a.outcome.is_(None))
@@ -276,25 +314,23 @@ def reap(conn: Connection, now: datetime, *, everything: bool) -> int:
     How many deliveries were freed.
     """
     d = t.deliveries.c
-    leased = (
-        select(t.deliveries, t.events.c.at, t.events.c.lead_s)
-        .add_columns(t.milestones.c.start_at, t.milestones.c.end_at)
-        .add_columns(t.milestones.c.gone_at)
-        .join(t.events, t.events.c.id == d.event_id)
-        .outerjoin(t.milestones, t.milestones.c.id == d.milestone_id)
-        .where(d.state == State.LEASED.value)
-    )
+    leased = _rows(_LEASED)
     if not everything:
         leased = leased.where(d.lease_until < now)
-    rows = conn.execute(leased).all()
-    for row in rows:
-        verdict = abandoned(_due(row, now), crashes=row.crashes, now=now)
-        conn.execute(
-            update(t.deliveries)
-            .where(d.id == row.id, d.token == row.token)
-            .values(_values(verdict, now) | {"crashes": row.crashes + 1})
+    messages: dict[str, list[Row[Any]]] = defaultdict(list)
+    for row in conn.execute(leased):
+        messages[row.token].append(row)
+    for rows in messages.values():
+        verdicts = together(
+            [abandoned(_due(row, now), crashes=row.crashes, now=now) for row in rows]
         )
-    return len(rows)
+        for row, verdict in zip(rows, verdicts, strict=True):
+            conn.execute(
+                update(t.deliveries)
+                .where(d.id == row.id, d.token == row.token)
+                .values(_values(verdict, now) | {"crashes": row.crashes + 1})
+            )
+    return sum(map(len, messages.values()))
 
 
 # --- destinations -------------------------------------------------------------

@@ -12,11 +12,14 @@ from notifier.core.commit import BadRow, PageCommit, ReadEnd, ReadKind, WatchRow
 from notifier.core.diff import Doubt, Known, Step
 from notifier.core.model import Delivery, Event, Milestone, Timer, TimerKind
 from notifier.core.timing import Fired
+from notifier.errors import StoreError
 from notifier.store import schema as t
 
 Decode = Callable[[bytes], Milestone]
 #: Complete reads that must not show a milestone before anyone asks for it by id.
 _ABSENCES = 3
+#: As many as a signed 64-bit number has bits for, with one to spare.
+_WATCHES = 62
 _CONTENT = (
     *("fingerprint", "version", "generation", "category", "type"),
     *("title", "start_at", "end_at", "doc", "changed_at"),
@@ -51,10 +54,12 @@ def set_watches(conn: Connection, names: Sequence[str]) -> list[WatchRow]:
     A new one takes a free bit and has no baseline yet. What only a dropped one has
     seen goes dormant: it keeps its row and loses its timers.
     """
+    if len(names) > _WATCHES:
+        raise StoreError(f"no more than {_WATCHES} watches can be in force")
     known = {watch.name: watch for watch in watches(conn)}
     for name in known.keys() - set(names):
         _drop(conn, known.pop(name))
-    free = (bit for bit in range(62) if bit not in {w.id for w in known.values()})
+    free = (bit for bit in range(_WATCHES) if bit not in {w.id for w in known.values()})
     for name in names:
         if name not in known:
             known[name] = WatchRow(id=next(free), name=name)

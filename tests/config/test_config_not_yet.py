@@ -10,7 +10,6 @@ RULE = "routes: [{name: r, %s}]"
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        (ONE % "rate: 10/m", "destinations.a.rate"),
         (
             ONE % "quiet: {windows: ['22:00-07:00'], pass: [started]}",
             "destinations.a.quiet",

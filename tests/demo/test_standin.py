@@ -236,6 +236,12 @@ async def test_the_server_keeps_a_connection_and_takes_a_body() -> None:
     assert bodies == [b"", b"one", b"x" * 300_000]
 
 
+async def test_an_error_beside_a_server_comes_out_as_it_is() -> None:
+    with pytest.raises(KeyError, match="mine"):
+        async with serving(standin().answer):
+            raise KeyError("mine")
+
+
 # --- told from outside --------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 from storing import HOOK, NOW, Shelf, ask, inline, opened, row, sql, stocked
 
@@ -33,7 +33,15 @@ def database(tmp_path: Path) -> Path:
     return tmp_path / "notifier.db"
 
 
-def _pragmas(engine: files.Engine, *names: str) -> dict[str, str]:
+def _mode(path: str | Path) -> int:
+    return stat.S_IMODE(Path(path).stat().st_mode)
+
+
+def _names(folder: Path, pattern: str = "*") -> list[str]:
+    return sorted(path.name for path in folder.glob(pattern))
+
+
+def _pragmas(engine: Engine, *names: str) -> dict[str, str]:
     with engine.connect() as conn:
         raw = conn.connection.driver_connection
         assert raw is not None
@@ -67,8 +75,7 @@ async def test_only_the_owner_can_read_the_store_and_its_log(database: Path) -> 
         await stocked(store)
 
         modes = {
-            path.name: stat.S_IMODE(path.stat().st_mode)
-            for path in database.parent.iterdir()
+            name: _mode(database.parent / name) for name in _names(database.parent)
         }
     lock.release()
 
@@ -211,7 +218,7 @@ async def test_an_older_store_is_backed_up_and_then_migrated_with_all_it_holds(
     for file, revision in ((Path(kept), "0001"), (database, "0002")):
         assert ask(file, "SELECT version_num FROM alembic_version") == [(revision,)]
         assert ask(file, "SELECT id FROM milestones") == [("m1",)]
-    assert stat.S_IMODE(Path(kept).stat().st_mode) == 0o600
+    assert _mode(kept) == 0o600
 
 
 async def test_a_migration_that_fails_leaves_the_old_schema_and_the_backup(
@@ -228,7 +235,7 @@ async def test_a_migration_that_fails_leaves_the_old_schema_and_the_backup(
 
     assert ask(database, "SELECT version_num FROM alembic_version") == [("0001",)]
     assert ask(database, "SELECT name FROM sqlite_master WHERE name = 'more'") == []
-    assert Path(f"{database}.before-0002").exists()
+    assert _names(database.parent, "*.before-0002") == ["notifier.db.before-0002"]
     async with opened(database) as store:
         assert await store.watches() != []
 
@@ -375,8 +382,8 @@ async def test_a_backup_beside_the_service_is_sound_and_only_for_the_owner(
     copy = tmp_path / "copy.db"
     assert ask(copy, "PRAGMA integrity_check") == [("ok",)]
     assert ask(copy, "SELECT milestone_id FROM events") == [("m1",)]
-    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    assert sorted(p.name for p in tmp_path.glob("copy*")) == ["copy.db"]
+    assert _mode(copy) == 0o600
+    assert _names(tmp_path, "copy*") == ["copy.db"]
     async with opened(copy) as store:
         assert await store.next_due() == {HOOK: NOW}
 
@@ -408,7 +415,7 @@ async def test_a_backup_that_fails_leaves_the_older_one_alone(
         files.backup(database, tmp_path / "copy.db")
 
     assert (tmp_path / "copy.db").read_bytes() == b"older"
-    assert not list(tmp_path.glob("*.partial"))
+    assert _names(tmp_path, "*.partial") == []
 
 
 @pytest.mark.parametrize("place", ["nowhere/copy.db", "."], ids=["no folder", "folder"])
@@ -425,7 +432,7 @@ async def test_a_backup_that_cannot_be_written_is_a_clear_error(
 # --- a disk that fails --------------------------------------------------------
 
 
-def _on(engine: files.Engine, database: Path) -> Store:
+def _on(engine: Engine, database: Path) -> Store:
     return Store(
         engine, files.readers(database), offload=inline, decode=wire.milestone
     )

@@ -178,7 +178,7 @@ async def test_events_come_back_as_they_were_told(shelf: Shelf) -> None:
 
 
 async def test_a_row_of_awkward_text_is_kept_byte_for_byte(shelf: Shelf) -> None:
-    nasty = row("m\u0000'1", title="\u0000" + "\U0001f3c8" * 300_000 + "'; DROP--")
+    nasty = row("m'1", title="\u0000" + "\U0001f3c8" * 300_000 + "'; DROP--")
 
     await shelf.show(nasty)
 
@@ -213,8 +213,6 @@ async def test_a_page_is_compared_from_the_index_alone(
 ) -> None:
     await shelf.show(row("m1"))
     asked: list[str] = []
-    async with shelf.store.upkeep_turn() as turn:
-        await turn._do(lambda conn: None)
     with shelf.store._readers.connect() as conn:
         raw = conn.connection.driver_connection
         assert raw is not None
@@ -403,7 +401,7 @@ async def test_a_baseline_moves_every_clock_of_the_watch_and_a_poll_only_its_own
     assert (watch.polled_at, watch.watermark) == (NOW, NOW)
 
 
-async def test_the_end_of_a_read_does_not_look_at_every_delivery_there_is(
+async def test_the_end_of_a_read_looks_only_at_what_is_pending(
     shelf: Shelf, database: Path
 ) -> None:
     await shelf.show(row("m1"))
@@ -417,7 +415,7 @@ async def test_the_end_of_a_read_does_not_look_at_every_delivery_there_is(
 
     [statement] = [one for one in asked if one.startswith("UPDATE deliveries")]
     [step] = ask(database, "EXPLAIN QUERY PLAN " + statement)
-    assert "SCAN" not in step[3]
+    assert step[3].endswith("USING INDEX deliveries_due")
 
 
 # --- bad rows -----------------------------------------------------------------

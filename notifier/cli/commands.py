@@ -1,0 +1,291 @@
+"""What there is to type."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from notifier.cli.ending import ends
+from notifier.cli.given import Given
+
+# What a command needs is imported inside it, so that `--help` costs nothing.
+# ruff: noqa: PLC0415
+
+_LEVELS = ("debug", "info", "warning", "error")
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _level(text: str) -> str:
+    if text.lower() not in _LEVELS:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(_LEVELS)}")
+    return text.lower()
+
+
+def _since(text: str) -> datetime:
+    from notifier.cli.since import since
+
+    return since(text)
+
+
+def _limit(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 62:
+        raise typer.BadParameter(f"{text!r} is no count of rows")
+    return int(text)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - as Typer calls it
+    if wanted:
+        from notifier import __version__
+
+        typer.echo(f"notifier {__version__}")
+        raise typer.Exit
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="The configuration; left out: $NOTIFIER_CONFIG, ./notifier.yaml, ...",
+    ),
+]
+LogLevel = Annotated[
+    str | None,
+    typer.Option(
+        parser=_level, metavar="LEVEL", help="What is logged: debug, info, ..."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Limit = Annotated[
+    int | None, typer.Option(parser=_limit, metavar="N", help="Only the newest N.")
+]
+Since = Annotated[
+    datetime | None,
+    typer.Option(
+        parser=_since,
+        metavar="WHEN",
+        help="Only what is newer: 7d, 90m, 2026-11-22T18:00:00Z.",
+    ),
+]
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_version, is_eager=True, help="Say which version it is."
+    ),
+]
+
+
+@app.callback()
+def notifier(
+    ctx: typer.Context,
+    *,
+    config: Config = None,
+    log_level: LogLevel = None,
+    version: Version = False,
+) -> None:
+    """Watch Kalshi's milestones, and tell people what happens to them."""
+    del version
+    ctx.obj = Given(config=config, log_level=log_level)
+
+
+def _given(ctx: typer.Context, config: Path | None, log_level: str | None) -> Given:
+    """The options wherever they stand: the ones behind the command's name win."""
+    before = ctx.find_object(Given) or Given()
+    return Given(config=config, log_level=log_level).over(before)
+
+
+# --- the service --------------------------------------------------------------
+
+
+@app.command()
+@ends
+def run(
+    ctx: typer.Context,
+    *,
+    once: Annotated[
+        bool, typer.Option("--once", help="One round, then end: 1 if it failed.")
+    ] = False,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """Be the service: read, notice, tell, until it is stopped."""
+    from notifier.cli.run import run
+
+    return run(_given(ctx, config, log_level), once=once)
+
+
+@app.command()
+@ends
+def healthcheck(
+    ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None
+) -> int:
+    """Exit with 0 while the service's loops advance."""
+    from notifier.cli.healthcheck import healthcheck
+
+    return healthcheck(_given(ctx, config, log_level))
+
+
+# --- the configuration --------------------------------------------------------
+
+
+@app.command()
+@ends
+def check(
+    ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None
+) -> int:
+    """Say what is wrong with the configuration, or else what it comes to."""
+    from notifier.cli.check import check
+
+    return check(_given(ctx, config, log_level))
+
+
+@app.command()
+@ends
+def init(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", show_default=False)] = Path(
+        "notifier.yaml"
+    ),
+    *,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """Write a commented configuration to begin with: ./notifier.yaml."""
+    from notifier.cli.init import init
+
+    return init(_given(ctx, config, log_level).config or file)
+
+
+@app.command()
+@ends
+def schema(
+    ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None
+) -> int:
+    """Print the configuration's JSON Schema, for editors."""
+    from notifier.cli.schema import schema
+
+    del ctx, config, log_level
+    return schema()
+
+
+@app.command()
+@ends
+def test(
+    ctx: typer.Context,
+    destinations: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DESTINATION]...", help="Left out: all of them."),
+    ] = None,
+    *,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """Send a test message to each destination."""
+    from notifier.cli.trial import trial
+
+    return trial(_given(ctx, config, log_level), destinations or [])
+
+
+@app.command()
+@ends
+def demo(
+    ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None
+) -> int:
+    """See it work for half a minute: no network, no account."""
+    from notifier.cli.demo import demo
+
+    return demo(_given(ctx, config, log_level))
+
+
+# --- looking ------------------------------------------------------------------
+
+
+@app.command()
+@ends
+def status(
+    ctx: typer.Context,
+    *,
+    json: Json = False,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """Tell at a glance what is watched, owed, and next."""
+    from notifier.cli.status import status
+
+    return status(_given(ctx, config, log_level), as_json=json)
+
+
+@app.command()
+@ends
+def events(
+    ctx: typer.Context,
+    *,
+    json: Json = False,
+    limit: Limit = None,
+    since: Since = None,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """List what happened, oldest first."""
+    from notifier.cli.lists import Asked, list_events
+
+    asked = Asked(as_json=json, limit=limit, since=since)
+    return list_events(_given(ctx, config, log_level), asked)
+
+
+@app.command()
+@ends
+def deliveries(
+    ctx: typer.Context,
+    *,
+    dead: Annotated[bool, typer.Option("--dead", help="Only dead letters.")] = False,
+    json: Json = False,
+    limit: Limit = None,
+    since: Since = None,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """List what was owed to whom, and what became of it, oldest first."""
+    from notifier.cli.lists import Asked, list_deliveries
+
+    asked = Asked(as_json=json, limit=limit, since=since)
+    return list_deliveries(_given(ctx, config, log_level), asked, dead=dead)
+
+
+@app.command()
+@ends
+def explain(
+    ctx: typer.Context,
+    event_id: Annotated[str, typer.Argument(help="Its beginning is enough.")],
+    *,
+    json: Json = False,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """Say why an event went where it went, and what became of it there."""
+    from notifier.cli.explain import explain
+
+    return explain(_given(ctx, config, log_level), event_id, as_json=json)
+
+
+@app.command()
+@ends
+def backup(
+    ctx: typer.Context,
+    file: Path,
+    *,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """Copy the database, whether or not the service runs."""
+    from notifier.cli.backup import backup
+
+    return backup(_given(ctx, config, log_level), file)

@@ -1,0 +1,174 @@
+"""`notifier events` and `notifier deliveries`."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import msgspec
+from rich.table import Table
+from rich.text import Text
+
+from notifier.cli import screen
+from notifier.cli.ending import DONE, say
+from notifier.cli.given import Given
+from notifier.cli.store_view import viewing
+from notifier.clock import SystemClock
+from notifier.core.model import Json
+from notifier.store import look
+
+Row = Mapping[str, Json]
+#: A person who asks for no number is shown so many.
+_SHOWN = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which rows, and how."""
+
+    as_json: bool
+    limit: int | None
+    since: datetime | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody said how many."""
+        return not self.as_json and self.limit is None and self.since is None
+
+    @property
+    def most(self) -> int | None:
+        """How many rows to look for; one more than is shown tells of the others."""
+        return _SHOWN + 1 if self.is_open else self.limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Changed:
+    field: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Titled:
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Event:
+    event_id: str
+    kind: str
+    seen_at: datetime
+    missed: bool
+    changes: list[_Changed]
+    milestone: _Titled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Delivery:
+    event_id: str
+    kind: str
+    destination: str
+    state: str
+    attempts: int
+    due_at: datetime | None
+    sent_at: datetime | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wall:
+    """The clock on the wall of whoever reads the table."""
+
+    zone: ZoneInfo
+    now: datetime
+
+    def __call__(self, when: datetime | None) -> str:
+        return screen.clock(when, zone=self.zone, now=self.now)
+
+
+def list_events(given: Given, asked: Asked) -> int:
+    """Print what happened."""
+    with viewing(given) as conn:
+        rows = look.event_rows(conn, since=asked.since, limit=asked.most)
+        if asked.as_json:
+            write_rows(rows)
+        else:
+            _show(list(rows), asked, what="events", lay_out=_events)
+    return DONE
+
+
+def list_deliveries(given: Given, asked: Asked, *, dead: bool) -> int:
+    """Print what was owed."""
+    with viewing(given) as conn:
+        rows = look.delivery_rows(
+            conn, dead=dead, since=asked.since, limit=asked.most
+        )
+        if asked.as_json:
+            write_rows(rows)
+        else:
+            what = "dead letters" if dead else "deliveries"
+            _show(list(rows), asked, what=what, lay_out=_deliveries)
+    return DONE
+
+
+def write_rows(rows: Iterable[Row]) -> None:
+    """One JSON object a line, in UTF-8 whatever the locale says."""
+    encode = msgspec.json.Encoder().encode
+    for row in rows:
+        sys.stdout.buffer.write(encode(row) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+# --- for people ---------------------------------------------------------------
+
+
+def _show(
+    found: Sequence[Row],
+    asked: Asked,
+    *,
+    what: str,
+    lay_out: Callable[[Sequence[Row], _Wall], Table],
+) -> None:
+    shown = found[-_SHOWN:] if asked.is_open else found
+    if not shown:
+        say(f"No {what}.")
+        return
+    wall = _Wall(zone=screen.local_zone(), now=SystemClock().now())
+    screen.out().print(lay_out(shown, wall))
+    if len(shown) < len(found):
+        say(f"The newest {_SHOWN}; --limit or --since shows more, --json all.")
+
+
+def _events(rows: Sequence[Row], wall: _Wall) -> Table:
+    table = screen.table(
+        *(f"Seen ({wall.zone.key})", "Kind", "Milestone", "What changed", "Event"),
+        loose=("Milestone", "What changed"),
+    )
+    for event in msgspec.convert(rows, list[_Event]):
+        changed = ", ".join(change.field for change in event.changes)
+        table.add_row(
+            wall(event.seen_at),
+            screen.kind(event.kind),
+            screen.foreign(event.milestone.title),
+            Text("missed", style="dim") if event.missed else screen.foreign(changed),
+            Text(screen.short(event.event_id), style="dim"),
+        )
+    return table
+
+
+def _deliveries(rows: Sequence[Row], wall: _Wall) -> Table:
+    table = screen.table(
+        *(f"Sent, or due ({wall.zone.key})", "Kind", "Destination", "State", "Tries"),
+        *("Reason", "Event"),
+        loose=("Destination", "Reason"),
+    )
+    for delivery in msgspec.convert(rows, list[_Delivery]):
+        table.add_row(
+            wall(delivery.sent_at or delivery.due_at),
+            screen.kind(delivery.kind),
+            screen.foreign(delivery.destination),
+            screen.state(delivery.state),
+            str(delivery.attempts),
+            screen.foreign(delivery.reason or ""),
+            Text(screen.short(delivery.event_id), style="dim"),
+        )
+    return table

@@ -1,0 +1,211 @@
+"""`notifier status`: everything at a glance."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from rich.table import Table
+from rich.text import Text
+
+from notifier import control
+from notifier.cli import screen
+from notifier.cli.ending import DONE
+from notifier.cli.given import Given
+from notifier.cli.lists import write_rows
+from notifier.cli.store_view import viewing
+from notifier.cli.where import database
+from notifier.clock import SystemClock
+from notifier.control import NotRunning
+from notifier.core.model import Json, Kind
+from notifier.core.words import count, relative
+from notifier.store import look
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    kind: str
+    ended_at: datetime
+    rows: int
+    events: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Watch:
+    name: str
+    baselined_at: datetime | None
+    polled_at: datetime | None
+    swept_at: datetime | None
+    full_at: datetime | None
+    sweep_only: bool
+    last_read: _Read | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Destination:
+    name: str
+    pending: int
+    leased: int
+    dead: int
+    last_sent_at: datetime | None
+    paused_until: datetime | None
+    suspended_since: datetime | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    title: str
+    category: str
+    type: str
+    start: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Status:
+    database: str
+    running: bool
+    pid: int | None
+    #: Loops that do not advance.
+    stuck: list[str]
+    milestones: int
+    watches: list[_Watch]
+    events_24h: dict[str, int]
+    destinations: list[_Destination]
+    quarantined: int
+    next_starts: list[_Start]
+
+
+def status(given: Given, *, as_json: bool) -> int:
+    """Print how things stand."""
+    now = SystemClock().now()
+    path = database(given)
+    with viewing(given) as conn:
+        row = {"database": str(path), **_service(path), **look.status(conn, now)}
+    if as_json:
+        write_rows([row])
+    else:
+        _tell(msgspec.convert(row, _Status), now)
+    return DONE
+
+
+def _service(path: Path) -> dict[str, Json]:
+    """What the running service says of itself."""
+    try:
+        said = control.ask(path, {"ask": "health"})
+    except NotRunning:
+        return {"running": False, "pid": None, "stuck": []}
+    return {
+        "running": True,
+        "pid": said.get("pid"),
+        "stuck": said.get("stuck", []),
+    }
+
+
+# --- for people ---------------------------------------------------------------
+
+
+def _tell(status: _Status, now: datetime) -> None:
+    console = screen.out()
+    console.print(_facts(status, now))
+    for table in (_destinations(status, now), _starts(status, now)):
+        if table.row_count:
+            console.print()
+            console.print(table)
+
+
+def _facts(status: _Status, now: datetime) -> Table:
+    facts = screen.facts()
+    facts.add_row("service", _running(status))
+    facts.add_row("database", status.database)
+    facts.add_row("milestones", f"{status.milestones:,}")
+    for watch in status.watches:
+        facts.add_row("watched", screen.foreign(watch.name))
+        for line in _reads(watch, now):
+            facts.add_row("", line)
+    facts.add_row("last 24 h", _events(status))
+    if status.quarantined:
+        rows = count(status.quarantined, "row")
+        facts.add_row("quarantine", Text(f"{rows} could not be read", "yellow"))
+    return facts
+
+
+def _running(status: _Status) -> Text:
+    if not status.running:
+        return Text("not running", "yellow")
+    if status.stuck:
+        loops = ", ".join(status.stuck)
+        return Text(f"stuck (process {status.pid}): no progress in {loops}", "bold red")
+    return Text(f"running (process {status.pid})", "green")
+
+
+def _reads(watch: _Watch, now: datetime) -> Iterator[Text]:
+    """When it was read how, and what came of the last time."""
+    if watch.baselined_at is None:
+        yield Text("its baseline is not complete yet", "yellow")
+    done = {
+        "polled": watch.polled_at,
+        "swept": watch.swept_at,
+        "read in full": watch.full_at,
+    }
+    words = [f"{how} {relative(at, now=now)}" for how, at in done.items() if at]
+    if words:
+        yield Text(", ".join(words))
+    if watch.sweep_only:
+        yield Text("cannot be polled with this filter, is only swept", "yellow")
+    if (last := watch.last_read) is not None:
+        yield _last(last, now)
+
+
+def _last(read: _Read, now: datetime) -> Text:
+    when = f"last: {read.kind} {relative(read.ended_at, now=now)}, "
+    if read.error is None:
+        return Text(when + f"{count(read.rows, 'row')}, {count(read.events, 'event')}")
+    return Text(when) + screen.foreign(f"failed: {read.error}", "red")
+
+
+def _events(status: _Status) -> Text:
+    told = [(kind, status.events_24h.get(kind.value, 0)) for kind in Kind]
+    words = [Text(f"{n:,} ") + screen.kind(kind.value) for kind, n in told if n]
+    return Text(", ").join(words) if words else Text("no events")
+
+
+def _destinations(status: _Status, now: datetime) -> Table:
+    table = screen.table(
+        *("Destination", "Pending", "Leased", "Dead", "Last sent", "State"),
+        loose=("Destination", "State"),
+    )
+    for one in status.destinations:
+        sent = one.last_sent_at
+        table.add_row(
+            screen.foreign(one.name),
+            f"{one.pending:,}",
+            f"{one.leased:,}",
+            Text(f"{one.dead:,}", "bold red" if one.dead else ""),
+            "never" if sent is None else relative(sent, now=now),
+            _state(one, now),
+        )
+    return table
+
+
+def _state(one: _Destination, now: datetime) -> Text:
+    if one.suspended_since is not None:
+        since = relative(one.suspended_since, now=now)
+        return screen.foreign(f"suspended {since}: {one.reason}", "bold red")
+    if one.paused_until is not None and one.paused_until > now:
+        until = relative(one.paused_until, now=now)
+        return screen.foreign(f"paused, goes on {until}: {one.reason}", "yellow")
+    return Text("ready", "green")
+
+
+def _starts(status: _Status, now: datetime) -> Table:
+    table = screen.table("Next starts", "", "", loose=("Next starts", ""))
+    for start in status.next_starts:
+        table.add_row(
+            screen.foreign(start.title),
+            relative(start.start, now=now),
+            screen.foreign(f"{start.category}, {start.type}", "dim"),
+        )
+    return table
