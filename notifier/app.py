@@ -235,6 +235,7 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                 token=parts.token,
                 chance=parts.chance,
                 pulse=pulse,
+                started_again_after=time.started_again_after,
             ),
             maintain=Maintain(
                 store=store,

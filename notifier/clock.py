@@ -20,7 +20,7 @@ class Clock(Protocol):
         """Come back after that many seconds; at once if they are not positive."""
 
     def correct(self, offset: timedelta) -> None:
-        """From now on, add `offset` to the machine's wall clock."""
+        """Move the wall clock by `offset`, on top of what it was moved before."""
 
 
 class SystemClock:
@@ -42,5 +42,5 @@ class SystemClock:
         await anyio.sleep(max(0.0, seconds))
 
     def correct(self, offset: timedelta) -> None:
-        """From now on, add `offset` to the machine's wall clock."""
-        self._offset = offset
+        """Move the wall clock by `offset`, on top of what it was moved before."""
+        self._offset += offset

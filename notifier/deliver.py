@@ -132,6 +132,8 @@ class Deliver:
     #: Uniform in [0, 1).
     chance: Callable[[], float]
     pulse: Callable[[str], None]
+    #: A start that moves by no more is not announced again.
+    started_again_after: timedelta = timedelta(minutes=15)
     _closing: bool = field(default=False)
 
     async def run(self) -> None:
@@ -217,7 +219,13 @@ class Deliver:
             is_probe = standing.suspended_since is not None
             room = Room(now=1 if is_probe else now_free, soon=soon_free, over=lane.over)
 
-            composed = compose(due, destination=lane.name, room=room, now=now)
+            composed = compose(
+                due,
+                destination=lane.name,
+                room=room,
+                now=now,
+                started_again_after=self.started_again_after,
+            )
 
             if not composed.messages and not composed.ended:
                 return []

@@ -65,6 +65,8 @@ class Poll:
     pulse: Callable[[str], None]
     _booted_at: datetime = field(init=False)
     _failures: int = 0
+    #: By watch: when its last read failed.
+    _failed_at: dict[str, datetime] = field(default_factory=dict)
     _quiet_until: float = 0.0
     #: A read of the other lane has ended.
     _swept: Bell = field(default_factory=Bell)
@@ -117,6 +119,7 @@ class Poll:
             policy=self.policy,
             next_start=await self.store.next_start(now),
             now=now,
+            failed=self._failed_at,
         )
 
     async def _next_sweep(self) -> Plan:
@@ -125,6 +128,7 @@ class Poll:
             policy=self.policy,
             since=self._booted_at,
             now=self.clock.now(),
+            failed=self._failed_at,
         )
 
     def _is_polled(self, plan: Plan) -> bool:
@@ -159,10 +163,12 @@ class Poll:
             await self._failed(plan, SourceError(type(exc).__name__))
             return False
         self._failures = 0
+        self._failed_at.pop(plan.watch.name, None)
         return True
 
     async def _failed(self, plan: Plan, exc: SourceError) -> None:
         self._failures += 1
+        self._failed_at[plan.watch.name] = self.clock.now()
         hint = getattr(exc, "retry_after", None)
         wait = cadence.backoff(self._failures, hint=hint, jitter=self.chance())
         if isinstance(exc, SourceRefused) and exc.status in _UNAUTHORISED:

@@ -1,19 +1,17 @@
 """`notifier check`."""
 
-from datetime import timedelta
-
 from rich.table import Table
 from rich.text import Text
 
 from notifier.cli import screen
-from notifier.cli.ending import DONE, MISCONFIGURED, say
+from notifier.cli.ending import DONE
 from notifier.cli.given import Given
-from notifier.cli.where import configuration
+from notifier.cli.where import configuration, unusable
 from notifier.config import Config, Source
 from notifier.core.model import Match, Route
 from notifier.core.words import span
+from notifier.errors import ConfigError
 from notifier.sender.address import scheme_of
-from notifier.sender.sender import check as unusable
 
 
 def check(given: Given) -> int:
@@ -22,29 +20,30 @@ def check(given: Given) -> int:
 
     Raises: ConfigError with every problem in it.
     """
-    config = configuration(given)
-    if problems := unusable(config.destinations):
-        for problem in problems:
-            say(f"{config.path or '(no file)'}: {problem}")
-        return MISCONFIGURED
+    try:
+        found = configuration(given)
+    except ConfigError as exc:
+        raise ConfigError([*exc.problems, *unusable(given)]) from None
+    if problems := unusable(given):
+        raise ConfigError(problems)
     console = screen.out()
-    console.print(_facts(config))
-    for table in (_destinations(config), _routes(config)):
+    console.print(_facts(found))
+    for table in (_destinations(found), _routes(found)):
         console.print()
         console.print(table)
     return DONE
 
 
-def _facts(config: Config) -> Table:
-    source, facts = config.source, screen.facts()
-    name = "no file: the defaults" if config.path is None else str(config.path)
+def _facts(found: Config) -> Table:
+    source, facts = found.source, screen.facts()
+    name = "no file: the defaults" if found.path is None else str(found.path)
     facts.add_row("configuration", Text(f"{name}: right"))
-    facts.add_row("database", config.store.removeprefix("sqlite:///"))
+    facts.add_row("database", found.store.removeprefix("sqlite:///"))
     facts.add_row("reads", source.base_url)
     facts.add_row("", _cadence(source))
     for watch in source.watch:
         facts.add_row("watched", watch.name)
-    facts.add_row("times in", config.zone.key)
+    facts.add_row("times in", found.zone.key)
     return facts
 
 
@@ -55,28 +54,26 @@ def _cadence(source: Source) -> str:
     )
 
 
-def _destinations(config: Config) -> Table:
+def _destinations(found: Config) -> Table:
     table = screen.table("Destination", "Service", "Format", "Zone")
-    for one in config.destinations:
+    for one in found.destinations:
         style = "as it likes" if one.format is None else one.format.value
         table.add_row(one.name, scheme_of(one.url), style, one.zone.key)
     return table
 
 
-def _routes(config: Config) -> Table:
-    table = screen.table("Route", "To", "Reminders", "Which events", loose=("Which events", "To"))
-    for route in config.routes:
+def _routes(found: Config) -> Table:
+    table = screen.table(
+        "Route", "To", "Reminders", "Which events", loose=("Which events", "To")
+    )
+    for route in found.routes:
         table.add_row(
             route.name,
             Text(", ".join(route.to)),
-            ", ".join(_short(lead) for lead in route.reminders),
+            ", ".join(span(lead) for lead in route.reminders),
             screen.foreign(_which(route)),
         )
     return table
-
-
-def _short(lead: timedelta) -> str:
-    return span(lead)
 
 
 def _which(route: Route) -> str:

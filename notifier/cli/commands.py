@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from notifier.cli.ending import ends
+from notifier.cli.ending import DONE, ends
 from notifier.cli.given import Given
 
 # What a command needs is imported inside it, so that `--help` costs nothing.
@@ -141,7 +141,7 @@ def healthcheck(
 def check(
     ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None
 ) -> int:
-    """Say what is wrong with the configuration, or else what it comes to."""
+    """Say what is wrong with the configuration, or what it means."""
     from notifier.cli.check import check
 
     return check(_given(ctx, config, log_level))
@@ -158,7 +158,7 @@ def init(
     config: Config = None,
     log_level: LogLevel = None,
 ) -> int:
-    """Write a commented configuration to begin with: ./notifier.yaml."""
+    """Write a configuration to begin with."""
     from notifier.cli.init import init
 
     return init(_given(ctx, config, log_level).config or file)
@@ -176,9 +176,9 @@ def schema(
     return schema()
 
 
-@app.command()
+@app.command("test")
 @ends
-def test(
+def send_test(
     ctx: typer.Context,
     destinations: Annotated[
         list[str] | None,
@@ -200,9 +200,12 @@ def demo(
     ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None
 ) -> int:
     """See it work for half a minute: no network, no account."""
-    from notifier.cli.demo import demo
+    try:
+        from notifier.cli.demo import demo
 
-    return demo(_given(ctx, config, log_level))
+        return demo(_given(ctx, config, log_level))
+    except KeyboardInterrupt:
+        return DONE  # nobody has to see it to its end
 
 
 # --- looking ------------------------------------------------------------------
@@ -253,7 +256,7 @@ def deliveries(
     config: Config = None,
     log_level: LogLevel = None,
 ) -> int:
-    """List what was owed to whom, and what became of it, oldest first."""
+    """List what was owed to whom, oldest first."""
     from notifier.cli.lists import Asked, list_deliveries
 
     asked = Asked(as_json=json, limit=limit, since=since)
@@ -270,7 +273,7 @@ def explain(
     config: Config = None,
     log_level: LogLevel = None,
 ) -> int:
-    """Say why an event went where it went, and what became of it there."""
+    """Say why an event went where it went."""
     from notifier.cli.explain import explain
 
     return explain(_given(ctx, config, log_level), event_id, as_json=json)
@@ -285,7 +288,7 @@ def backup(
     config: Config = None,
     log_level: LogLevel = None,
 ) -> int:
-    """Copy the database, whether or not the service runs."""
+    """Copy the database while the service runs, or not."""
     from notifier.cli.backup import backup
 
     return backup(_given(ctx, config, log_level), file)

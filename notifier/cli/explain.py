@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from notifier import config
 from notifier.cli import screen
-from notifier.cli.ending import DONE, FAILED, say
+from notifier.cli.ending import DONE, say
 from notifier.cli.given import Given
 from notifier.cli.lists import write_rows
 from notifier.cli.store_view import viewing
@@ -105,7 +105,9 @@ def _found(
         event_id = beginning if beginning in ids else ids[0]
         found = look.event_with_deliveries(conn, event_id, decode=milestone)
     if found is None:
-        raise NoSuchEvent(f"there is no event {beginning!r}; `notifier events` lists them")
+        raise NoSuchEvent(
+            f"there is no event {beginning!r}; `notifier events` lists them"
+        )
     return found
 
 

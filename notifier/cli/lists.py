@@ -16,6 +16,7 @@ from notifier.cli.given import Given
 from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
 from notifier.core.model import Json
+from notifier.core.words import on_the_wall, zone_name
 from notifier.store import look
 
 Row = Mapping[str, Json]
@@ -81,6 +82,11 @@ class _Wall:
     zone: ZoneInfo
     now: datetime
 
+    @property
+    def name(self) -> str:
+        """What that clock is called now: `CET`."""
+        return zone_name(on_the_wall(self.now, self.zone))
+
     def __call__(self, when: datetime | None) -> str:
         return screen.clock(when, zone=self.zone, now=self.now)
 
@@ -99,9 +105,7 @@ def list_events(given: Given, asked: Asked) -> int:
 def list_deliveries(given: Given, asked: Asked, *, dead: bool) -> int:
     """Print what was owed."""
     with viewing(given) as conn:
-        rows = look.delivery_rows(
-            conn, dead=dead, since=asked.since, limit=asked.most
-        )
+        rows = look.delivery_rows(conn, dead=dead, since=asked.since, limit=asked.most)
         if asked.as_json:
             write_rows(rows)
         else:
@@ -140,7 +144,7 @@ def _show(
 
 def _events(rows: Sequence[Row], wall: _Wall) -> Table:
     table = screen.table(
-        *(f"Seen ({wall.zone.key})", "Kind", "Milestone", "What changed", "Event"),
+        *(f"Seen ({wall.name})", "Kind", "Milestone", "What changed", "Event"),
         loose=("Milestone", "What changed"),
     )
     for event in msgspec.convert(rows, list[_Event]):
@@ -157,7 +161,7 @@ def _events(rows: Sequence[Row], wall: _Wall) -> Table:
 
 def _deliveries(rows: Sequence[Row], wall: _Wall) -> Table:
     table = screen.table(
-        *(f"Sent, or due ({wall.zone.key})", "Kind", "Destination", "State", "Tries"),
+        *(f"Sent, or due ({wall.name})", "Kind", "Destination", "State", "Tries"),
         *("Reason", "Event"),
         loose=("Destination", "Reason"),
     )

@@ -1,12 +1,14 @@
 """From what was typed to the configuration, and to the store that is read."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from notifier import config
 from notifier.cli.given import Given
 from notifier.config import Config
-from notifier.errors import StoreError
+from notifier.errors import ConfigError, StoreError
 
 _SQLITE = "sqlite:///"
 
@@ -20,6 +22,39 @@ def configuration(given: Given) -> Config:
     here = Path.cwd()
     path = config.find(given.config, os.environ, cwd=here)
     return config.load(path, os.environ, cwd=here)
+
+
+def unusable(given: Given) -> list[str]:
+    """
+    What only sending can tell of the destinations, each with its place.
+
+    What `configuration` complains of is left to it. Blocks: Apprise may be loaded.
+    """
+    from notifier.sender import sender  # noqa: PLC0415 - health checks are quick
+
+    here = Path.cwd()
+    path = config.find(given.config, os.environ, cwd=here)
+    try:
+        destinations = config.load_destinations(path, os.environ, cwd=here)
+    except ConfigError:
+        return []
+    keys = [
+        (problem, ("destinations", problem.destination, "url"))
+        for problem in sender.check(destinations)
+    ]
+    return [
+        f"{config.place_of(key, path, os.environ, cwd=here)}: {problem}"
+        for problem, key in keys
+    ]
+
+
+@contextmanager
+def placing(given: Given) -> Iterator[None]:
+    """Say where the destinations stand that turn out to be unusable."""
+    try:
+        yield
+    except ConfigError as exc:
+        raise ConfigError(unusable(given) or exc.problems) from None
 
 
 def database(given: Given) -> Path:

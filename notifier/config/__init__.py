@@ -1,7 +1,8 @@
 """
 File + environment -> a frozen `Config`; everything is checked here, at the start.
 
-`find` says which file, `load` reads it all, `load_store` only where the store is.
+`find` says which file, `load` reads it all; `load_store`, `load_routes` and
+`load_destinations` read one part, whatever is wrong with the others.
 text -> `read_yaml` -> tree -> `override`, `expand`, `read_secrets` -> `check` (the
 keys: `shape`, what one asks of another: `cross`, what must wait: `not_yet`) ->
 `build`. The tree remembers the line of every value, so every problem has a place.
@@ -10,7 +11,13 @@ keys: `shape`, what one asks of another: `cross`, what must wait: `not_yet`) ->
 from pathlib import Path
 
 from notifier.config.find import NAME, find, usual
-from notifier.config.load import load, load_routes, load_store
+from notifier.config.load import (
+    load,
+    load_destinations,
+    load_routes,
+    load_store,
+    place_of,
+)
 from notifier.config.settings import (
     Config,
     Level,
@@ -34,8 +41,10 @@ __all__ = [
     "find",
     "init_text",
     "load",
+    "load_destinations",
     "load_routes",
     "load_store",
+    "place_of",
     "schema",
     "usual",
 ]

@@ -1,6 +1,6 @@
 """File + environment -> Config, or every problem at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,17 +18,19 @@ from notifier.config.tree import (
     Problem,
     Scalar,
     Table,
+    drop,
+    locate,
     put,
     select,
     under,
 )
-from notifier.core.model import Route
+from notifier.config.tree import Path as Key
+from notifier.core.model import Destination, Route
 from notifier.errors import ConfigError
 
 #: More than any configuration; less than what hurts.
 LARGEST = 1_000_000
 STORE = ("store",)
-ROUTES = ("routes",)
 _DEFAULT = Scalar(
     text="sqlite:///notifier.db", written="", place=Place("(the default)")
 )
@@ -41,19 +43,12 @@ def load(path: Path | None, environ: Mapping[str, str], *, cwd: Path) -> Config:
 
     Raises: ConfigError with every problem, each at its line or variable.
     """
-    from notifier.config.build import build  # noqa: PLC0415 - pydantic takes 0.1 s,
-    from notifier.config.check import check  # noqa: PLC0415 - and readers need none
-
-    folder = _folder(path, cwd)
     root, duplicates = _read(path, cwd)
     root, misnamed = override(root, environ)
     root, unset = expand(root, environ)
-    root, unreadable = read_secrets(root, folder=folder)
+    root, unreadable = read_secrets(root, folder=_folder(path, cwd))
     known = (*duplicates, *misnamed, *unset, *unreadable)
-    shape, problems = check(root, known)
-    if problems or shape is None:
-        raise ConfigError(_lines(problems))
-    return build(shape, path=None if path is None else cwd / path, folder=folder)
+    return _built(root, known, path=path, cwd=cwd)
 
 
 def load_store(path: Path | None, environ: Mapping[str, str], *, cwd: Path) -> str:
@@ -84,29 +79,82 @@ def load_routes(
 
     Raises: ConfigError when the routes are wrong or the file is no YAML.
     """
-    from notifier.config.build import build  # noqa: PLC0415 - see `load`
-    from notifier.config.check import check  # noqa: PLC0415 - see `load`
-
     root, duplicates = _read(path, cwd)
     root, misnamed = override(root, environ)
-    root, unset = expand(_routes_alone(root), environ)
-    known = [p for p in (*duplicates, *misnamed) if p.path[:1] == ROUTES]
-    shape, problems = check(root, (*known, *unset))
-    if problems or shape is None:
-        raise ConfigError(_lines(problems))
-    return build(shape, path=None, folder=cwd).routes
-
-
-def _routes_alone(root: Node) -> Node:
-    """The routes, and destinations of these names that are no secret."""
-    if not isinstance(root, Table):
-        return root
-    alone: Node = replace(
-        root, entries={k: v for k, v in root.entries.items() if (k,) == ROUTES}
-    )
+    alone = _part(root, "routes")
     for at, node in select(root, "destinations.*"):
         alone = put(alone, (*at, "url"), replace(_TERMINAL, place=node.place))
-    return alone
+    alone, unset = expand(alone, environ)
+    known = [p for p in (*duplicates, *misnamed) if p.path[:1] == ("routes",)]
+    return _built(alone, (*known, *unset), path=path, cwd=cwd).routes
+
+
+def load_destinations(
+    path: Path | None, environ: Mapping[str, str], *, cwd: Path
+) -> tuple[Destination, ...]:
+    """
+    The destinations that are right as far as the configuration goes.
+
+    Raises: ConfigError when the file is no YAML.
+    """
+    from notifier.config.check import check  # noqa: PLC0415 - see `_built`
+
+    root, _ = _read(path, cwd)
+    root, _ = override(root, environ)
+    root, unset = expand(_part(root, "destinations"), environ)
+    root, unreadable = read_secrets(root, folder=_folder(path, cwd))
+    _, problems = check(root, (*unset, *unreadable))
+    wrong = {problem.path[:2] for problem in problems}
+    for at, _ in list(select(root, "destinations.*")):
+        if at in wrong:
+            root = _without(root, at)
+    return _built(root, (), path=path, cwd=cwd).destinations
+
+
+def place_of(
+    key: Key, path: Path | None, environ: Mapping[str, str], *, cwd: Path
+) -> str:
+    """The `file:line`, or the variable, that says what a key is."""
+    root, _ = _read(path, cwd)
+    root, _ = override(root, environ)
+    return str(locate(root, key)[0])
+
+
+def _part(root: Node, name: str) -> Node:
+    """The tree without any other key at its top."""
+    if not isinstance(root, Table):
+        return root
+    entries = {key: entry for key, entry in root.entries.items() if key == name}
+    return replace(root, entries=entries)
+
+
+def _without(root: Node, at: Key) -> Node:
+    """The tree without one key of a mapping."""
+    above = under(root, at[:-1])
+    return (
+        put(root, at[:-1], drop(above, str(at[-1])))
+        if isinstance(above, Table)
+        else root
+    )
+
+
+def _built(
+    root: Node, known: Sequence[Problem], *, path: Path | None, cwd: Path
+) -> Config:
+    """
+    The configuration that a tree means.
+
+    Raises: ConfigError with every problem, the known ones among them.
+    """
+    from notifier.config.build import build  # noqa: PLC0415 - pydantic takes 0.1 s,
+    from notifier.config.check import check  # noqa: PLC0415 - and readers need none
+
+    shape, problems = check(root, known)
+    if problems or shape is None:
+        raise ConfigError(_lines(problems))
+    return build(
+        shape, path=None if path is None else cwd / path, folder=_folder(path, cwd)
+    )
 
 
 def _store(node: Node) -> str:

@@ -6,9 +6,11 @@ A poll is placed shortly before the next start, so that a start that has just be
 moved is not announced at its old time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import TypeAlias
 
 from notifier.core.commit import ReadKind, WatchRow
 
@@ -18,12 +20,19 @@ OVERLAP = timedelta(seconds=120)
 #: A poll is placed within this span before a start.
 _LATEST, _EARLIEST = timedelta(seconds=5), timedelta(seconds=10)
 _FIRST_STEP, _LAST_STEP = timedelta(seconds=5), timedelta(minutes=5)
+#: No hint of the API makes us wait longer.
+_MAX_HINT = timedelta(hours=1)
 #: What Kalshi refuses outright is asked again after this.
 REFUSED_WAIT = timedelta(minutes=5)
 #: A read of at least so many known rows that shows fewer than half is suspicious.
 _FEW = 20
 #: More than this share of new bad rows freezes the watermark.
 _BAD_SHARE = 0.05
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+#: By the name of a watch: when its last read failed, if it did.
+Failed: TypeAlias = Mapping[str, datetime]
+_NOBODY: Failed = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +59,7 @@ def next_poll(
     policy: ReadPolicy,
     next_start: datetime | None,
     now: datetime,
+    failed: Failed = _NOBODY,
 ) -> Plan | None:
     """The watch to poll next; None while no watch can be polled."""
     plans = [
@@ -59,19 +69,30 @@ def next_poll(
         for watch in watches
         if watch.watermark is not None and not watch.sweep_only
     ]
-    return min(plans, key=lambda plan: plan.at, default=None)
+    return min(plans, key=lambda plan: _place(plan, failed, now), default=None)
+
+
+def _place(
+    plan: Plan, failed: Failed, now: datetime
+) -> tuple[datetime, datetime, bool, datetime]:
+    """Of what is due, who failed longest ago goes first: nobody blocks the others."""
+    failed_at = failed.get(plan.watch.name, _NEVER)
+    return max(plan.at, now), failed_at, plan.kind is not ReadKind.BASELINE, plan.at
+
+
+def _after(last: datetime | None, every: timedelta, now: datetime) -> datetime:
+    """A clock that was set back must not stop the reading."""
+    return now if last is None or last > now else last + every
 
 
 def _poll_at(
     watch: WatchRow, policy: ReadPolicy, next_start: datetime | None, now: datetime
 ) -> datetime:
     last = watch.polled_at
-    if last is None or last > now:
-        return now  # a clock that was set back must not stop the reading
-    regular = last + policy.poll_every
-    if next_start is None or last >= next_start - _EARLIEST:
+    regular = _after(last, policy.poll_every, now)
+    if next_start is None or now > next_start - _LATEST:
         return regular
-    if now > next_start - _LATEST:
+    if last is not None and last >= next_start - _EARLIEST:
         return regular
     return min(regular, next_start - (_EARLIEST + _LATEST) / 2)
 
@@ -82,6 +103,7 @@ def next_sweep(
     policy: ReadPolicy,
     since: datetime,
     now: datetime,
+    failed: Failed = _NOBODY,
 ) -> Plan:
     """
     The watch to read at length next: baselines first, then what is overdue.
@@ -90,7 +112,7 @@ def next_sweep(
     """
     return min(
         (_sweep_plan(watch, policy, since, now) for watch in watches),
-        key=lambda plan: (plan.kind is not ReadKind.BASELINE, plan.at),
+        key=lambda plan: _place(plan, failed, now),
     )
 
 
@@ -99,10 +121,11 @@ def _sweep_plan(
 ) -> Plan:
     if watch.baselined_at is None:
         return Plan(at=now, watch=watch, kind=ReadKind.BASELINE)
-    full = (watch.full_at or watch.baselined_at) + policy.full_read_every
+    read_at = watch.full_at or watch.baselined_at
+    full = _after(read_at, policy.full_read_every, now)
     swept = watch.swept_at
-    is_due = swept is None or swept < since or swept > now
-    sweep = now if is_due or swept is None else swept + policy.sweep_every
+    is_fresh = swept is not None and swept >= since
+    sweep = _after(swept if is_fresh else None, policy.sweep_every, now)
     if full <= sweep:
         return Plan(at=full, watch=watch, kind=ReadKind.FULL)
     return Plan(at=sweep, watch=watch, kind=ReadKind.SWEEP)
@@ -115,9 +138,9 @@ def backoff(failures: int, *, hint: timedelta | None, jitter: float) -> timedelt
     `jitter` lies in [0, 1) and takes away up to half; a hint of the API is the
     least that we wait.
     """
-    step: timedelta = _FIRST_STEP * 2 ** min(failures - 1, 20)
+    step: timedelta = _FIRST_STEP * 2 ** min(max(failures, 1) - 1, 20)
     wait = min(step, _LAST_STEP) * (1 - jitter / 2)
-    return max(wait, min(hint, 2 * _LAST_STEP)) if hint is not None else wait
+    return wait if hint is None else max(wait, min(hint, _MAX_HINT))
 
 
 def watermark(*, date: datetime | None, took: timedelta) -> datetime | None:
@@ -127,7 +150,7 @@ def watermark(*, date: datetime | None, took: timedelta) -> datetime | None:
 
 def is_suspicious(*, shown: int, known: int) -> bool:
     """Whether a complete read shows too little to believe what it leaves out."""
-    return shown == 0 if known < _FEW else shown * 2 < known
+    return shown * 2 < known if known >= _FEW else shown == 0 < known
 
 
 def is_drifting(*, bad: int, rows: int) -> bool:

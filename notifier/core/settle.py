@@ -14,7 +14,7 @@ out of tries too.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import TypeAlias, assert_never
@@ -112,9 +112,7 @@ def settle(
             due = now + min(max(hint, _wait(delivery.kind, attempt, jitter)), MAX_HINT)
             return _again(delivery, outcome.reason, due, refunded=True)
         case Failed() | Ambiguous():
-            if _is_used_up(delivery):
-                return Dead(reason=outcome.reason)
-            due = now + _wait(delivery.kind, attempt, jitter)
+            due = _next_try(delivery, now + _wait(delivery.kind, attempt, jitter), now)
             frozen = isinstance(outcome, Ambiguous)
             return _again(delivery, outcome.reason, due, frozen=frozen)
         case _:
@@ -129,10 +127,9 @@ def abandoned(delivery: Due, *, crashes: int, now: datetime) -> Verdict:
     once the first time, then after the next back-off step.
     """
     reason = "the attempt was cut off by a crash or never came back"
-    if _is_used_up(delivery):
-        return Dead(reason=reason)
     wait = _wait(delivery.kind, delivery.attempts, 0.0) if crashes else timedelta(0)
-    return _again(delivery, reason, now + wait, frozen=True)
+    due = _next_try(delivery, now + wait, now)
+    return _again(delivery, reason, due, frozen=True)
 
 
 def together(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
@@ -159,6 +156,12 @@ def _wait(kind: Kind, attempt: int, jitter: float) -> timedelta:
     return step * (1 + 0.2 * jitter)
 
 
+def _next_try(delivery: Due, due_at: datetime, now: datetime) -> datetime:
+    """By the schedule; the last try is made in time, however the jitter fell."""
+    last = delivery.born_at + MAX_AGE
+    return min(due_at, last) if now < last else due_at
+
+
 def _again(
     delivery: Due,
     reason: str,
@@ -169,7 +172,9 @@ def _again(
 ) -> Verdict:
     if delivery.expires_at is not None and due_at > delivery.expires_at:
         return Expired(reason=reason)
-    if due_at - delivery.born_at > MAX_AGE:
+    if due_at > delivery.born_at + MAX_AGE:
+        return Dead(reason=reason)
+    if _is_used_up(delivery) and not refunded:
         return Dead(reason=reason)
     return Rescheduled(
         due_at=due_at,
@@ -181,14 +186,16 @@ def _again(
 
 
 def _plainer(delivery: Due, reason: str, *, in_digest: bool, now: datetime) -> Verdict:
-    after = {Form.RICH: Form.PLAIN}
+    after = {Form.RICH: Form.PLAIN, Form.COUNTS: Form.ALONE}
     if in_digest:
-        after |= {Form.PLAIN: Form.COUNTS, Form.COUNTS: Form.ALONE}
+        after[Form.PLAIN] = Form.COUNTS
     form = after.get(delivery.form)
     if form is None:
         return Dead(reason=reason)
-    frozen = delivery.frozen_in is not None and form is not Form.ALONE
-    return Rescheduled(due_at=now, form=form, reason=reason, frozen=frozen)
+    verdict = _again(replace(delivery, form=form), reason, now)
+    if form is Form.ALONE and isinstance(verdict, Rescheduled):
+        return replace(verdict, frozen=False)
+    return verdict
 
 
 def _parked(delivery: Due, reason: str, *, now: datetime) -> Verdict:
@@ -230,25 +237,44 @@ def standing(
     How the destination stands after an attempt.
 
     `due_at` is when the attempted message goes again, if it does: a service that
-    asked for patience is left alone until then.
+    asked for patience is left alone until then. Only a success ends a suspension,
+    and nothing that was seen ends one that is for good.
     """
+    if before.gone:
+        return before
     match outcome:
         case Sent():
-            return Standing()
-        case Refused(scope=Scope.MESSAGE) | Ambiguous():
-            return before
-        case Failed(retry_after=timedelta()):
-            return Standing(paused_until=due_at, reason=outcome.reason)
-        case Failed():
-            return before
-        case Refused():
-            wait = min(PROBE_FIRST * 2 ** min(before.probes, 10), PROBE_LAST)
+            is_asked_for = before.suspended_since is None and _is_paused(before, now)
+            return before if is_asked_for else Standing()
+        case Refused(scope=Scope.DESTINATION | Scope.GONE as scope):
+            return _suspended(before, outcome.reason, now, gone=scope is Scope.GONE)
+        case Failed() | Ambiguous() | Refused() if before.suspended_since is not None:
+            return _suspended(before, outcome.reason, now, gone=False)
+        case Failed(retry_after=timedelta() as hint):
+            until = due_at or now + min(hint, MAX_HINT)
             return Standing(
-                paused_until=now + wait,
-                suspended_since=before.suspended_since or now,
-                probes=before.probes + 1,
-                gone=outcome.scope is Scope.GONE,
+                paused_until=max(until, before.paused_until or until),
                 reason=outcome.reason,
             )
+        case Failed() | Ambiguous() | Refused():
+            return before
         case _:
             assert_never(outcome)
+
+
+def _is_paused(before: Standing, now: datetime) -> bool:
+    return before.paused_until is not None and before.paused_until > now
+
+
+def _suspended(before: Standing, reason: str, now: datetime, *, gone: bool) -> Standing:
+    """Refused as a whole, or a probe in vain: the next one waits twice as long."""
+    if before.suspended_since is not None and _is_paused(before, now) and not gone:
+        return before  # it had left before the suspension began
+    wait = min(PROBE_FIRST * 2 ** min(before.probes, 10), PROBE_LAST)
+    return Standing(
+        paused_until=now + wait,
+        suspended_since=before.suspended_since or now,
+        probes=before.probes + 1,
+        gone=gone,
+        reason=reason,
+    )

@@ -161,11 +161,6 @@ def _is_late_end(
     return fired.end is None or before.end is None or before.end > now
 
 
-def has_ended(*, start: datetime, end: datetime | None, now: datetime) -> bool:
-    """Whether it is over; an end that does not come after the start says nothing."""
-    return end is not None and not is_placeholder(end) and start < end <= now
-
-
 def ends_by_now(armed: Armed, *, now: datetime) -> bool:
     """Whether the milestone has just turned out to have ended already."""
     return any(t.kind is TimerKind.END and t.fire_at <= now for t in armed.timers)

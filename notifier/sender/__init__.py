@@ -9,6 +9,7 @@ The edge out: a rendered message goes to a named destination, an outcome comes b
 * exchange  what was seen on the wire during one attempt
 * outcome   what that means; pure. `dialect` knows what single services say
 * http_seam, mail_seam   where Apprise's plugins meet the network
+* egress    which addresses may be connected to
 * redact    the secrets of a destination's URL
 * scheme    our webhook for Apprise alone, without this program around it
 """

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TypeAlias
 
+from notifier.sender.egress import Forbidden
+
 
 class Phase(Enum):
     """How far the request in flight got."""
@@ -35,6 +37,7 @@ class Break(StrEnum):
     CONNECT_TIMEOUT = "timed out while connecting"
     TLS = "TLS handshake failed"
     CERTIFICATE = "certificate not trusted"
+    FORBIDDEN = "its address may not be connected to"
     NO_STARTTLS = "the server offers no STARTTLS"
     NO_LOGIN = "the server offers no login"
     SENDING = "connection lost while sending"
@@ -164,6 +167,7 @@ def broke(exc: BaseException, phase: Phase, *, timed_out: bool | None = None) ->
 
 def _unconnected(chain: tuple[BaseException, ...], *, timed_out: bool) -> Break:
     for kind, why in (
+        (Forbidden, Break.FORBIDDEN),
         (socket.gaierror, Break.NAME),
         (ssl.SSLCertVerificationError, Break.CERTIFICATE),
         (ssl.SSLError, Break.TLS),

@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
+import httpcore
 import httpx
 
 from notifier.core.model import Format, Limits, Outcome, Rendered
 from notifier.sender import webhook
+from notifier.sender.egress import Egress, Forbidden, anywhere, check_peer
 from notifier.sender.exchange import BODY_KEPT, Answer, Phase, Recorder
 from notifier.sender.outcome import of
 
@@ -22,6 +24,7 @@ KEPT_S = 20.0
 BODY_CAP = 1 << 16
 SUCCESS_BODY_S = 1.0
 
+_CONNECTED = "connection.connect_tcp.complete"
 #: httpcore's words for how far a request got.
 _PHASES = {
     "connection.connect_tcp.started": Phase.CONNECTING,
@@ -44,8 +47,10 @@ class HookLane:
         concurrency: int,
         attempt_limit: timedelta,
         now: Callable[[], datetime],
+        may_reach: Egress = anywhere,
     ) -> None:
         self._target = target
+        self._may_reach = may_reach
         self._now = now
         self._limit_s = attempt_limit.total_seconds()
         # One small client a destination: a pool's work grows with its square.
@@ -78,9 +83,11 @@ class HookLane:
         await self._client.aclose()
 
     async def _post(self, message: Rendered, recorder: Recorder) -> None:
-        async def trace(event: str, _info: dict[str, Any]) -> None:
+        async def trace(event: str, info: dict[str, Any]) -> None:
             if event in _PHASES:
                 recorder.enter(_PHASES[event])
+            if event == _CONNECTED:
+                await self._check(info["return_value"])
 
         built = webhook.request(self._target, message, now=self._now())
         try:
@@ -96,6 +103,13 @@ class HookLane:
             if not recorder.seen:
                 recorder.cut = isinstance(exc, httpx.TimeoutException)
                 recorder.broke(exc)
+
+    async def _check(self, stream: httpcore.AsyncNetworkStream) -> None:
+        try:
+            check_peer(stream.get_extra_info("server_addr"), self._may_reach)
+        except Forbidden:
+            await stream.aclose()
+            raise
 
 
 async def _take(response: httpx.Response, recorder: Recorder) -> None:

@@ -25,6 +25,7 @@ from requests.utils import get_environ_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from notifier.sender.egress import Egress, anywhere, check_peer
 from notifier.sender.exchange import (
     BODY_KEPT,
     Answer,
@@ -96,6 +97,9 @@ class _WatchedConnection(HTTPConnection):
         _enter(Phase.CONNECTING, self)
         self._used_at = time.monotonic()
         super().connect()
+        wire = _wire.get()
+        if wire is not None and self.sock is not None:
+            check_peer(self.sock.getpeername(), wire.may_reach)
         _enter(Phase.SENDING, self)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -127,7 +131,8 @@ _POOLS = {"http": _Pool, "https": _TlsPool}
 class Wire(HTTPAdapter):
     """One destination's connections over HTTP."""
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
+    def __init__(self, tls: ssl.SSLContext, *, may_reach: Egress = anywhere) -> None:
+        self.may_reach = may_reach
         self._tls = tls
         self._proxies: dict[str, dict[str, str]] = {}
         super().__init__()

@@ -9,6 +9,7 @@ only those recipients are asked again who do not have the message yet.
 
 import re
 import smtplib
+import socket
 import ssl
 import time
 from collections import deque
@@ -22,6 +23,7 @@ from typing import Self, TypeAlias
 import apprise.plugins.email.base as plugin
 from apprise.plugins.email.smtp import AppriseSMTPController, SMTPSecureMode
 
+from notifier.sender.egress import Egress, anywhere, check_peer
 from notifier.sender.exchange import (
     Break,
     Broken,
@@ -35,6 +37,8 @@ from notifier.sender.exchange import (
 #: A kept connection is dropped after so many seconds without use, and in all.
 IDLE_S = 60.0
 AGE_S = 600.0
+#: Servers may think long about a mail. The attempt's own limit comes first.
+REPLY_S = 120.0
 _KEPT = 2
 _READY = 220
 _OK = 250
@@ -69,9 +73,15 @@ class _Session(smtplib.SMTP):
 
     def getreply(self) -> tuple[int, bytes]:
         """Wait for a reply on a socket that the attempt can be cut by."""
-        recorder = current()
-        if recorder is not None:
-            recorder.enter(recorder.phase, self.sock)
+        recorder, bound = current(), _through.get()
+        try:
+            if bound is not None and self.sock is not None:
+                check_peer(self.sock.getpeername(), bound[0].may_reach)
+            if recorder is not None:
+                recorder.enter(recorder.phase, self.sock)
+        except OSError:
+            self.close()
+            raise
         return super().getreply()
 
 
@@ -82,7 +92,14 @@ class _TlsSession(_Session, smtplib.SMTP_SSL):
 class MailPool:
     """One destination's connections to its mail server."""
 
-    def __init__(self, *, tls: ssl.SSLContext, unverified: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        *,
+        tls: ssl.SSLContext,
+        unverified: ssl.SSLContext,
+        may_reach: Egress = anywhere,
+    ) -> None:
+        self.may_reach = may_reach
         self._tls = tls
         self._unverified = unverified
         self._idle: deque[_Session] = deque()
@@ -135,12 +152,16 @@ class MailPool:
 
     def _connect(self, server: Server) -> _Session:
         tls = self._tls if server.verify_certificate else self._unverified
+        at = (server.host, server.port, _own_name())
         timeout = server.socket_connect_timeout
         if server.secure_mode == SMTPSecureMode.SSL:
-            return _TlsSession(server.host, server.port, timeout=timeout, context=tls)
-        session = _Session(server.host, server.port, timeout=timeout)
+            session: _Session = _TlsSession(*at, timeout=timeout, context=tls)
+        else:
+            session = _Session(*at, timeout=timeout)
         if server.secure_mode == SMTPSecureMode.STARTTLS:
             _start_tls(session, tls)
+        if session.sock is not None:
+            session.sock.settimeout(REPLY_S)
         return session
 
 
@@ -296,6 +317,12 @@ def _start_tls(session: _Session, context: ssl.SSLContext) -> None:
         if code != _READY:
             raise smtplib.SMTPResponseException(code, text)
         unless_well.pop_all()
+
+
+def _own_name() -> str:
+    """Our name for EHLO, without asking a name server, which may hang."""
+    name = socket.gethostname()
+    return name if "." in name else "[127.0.0.1]"
 
 
 def _is_alive(session: _Session) -> bool:

@@ -45,7 +45,9 @@ _NOTHING_ARRIVED = frozenset(
         Break.LIMIT,
     }
 )
-_SET_UP_WRONGLY = frozenset({Break.CERTIFICATE, Break.NO_STARTTLS, Break.NO_LOGIN})
+_SET_UP_WRONGLY = frozenset(
+    {Break.CERTIFICATE, Break.FORBIDDEN, Break.NO_STARTTLS, Break.NO_LOGIN}
+)
 
 
 def judge(

@@ -28,6 +28,7 @@ from notifier.core.model import (
 )
 from notifier.sender import http_seam, mail_seam, service
 from notifier.sender.dialect import DIALECTS
+from notifier.sender.egress import Egress
 from notifier.sender.exchange import Break, Broken, Recorder, recording
 from notifier.sender.lane import Offload
 from notifier.sender.outcome import judge
@@ -87,10 +88,12 @@ class Seams:
         self.mail.close()
 
 
-def open_seams(*, tls: ssl.SSLContext, unverified: ssl.SSLContext) -> Seams:
+def open_seams(
+    *, tls: ssl.SSLContext, unverified: ssl.SSLContext, may_reach: Egress
+) -> Seams:
     """The seams of one destination; nothing is connected yet."""
-    mail = mail_seam.MailPool(tls=tls, unverified=unverified)
-    return Seams(wire=http_seam.Wire(tls), mail=mail)
+    mail = mail_seam.MailPool(tls=tls, unverified=unverified, may_reach=may_reach)
+    return Seams(wire=http_seam.Wire(tls, may_reach=may_reach), mail=mail)
 
 
 class PluginLane:

@@ -18,6 +18,7 @@ from notifier.core.model import Destination, Limits, Outcome, Rate, Rendered
 from notifier.errors import ConfigError
 from notifier.sender import tls, webhook
 from notifier.sender.address import check_options, scheme_of
+from notifier.sender.egress import Egress, anywhere
 from notifier.sender.hook_lane import HookLane
 from notifier.sender.lane import Lane, Offload, Unusable
 from notifier.sender.redact import secrets
@@ -75,13 +76,15 @@ async def open_sender(
     output: TextIO,
     clock: Clock,
     trust: ssl.SSLContext | None = None,
+    may_reach: Egress = anywhere,
     attempt_limit: timedelta = ATTEMPT_LIMIT,
 ) -> Sender:
     """
     A sender for these destinations; close it with `aclose`.
 
     `output` is what `terminal://` writes to. `trust` says whose certificates are
-    good; None: the system's authorities and the well-known ones.
+    good; None: the system's authorities and the well-known ones. `may_reach` says
+    which addresses are connected to, whatever a name resolves to.
 
     Raises:
         ConfigError: some destinations cannot be used; every one is named.
@@ -91,6 +94,7 @@ async def open_sender(
         offload=offload,
         output=output,
         clock=clock,
+        may_reach=may_reach,
         attempt_limit=attempt_limit,
     )
     plans = await offload(partial(_plans, destinations, attempt_limit, trust))
@@ -120,6 +124,7 @@ class _Desk:
     offload: Offload
     output: TextIO
     clock: Clock
+    may_reach: Egress
     attempt_limit: timedelta
 
 
@@ -194,6 +199,7 @@ def _hook(scheme: str, url: str, trust: _Trust) -> _Plan:
             concurrency=destination.concurrency,
             attempt_limit=desk.attempt_limit,
             now=desk.clock.now,
+            may_reach=desk.may_reach,
         )
 
     return plan
@@ -205,12 +211,14 @@ def _plugin(destination: Destination, attempt_limit: timedelta, trust: _Trust) -
     from notifier.sender import plugin_lane, service  # noqa: PLC0415
 
     plugin = service.load(destination, read_timeout_s=attempt_limit.total_seconds())
-    seams = plugin_lane.open_seams(tls=trust.some, unverified=trust.anyone)
+    verified, unverified = trust.some, trust.anyone
 
     def plan(destination: Destination, desk: _Desk) -> Lane:
         return plugin_lane.PluginLane(
             plugin,
-            seams=seams,
+            seams=plugin_lane.open_seams(
+                tls=verified, unverified=unverified, may_reach=desk.may_reach
+            ),
             secrets=secrets(destination.url),
             concurrency=destination.concurrency,
             offload=desk.offload,

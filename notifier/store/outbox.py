@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from sqlalchemy import (
-    Alias,
     ColumnElement,
     Connection,
+    FromClause,
     Row,
     Select,
     and_,
@@ -47,8 +47,8 @@ from notifier.store.pages import Decode, many
 
 _URGENT = tuple(kind.value for kind in URGENT)
 # Spelled out, not bound: SQLite uses a partial index only for what it can read.
-_PENDING = literal_column(f"'{State.PENDING.value}'")
-_LEASED = literal_column(f"'{State.LEASED.value}'")
+_PENDING: ColumnElement[str] = literal_column(f"'{State.PENDING.value}'")
+_LEASED: ColumnElement[str] = literal_column(f"'{State.LEASED.value}'")
 
 
 def next_due(conn: Connection) -> dict[str, datetime]:
@@ -123,7 +123,7 @@ def _has_leased_sibling() -> ColumnElement[bool]:
     return _has_sibling(ahead, ahead.c.state == _LEASED)
 
 
-def _has_sibling(ahead: Alias, such: ColumnElement[bool]) -> ColumnElement[bool]:
+def _has_sibling(ahead: FromClause, such: ColumnElement[bool]) -> ColumnElement[bool]:
     d, a = t.deliveries.c, ahead.c
     return exists(
         select(a.seq).where(

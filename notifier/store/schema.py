@@ -120,7 +120,7 @@ milestones = Table(
     Column("first_seen_at", Instant, nullable=False),
     Column("changed_at", Instant, nullable=False),
     Column("gone_at", Instant),
-    # The start and the end that were announced or recorded as missed last.
+    # The start and the end that were announced last; missed ones were not.
     Column("fired_start", Instant),
     Column("fired_end", Instant),
     # Older bytes, seen once and not believed yet, and the read that saw them.

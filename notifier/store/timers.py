@@ -91,7 +91,11 @@ def _mark_fired(
         update(t.milestones)
         .where(t.milestones.c.id == bindparam("key"))
         .values({column: bindparam("fired")}),
-        [{"key": e.milestone.id, "fired": e.at} for e in events if e.kind is kind],
+        [
+            {"key": event.milestone.id, "fired": event.at}
+            for event in events
+            if event.kind is kind and not event.missed
+        ],
     )
 
 

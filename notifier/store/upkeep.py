@@ -53,6 +53,7 @@ def prune(
     Unfinished and dead deliveries stay, and so does every event that still has one.
     """
     d, e, a, r = t.deliveries.c, t.events.c, t.attempts.c, t.reads.c
+    q = t.quarantine.c
     old_deliveries = (
         select(d.seq)
         .where(d.settled_at < deliveries_before, d.state.not_in(_KEPT))
@@ -76,12 +77,16 @@ def prune(
         .limit(_BATCH)
     )
     old_reads = select(r.id).where(r.ended_at < deliveries_before).limit(_BATCH)
+    old_bad = (
+        select(q.fingerprint).where(q.last_seen_at < deliveries_before).limit(_BATCH)
+    )
     forgotten = 0
     for statement in (
         delete(t.deliveries).where(d.seq.in_(old_deliveries)),
         delete(t.events).where(e.seq.in_(old_events)),
         delete(t.attempts).where(a.seq.in_(old_attempts)),
         delete(t.reads).where(r.id.in_(old_reads)),
+        delete(t.quarantine).where(q.fingerprint.in_(old_bad)),
     ):
         forgotten += conn.execute(statement).rowcount
     return forgotten

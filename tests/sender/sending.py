@@ -14,6 +14,7 @@ from servers.authority import Authority
 
 from notifier.clock import SystemClock
 from notifier.core.model import CloudEvent, Destination, Format, Outcome, Rendered
+from notifier.sender.egress import Egress, anywhere
 from notifier.sender.lane import Offload, in_thread
 from notifier.sender.sender import Sender, open_sender
 
@@ -99,6 +100,7 @@ async def opened(
     attempt_limit: timedelta = timedelta(seconds=10),
     output: TextIO | None = None,
     offload: Offload = in_thread,
+    may_reach: Egress = anywhere,
 ) -> AsyncIterator[Sender]:
     """A sender as production has it, but for whom it trusts."""
     sender = await open_sender(
@@ -107,6 +109,7 @@ async def opened(
         output=output or io.StringIO(),
         clock=SystemClock(),
         trust=authority().client,
+        may_reach=may_reach,
         attempt_limit=attempt_limit,
     )
     try:

@@ -76,6 +76,7 @@ def test_gone_is_for_good() -> None:
         (Break.SENDING_TIMEOUT, Failed),
         (Break.LIMIT, Failed),
         (Break.CERTIFICATE, Refused),
+        (Break.FORBIDDEN, Refused),
         (Break.NO_STARTTLS, Refused),
         (Break.NO_LOGIN, Refused),
         (Break.SILENT, Ambiguous),

@@ -17,6 +17,7 @@ from apprise import Apprise, NotifyBase
 from apprise.manager_plugins import NotificationManager
 from apprise.plugins.email.smtp import AppriseSMTPController
 from sending import authority, destination
+from servers.http_sink import Answer as Step
 from servers.http_sink import HttpSink, http_sink
 from servers.smtp_sink import smtp_sink
 
@@ -67,6 +68,17 @@ def test_requests_outside_of_an_attempt_are_as_ever(sink: HttpSink) -> None:
     assert answer.text == "ok"
     assert recorder.seen == []
     assert sink.connections == 2
+
+
+def test_a_gigantic_answer_is_not_read_whole(
+    sink: HttpSink, wire: http_seam.Wire
+) -> None:
+    sink.answer("/", Step(500, b"x" * 8_000_000))
+
+    with recording(Recorder()), http_seam.through(wire):
+        answer = requests.post(sink.url(), data=b"x", timeout=3)
+
+    assert http_seam.BODY_CAP <= len(answer.content) < 2 * http_seam.BODY_CAP
 
 
 def test_urllib3_shares_our_tls_context(wire: http_seam.Wire) -> None:

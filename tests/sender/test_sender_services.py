@@ -27,6 +27,7 @@ from servers.http_sink import (
     deaf_port,
     http_sink,
 )
+from servers.smtp_sink import smtp_sink
 
 from notifier.core.model import (
     Ambiguous,
@@ -219,11 +220,11 @@ async def test_verify_no_trusts_anyone_without_a_warning() -> None:
     assert outcome == Sent(status=200)
 
 
-async def test_a_service_without_tls_got_nothing(sink: HttpSink) -> None:
-    outcome = await send_once(f"jsons://{sink.netloc}/in", attempt_limit=SHORT)
+async def test_a_service_without_tls_got_nothing() -> None:
+    with smtp_sink() as stranger:
+        outcome = await send_once(f"jsons://{stranger.netloc}/in")
 
-    assert isinstance(outcome, Failed)
-    assert outcome.reason in {"TLS handshake failed", "timed out while connecting"}
+    assert outcome == Failed(reason="TLS handshake failed")
 
 
 async def test_a_slow_service_delays_no_other(sink: HttpSink) -> None:
@@ -263,15 +264,6 @@ async def test_a_cancelled_attempt_leaves_no_thread_behind(sink: HttpSink) -> No
 
         assert scope.cancelled_caught
         assert threads.are_idle(within_s=1.0)
-
-
-async def test_a_gigantic_answer_is_not_read_whole(sink: HttpSink) -> None:
-    sink.answer("/in", Answer(500, b"x" * 80_000_000))
-
-    with anyio.fail_after(5):
-        outcome = await send_once(f"json://{sink.netloc}/in")
-
-    assert outcome == Failed(reason="HTTP 500", status=500)
 
 
 async def test_a_netrc_is_not_used(

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TypeAlias
+from itertools import takewhile
+from typing import BinaryIO, TypeAlias
 from urllib.parse import parse_qs
 
 from servers.authority import Authority
@@ -143,7 +144,9 @@ class HttpSink:
 
     def drop_connections(self) -> None:
         """Close every open connection, as an impatient server does."""
-        for connection in list(self._open):
+        with self._changed:
+            everyone = list(self._open)
+        for connection in everyone:
             _shut(connection)
 
     def start(self) -> None:
@@ -176,19 +179,32 @@ class HttpSink:
 
     def _serve(self, raw: socket.socket, number: int) -> None:
         connection = raw
-        self._open.add(raw)
+        self._hold(raw)
         try:
             if self._tls is not None:
-                connection = self._tls.wrap_socket(raw, server_side=True)
-                self._open.discard(raw)
-                self._open.add(connection)
+                connection = self._tls.wrap_socket(
+                    raw, server_side=True, do_handshake_on_connect=False
+                )
+                self._hold(connection, instead_of=raw)
+                connection.do_handshake()
             self._talk(connection, number)
         except (OSError, ValueError):
             pass
         finally:
-            self._open.discard(connection)
+            with self._changed:
+                self._open.discard(connection)
             with suppress(OSError):
                 connection.close()
+
+    def _hold(
+        self, connection: socket.socket, *, instead_of: socket.socket | None = None
+    ) -> None:
+        with self._changed:
+            self._open.add(connection)
+            if instead_of is not None:
+                self._open.discard(instead_of)
+        if self._closing.is_set():
+            _shut(connection)
 
     def _talk(self, connection: socket.socket, number: int) -> None:
         with connection.makefile("rb") as stream:
@@ -201,7 +217,7 @@ class HttpSink:
                 step = self._next(path)
                 if step == Reset(after_reading=False):
                     return _reset(connection)
-                headers = _headers(iter(stream.readline, b"\r\n"))
+                headers = _headers(stream)
                 received = Received(
                     method=method,
                     path=path,
@@ -282,8 +298,9 @@ def deaf_port() -> Iterator[int]:
                 one.close()
 
 
-def _headers(lines: Iterator[bytes]) -> Mapping[str, str]:
-    pairs = (line.decode("latin-1").partition(":") for line in lines)
+def _headers(stream: BinaryIO) -> Mapping[str, str]:
+    lines = iter(stream.readline, b"\r\n")
+    pairs = (line.decode("latin-1").partition(":") for line in takewhile(len, lines))
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 

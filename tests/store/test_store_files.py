@@ -433,9 +433,7 @@ async def test_a_backup_that_cannot_be_written_is_a_clear_error(
 
 
 def _on(engine: Engine, database: Path) -> Store:
-    return Store(
-        engine, files.readers(database), offload=inline, decode=wire.milestone
-    )
+    return Store(engine, files.readers(database), offload=inline, decode=wire.milestone)
 
 
 @pytest.mark.parametrize(
@@ -490,5 +488,3 @@ async def test_a_store_that_an_alien_process_holds_ends_the_wait_with_an_error(
             alien("ROLLBACK")
         await shelf.show(row("m1"))
     assert ask(database, "SELECT id FROM milestones") == [("m1",)]
-
-

@@ -61,9 +61,7 @@ def _forget_watches(conn: Connection) -> None:
 async def _page(shelf: Shelf, *rows: Row) -> PageCommit:
     async with shelf.store.page_turn() as turn:
         known = await turn.known([one.milestone.id for one in rows])
-    return shelf.page(
-        known, rows, now=NOW, kind=ReadKind.POLL, read_id=99, due_at=NOW
-    )
+    return shelf.page(known, rows, now=NOW, kind=ReadKind.POLL, read_id=99, due_at=NOW)
 
 
 # --- one transaction a page ---------------------------------------------------

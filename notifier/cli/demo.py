@@ -1,0 +1,126 @@
+"""`notifier demo`: the whole program, against a stand-in for the API on loopback."""
+
+import signal
+import tempfile
+from pathlib import Path
+
+import anyio
+from rich.console import Console
+from rich.text import Text
+
+from notifier import app, config, logs
+from notifier.cli import screen
+from notifier.cli.ending import DONE
+from notifier.cli.given import Given
+from notifier.cli.stage import Stage
+from notifier.cli.tally import Tally, tally
+from notifier.clock import SystemClock
+from notifier.config import Config
+from notifier.core.commit import Progress, ReadEnd, ReadKind
+from notifier.core.model import Kind
+from notifier.core.words import count
+from notifier.demo import scenario
+from notifier.demo.loopback import serving
+from notifier.demo.sink import Sink
+from notifier.demo.standin import StandIn
+from notifier.demo.world import World
+
+#: By then all is told that the end of the story set going.
+_EPILOGUE_S = 1.5
+_DATABASE = "demo.db"
+
+
+def demo(given: Given) -> int:
+    """Play the story to its end, or until Ctrl-C; leaves nothing behind."""
+    logs.set_up(level=given.log_level or "warning", style="auto")
+    console = screen.out()
+    with tempfile.TemporaryDirectory(prefix="notifier-demo-") as folder:
+        _sum_up(console, anyio.run(_play, Path(folder), console))
+    return DONE
+
+
+async def _play(folder: Path, console: Console) -> Tally:
+    clock = SystemClock()
+    world = World(clock, scenario.opening(clock.now()))
+    stage = Stage(console)
+    sink = Sink(clock=clock, secret=scenario.SECRET, seen=stage.arrived)
+    _introduce(console, milestones=len(world))
+    async with (
+        serving(StandIn(world, clock=clock).answer) as api_port,
+        serving(sink.answer) as sink_port,
+    ):
+        found = _configured(folder, api_port, sink_port)
+        await _perform(found, folder / _DATABASE, world, stage)
+    return tally(folder / _DATABASE, sink.arrivals)
+
+
+def _configured(folder: Path, api_port: int, sink_port: int) -> Config:
+    text = scenario.configuration(api_port, sink_port, folder / _DATABASE)
+    file = folder / config.NAME
+    file.write_text(f"{text}timezone: {screen.local_zone().key}\n", "utf-8")
+    return config.load(file, {}, cwd=folder)
+
+
+async def _perform(found: Config, database: Path, world: World, stage: Stage) -> None:
+    """Run the service while the story happens."""
+    is_known, stop = anyio.Event(), anyio.Event()
+
+    def watch(kind: ReadKind, _progress: Progress, end: ReadEnd | None) -> None:
+        if kind is ReadKind.BASELINE and end is not None:
+            is_known.set()
+
+    async def tell() -> None:
+        await is_known.wait()
+        await scenario.play(world, SystemClock())
+        await anyio.sleep(_EPILOGUE_S)
+        stop.set()
+
+    parts = app.Parts(watcher=watch, output=stage)
+    async with app.built(found, parts) as loops, anyio.create_task_group() as tasks:
+        tasks.start_soon(_watch_signals, stop, tasks.cancel_scope)
+        tasks.start_soon(tell)
+        await app.serve(loops, stop, database, parts)
+        tasks.cancel_scope.cancel()
+
+
+async def _watch_signals(stop: anyio.Event, everything: anyio.CancelScope) -> None:
+    """Ctrl-C ends the story; a second one does not wait for what is under way."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            if stop.is_set():
+                everything.cancel()
+            stop.set()
+
+
+# --- words --------------------------------------------------------------------
+
+
+def _introduce(console: Console, *, milestones: int) -> None:
+    seconds = round(scenario.LENGTH.total_seconds())
+    console.print(
+        f"A stand-in for Kalshi's API on this machine lists {milestones} milestones. "
+        "They are read and announced by nothing; what happens to them from now on is "
+        f"told here and to a webhook, for {seconds} seconds. Ctrl-C ends it."
+    )
+
+
+def _sum_up(console: Console, found: Tally) -> None:
+    table = screen.table("Kind", "Events", "Terminal", "Webhook")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for kind in Kind:
+        row = (found.events, found.terminal, found.webhook)
+        if any(counts[kind] for counts in row):
+            table.add_row(screen.kind(kind.value), *(str(c[kind]) for c in row))
+    if table.row_count:
+        console.print()
+        console.print(table)
+    console.print()
+    sent = found.terminal.total() + found.webhook.total()
+    ok = "green" if found.repeated == found.lost == 0 else "bold red"
+    line = Text(f"{count(sent, 'message')} delivered, ")
+    line.append(f"repeated {found.repeated}, lost {found.lost}", ok)
+    if found.waiting:
+        line.append(f", {found.waiting} still to be sent when it ended")
+    console.print(line)
+    console.print("Next: `notifier init` writes a configuration for the real thing.")

@@ -1,0 +1,86 @@
+"""`notifier run`."""
+
+import os
+import sqlite3
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import anyio
+import structlog
+
+from notifier import app, config, logs
+from notifier.cli.baseline import Baseline
+from notifier.cli.ending import DONE, FAILED, say
+from notifier.cli.footer import Footer
+from notifier.cli.given import Given
+from notifier.cli.where import configuration, placing
+from notifier.config import Config
+from notifier.sender.redact import redact, secrets
+from notifier.store.files import SOUND_SQLITE, database_path
+
+log = structlog.get_logger()
+
+
+def run(given: Given, *, once: bool) -> int:
+    """Be the service, or make one round of its work."""
+    found = configuration(given)
+    footer = Footer(sys.stderr) if _is_terminal(sys.stderr) else None
+    _set_up_logs(given, found, footer)
+    _say_what_is_odd(found)
+    parts = app.Parts(
+        watcher=Baseline(database_path(found.store), footer),
+        output=_above(footer, sys.stdout),
+    )
+    with placing(given):
+        if once:
+            return DONE if anyio.run(app.once, found, parts) else FAILED
+        anyio.run(app.run, found, parts)
+    return DONE
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    """Whether a person looks at it, on something that can take a line back."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _above(footer: Footer | None, stream: TextIO) -> TextIO:
+    """Where to write so that the footer stays whole."""
+    return footer.above(stream) if footer and stream.isatty() else stream
+
+
+def _set_up_logs(given: Given, found: Config, footer: Footer | None) -> None:
+    """Log as the configuration says, with none of its secrets."""
+    hidden = frozenset[str]().union(*(secrets(one.url) for one in found.destinations))
+    logs.set_up(
+        level=given.log_level or found.log.level.value,
+        style=found.log.format.value,
+        redact=logs.redacting(hidden, redact),
+        stream=_above(footer, sys.stderr),
+    )
+
+
+def _say_what_is_odd(found: Config) -> None:
+    """What whoever starts the service may not expect."""
+    if found.path is None:
+        _say_there_is_no_file(found)
+    if sqlite3.sqlite_version_info < SOUND_SQLITE:
+        log.warning(
+            "sqlite.outdated",
+            version=sqlite3.sqlite_version,
+            wanted=".".join(map(str, SOUND_SQLITE)),
+            reason="a bug in it can, very rarely, damage the database",
+        )
+
+
+def _say_there_is_no_file(found: Config) -> None:
+    looked = [str(path) for path in config.usual(os.environ, Path.cwd())]
+    database = database_path(found.store)
+    if not sys.stderr.isatty():
+        log.warning("config.missing", looked_for=looked, database=str(database))
+        return
+    say("No configuration found; looked for")
+    for path in looked:
+        say(f"  {path}")
+    say(f"So everything is watched and told here. The database is {database}.")
+    say("`notifier init` writes a configuration to begin with.")

@@ -1,0 +1,193 @@
+"""What people and programs read: the rows of the contract."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from storing import (
+    DAY,
+    EVERYTHING,
+    HOOK,
+    HOUR,
+    MINUTE,
+    NOW,
+    SECOND,
+    Shelf,
+    doc,
+    opened,
+    row,
+    stamp,
+    stocked,
+)
+
+from notifier.core.commit import ReadKind
+from notifier.core.model import Failed, Json, Refused, Scope, Sent
+from notifier.source import wire
+from notifier.store import look
+from notifier.store.store import reading
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "notifier.db"
+
+
+@pytest.fixture
+async def shelf(database: Path) -> AsyncIterator[Shelf]:
+    async with opened(database) as store:
+        yield await stocked(store)
+
+
+def _events(database: Path, **which: Any) -> list[dict[str, Json]]:
+    with reading(database) as conn:
+        return list(look.event_rows(conn, **which))
+
+
+def _deliveries(database: Path, **which: Any) -> list[dict[str, Json]]:
+    with reading(database) as conn:
+        return list(look.delivery_rows(conn, **which))
+
+
+def _status(database: Path, now: datetime) -> dict[str, Any]:
+    with reading(database) as conn:
+        return look.status(conn, now)
+
+
+async def test_an_event_is_shown_with_its_changes_and_its_milestone(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    await shelf.show(row("m1", title="New"), now=NOW + 1.5 * SECOND)
+
+    _, updated = _events(database)
+
+    assert {key: value for key, value in updated.items() if key != "event_id"} == {
+        "kind": "updated",
+        "milestone_id": "m1",
+        "at": "2026-11-22T18:00:01.500000Z",
+        "seen_at": "2026-11-22T18:00:01.500000Z",
+        "missed": False,
+        "changes": [{"field": "title", "before": "Game m1", "after": "New"}],
+        "milestone": doc("m1", title="New"),
+    }
+
+
+async def test_events_come_oldest_first_and_a_limit_keeps_the_newest(
+    shelf: Shelf, database: Path
+) -> None:
+    for n in range(4):
+        await shelf.show(row(f"m{n}"), now=NOW + n * MINUTE)
+
+    def ids(**which: Any) -> list[Json]:
+        return [event["milestone_id"] for event in _events(database, **which)]
+
+    assert ids() == ["m0", "m1", "m2", "m3"]
+    assert ids(limit=2) == ["m2", "m3"]
+    assert ids(since=NOW + MINUTE) == ["m1", "m2", "m3"]
+    assert ids(since=NOW + MINUTE, limit=1) == ["m3"]
+
+
+async def test_a_delivery_shows_when_it_is_due_until_it_is_final(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim()
+    await shelf.settle(lease, Failed(reason="503"))
+    [waiting] = _deliveries(database)
+    [lease] = await shelf.claim(now=NOW + 5 * SECOND)
+    await shelf.settle(lease, Sent(), now=NOW + 6 * SECOND)
+    [final] = _deliveries(database)
+
+    assert (waiting["state"], waiting["attempts"], waiting["reason"]) == (
+        "pending",
+        1,
+        "503",
+    )
+    assert (waiting["due_at"], waiting["sent_at"]) == ("2026-11-22T18:00:05Z", None)
+    assert (final["state"], final["due_at"], final["sent_at"], final["reason"]) == (
+        "delivered",
+        None,
+        "2026-11-22T18:00:06Z",
+        None,
+    )
+    assert final["message_id"] == lease.message.id
+    assert (final["destination"], final["route"]) == (HOOK, "all")
+
+
+async def test_dead_deliveries_can_be_asked_for_alone(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    for _ in range(2):
+        [lease] = await shelf.claim()
+        await shelf.settle(lease, Refused(reason="400", scope=Scope.MESSAGE))
+    await shelf.show(row("m2"))
+
+    [dead] = _deliveries(database, dead=True)
+
+    assert (dead["milestone_id"], dead["state"], dead["reason"]) == (
+        "m1",
+        "dead",
+        "400",
+    )
+
+
+async def test_one_event_is_shown_with_every_try_of_its_deliveries(
+    shelf: Shelf, database: Path
+) -> None:
+    [step] = await shelf.show(row("m1"))
+    [lease] = await shelf.claim()
+    await shelf.settle(lease, Failed(reason="503"))
+    await shelf.claim(now=NOW + 5 * SECOND)
+    assert step.event is not None
+
+    with reading(database) as conn:
+        found = look.event_with_deliveries(conn, step.event.id, decode=wire.milestone)
+        missing = look.event_with_deliveries(conn, "evt_NO", decode=wire.milestone)
+
+    assert missing is None
+    assert found is not None
+    event, _, [delivery] = found
+    assert event == step.event
+    assert isinstance(delivery["tries"], list)
+    assert [(t["outcome"], t["reason"]) for t in delivery["tries"]] == [
+        ("failed", "503"),
+        ("no answer yet", None),
+    ]
+
+
+async def test_the_status_says_what_is_watched_owed_and_next(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"), row("m2", start_date=stamp(NOW + HOUR)))
+    [lease, _] = await shelf.claim()
+    await shelf.settle(lease, Failed(reason="503"))
+
+    status = _status(database, NOW)
+
+    assert status["milestones"] == 2
+    assert [(w["name"], w["last_read"]["kind"]) for w in status["watches"]] == [
+        (EVERYTHING, "poll")
+    ]
+    [hook] = status["destinations"]
+    assert (hook["pending"], hook["leased"], hook["dead"]) == (1, 1, 0)
+    assert status["events_24h"] == {"created": 2}
+    assert [s["milestone_id"] for s in status["next_starts"]] == ["m2", "m1"]
+    assert _status(database, NOW + 2 * DAY)["next_starts"] == []
+
+
+async def test_the_status_says_why_the_last_read_failed(
+    shelf: Shelf, database: Path
+) -> None:
+    async with shelf.store.page_turn() as turn:
+        await turn.end_read(
+            shelf.end(9, kind=ReadKind.POLL, now=NOW, error="timeout after 30 s")
+        )
+
+    [watch] = _status(database, NOW)["watches"]
+
+    assert watch["last_read"]["error"] == "timeout after 30 s"

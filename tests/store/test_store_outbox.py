@@ -1,0 +1,538 @@
+"""Deliveries: claimed under a lease, settled by token, freed after a crash."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from storing import (
+    DAY,
+    HOOK,
+    HOUR,
+    MINUTE,
+    NOW,
+    SECOND,
+    Lease,
+    Shelf,
+    ask,
+    opened,
+    row,
+    sql,
+    stamp,
+    stocked,
+)
+
+from notifier.core.compose import Ended
+from notifier.core.model import Ambiguous, Failed, Refused, Route, Scope, Sent, State
+from notifier.core.settle import Dead, Delivered, Standing
+
+pytestmark = pytest.mark.anyio
+
+START = NOW + 2 * HOUR
+CUT_OFF = "the attempt was cut off by a crash or never came back"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "notifier.db"
+
+
+@pytest.fixture
+async def shelf(database: Path) -> AsyncIterator[Shelf]:
+    async with opened(database) as store:
+        yield await stocked(store)
+
+
+def _deliveries(database: Path, columns: str) -> list[tuple[object, ...]]:
+    return ask(database, f"SELECT {columns} FROM deliveries ORDER BY seq")
+
+
+def _waits(database: Path, since: datetime) -> list[float]:
+    micro = int(since.timestamp()) * 1_000_000
+    rows = ask(database, f"SELECT due_at - {micro} FROM deliveries ORDER BY seq")
+    return [wait / 1_000_000 for (wait,) in rows]
+
+
+# --- claim --------------------------------------------------------------------
+
+
+async def test_the_attempt_is_counted_when_the_message_is_claimed(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+
+    [lease] = await shelf.claim()
+
+    assert lease.message.attempt == 1
+    assert _deliveries(database, "state, attempts, token, message_id") == [
+        ("leased", 1, lease.token, lease.message.id)
+    ]
+    assert ask(database, "SELECT message_id, n, members, outcome FROM attempts") == [
+        (lease.message.id, 1, 1, None)
+    ]
+
+
+async def test_nothing_is_claimed_twice(shelf: Shelf) -> None:
+    await shelf.show(row("m1"))
+
+    first, second = await shelf.claim(), await shelf.claim()
+
+    assert (len(first), second) == (1, [])
+
+
+async def test_what_is_not_due_yet_is_not_claimed(shelf: Shelf) -> None:
+    await shelf.show(row("m1"), more=True, due_at=NOW + SECOND)
+
+    assert await shelf.claim(now=NOW) == []
+    assert len(await shelf.claim(now=NOW + SECOND)) == 1
+
+
+async def test_a_destination_gets_only_what_is_its_own(database: Path) -> None:
+    routes = (Route(name="all", to=(HOOK, "desk")),)
+    async with opened(database) as store:
+        shelf = await stocked(store, routes=routes)
+        await shelf.show(row("m1"))
+
+        hook, desk = await shelf.claim(), await shelf.claim(to="desk")
+
+    assert [lease.message.destination for lease in (*hook, *desk)] == [HOOK, "desk"]
+    assert hook[0].message.id != desk[0].message.id
+
+
+async def test_the_events_of_one_milestone_go_one_after_the_other(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(row("m1"))
+    await shelf.show(row("m1", title="Two"))
+    await shelf.show(row("m2"))
+
+    first = await shelf.claim()
+    second = await shelf.claim()
+    for lease in first:
+        await shelf.settle(lease, Sent())
+    third = await shelf.claim()
+
+    assert [lease.kinds for lease in first] == [["created"], ["created"]]
+    assert second == []
+    assert [lease.kinds for lease in third] == [["updated"]]
+
+
+async def test_an_event_waits_behind_an_earlier_one_that_is_tried_again_later(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim()
+    await shelf.settle(lease, Failed(reason="503"))
+    await shelf.show(row("m1", title="Two"))
+
+    early = await shelf.claim(now=NOW + SECOND)
+    [first] = await shelf.claim(now=NOW + 5 * SECOND)
+
+    assert early == []
+    assert first.kinds == ["created"]
+
+
+async def test_nobody_is_woken_for_what_waits_behind_an_earlier_one(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim()
+    await shelf.show(row("m1", title="Two"))
+    during = await shelf.store.next_due()
+
+    await shelf.settle(lease, Failed(reason="503"))
+    after = await shelf.store.next_due()
+
+    assert (during, after) == ({}, {HOOK: NOW + 5 * SECOND})
+
+
+async def test_a_start_overtakes_what_still_waits_for_its_retry(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim(now=START - SECOND)
+    await shelf.settle(lease, Failed(reason="503"), now=START - SECOND)
+    await shelf.ring(now=START)
+
+    due = await shelf.store.next_due()
+    [started] = await shelf.claim(now=START)
+
+    assert due == {HOOK: START}
+    assert started.kinds == ["started"]
+
+
+async def test_a_start_waits_for_the_message_of_its_milestone_that_is_under_way(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim(now=START)
+    await shelf.ring(now=START)
+
+    assert await shelf.claim(now=START) == []
+    await shelf.settle(lease, Sent(), now=START)
+    assert [one.kinds for one in await shelf.claim(now=START)] == [["started"]]
+
+
+async def test_starts_go_before_everything_that_is_older(shelf: Shelf) -> None:
+    await shelf.show(row("m1"), row("m2"))
+    await shelf.ring(now=START)
+
+    leases = await shelf.claim(now=START, over=1)
+
+    assert [lease.kinds for lease in leases] == [["started", "started"]]
+
+
+async def test_a_start_of_a_milestone_that_has_moved_is_superseded(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    [created] = await shelf.claim()
+    await shelf.settle(created, Sent())
+    await shelf.ring(now=START)
+    await shelf.show(row("m1", start_date=stamp(START + DAY)), now=START)
+
+    leases = await shelf.claim(now=START)
+
+    assert [lease.kinds for lease in leases] == [["updated"]]
+    assert (State.SUPERSEDED.value, "the start has moved") in _deliveries(
+        database, "state, reason"
+    )
+
+
+@pytest.mark.parametrize(
+    ("end", "kinds"),
+    [
+        pytest.param(START + MINUTE, ["ended"], id="an end after the start ends it"),
+        pytest.param(START - HOUR, ["started"], id="an end before it is left over"),
+    ],
+)
+async def test_a_start_is_worth_nothing_once_the_milestone_has_ended(
+    shelf: Shelf, end: datetime, kinds: list[str]
+) -> None:
+    await shelf.show(row("m1", end_date=stamp(end)))
+    if end < START:
+        await shelf.ring(now=end)
+    await _deliver_everything(shelf, now=START - MINUTE)
+    await shelf.ring(now=START + MINUTE)
+
+    leases = await shelf.claim(now=START + MINUTE)
+
+    assert [lease.kinds for lease in leases] == [kinds]
+
+
+async def test_what_ends_without_being_sent_says_why(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    [key] = ask(database, "SELECT id FROM deliveries")
+    end = Ended(delivery_id=key[0], state=State.DROPPED, reason="quiet hours")
+    await shelf.show(row("m2"))
+
+    async with shelf.store.claim_turn() as turn:
+        await turn.lease([], [end], now=NOW, until=NOW)
+
+    [dropped, _] = _deliveries(database, "state, reason, settled_at IS NULL")
+    assert dropped == ("dropped", "quiet hours", 0)
+
+
+async def test_a_claim_reads_no_more_than_what_is_open(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    asked: list[str] = []
+    with shelf.store._writer.connect() as conn:
+        raw = conn.connection.driver_connection
+        assert raw is not None
+        raw.set_trace_callback(asked.append)
+
+    await shelf.claim()
+
+    [statement] = [one for one in asked if "ahead" in one]
+    with sql(database) as do:
+        plan = [step[3] for step in do("EXPLAIN QUERY PLAN " + statement)]
+    assert not [step for step in plan if step.startswith("SCAN")]
+    # Spelled out: behind question marks SQLite would not see that the index serves.
+    assert "ahead.state IN ('pending', 'leased')" in statement
+
+
+# --- settle -------------------------------------------------------------------
+
+
+async def test_a_message_that_was_sent_is_delivered(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim()
+
+    held = await shelf.settle(lease, Sent(status=204), now=NOW + SECOND)
+
+    assert held == 1
+    assert _deliveries(database, "state, attempts, token, lease_until") == [
+        ("delivered", 1, None, None)
+    ]
+    assert ask(database, "SELECT outcome FROM attempts") == [("sent",)]
+    assert await shelf.store.next_due() == {}
+
+
+async def test_a_late_settlement_changes_nothing(shelf: Shelf, database: Path) -> None:
+    await shelf.show(row("m1"))
+    [late] = await shelf.claim()
+    await shelf.reap(now=NOW + SECOND)
+    [current] = await shelf.claim(now=NOW + SECOND)
+    tables = ("deliveries", "attempts", "destinations")
+    before = [ask(database, f"SELECT * FROM {table}") for table in tables]
+
+    held = await shelf.settle(
+        late, Refused(reason="401", scope=Scope.DESTINATION), now=NOW + MINUTE
+    )
+
+    assert held == 0
+    assert [ask(database, f"SELECT * FROM {table}") for table in tables] == before
+    assert await shelf.settle(current, Sent(), now=NOW + MINUTE) == 1
+
+
+async def test_a_settlement_ends_the_attempt_that_it_settles(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    [first] = await shelf.claim()
+    await shelf.settle(first, Failed(reason="503"))
+    [second] = await shelf.claim(now=NOW + 5 * SECOND)
+    await shelf.settle(second, Sent(), now=NOW + 5 * SECOND)
+
+    assert ask(database, "SELECT n, outcome, reason FROM attempts ORDER BY seq") == [
+        (1, "failed", "503"),
+        (2, "sent", None),
+    ]
+
+
+async def test_a_service_that_asks_for_patience_costs_no_try_and_is_left_alone(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim()
+
+    await shelf.settle(lease, Failed(reason="429", retry_after=MINUTE))
+
+    assert _deliveries(database, "state, attempts") == [("pending", 0)]
+    assert _waits(database, NOW) == [60]
+    [again] = await shelf.claim(now=NOW + MINUTE)
+    await shelf.settle(again, Sent(), now=NOW + MINUTE)
+    assert ask(database, "SELECT n, outcome FROM attempts ORDER BY seq") == [
+        (1, "failed"),
+        (1, "sent"),
+    ]
+
+
+async def test_a_message_that_may_have_arrived_goes_again_with_its_members_and_id(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(*(row(f"m{n}") for n in range(3)))
+    [first] = await shelf.claim(over=1)
+    await shelf.settle(first, Ambiguous(reason="no answer"))
+    await shelf.show(row("m9"), now=NOW + SECOND)
+
+    again, fresh = await shelf.claim(now=NOW + 5 * SECOND, over=1)
+
+    assert again.message.id == first.message.id
+    assert again.milestones == first.milestones
+    assert fresh.milestones == ["m9"]
+
+
+async def test_repeated_starts_are_told_in_the_same_order(shelf: Shelf) -> None:
+    starts = {"m1": 3, "m2": 1, "m3": 2}
+    for key, second in starts.items():
+        at = START + second * SECOND
+        await shelf.show(row(key, start_date=stamp(at)))
+    await _deliver_everything(shelf)
+    at = START + 3 * SECOND
+    await shelf.ring(now=at)
+    [first] = await shelf.claim(now=at, over=1)
+    assert first.milestones == ["m2", "m3", "m1"]
+
+    await shelf.settle(first, Ambiguous(reason="no answer"), now=at)
+
+    [again] = await shelf.claim(now=at + 5 * SECOND, over=1)
+    assert again.milestones == first.milestones
+
+
+async def test_after_a_definite_failure_others_may_join(shelf: Shelf) -> None:
+    await shelf.show(row("m1"), row("m2"))
+    [first] = await shelf.claim(over=1)
+    await shelf.settle(first, Failed(reason="503"))
+    await shelf.show(row("m3"), now=NOW + SECOND)
+
+    [again] = await shelf.claim(now=NOW + 5 * SECOND, over=1)
+
+    assert again.milestones == ["m1", "m2", "m3"]
+    assert again.message.id != first.message.id
+
+
+async def test_a_message_that_may_have_arrived_waits_for_all_of_its_members(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(row("m1"), row("m2"))
+    [digest] = await shelf.claim(over=1, now=START - SECOND)
+    await shelf.settle(digest, Ambiguous(reason="no answer"), now=START - SECOND)
+    await shelf.ring(now=START)
+    one, two = await shelf.claim(now=START)
+    assert one.kinds == two.kinds == ["started"]
+
+    await shelf.settle(one, Sent(), now=START + 5 * SECOND)
+    during = await shelf.claim(now=START + 5 * SECOND, over=1)
+    await shelf.settle(two, Sent(), now=START + 5 * SECOND)
+    [again] = await shelf.claim(now=START + 5 * SECOND, over=1)
+
+    assert during == []
+    assert again.message.id == digest.message.id
+
+
+async def test_no_member_expires_out_of_a_message_that_may_have_arrived(
+    shelf: Shelf,
+) -> None:
+    later = START + 20 * MINUTE
+    await shelf.show(row("m1"), row("m2", start_date=stamp(later)))
+    await _deliver_everything(shelf)
+    await shelf.ring(now=later)
+    [digest] = await shelf.claim(now=later, over=1)
+    assert digest.milestones == ["m1", "m2"]
+
+    await shelf.reap(now=START + 31 * MINUTE)
+
+    [again] = await shelf.claim(now=START + 32 * MINUTE, over=1)
+    assert again.message.id == digest.message.id
+    assert again.milestones == ["m1", "m2"]
+
+
+async def test_members_of_one_message_may_end_differently(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"), row("m2"))
+    [lease] = await shelf.claim(over=1)
+    one, two = (member.delivery_id for member in lease.message.members)
+
+    held = await shelf.write(
+        lease, Sent(), ((one, Delivered()), (two, Dead(reason="too big"))), now=NOW
+    )
+
+    assert held == 2
+    assert _deliveries(database, "state, reason") == [
+        ("delivered", None),
+        ("dead", "too big"),
+    ]
+
+
+async def _deliver_everything(shelf: Shelf, *, now: datetime = NOW) -> None:
+    while leases := await shelf.claim(now=now):
+        for lease in leases:
+            await shelf.settle(lease, Sent(), now=now)
+
+
+# --- leases that nobody will settle -------------------------------------------
+
+
+async def _crash(shelf: Shelf, *, now: datetime) -> Lease:
+    """Claim, die, start again."""
+    [lease] = await shelf.claim(now=now)
+    assert await shelf.reap(now=now) == 1
+    return lease
+
+
+async def test_what_a_crash_cut_off_goes_again_at_once_under_the_same_id(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+
+    first = await _crash(shelf, now=NOW)
+
+    assert _deliveries(database, "state, attempts, crashes, frozen, reason") == [
+        ("pending", 1, 1, 1, CUT_OFF)
+    ]
+    [again] = await shelf.claim(now=NOW)
+    assert again.message.id == first.message.id
+    assert again.message.attempt == 2
+
+
+async def test_a_message_that_kills_the_process_runs_out_of_tries(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    now, waits = NOW, []
+
+    while _deliveries(database, "state") == [("pending",)]:
+        await _crash(shelf, now=now)
+        [wait] = _waits(database, now)
+        waits.append(wait)
+        now += timedelta(seconds=wait)
+
+    minutes = [0.5, 2, 10, 30, 60, 120, 240, 480, 720, 1200, 1440]
+    assert waits[:-1] == [0, *(m * 60 for m in minutes)]
+    assert _deliveries(database, "state, attempts, reason") == [("dead", 13, CUT_OFF)]
+
+
+async def test_a_running_service_frees_only_leases_that_ran_out(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim()
+
+    early = await shelf.reap(now=NOW + 90 * SECOND, everything=False)
+    late = await shelf.reap(now=NOW + 91 * SECOND, everything=False)
+
+    assert (early, late) == (0, 1)
+    assert await shelf.settle(lease, Sent(), now=NOW + 92 * SECOND) == 0
+
+
+async def test_a_start_that_a_crash_cut_off_expires_when_it_is_too_late(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    await _deliver_everything(shelf)
+    await shelf.ring(now=START)
+    await shelf.claim(now=START)
+
+    await shelf.reap(now=START + 31 * MINUTE)
+
+    assert _deliveries(database, "kind, state")[-1] == ("started", "expired")
+
+
+# --- destinations -------------------------------------------------------------
+
+
+async def _standing(shelf: Shelf) -> Standing:
+    async with shelf.store.claim_turn() as turn:
+        return await turn.standing(HOOK)
+
+
+async def test_a_suspension_outlives_a_restart_and_ends_with_another_url(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim()
+    await shelf.settle(lease, Refused(reason="401", scope=Scope.DESTINATION))
+
+    async with shelf.store.upkeep_turn() as turn:
+        await turn.set_destinations({HOOK: "fingerprint"})
+    same = await _standing(shelf)
+    async with shelf.store.upkeep_turn() as turn:
+        await turn.set_destinations({HOOK: "another"})
+    other = await _standing(shelf)
+
+    assert (same.suspended_since, same.probes, same.reason) == (NOW, 1, "401")
+    assert other == Standing()
+
+
+async def test_the_attempts_of_a_destination_are_remembered_newest_first(
+    shelf: Shelf,
+) -> None:
+    for n in range(3):
+        await shelf.show(row(f"m{n}"))
+        [lease] = await shelf.claim(now=NOW + n * SECOND)
+        await shelf.settle(lease, Sent(), now=NOW + n * SECOND)
+
+    async with shelf.store.claim_turn() as turn:
+        some = await turn.attempts_since(HOOK, NOW, limit=5)
+        one = await turn.attempts_since(HOOK, NOW - DAY, limit=1)
+
+    assert some == [NOW + 2 * SECOND, NOW + SECOND]
+    assert one == [NOW + 2 * SECOND]

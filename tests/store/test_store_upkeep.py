@@ -1,0 +1,184 @@
+"""What is kept, what is forgotten, and reminders after a change of routes."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from storing import (
+    DAY,
+    HOOK,
+    HOUR,
+    MINUTE,
+    NOW,
+    Shelf,
+    ask,
+    opened,
+    row,
+    stamp,
+    stocked,
+)
+
+from notifier.core.commit import BadRow, PageCommit
+from notifier.core.model import Refused, Route, Scope, Sent
+from notifier.core.timing import TimePolicy
+
+pytestmark = pytest.mark.anyio
+
+LATER = NOW + 100 * DAY
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "notifier.db"
+
+
+@pytest.fixture
+async def shelf(database: Path) -> AsyncIterator[Shelf]:
+    async with opened(database) as store:
+        yield await stocked(store)
+
+
+async def _prune(shelf: Shelf) -> int:
+    async with shelf.store.upkeep_turn() as turn:
+        return await turn.prune(
+            events_before=LATER - 90 * DAY, deliveries_before=LATER - 30 * DAY
+        )
+
+
+async def _prune_all(shelf: Shelf) -> int:
+    rounds = 0
+    while await _prune(shelf):
+        rounds += 1
+    return rounds
+
+
+async def _kill(shelf: Shelf, *, milestone_id: str) -> None:
+    await shelf.show(row(milestone_id))
+    for _ in range(2):
+        [lease] = await shelf.claim()
+        await shelf.settle(lease, Refused(reason="400", scope=Scope.MESSAGE))
+
+
+async def test_what_is_finished_and_old_is_forgotten(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim()
+    await shelf.settle(lease, Sent())
+
+    await _prune_all(shelf)
+
+    for table in ("events", "deliveries", "attempts", "reads"):
+        assert ask(database, f"SELECT count(*) FROM {table}") == [(0,)], table
+    assert ask(database, "SELECT id FROM milestones") == [("m1",)]
+
+
+async def test_what_is_pending_leased_or_dead_stays_with_its_event_however_old(
+    shelf: Shelf, database: Path
+) -> None:
+    await _kill(shelf, milestone_id="dead")
+    await shelf.show(row("leased"))
+    [lease] = await shelf.claim()
+    await shelf.show(row("pending"))
+
+    await _prune_all(shelf)
+
+    kept = ask(
+        database,
+        "SELECT e.milestone_id, d.state FROM events e "
+        "JOIN deliveries d ON d.event_id = e.id ORDER BY e.seq",
+    )
+    assert kept == [("dead", "dead"), ("leased", "leased"), ("pending", "pending")]
+    assert await shelf.settle(lease, Sent(), now=LATER) == 1
+
+
+async def test_an_event_stays_as_long_as_one_of_its_deliveries_does(
+    database: Path,
+) -> None:
+    routes = (Route(name="all", to=(HOOK, "desk")),)
+    async with opened(database) as store:
+        shelf = await stocked(store, routes=routes)
+        await shelf.show(row("m1"))
+        [lease] = await shelf.claim()
+        await shelf.settle(lease, Sent())
+
+        await _prune_all(shelf)
+
+    assert ask(database, "SELECT destination FROM deliveries") == [("desk",)]
+    assert ask(database, "SELECT milestone_id FROM events") == [("m1",)]
+
+
+async def test_what_is_young_stays(shelf: Shelf, database: Path) -> None:
+    await shelf.show(row("m1"), now=LATER)
+    [lease] = await shelf.claim(now=LATER)
+    await shelf.settle(lease, Sent(), now=LATER)
+
+    await _prune_all(shelf)
+
+    assert ask(database, "SELECT count(*) FROM events") == [(1,)]
+    assert ask(database, "SELECT count(*) FROM attempts") == [(1,)]
+
+
+async def test_forgetting_goes_in_batches_so_that_nobody_waits_long(
+    shelf: Shelf, database: Path
+) -> None:
+    for page in range(3):
+        await shelf.show(*(row(f"m{page}-{n}") for n in range(400)))
+    [lease] = await shelf.claim(over=1, room=1)
+    rest = await shelf.claim(over=1)
+    for one in (lease, *rest):
+        await shelf.settle(one, Sent())
+
+    rounds = await _prune_all(shelf)
+
+    assert rounds >= 3
+    assert ask(database, "SELECT count(*) FROM events") == [(0,)]
+
+
+async def test_bad_rows_that_have_not_come_for_long_are_forgotten(
+    shelf: Shelf, database: Path
+) -> None:
+    for name, now in (("old", NOW), ("young", LATER)):
+        bad = BadRow(
+            milestone_id=name, fingerprint=name.encode(), raw=b"{", error="no title"
+        )
+        page = PageCommit(read_id=9, watch=shelf.watch, now=now, steps=(), bad=(bad,))
+        async with shelf.store.page_turn() as turn:
+            await turn.commit(page)
+
+    await _prune_all(shelf)
+
+    assert ask(database, "SELECT milestone_id FROM quarantine") == [("young",)]
+
+
+# --- reminders ----------------------------------------------------------------
+
+
+async def _set_reminders(shelf: Shelf, *leads: object) -> int | None:
+    policy = TimePolicy(leads=leads)  # type: ignore[arg-type]  # spans, all of them
+    async with shelf.store.upkeep_turn() as turn:
+        return await turn.set_reminders(policy, NOW)
+
+
+async def test_other_leads_arm_other_reminders_for_all_starts_to_come(
+    shelf: Shelf, database: Path
+) -> None:
+    await _set_reminders(shelf)
+    past = row("past", start_date=stamp(NOW - HOUR))
+    await shelf.show(row("m1"), row("m2"), past)
+
+    armed = await _set_reminders(shelf, HOUR, 10 * MINUTE)
+    same = await _set_reminders(shelf, 10 * MINUTE, HOUR)
+
+    assert (armed, same) == (4, None)
+    leads = ask(database, "SELECT DISTINCT lead_s FROM timers WHERE kind = 'remind'")
+    assert sorted(leads) == [(600.0,), (3600.0,)]
+    assert await _set_reminders(shelf) == 0
+    assert ask(database, "SELECT count(*) FROM timers WHERE kind = 'remind'") == [(0,)]
+
+
+async def test_a_reminder_that_is_already_late_is_not_armed(shelf: Shelf) -> None:
+    await shelf.show(row("m1"))
+
+    assert await _set_reminders(shelf, 2 * HOUR + 20 * MINUTE) == 0
+    assert await _set_reminders(shelf, 2 * HOUR + 13 * MINUTE) == 1
