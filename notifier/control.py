@@ -32,56 +32,89 @@ def socket_path(database: Path) -> Path:
     return database.with_name(database.name + ".sock")
 
 
-async def serve(database: Path, answer: Answer) -> None:
+async def serve(
+    database: Path, answer: Answer, *, patience_s: float = _TIMEOUT_S
+) -> None:
     """Answer questions for ever. Whoever calls holds the store's lock."""
     with _reachable(socket_path(database)) as path:
-        Path(path).unlink(missing_ok=True)
+        _clear(path)
         before = os.umask(0o177)
         try:
             listener = await anyio.create_unix_listener(path)
         finally:
             os.umask(before)
         try:
-            await listener.serve(lambda stream: _converse(stream, answer))
+            async with listener:
+                await listener.serve(lambda link: _converse(link, answer, patience_s))
         finally:
-            Path(path).unlink(missing_ok=True)
+            _clear(path)
 
 
-async def _converse(stream: SocketStream, answer: Answer) -> None:
+def _clear(path: str) -> None:
+    """Of what an earlier process left behind, and of ours at the end."""
+    Path(path).unlink(missing_ok=True)
+
+
+async def _converse(stream: SocketStream, answer: Answer, patience_s: float) -> None:
+    """One question; whoever asks badly, or not at all, hurts nobody else."""
     async with stream:
-        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-            with anyio.fail_after(_TIMEOUT_S):
-                line = await stream.receive(_LONGEST)
+        with (
+            suppress(anyio.EndOfStream, anyio.BrokenResourceError, TimeoutError),
+            anyio.fail_after(patience_s),
+        ):
+            line = await _line(stream)
             try:
-                said = await answer(json.loads(line))
-            except (ValueError, NotifierError) as exc:
+                said = await answer(_question(line))
+            except (ValueError, RecursionError, NotifierError) as exc:
                 said = {"error": str(exc)}
             await stream.send(json.dumps(said).encode() + b"\n")
 
 
-def ask(database: Path, question: Mapping[str, Json]) -> Mapping[str, Json]:
+async def _line(stream: SocketStream) -> bytes:
+    line = b""
+    while not line.endswith(b"\n") and len(line) < _LONGEST:
+        line += await stream.receive(_LONGEST)
+    return line
+
+
+def _question(line: bytes) -> Mapping[str, Json]:
+    question = json.loads(line)
+    if not isinstance(question, dict):
+        raise ValueError("a question is a JSON object")  # noqa: TRY004 - it is its value that is wrong
+    return question
+
+
+def ask(
+    database: Path, question: Mapping[str, Json], *, patience_s: float = _TIMEOUT_S
+) -> Mapping[str, Json]:
     """
     Ask the running service; blocks until it has answered.
 
     Raises:
-        NotRunning: nobody listens.
+        NotRunning: nobody listens, or nobody answers.
     """
     try:
-        with (
-            _reachable(socket_path(database)) as path,
-            socket.socket(socket.AF_UNIX) as link,
-        ):
-            link.settimeout(_TIMEOUT_S)
-            link.connect(path)
-            link.sendall(json.dumps(question).encode() + b"\n")
-            with link.makefile("rb") as answers:
-                line = answers.readline()
+        line = _exchange(database, json.dumps(question).encode() + b"\n", patience_s)
+    except TimeoutError as exc:
+        raise NotRunning(f"the service on {database} does not answer") from exc
     except OSError as exc:
         raise NotRunning(f"no service is running on {database}") from exc
     if not line:
         raise NotRunning(f"the service on {database} hung up")
     said: Mapping[str, Json] = json.loads(line)
     return said
+
+
+def _exchange(database: Path, question: bytes, patience_s: float) -> bytes:
+    with (
+        _reachable(socket_path(database)) as path,
+        socket.socket(socket.AF_UNIX) as link,
+    ):
+        link.settimeout(patience_s)
+        link.connect(path)
+        link.sendall(question)
+        with link.makefile("rb") as answers:
+            return answers.readline()
 
 
 @contextmanager

@@ -51,9 +51,11 @@ _SOON = timedelta(seconds=10)
 #: Kept between the edges of a rate's window: the wire is no clock.
 _MARGIN = timedelta(milliseconds=20)
 _IDLE_S = 30.0
+#: A destination that is gone is looked at again so rarely: a person may bring it back.
+_GONE_FOR_S = 300.0
 _NO_LIMIT = 1_000_000
 #: `once` waits for a rate's next slot, but not for a destination that is suspended.
-_LONGEST_SLOT = timedelta(minutes=1)
+_LONGEST_SLOT_S = 60.0
 
 
 class ClaimTurn(Protocol):
@@ -104,8 +106,8 @@ class Lane:
     #: By route: more than so many due together are a digest; None: never.
     over: Mapping[str, int | None]
     busy: bool = False
-    #: Nothing can leave before: its rate, or the service itself, says so.
-    quiet_until: datetime | None = None
+    #: Nothing can leave before: its rate, or the service itself, says so. Monotonic.
+    quiet_until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,12 +170,12 @@ class Deliver:
             lane = self.lanes.get(name)
             if lane is None or lane.busy:
                 continue
-            ready_at = max(due_at, lane.quiet_until or due_at)
-            if ready_at <= now:
+            wait = max((due_at - now).total_seconds(), self._quiet(lane))
+            if wait <= 0:
                 lane.busy = True
                 tasks.start_soon(self._serve, lane)
             else:
-                waits.append((ready_at - now).total_seconds())
+                waits.append(wait)
         return min(waits)
 
     async def _serve(self, lane: Lane) -> None:
@@ -192,11 +194,17 @@ class Deliver:
             if claimed := await self._claim(lane, until=until):
                 done &= await self._send_all(lane, claimed)
                 continue
-            now = self.clock.now()
-            slot = lane.quiet_until
-            if slot is None or not now < slot <= now + _LONGEST_SLOT:
+            quiet = self._quiet(lane)
+            if not 0 < quiet <= _LONGEST_SLOT_S:
                 return done
-            await self.clock.sleep((slot - now).total_seconds())
+            await self.clock.sleep(quiet)
+
+    def _quiet(self, lane: Lane) -> float:
+        """Seconds for which nothing may leave."""
+        return lane.quiet_until - self.clock.monotonic()
+
+    def _silence(self, lane: Lane, seconds: float) -> None:
+        lane.quiet_until = self.clock.monotonic() + seconds
 
     # --- claim ---
 
@@ -207,13 +215,13 @@ class Deliver:
         now = self.clock.now()
         async with self.store.claim_turn() as turn:
             standing = await turn.standing(lane.name)
-            lane.quiet_until = standing.paused_until
-            if standing.gone or (standing.paused_until or now) > now:
+            if rest := _rest(standing, now):
+                self._silence(lane, rest)
                 return []
             sent = await self._recent(turn, lane, now)
             now_free, soon_free = _free(lane, sent, now)
             if not now_free:
-                lane.quiet_until = _next_slot(lane, sent)
+                self._silence(lane, _next_slot(lane, sent, now))
                 return []
             due = await turn.due(lane.name, until or now, limit=_AT_ONCE)
             is_probe = standing.suspended_since is not None
@@ -242,7 +250,9 @@ class Deliver:
         if lane.rate is None:
             return []
         since = now - lane.rate.per - _MARGIN
-        return await turn.attempts_since(lane.name, since, limit=lane.rate.count)
+        sent = await turn.attempts_since(lane.name, since, limit=lane.rate.count)
+        # What lies further ahead was noted before the clock was set back.
+        return [at for at in sent if at <= now + lane.rate.per]
 
     # --- send ---
 
@@ -282,13 +292,17 @@ class Deliver:
         return isinstance(outcome, Sent)
 
     async def _try(self, lane: Lane, claimed: Claimed) -> Outcome:
+        rendered: Rendered | None = None
         try:
             rendered = self._render(lane, claimed)
+            return await self.sender.send(lane.name, rendered)
         except Exception as exc:
-            # One message that cannot be put into words must not stop the others.
-            log.exception("message.unrenderable", message_id=claimed.message.id)
-            return Failed(reason=f"could not be rendered: {type(exc).__name__}")
-        return await self.sender.send(lane.name, rendered)
+            # One message that we cannot put into words or send must not stop others.
+            log.exception("message.broken", message_id=claimed.message.id)
+            reason = f"a bug of this program: {type(exc).__name__}"
+            if rendered is None:
+                return Failed(reason=reason)
+            return Ambiguous(reason=reason)
 
     def _render(self, lane: Lane, claimed: Claimed) -> Rendered:
         rendered = render(
@@ -361,9 +375,19 @@ def _free(lane: Lane, sent: Sequence[datetime], now: datetime) -> tuple[int, int
     return min(lane.concurrency, free), soon
 
 
-def _next_slot(lane: Lane, sent: Sequence[datetime]) -> datetime | None:
-    """When the oldest attempt leaves the window of the lane's rate."""
-    return None if lane.rate is None else min(sent) + lane.rate.per + _MARGIN
+def _rest(standing: Standing, now: datetime) -> float:
+    """Seconds for which a destination is to be left alone."""
+    if standing.gone:
+        return _GONE_FOR_S
+    until = standing.paused_until
+    return 0.0 if until is None else max(0.0, (until - now).total_seconds())
+
+
+def _next_slot(lane: Lane, sent: Sequence[datetime], now: datetime) -> float:
+    """Seconds until the oldest attempt leaves the window of the lane's rate."""
+    if lane.rate is None:
+        return 0.0
+    return (min(sent) + lane.rate.per + _MARGIN - now).total_seconds()
 
 
 def _due_again(verdicts: Sequence[Verdict]) -> datetime | None:

@@ -15,6 +15,7 @@ from notifier.cli.given import Given
 _LEVELS = ("debug", "info", "warning", "error")
 
 app = typer.Typer(
+    name="notifier",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -267,7 +268,9 @@ def deliveries(
 @ends
 def explain(
     ctx: typer.Context,
-    event_id: Annotated[str, typer.Argument(help="Its beginning is enough.")],
+    event_id: Annotated[
+        str, typer.Argument(metavar="EVENT_ID", help="Its beginning is enough.")
+    ],
     *,
     json: Json = False,
     config: Config = None,
@@ -283,7 +286,7 @@ def explain(
 @ends
 def backup(
     ctx: typer.Context,
-    file: Path,
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
     *,
     config: Config = None,
     log_level: LogLevel = None,

@@ -10,8 +10,18 @@ from notifier.demo.sink import Arrival
 from notifier.store import look
 from notifier.store.store import reading
 
-_TERMINAL, _SINK = "terminal", "sink"
-_WAITING = frozenset({State.PENDING.value, State.LEASED.value})
+TERMINAL, SINK = "terminal", "sink"
+_WAITING = frozenset({State.PENDING, State.LEASED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """One event owed to one destination, as the store knows it."""
+
+    event_id: str
+    kind: Kind
+    destination: str
+    state: State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +32,7 @@ class Tally:
     terminal: Counter[Kind]
     #: What arrived, not what we think we sent.
     webhook: Counter[Kind]
-    #: Events that arrived more than once.
+    #: Times that an event arrived once more.
     repeated: int
     #: Owed events that neither arrived nor wait to be sent.
     lost: int
@@ -32,29 +42,39 @@ class Tally:
 def tally(database: Path, arrivals: Sequence[Arrival]) -> Tally:
     """Count what happened, and hold what was owed against what arrived."""
     with reading(database) as conn:
-        events = {str(r["event_id"]): str(r["kind"]) for r in look.event_rows(conn)}
+        kinds = {
+            str(row["event_id"]): Kind(str(row["kind"]))
+            for row in look.event_rows(conn)
+        }
         owed = [
-            (str(r["destination"]), str(r["event_id"]), str(r["state"]))
-            for r in look.delivery_rows(conn)
+            Owed(
+                event_id=str(row["event_id"]),
+                kind=Kind(str(row["kind"])),
+                destination=str(row["destination"]),
+                state=State(str(row["state"])),
+            )
+            for row in look.delivery_rows(conn)
         ]
-    arrived = Counter(event for one in arrivals for event in one.event_ids)
-    told = [e for d, e, state in owed if d == _TERMINAL and state == State.DELIVERED]
-    here = {_TERMINAL: set(told), _SINK: set(arrived)}
-    waiting = [(d, e) for d, e, state in owed if state in _WAITING]
-    lost = [
-        event
-        for destination, event, state in owed
-        if event not in here[destination] and state not in _WAITING
-    ]
+    return compare(kinds, owed, [one for a in arrivals for one in a.event_ids])
+
+
+def compare(
+    kinds: Mapping[str, Kind], owed: Sequence[Owed], arrived: Iterable[str]
+) -> Tally:
+    """The events by id, what was owed of them, and the ids that arrived by webhook."""
+    times = Counter(arrived)
+    shown = {
+        one.event_id
+        for one in owed
+        if one.destination == TERMINAL and one.state is State.DELIVERED
+    }
+    there = {TERMINAL: shown, SINK: times.keys()}
+    absent = [one for one in owed if one.event_id not in there[one.destination]]
     return Tally(
-        events=_by_kind(events, events),
-        terminal=_by_kind(told, events),
-        webhook=_by_kind(arrived, events),
-        repeated=sum(times - 1 for times in arrived.values()),
-        lost=len(lost),
-        waiting=len(waiting),
+        events=Counter(kinds.values()),
+        terminal=Counter(kinds[event] for event in shown),
+        webhook=Counter(kinds[event] for event in times if event in kinds),
+        repeated=times.total() - len(times),
+        lost=sum(one.state not in _WAITING for one in absent),
+        waiting=sum(one.state in _WAITING for one in absent),
     )
-
-
-def _by_kind(ids: Iterable[str], kinds: Mapping[str, str]) -> Counter[Kind]:
-    return Counter(Kind(kinds[event]) for event in ids if event in kinds)

@@ -143,10 +143,13 @@ def _pools(free: Sequence[Due], room: Room) -> dict[int | None, list[Due]]:
     """
     pools: dict[int | None, list[Due]] = defaultdict(list)
     first: dict[str, int | None] = {}
+    waiting: set[str] = set()
     for delivery in free:
         is_alone = delivery.form is Form.ALONE
         limit = None if is_alone else room.over.get(delivery.route)
-        if first.setdefault(delivery.milestone_id, limit) == limit:
+        if first.setdefault(delivery.milestone_id, limit) != limit:
+            waiting.add(delivery.milestone_id)
+        if delivery.milestone_id not in waiting:
             pools[limit].append(delivery)
     return pools
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from notifier.core.model import Change, Event, Json, Kind, State, TimerKind
 from notifier.store import schema as t
@@ -15,6 +15,9 @@ _FINAL = (
     *(State.DELIVERED.value, State.EXPIRED.value, State.SUPERSEDED.value),
     *(State.DROPPED.value, State.DEAD.value),
 )
+
+#: Built once: it is asked for with every message.
+_EVENTS = select(t.events).where(t.events.c.id.in_(bindparam("ids", expanding=True)))
 
 
 def stamp(instant: datetime | None) -> str | None:
@@ -31,7 +34,7 @@ def events_of(
     conn: Connection, ids: Sequence[str], *, decode: Decode
 ) -> dict[str, Event]:
     """The events with these ids."""
-    rows = conn.execute(select(t.events).where(t.events.c.id.in_(ids)))
+    rows = conn.execute(_EVENTS, {"ids": list(ids)})
     return {row.id: _event(row, decode) for row in rows}
 
 

@@ -7,15 +7,17 @@ the lease changes nothing.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, assert_never
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    FromClause,
     Row,
     Select,
+    Update,
     and_,
     bindparam,
     case,
@@ -49,17 +51,80 @@ _URGENT = tuple(kind.value for kind in URGENT)
 # Spelled out, not bound: SQLite uses a partial index only for what it can read.
 _PENDING: ColumnElement[str] = literal_column(f"'{State.PENDING.value}'")
 _LEASED: ColumnElement[str] = literal_column(f"'{State.LEASED.value}'")
+# All that follow are made once: it costs more to make a statement than to run it.
+_AHEAD = t.deliveries.alias("ahead")
+_d, _a, _to = t.deliveries.c, t.attempts.c, t.destinations.c
+_FINAL = ("settled_at", "sent_at")
+_ATTEMPTS_SINCE = (
+    select(_a.started_at)
+    .where(
+        _a.destination == bindparam("destination"), _a.started_at > bindparam("since")
+    )
+    .order_by(_a.started_at.desc())
+    .limit(bindparam("most"))
+)
+_LEASE = (
+    update(t.deliveries)
+    .where(_d.id == bindparam("key"), _d.state == _PENDING)
+    .values(
+        state=State.LEASED.value,
+        token=bindparam("mine"),
+        message_id=bindparam("message"),
+        lease_until=bindparam("until"),
+        attempts=_d.attempts + 1,
+    )
+)
+_ATTEMPT = t.attempts.insert()
+_END = (
+    update(t.deliveries)
+    .where(_d.id == bindparam("key"), _d.state == _PENDING)
+    .values(state=bindparam("to"), reason=bindparam("why"), settled_at=bindparam("now"))
+)
+_CRASHED = (
+    update(t.deliveries).where(_d.id == bindparam("key")).values(crashes=_d.crashes + 1)
+)
+_END_ATTEMPT = (
+    update(t.attempts)
+    .where(
+        _a.seq
+        == select(func.max(_a.seq))
+        .where(_a.message_id == bindparam("message"), _a.n == bindparam("number"))
+        .scalar_subquery(),
+        _a.outcome.is_(None),
+    )
+    .values(
+        ended_at=bindparam("now"),
+        outcome=bindparam("seen"),
+        status=bindparam("said"),
+        reason=bindparam("why"),
+    )
+)
+_STANDING = select(t.destinations).where(_to.name == bindparam("key"))
+_STAND = (
+    update(t.destinations)
+    .where(_to.name == bindparam("key"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in ("paused_until", "suspended_since", "probes", "gone", "reason")
+        }
+    )
+)
 
 
 def next_due(conn: Connection) -> dict[str, datetime]:
     """By destination: when there will be something to claim next."""
+    return {row[0]: row[1] for row in conn.execute(_next_due())}
+
+
+@cache
+def _next_due() -> Select[Any]:
     d = t.deliveries.c
-    rows = conn.execute(
+    return (
         select(d.destination, func.min(d.due_at))
         .where(d.state == _PENDING, ~_is_behind(d.due_at))
         .group_by(d.destination)
     )
-    return {row[0]: row[1] for row in rows}
 
 
 def due(conn: Connection, destination: str, now: datetime, *, limit: int) -> list[Due]:
@@ -70,31 +135,44 @@ def due(conn: Connection, destination: str, now: datetime, *, limit: int) -> lis
     it is urgent, and whatever shares its milestone with a leased one. A message
     that may have arrived comes with all of its members.
     """
-    d = t.deliveries.c
-    rows = conn.execute(
-        _rows(_PENDING)
-        .where(d.destination == destination, d.due_at <= now, ~_is_behind(now))
-        .order_by(d.kind.in_(_URGENT).desc(), d.seq)
-        .limit(limit)
-    ).all()
+    asked = {"destination": destination, "now": now, "most": limit}
+    rows = conn.execute(_due_now(), asked).all()
     frozen = {row.message_id for row in rows if row.frozen}
     free = [row for row in rows if not row.frozen]
     return [_due(row, now) for row in (*_whole(conn, frozen), *free)]
+
+
+@cache
+def _due_now() -> Select[Any]:
+    d = t.deliveries.c
+    now = bindparam("now", type_=t.Instant)
+    return (
+        _rows(_PENDING)
+        .where(d.destination == bindparam("destination"), d.due_at <= now)
+        .where(~_is_behind(now))
+        .order_by(d.kind.in_(_URGENT).desc(), d.seq)
+        .limit(bindparam("most"))
+    )
 
 
 def _whole(conn: Connection, messages: set[str]) -> list[Row[Any]]:
     """All members of these messages, as they were told; none while one must wait."""
     if not messages:
         return []
-    d, e = t.deliveries.c, t.events.c
-    rows = conn.execute(
-        _rows(_PENDING)
-        .add_columns(_has_leased_sibling().label("waits"))
-        .where(d.message_id.in_(messages), d.frozen)
-        .order_by(case((d.kind.in_(_URGENT), e.at)), d.seq)
-    ).all()
+    rows = conn.execute(_frozen(), {"messages": list(messages)}).all()
     waiting = {row.message_id for row in rows if row.waits}
     return [row for row in rows if row.message_id not in waiting]
+
+
+@cache
+def _frozen() -> Select[Any]:
+    d, e = t.deliveries.c, t.events.c
+    return (
+        _rows(_PENDING)
+        .add_columns(_has_sibling(_AHEAD.c.state == _LEASED).label("waits"))
+        .where(d.message_id.in_(bindparam("messages", expanding=True)), d.frozen)
+        .order_by(case((d.kind.in_(_URGENT), e.at)), d.seq)
+    )
 
 
 def _rows(state: ColumnElement[Any]) -> Select[Any]:
@@ -110,21 +188,15 @@ def _rows(state: ColumnElement[Any]) -> Select[Any]:
 
 def _is_behind(until: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
     """Whether another delivery of the milestone has to go first, or is on its way."""
-    d, ahead = t.deliveries.c, t.deliveries.alias("ahead")
-    a = ahead.c
+    d, a = t.deliveries.c, _AHEAD.c
     waits = and_(
         d.kind.not_in(_URGENT), a.kind.not_in(_URGENT), a.seq < d.seq, a.due_at > until
     )
-    return _has_sibling(ahead, or_(a.state == _LEASED, waits))
+    return _has_sibling(or_(a.state == _LEASED, waits))
 
 
-def _has_leased_sibling() -> ColumnElement[bool]:
-    ahead = t.deliveries.alias("ahead")
-    return _has_sibling(ahead, ahead.c.state == _LEASED)
-
-
-def _has_sibling(ahead: FromClause, such: ColumnElement[bool]) -> ColumnElement[bool]:
-    d, a = t.deliveries.c, ahead.c
+def _has_sibling(such: ColumnElement[bool]) -> ColumnElement[bool]:
+    d, a = t.deliveries.c, _AHEAD.c
     return exists(
         select(a.seq).where(
             a.destination == d.destination,
@@ -163,15 +235,8 @@ def attempts_since(
     conn: Connection, destination: str, since: datetime, *, limit: int
 ) -> list[datetime]:
     """The latest attempts of a destination after an instant, newest first."""
-    a = t.attempts.c
-    return list(
-        conn.scalars(
-            select(a.started_at)
-            .where(a.destination == destination, a.started_at > since)
-            .order_by(a.started_at.desc())
-            .limit(limit)
-        )
-    )
+    asked = {"destination": destination, "since": since, "most": limit}
+    return list(conn.scalars(_ATTEMPTS_SINCE, asked))
 
 
 # --- claim --------------------------------------------------------------------
@@ -186,27 +251,23 @@ def lease(
     until: datetime,
 ) -> None:
     """Lease each message's members under its token, counting the attempt now."""
-    d = t.deliveries.c
     many(
         conn,
-        update(t.deliveries)
-        .where(d.id == bindparam("key"), d.state == _PENDING)
-        .values(
-            state=State.LEASED.value,
-            token=bindparam("mine"),
-            message_id=bindparam("message"),
-            lease_until=until,
-            attempts=d.attempts + 1,
-        ),
+        _LEASE,
         [
-            {"key": member.delivery_id, "mine": token, "message": message.id}
+            {
+                "key": member.delivery_id,
+                "mine": token,
+                "message": message.id,
+                "until": until,
+            }
             for message, token in messages
             for member in message.members
         ],
     )
     many(
         conn,
-        t.attempts.insert(),
+        _ATTEMPT,
         [
             {
                 "message_id": message.id,
@@ -222,15 +283,12 @@ def lease(
 
 
 def _end(conn: Connection, ended: Sequence[Ended], now: datetime) -> None:
-    d = t.deliveries.c
     many(
         conn,
-        update(t.deliveries)
-        .where(d.id == bindparam("key"), d.state == _PENDING)
-        .values(state=bindparam("to"), reason=bindparam("why"), settled_at=now),
+        _END,
         [
-            {"key": end.delivery_id, "to": end.state.value, "why": end.reason}
-            for end in ended
+            {"key": x.delivery_id, "to": x.state.value, "why": x.reason, "now": now}
+            for x in ended
         ],
     )
 
@@ -244,16 +302,14 @@ def settle(conn: Connection, settlement: Settlement) -> int:
 
     If none was, the lease is lost, and nothing at all is written.
     """
-    d, now = t.deliveries.c, settlement.now
     alike: dict[Verdict, list[str]] = defaultdict(list)
     for key, verdict in settlement.verdicts:
         alike[verdict].append(key)
     held = 0
     for verdict, keys in alike.items():
         held += conn.execute(
-            update(t.deliveries)
-            .where(d.id.in_(keys), d.token == settlement.token, d.state == _LEASED)
-            .values(_values(verdict, now))
+            _settled(again=isinstance(verdict, Rescheduled)),
+            _values(verdict, settlement.now) | {"keys": keys, "mine": settlement.token},
         ).rowcount
     if not held:
         return 0
@@ -262,45 +318,59 @@ def settle(conn: Connection, settlement: Settlement) -> int:
     return held
 
 
-def _values(verdict: Verdict, now: datetime) -> dict[Any, Any]:
-    released: dict[Any, Any] = {"lease_until": None, "token": None}
+@cache
+def _settled(*, again: bool) -> Update:
+    """Compare-and-set: only what the token still holds gets the verdict's values."""
+    d = t.deliveries.c
+    names = ["state", "reason", *_FINAL]
+    values: dict[str, Any] = {"lease_until": None, "token": None}
+    if again:
+        names = ["state", "reason", "due_at", "form", "frozen"]
+        values["attempts"] = d.attempts - bindparam("refund")
+    values |= {name: bindparam(f"new_{name}", type_=d[name].type) for name in names}
+    return (
+        update(t.deliveries)
+        .where(d.id.in_(bindparam("keys", expanding=True)))
+        .where(d.token == bindparam("mine"), d.state == _LEASED)
+        .values(values)
+    )
+
+
+def _values(verdict: Verdict, now: datetime) -> dict[str, Any]:
+    """What `_settled` is to write."""
+    final = {"new_settled_at": now, "new_sent_at": None}
     match verdict:
         case Delivered():
-            released |= {"sent_at": now, "settled_at": now, "reason": None}
-            return released | {"state": State.DELIVERED.value}
+            final |= {"new_sent_at": now}
+            return final | {"new_state": State.DELIVERED.value, "new_reason": None}
         case Dead(reason=reason):
-            released |= {"settled_at": now, "reason": reason}
-            return released | {"state": State.DEAD.value}
+            return final | {"new_state": State.DEAD.value, "new_reason": reason}
         case Expired(reason=reason):
-            released |= {"settled_at": now, "reason": reason}
-            return released | {"state": State.EXPIRED.value}
+            return final | {"new_state": State.EXPIRED.value, "new_reason": reason}
         case Rescheduled():
-            return released | {
-                "state": State.PENDING.value,
-                "due_at": verdict.due_at,
-                "form": verdict.form.value,
-                "frozen": verdict.frozen,
-                "reason": verdict.reason,
-                "attempts": t.deliveries.c.attempts - int(verdict.refunded),
+            return {
+                "new_state": State.PENDING.value,
+                "new_reason": verdict.reason,
+                "new_due_at": verdict.due_at,
+                "new_form": verdict.form.value,
+                "new_frozen": verdict.frozen,
+                "refund": int(verdict.refunded),
             }
         case _:
             assert_never(verdict)
 
 
 def _end_attempt(conn: Connection, settlement: Settlement) -> None:
-    a = t.attempts.c
-    latest = select(func.max(a.seq)).where(
-        a.message_id == settlement.message_id, a.n == settlement.attempt
-    )
     conn.execute(
-        update(t.attempts)
-        .where(a.seq == latest.scalar_subquery(), a.outcome.is_(None))
-        .values(
-            ended_at=settlement.now,
-            outcome=settlement.outcome,
-            status=settlement.status,
-            reason=settlement.reason,
-        )
+        _END_ATTEMPT,
+        {
+            "message": settlement.message_id,
+            "number": settlement.attempt,
+            "now": settlement.now,
+            "seen": settlement.outcome,
+            "said": settlement.status,
+            "why": settlement.reason,
+        },
     )
 
 
@@ -325,10 +395,10 @@ def reap(conn: Connection, now: datetime, *, everything: bool) -> int:
             [abandoned(_due(row, now), crashes=row.crashes, now=now) for row in rows]
         )
         for row, verdict in zip(rows, verdicts, strict=True):
+            conn.execute(_CRASHED, {"key": row.id})
             conn.execute(
-                update(t.deliveries)
-                .where(d.id == row.id, d.token == row.token)
-                .values(_values(verdict, now) | {"crashes": row.crashes + 1})
+                _settled(again=isinstance(verdict, Rescheduled)),
+                _values(verdict, now) | {"keys": [row.id], "mine": row.token},
             )
     return sum(map(len, messages.values()))
 
@@ -356,8 +426,7 @@ def set_destinations(conn: Connection, fingerprints: dict[str, str]) -> None:
 
 def standing(conn: Connection, destination: str) -> Standing:
     """How a destination stands."""
-    c = t.destinations.c
-    row = conn.execute(select(t.destinations).where(c.name == destination)).first()
+    row = conn.execute(_STANDING, {"key": destination}).first()
     if row is None:
         return Standing()
     return Standing(
@@ -370,17 +439,7 @@ def standing(conn: Connection, destination: str) -> Standing:
 
 
 def _stand(conn: Connection, destination: str, stands: Standing) -> None:
-    conn.execute(
-        update(t.destinations)
-        .where(t.destinations.c.name == destination)
-        .values(
-            paused_until=stands.paused_until,
-            suspended_since=stands.suspended_since,
-            probes=stands.probes,
-            gone=stands.gone,
-            reason=stands.reason,
-        )
-    )
+    conn.execute(_STAND, asdict(stands) | {"key": destination})
 
 
 def members(conn: Connection, message: Message, *, decode: Decode) -> list[Event]:

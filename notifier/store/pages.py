@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from notifier.core.commit import BadRow, PageCommit, ReadEnd, ReadKind, WatchRow
 from notifier.core.diff import Doubt, Known, Step
@@ -14,23 +13,13 @@ from notifier.core.model import Delivery, Event, Milestone, Timer, TimerKind
 from notifier.core.timing import Fired
 from notifier.errors import StoreError
 from notifier.store import schema as t
+from notifier.store import statements
 
 Decode = Callable[[bytes], Milestone]
 #: Complete reads that must not show a milestone before anyone asks for it by id.
 _ABSENCES = 3
 #: As many as a signed 64-bit number has bits for, with one to spare.
 _WATCHES = 62
-_CONTENT = (
-    *("fingerprint", "version", "generation", "category", "type"),
-    *("title", "start_at", "end_at", "doc", "changed_at"),
-)
-
-
-def upsert(conn: Connection, table: Any) -> Any:
-    """An INSERT that knows ON CONFLICT, in the dialect of the connection."""
-    if conn.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
 
 
 def many(conn: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
@@ -44,7 +33,7 @@ def many(conn: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> No
 
 def watches(conn: Connection) -> list[WatchRow]:
     """Every watch that is in force."""
-    return [WatchRow(**row._asdict()) for row in conn.execute(select(t.watches))]
+    return [WatchRow(**row._asdict()) for row in conn.execute(statements.WATCHES)]
 
 
 def set_watches(conn: Connection, names: Sequence[str]) -> list[WatchRow]:
@@ -129,16 +118,11 @@ def _known_rows(conn: Connection, ids: list[str]) -> Iterable[Sequence[Any]]:
 
 def known(conn: Connection, ids: Sequence[str], *, decode: Decode) -> dict[str, Known]:
     """The milestones with these ids as they were last committed."""
-    baselined = _baselined(conn)
-    m = t.milestones.c
-    rows = conn.execute(select(t.milestones).where(m.id.in_(ids)))
+    if not ids:
+        return {}
+    baselined = sum(1 << bit for bit in conn.scalars(statements.BASELINED))
+    rows = conn.execute(statements.MILESTONES, {"ids": list(ids)})
     return {row.id: _known(row, decode, baselined) for row in rows}
-
-
-def _baselined(conn: Connection) -> int:
-    w = t.watches.c
-    ids = conn.scalars(select(w.id).where(w.baselined_at.is_not(None)))
-    return sum(1 << bit for bit in ids)
 
 
 def _known(row: Row[Any], decode: Decode, baselined: int) -> Known:
@@ -177,11 +161,11 @@ def _window(statement: Any, watch: WatchRow, since: datetime | None) -> Any:
 
 def count_new_bad(conn: Connection, bad: Sequence[BadRow]) -> int:
     """How many of these rows were not known as bad before."""
-    q = t.quarantine.c.fingerprint
     prints = {row.fingerprint for row in bad}
     if not prints:
         return 0
-    return len(prints) - len(conn.scalars(select(q).where(q.in_(prints))).all())
+    known = conn.scalars(statements.KNOWN_BAD, {"prints": list(prints)}).all()
+    return len(prints) - len(known)
 
 
 def commit_page(conn: Connection, page: PageCommit) -> None:
@@ -204,19 +188,11 @@ def _has_content(step: Step) -> bool:
 def _save_milestones(
     conn: Connection, page: PageCommit, changed: Sequence[Step]
 ) -> None:
-    statement = upsert(conn, t.milestones)
-    new, m = statement.excluded, t.milestones.c
-    kept = {"fired_start": m.fired_start, "fired_end": m.fired_end}
     for fresh in (True, False):
-        rows = [_row(step, page) for step in changed if step.fresh is fresh]
-        fired = {"fired_start": None, "fired_end": None} if fresh else kept
-        values = {name: new[name] for name in _CONTENT} | fired
-        values |= {"watches": m.watches.op("|")(new.watches), "absences": 0}
-        values |= {"gone_at": None, "doubt": None, "doubt_read": None}
         many(
             conn,
-            statement.on_conflict_do_update(index_elements=["id"], set_=values),
-            rows,
+            statements.save_milestone(conn.dialect.name, fresh=fresh),
+            [_row(step, page) for step in changed if step.fresh is fresh],
         )
 
 
@@ -240,46 +216,34 @@ def _row(step: Step, page: PageCommit) -> dict[str, Any]:
 
 
 def _note_seen(conn: Connection, page: PageCommit, steps: Sequence[Step]) -> None:
-    m = t.milestones.c
-    statement = (
-        update(t.milestones)
-        .where(m.id == bindparam("key"))
-        .values(
-            watches=m.watches.op("|")(1 << page.watch.id),
-            doubt=bindparam("doubted"),
-            doubt_read=bindparam("doubted_in"),
-            absences=0,
-        )
-    )
     rows = [
         {
             "key": step.row.milestone.id,
+            "bit": 1 << page.watch.id,
             "doubted": step.doubt.fingerprint if step.doubt else None,
             "doubted_in": step.doubt.read if step.doubt else None,
         }
         for step in steps
     ]
-    many(conn, statement, rows)
+    many(conn, statements.NOTE_SEEN, rows)
 
 
 def replace_timers(conn: Connection, steps: Sequence[Step]) -> None:
     """Put each step's timers in the place of those of the kinds that moved."""
-    started = (TimerKind.START.value, TimerKind.REMIND.value)
-    c = t.timers.c
-    for kinds, moved in (
-        (started, [s for s in steps if s.armed.restart and s.version > 1]),
-        ((TimerKind.END.value,), [s for s in steps if s.armed.reend and s.version > 1]),
+    # A row's first version has no timers to replace.
+    restarted = [s for s in steps if s.armed.restart and s.version > 1]
+    reended = [s for s in steps if s.armed.reend and s.version > 1]
+    for steps_of, kinds in (
+        (restarted, (TimerKind.START, TimerKind.REMIND)),
+        (reended, (TimerKind.END,)),
     ):
-        gone = delete(t.timers).where(
-            c.milestone_id == bindparam("key"), c.kind.in_(kinds)
-        )
-        many(conn, gone, [{"key": step.row.milestone.id} for step in moved])
+        keys = [{"key": step.row.milestone.id} for step in steps_of]
+        many(conn, statements.drop_timers(*kinds), keys)
     add_timers(conn, [timer for step in steps for timer in step.armed.timers])
 
 
 def add_timers(conn: Connection, timers: Iterable[Timer]) -> None:
     """Arm these; one of the same milestone, kind and lead gives way."""
-    statement = upsert(conn, t.timers)
     rows = [
         {
             "milestone_id": timer.milestone_id,
@@ -289,14 +253,8 @@ def add_timers(conn: Connection, timers: Iterable[Timer]) -> None:
         }
         for timer in timers
     ]
-    many(
-        conn,
-        statement.on_conflict_do_update(
-            index_elements=["milestone_id", "kind", "lead_s"],
-            set_={"fire_at": statement.excluded.fire_at},
-        ),
-        rows,
-    )
+    keys = ("milestone_id", "kind", "lead_s")
+    many(conn, statements.put(conn.dialect.name, t.timers, keys, "fire_at"), rows)
 
 
 def add_events(conn: Connection, events: Iterable[Event]) -> None:
@@ -316,7 +274,7 @@ def add_events(conn: Connection, events: Iterable[Event]) -> None:
         }
         for event in events
     ]
-    many(conn, upsert(conn, t.events).on_conflict_do_nothing(), rows)
+    many(conn, statements.add_new(conn.dialect.name, t.events), rows)
 
 
 def add_deliveries(
@@ -331,23 +289,18 @@ def add_deliveries(
     ]
     for row in rows:
         del row["created_at"]
-    many(conn, upsert(conn, t.deliveries).on_conflict_do_nothing(), rows)
+    many(conn, statements.add_new(conn.dialect.name, t.deliveries), rows)
 
 
 def _quarantine(conn: Connection, bad: Sequence[BadRow], now: datetime) -> None:
-    statement = upsert(conn, t.quarantine)
     rows = [
         asdict(row) | {"first_seen_at": now, "last_seen_at": now}
         for row in {row.fingerprint: row for row in bad}.values()
     ]
-    many(
-        conn,
-        statement.on_conflict_do_update(
-            index_elements=["fingerprint"],
-            set_={"last_seen_at": statement.excluded.last_seen_at},
-        ),
-        rows,
+    seen_again = statements.put(
+        conn.dialect.name, t.quarantine, ("fingerprint",), "last_seen_at"
     )
+    many(conn, seen_again, rows)
 
 
 # --- the end of a read --------------------------------------------------------
@@ -356,7 +309,7 @@ def _quarantine(conn: Connection, bad: Sequence[BadRow], now: datetime) -> None:
 def end_read(conn: Connection, end: ReadEnd) -> None:
     """Record how a read ended; what was held back for it becomes due."""
     conn.execute(
-        upsert(conn, t.reads).on_conflict_do_nothing(),
+        statements.add_new(conn.dialect.name, t.reads),
         asdict(end.progress)
         | {
             "id": end.id,
@@ -366,17 +319,7 @@ def end_read(conn: Connection, end: ReadEnd) -> None:
             "error": end.error,
         },
     )
-    d = t.deliveries.c
-    conn.execute(
-        update(t.deliveries)
-        .where(
-            d.read_id == end.id,
-            d.state == "pending",
-            d.attempts == 0,
-            d.due_at > end.ended_at,
-        )
-        .values(due_at=end.ended_at)
-    )
+    conn.execute(statements.RELEASE_HELD, {"read": end.id, "now": end.ended_at})
     if end.error is None:
         _advance(conn, end)
 

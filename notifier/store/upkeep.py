@@ -7,7 +7,8 @@ from sqlalchemy import Connection, delete, exists, select
 from notifier.core.model import State
 from notifier.core.timing import TimePolicy
 from notifier.store import schema as t
-from notifier.store.pages import Decode, upsert
+from notifier.store import statements
+from notifier.store.pages import Decode
 from notifier.store.timers import rearm_reminders
 
 #: Rows that one transaction forgets at most: nobody waits long behind it.
@@ -35,13 +36,8 @@ def fact(conn: Connection, key: str) -> object:
 
 def set_fact(conn: Connection, key: str, value: object) -> None:
     """Remember a value under a key."""
-    statement = upsert(conn, t.facts)
-    conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=["key"], set_={"value": statement.excluded.value}
-        ),
-        {"key": key, "value": value},
-    )
+    statement = statements.put(conn.dialect.name, t.facts, ("key",), "value")
+    conn.execute(statement, {"key": key, "value": value})
 
 
 def prune(

@@ -45,7 +45,8 @@ async def first_request_s(known: bool) -> float:
         with folder(f"source: {{base_url: '{base_url(port)}'}}") as path:
             begun = time.perf_counter()
             with service(path, log="error"):
-                await asked.wait()
+                with anyio.fail_after(30):
+                    await asked.wait()
                 return time.perf_counter() - begun
 
 

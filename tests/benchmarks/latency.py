@@ -17,7 +17,7 @@ from notifier.demo import sink
 from notifier.demo.loopback import serving
 from notifier.demo.population import milestone
 from notifier.demo.standin import StandIn, base_url
-from notifier.demo.world import World
+from notifier.demo.world import Doc, World
 
 SAMPLES = 300
 
@@ -34,7 +34,7 @@ async def floor(port: int) -> list[float]:
     return took
 
 
-def news(number: int) -> dict[str, object]:
+def news(number: int) -> Doc:
     """One more milestone, far ahead."""
     return milestone(
         milestone_id=str(UUID(int=number + 1)),
@@ -54,7 +54,7 @@ async def main() -> None:
             f"source: {{base_url: '{base_url(port)}', rate: 1000/s, poll_every: 50ms}}\n"
             f"destinations: {{hook: {{url: '{sink.url(out)}'}}}}\n"
         )
-        with folder(text) as path, service(path):
+        with folder(text) as path, service(path), anyio.fail_after(90):
             while api.requests < 10:
                 await clock.sleep(0.1)
             took = [await one(api, hook, number) for number in range(SAMPLES)]

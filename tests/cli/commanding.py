@@ -18,6 +18,7 @@ from notifier.cli.commands import app
 
 #: Longer than anything here takes.
 _PATIENCE_S = 30.0
+NOTIFIER = [sys.executable, "-c", "from notifier.cli import main; main()"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +46,21 @@ def typed(*args: object, cwd: Path, **environ: str) -> Ended:
 class Running:
     """A process, killed when it takes too long, whatever it is doing."""
 
-    def __init__(self, command: list[str], *, cwd: Path, environ: Mapping[str, str]):
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        cwd: Path,
+        environ: Mapping[str, str],
+        stderr: int = subprocess.PIPE,
+    ) -> None:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("NOTIFIER_")}
         self.process = subprocess.Popen(
             command,
             cwd=cwd,
             env={**kept, "HOME": str(cwd), **environ},
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             encoding="utf-8",
         )
         self._ended: Ended | None = None
@@ -82,9 +90,8 @@ class Running:
 @contextlib.contextmanager
 def started(*args: object, cwd: Path, **environ: str) -> Iterator[Running]:
     """A command in a process of its own."""
-    program = "from notifier.cli import main; main()"
-    with _running([sys.executable, "-c", program, *map(str, args)], cwd, environ) as it:
-        yield it
+    with _running([*NOTIFIER, *map(str, args)], cwd, environ) as running:
+        yield running
 
 
 def done(*args: object, cwd: Path, **environ: str) -> Ended:
@@ -119,8 +126,11 @@ class Kalshi:
             assert answer.status == 200
 
     def ids(self) -> list[str]:
+        """Those that are not ignored."""
         with urllib.request.urlopen(f"{self.base_url}/milestones?limit=500") as answer:
-            return [row["id"] for row in json.load(answer)["milestones"]]
+            rows = json.load(answer)["milestones"]
+        ours = (r for r in rows if not str(r["primary_event_tickers"]).count("SIM"))
+        return [row["id"] for row in ours]
 
 
 @contextlib.contextmanager

@@ -16,9 +16,7 @@ def test_what_others_write_stays_above_the_line() -> None:
     above.write("a log line\n")
     above.flush()
 
-    assert terminal.getvalue() == (
-        f"{CLEAR}1 page{CLEAR}a log line\n{CLEAR}1 page"
-    )
+    assert terminal.getvalue() == (f"{CLEAR}1 page{CLEAR}a log line\n{CLEAR}1 page")
 
 
 def test_without_a_line_nothing_is_added() -> None:

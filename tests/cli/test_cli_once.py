@@ -1,11 +1,13 @@
 """`run --once`, as a scheduler starts it."""
 
+import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commanding import Kalshi, done, kalshi
+from commanding import NOTIFIER, Kalshi, Running, done, kalshi
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,30 @@ def test_without_a_configuration_everything_goes_to_the_terminal(
     assert missing["database"] == f"{tmp_path}/notifier.db"
 
 
+def test_a_person_at_a_terminal_sees_how_the_baseline_goes(
+    api: Kalshi, tmp_path: Path
+) -> None:
+    ours, theirs = os.openpty()
+    running = Running(
+        [*NOTIFIER, "run", "--once"],
+        cwd=tmp_path,
+        environ={"TERM": "xterm", "NOTIFIER_SOURCE__BASE_URL": api.base_url},
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # what Linux says at the end of a terminal
+        while some := os.read(ours, 4096):
+            seen += some
+    os.close(ours)
+
+    said = seen.decode().replace("\r\n", "\n")
+    assert running.end().status == 0
+    assert "No configuration found; looked for\n" in said
+    assert f"  {tmp_path}/notifier.yaml\n" in said
+    assert "Baseline complete: 3 milestones, " in said
+
+
 def test_a_message_that_was_not_delivered_is_a_failure(
     api: Kalshi, tmp_path: Path
 ) -> None:
@@ -55,7 +81,7 @@ def test_a_message_that_was_not_delivered_is_a_failure(
     assert '"level": "info"' not in ended.err
 
 
-def test_an_api_that_does_not_answer_is_a_failure(api: Kalshi, tmp_path: Path) -> None:
+def test_an_api_that_does_not_answer_is_a_failure(tmp_path: Path) -> None:
     nobody = Kalshi("http://127.0.0.1:9/trade-api/v2")
 
     ended = done("run", "--once", cwd=tmp_path, **environ(nobody))

@@ -9,9 +9,10 @@ from commanding import started, typed
 
 from notifier import __version__
 
-COMMANDS = """
-    run check init schema test demo status events deliveries explain backup healthcheck
-""".split()
+COMMANDS = [
+    *("run", "check", "init", "schema", "test", "demo", "status", "events"),
+    *("deliveries", "explain", "backup", "healthcheck"),
+]
 HEAVY = {"sqlalchemy", "apprise", "httpx", "pydantic", "rich", "jinja2", "ruamel.yaml"}
 
 
@@ -84,7 +85,10 @@ for args in (["--help"], ["healthcheck", "-c", "/dev/null"]):
         print(*(name for name in sys.modules), file=sys.stderr)
 """
     ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, encoding="utf-8"
+        [sys.executable, "-c", program],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
 
     helped, healthy = (
@@ -93,7 +97,7 @@ for args in (["--help"], ["healthcheck", "-c", "/dev/null"]):
         if line.startswith("sys ")
     )
     assert not HEAVY & helped
-    assert not (HEAVY - {"ruamel.yaml"}) & healthy
+    assert not (HEAVY - {"ruamel.yaml", "pydantic"}) & healthy
 
 
 def test_a_reader_that_has_had_enough_is_no_failure(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from strategies import DAY, HOUR, MINUTE, NOON, SECOND, UNSET
 from notifier.core.model import Kind
 from notifier.core.timing import TimePolicy
 
-
 # --- started ------------------------------------------------------------------
 
 

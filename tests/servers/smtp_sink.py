@@ -206,9 +206,10 @@ class SmtpSink:
         self._ready.set()
         await self._stopping.wait()
         server.close()
-        self._abort_all()
-        # The transports close in the loop's next turns.
-        await asyncio.sleep(0.01)
+        # A connection that is just being accepted becomes a session first.
+        while not all(map(_is_over, self._sessions)) or len(asyncio.all_tasks()) > 1:
+            self._abort_all()
+            await asyncio.sleep(0.005)
 
     def _session(self) -> SMTP:
         self.connections += 1
@@ -252,6 +253,11 @@ def smtp_sink(
         yield sink
     finally:
         sink.stop()
+
+
+def _is_over(session: SMTP) -> bool:
+    transport: object = session.transport
+    return isinstance(transport, asyncio.WriteTransport) and transport.is_closing()
 
 
 def _abort(session: SMTP) -> None:

@@ -1,0 +1,127 @@
+"""
+Statements that are built once: to put one together costs more than to run it.
+
+Those that know ON CONFLICT are built for each dialect. Conditions on a state are
+literal, because a bound value keeps SQLite from its partial indexes.
+"""
+
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Table,
+    bindparam,
+    delete,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from notifier.core.model import State, TimerKind
+from notifier.store import schema as t
+
+_m, _d, _q = t.milestones.c, t.deliveries.c, t.quarantine.c
+
+
+def is_state(column: ColumnElement[Any], *states: State) -> ColumnElement[bool]:
+    """A condition that a partial index can answer."""
+    return column.in_([literal_column(f"'{state.value}'") for state in states])
+
+
+def is_pending(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a delivery waits, in the words of the index of those that do."""
+    return column == literal_column(f"'{State.PENDING.value}'")
+
+
+def is_leased(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a delivery is under way, in the words of its index."""
+    return column == literal_column(f"'{State.LEASED.value}'")
+
+
+def upsert(dialect: str, table: Table) -> Any:
+    """An INSERT that knows ON CONFLICT."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+@cache
+def add_new(dialect: str, table: Table) -> Any:
+    """Insert; a row that is there already stays as it is."""
+    return upsert(dialect, table).on_conflict_do_nothing()
+
+
+@cache
+def put(dialect: str, table: Table, keys: tuple[str, ...], change: str) -> Any:
+    """Insert; of a row that is there already one column is replaced."""
+    statement = upsert(dialect, table)
+    return statement.on_conflict_do_update(
+        index_elements=keys, set_={change: statement.excluded[change]}
+    )
+
+
+_CONTENT = (
+    *("fingerprint", "version", "generation", "category", "type"),
+    *("title", "start_at", "end_at", "doc", "changed_at"),
+)
+
+
+@cache
+def save_milestone(dialect: str, *, fresh: bool) -> Any:
+    """Put a milestone's new content; with `fresh` nothing of it has fired yet."""
+    statement = upsert(dialect, t.milestones)
+    new = statement.excluded
+    fired: dict[str, Any] = {"fired_start": _m.fired_start, "fired_end": _m.fired_end}
+    if fresh:
+        fired = dict.fromkeys(fired)
+    settled: dict[str, Any] = {"gone_at": None, "doubt": None, "doubt_read": None}
+    return statement.on_conflict_do_update(
+        index_elements=["id"],
+        set_={name: new[name] for name in _CONTENT}
+        | {"watches": _m.watches.op("|")(new.watches), "absences": 0}
+        | fired
+        | settled,
+    )
+
+
+@cache
+def drop_timers(*kinds: TimerKind) -> Delete:
+    """Delete the timers of these kinds of one milestone, `key`."""
+    c = t.timers.c
+    wanted = [kind.value for kind in kinds]
+    return delete(t.timers).where(
+        c.milestone_id == bindparam("key"), c.kind.in_(wanted)
+    )
+
+
+#: A milestone, `key`, was seen by the watch of `bit`; it may be in doubt.
+NOTE_SEEN = (
+    update(t.milestones)
+    .where(_m.id == bindparam("key"))
+    .values(
+        watches=_m.watches.op("|")(bindparam("bit")),
+        doubt=bindparam("doubted"),
+        doubt_read=bindparam("doubted_in"),
+        absences=0,
+    )
+)
+
+#: What waited for the end of the read `read` is due `now`.
+RELEASE_HELD = (
+    update(t.deliveries)
+    .where(
+        is_pending(_d.state),
+        _d.read_id == bindparam("read"),
+        _d.attempts == 0,
+        _d.due_at > bindparam("now", type_=t.Instant),
+    )
+    .values(due_at=bindparam("now", type_=t.Instant))
+)
+
+MILESTONES = select(t.milestones).where(_m.id.in_(bindparam("ids", expanding=True)))
+BASELINED = select(t.watches.c.id).where(t.watches.c.baselined_at.is_not(None))
+KNOWN_BAD = select(_q.fingerprint).where(
+    _q.fingerprint.in_(bindparam("prints", expanding=True))
+)
+WATCHES = select(t.watches)

@@ -1,0 +1,87 @@
+"""What a seed decides beforehand: when the process lives, and how it dies."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from random import Random
+
+MINUTE = 60.0
+HOUR = 60 * MINUTE
+#: The last lives: everything is well, and all that is owed goes out.
+CALM = 14 * MINUTE
+
+
+class Death(Enum):
+    """How a life ends."""
+
+    #: At any moment.
+    KILLED = auto()
+    #: At a statement.
+    AT_STATEMENT = auto()
+    #: While a message is on its way.
+    IN_SEND = auto()
+    #: As it should.
+    STOPPED = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Life:
+    """The process from one boot to its end, in seconds since the beginning."""
+
+    boots_at: float
+    ends_at: float
+    death: Death
+    fuse: int
+    #: Nothing goes wrong any more.
+    calm: bool = False
+
+
+def lives(chance: Random, *, days: float, uptime: float) -> list[Life]:
+    """Lives that fill the days; the process is up for about `uptime` seconds."""
+    found: list[Life] = []
+    now = 0.0
+    up = 0.0
+    while up < uptime:
+        length = _length(chance)
+        found.append(_life(chance, now, length))
+        up += length
+        now += length + _gap(chance, days * 24 * HOUR / max(uptime / (2 * MINUTE), 1))
+    return [*found, *_calm(now)]
+
+
+def _life(chance: Random, now: float, length: float) -> Life:
+    return Life(
+        boots_at=now,
+        ends_at=now + length,
+        death=chance.choice(list(Death)),
+        fuse=chance.choice((chance.randrange(1, 30), chance.randrange(1, 800))),
+    )
+
+
+def _length(chance: Random) -> float:
+    short, usual, long = (1, 20), (40, 3 * MINUTE), (3 * MINUTE, 8 * MINUTE)
+    return chance.uniform(*chance.choice((short, usual, usual, long)))
+
+
+def _gap(chance: Random, mean: float) -> float:
+    """At once, soon, or after hours."""
+    return chance.choice(
+        (chance.uniform(0.1, 5), chance.uniform(5, 900), 1.5 * mean, 3 * mean)
+    ) * chance.uniform(0.5, 1.5)
+
+
+def _calm(now: float) -> list[Life]:
+    """One long life to see everything, and short ones until every retry is due."""
+    calm = [(now, CALM)]
+    for _ in range(3):
+        begun, length = calm[-1]
+        calm.append((begun + length + 25 * HOUR, MINUTE))
+    return [
+        Life(
+            boots_at=begun,
+            ends_at=begun + length,
+            death=Death.STOPPED,
+            fuse=0,
+            calm=True,
+        )
+        for begun, length in calm
+    ]

@@ -1,0 +1,436 @@
+"""
+What should have happened: computed from the answers that arrived, and from time.
+
+It learns of every answer at the moment of its arrival, and of every boot and end of
+the process. What arrived at the very moment of a death may have been committed or
+not; only then the database is asked which, and a half is a failure.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from simulation import rows
+from simulation.ledger import Ledger
+from simulation.rows import Doc
+
+GRACE = timedelta(minutes=30)
+ENDED_GRACE = timedelta(hours=24)
+AGAIN_AFTER = timedelta(minutes=15)
+#: Absent from so many complete reads, before anyone may ask for it by id.
+ABSENCES = 3
+FEW = 20
+#: A process that dies so soon after a moment may not have acted on it.
+INSTANT = timedelta(milliseconds=5)
+
+Key = tuple[str, str, timedelta]
+
+
+class Wrong(AssertionError):
+    """The service did what it must not do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """An event that must be stored, exactly once."""
+
+    kind: str
+    milestone_id: str
+    #: The instant, for what comes from a timer.
+    at: datetime | None = None
+    lead: timedelta | None = None
+    #: When it is to be seen.
+    seen_at: datetime
+    missed: bool = False
+    fields: frozenset[str] = frozenset()
+    doc: Doc
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrived:
+    """An answer, when it came back whole."""
+
+    at: datetime
+    target: str
+    status: int
+    body: bytes
+
+
+@dataclass
+class Read:
+    """One read, recognised by what it asks for."""
+
+    number: int
+    #: Its window; None: everything.
+    since: datetime | None
+    is_poll: bool
+    shown: set[str] = field(default_factory=set)
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Known:
+    """A milestone as the service must know it."""
+
+    raw: bytes
+    doc: Doc
+    is_gone: bool = False
+    doubt: tuple[bytes, int] | None = None
+    told_start: datetime | None = None
+    told_end: datetime | None = None
+    #: By kind and lead: when something becomes true.
+    timers: Mapping[tuple[str, timedelta], datetime] = field(default_factory=dict)
+    absences: int = 0
+
+
+class Reference:
+    """The milestones as they should be known, and the events as they should be."""
+
+    def __init__(self, *, leads: tuple[timedelta, ...]) -> None:
+        self.expected: list[Expected] = []
+        self.known: dict[str, Known] = {}
+        self.is_baselined = False
+        self.asked: list[str] = []
+        self._leads = leads
+        self._said: set[tuple[str, str, datetime, timedelta]] = set()
+        self._held: list[Arrived] = []
+        self._reads: dict[bool, Read] = {}
+        self._numbers = iter(range(1, 1_000_000))
+        self._up_since: datetime | None = None
+
+    # --- what happens ---
+
+    def booted(self, at: datetime) -> None:
+        """The process lives."""
+        self._up_since = at
+        self._reads.clear()
+
+    def arrived(self, answer: Arrived) -> None:
+        """The process has got an answer."""
+        self.settle(answer.at)
+        self._held.append(answer)
+
+    def settle(self, now: datetime) -> None:
+        """Everything before this moment has surely had its effect."""
+        for answer in self._held:
+            if answer.at >= now:
+                break
+            self._fire(answer.at)
+            self._take(answer)
+            self._fire(answer.at)
+        self._held = [answer for answer in self._held if answer.at >= now]
+        if not self._held:
+            self._fire(now - INSTANT)
+
+    def died(self, at: datetime, ledger: Ledger) -> None:
+        """The process is dead; what it was about to do may have happened or not."""
+        self.settle(at)
+        found = ledger.milestones()
+        for answer in self._held:
+            self._take_or_not(answer, found, ledger)
+        self._held.clear()
+        left = ledger.timers()
+        self._fire(
+            at, unless=lambda key: (key[0], key[1], key[2].total_seconds()) in left
+        )
+        self._up_since = None
+
+    def _take_or_not(
+        self,
+        answer: Arrived,
+        found: Mapping[str, object],
+        ledger: Ledger,
+    ) -> None:
+        before = (dict(self.known), list(self.expected), self.is_baselined)
+        told = set(self._said)
+        self._take(answer)
+        after = ledger.milestones()
+        del found
+        differing = [
+            key
+            for key, one in self.known.items()
+            if before[0].get(key) is None or _visible(before[0][key]) != _visible(one)
+        ]
+        committed = [
+            key
+            for key in differing
+            if key in after
+            and (after[key].doc, after[key].is_doubted, after[key].is_gone)
+            == _visible(self.known[key])
+        ]
+        if committed and len(committed) < len(differing):
+            raise Wrong(f"a torn page: {sorted(committed)} of {sorted(differing)}")
+        is_taken = bool(committed) or not differing
+        if not is_taken or self.is_baselined != ledger.is_baselined():
+            is_baselined = self.is_baselined
+            if not is_taken:
+                self.known, self.expected, is_baselined = before
+                self._said = told
+            self.is_baselined = is_baselined and ledger.is_baselined()
+
+    # --- answers ---
+
+    def _take(self, answer: Arrived) -> None:
+        url = urlsplit(answer.target)
+        query = {key: values[-1] for key, values in parse_qs(url.query).items()}
+        _, _, milestone_id = url.path.partition("/milestones/")
+        if milestone_id:
+            self._take_single(unquote(milestone_id), answer)
+        else:
+            self._take_page(query, answer)
+
+    def _take_single(self, milestone_id: str, answer: Arrived) -> None:
+        known = self.known[milestone_id]
+        self.asked.append(milestone_id)
+        if known.absences < ABSENCES:
+            raise Wrong(
+                f"{milestone_id} was asked for after {known.absences} absences"
+            )
+        if answer.status == 404:
+            self._remove(milestone_id, known, answer.at)
+        elif answer.status == 200:
+            read = self._reads.get(False) or self._new_read({})
+            self._take_row(rows.single(answer.body), read, answer.at)
+
+    def _remove(self, milestone_id: str, known: Known, now: datetime) -> None:
+        self._expect("removed", milestone_id, known.doc, now)
+        self.known[milestone_id] = replace(known, is_gone=True, timers={}, absences=0)
+
+    def _take_page(self, query: Mapping[str, str], answer: Arrived) -> None:
+        is_poll = "min_updated_ts" in query
+        if "cursor" not in query:
+            self._reads[is_poll] = self._new_read(query)
+        page = rows.page(answer.body) if answer.status == 200 else None
+        if page is None:
+            return
+        read = self._reads[is_poll]
+        read.rows += len(page.rows)
+        if not page.cursor and not read.rows and not self.is_baselined:
+            return  # an empty list is no baseline
+        for raw in page.rows:
+            self._take_row(raw, read, answer.at)
+        if not page.cursor:
+            self._complete(read)
+
+    def _new_read(self, query: Mapping[str, str]) -> Read:
+        since = query.get("minimum_start_date")
+        return Read(
+            number=next(self._numbers),
+            since=None if since is None else datetime.fromisoformat(since),
+            is_poll="min_updated_ts" in query,
+        )
+
+    def _complete(self, read: Read) -> None:
+        if read.is_poll:
+            return
+        if read.since is None:
+            self.is_baselined = True
+        window = {
+            key: known
+            for key, known in self.known.items()
+            if not known.is_gone
+            and (read.since is None or rows.start(known.doc) >= read.since)
+        }
+        few = len(window) < FEW
+        if not read.shown if few else 2 * len(read.shown) < len(window):
+            return
+        for key, known in window.items():
+            absences = 0 if key in read.shown else known.absences + 1
+            self.known[key] = replace(known, absences=absences)
+
+    # --- rows ---
+
+    def _take_row(self, raw: bytes, read: Read, now: datetime) -> None:
+        if key := rows.identity(raw):
+            read.shown.add(key)
+            if key in self.known:
+                self.known[key] = replace(self.known[key], absences=0)
+        doc = rows.read(raw)
+        if doc is None or rows.is_simulation(doc):
+            return
+        known = self.known.get(doc["id"])
+        if known is None or known.is_gone:
+            self._create(raw, doc, now)
+        elif raw == known.raw:
+            self.known[doc["id"]] = replace(known, doubt=None)
+        elif not self.is_baselined:
+            self._replace_silently(known, raw, doc, now)
+        elif self._is_doubtful(known, raw, doc, read):
+            self.known[doc["id"]] = replace(known, doubt=(raw, read.number))
+        else:
+            self._update(known, raw, doc, now)
+
+    def _is_doubtful(self, known: Known, raw: bytes, doc: Doc, read: Read) -> bool:
+        if not rows.is_older(doc, known.doc):
+            return False
+        return known.doubt is None or (
+            known.doubt[0] != raw or known.doubt[1] == read.number
+        )
+
+    def _create(self, raw: bytes, doc: Doc, now: datetime) -> None:
+        if self.is_baselined:
+            self._expect("created", doc["id"], doc, now)
+        self.known[doc["id"]] = self._armed(Known(raw, doc), None, now)
+
+    def _replace_silently(
+        self, known: Known, raw: bytes, doc: Doc, now: datetime
+    ) -> None:
+        fresh = replace(known, raw=raw, doc=doc, doubt=None, timers={})
+        self.known[doc["id"]] = self._armed(fresh, None, now)
+
+    def _update(self, known: Known, raw: bytes, doc: Doc, now: datetime) -> None:
+        fields = rows.changed(known.doc, doc)
+        fresh = replace(known, raw=raw, doc=doc, doubt=None)
+        fresh = self._armed(fresh, known.doc, now)
+        self.known[doc["id"]] = fresh
+        ends_at = fresh.timers.get(("end", timedelta(0)))
+        ends_now = ends_at is not None and ends_at <= now
+        if fields and not (fields == {"end_date"} and ends_now):
+            self._expect("updated", doc["id"], doc, now, fields=fields)
+
+    # --- timers ---
+
+    def _armed(self, known: Known, before: Doc | None, now: datetime) -> Known:
+        """With the timers that follow from what has moved."""
+        timers = dict(known.timers)
+        if before is None or rows.start(before) != rows.start(known.doc):
+            timers = {key: at for key, at in timers.items() if key[0] == "end"}
+            timers |= self._start_timers(known, before, now)
+        if before is None or rows.end(before) != rows.end(known.doc):
+            timers = {key: at for key, at in timers.items() if key[0] != "end"}
+            timers |= self._end_timer(known, before, now)
+        return replace(known, timers=timers)
+
+    def _start_timers(
+        self, known: Known, before: Doc | None, now: datetime
+    ) -> dict[tuple[str, timedelta], datetime]:
+        start = rows.start(known.doc)
+        if not _is_news(start, known.told_start):
+            return {}
+        if start <= now:
+            if before is None:
+                return {}
+            was_ahead = rows.start(before) > now
+            if not was_ahead and now - start > GRACE:
+                return {}
+            return {("start", timedelta(0)): start}
+        reminders = {
+            ("remind", lead): start - lead
+            for lead in self._leads
+            if now - (start - lead) <= lead / 10
+        }
+        return {("start", timedelta(0)): start} | reminders
+
+    def _end_timer(
+        self, known: Known, before: Doc | None, now: datetime
+    ) -> dict[tuple[str, timedelta], datetime]:
+        end = rows.end(known.doc)
+        if end is None or not _is_news(end, known.told_end):
+            return {}
+        if end <= now:
+            if before is None or now - end > ENDED_GRACE:
+                return {}
+            was = rows.end(before)
+            if known.told_end is not None and was is not None and was <= now:
+                return {}
+        return {("end", timedelta(0)): end}
+
+    def _fire(self, until: datetime, *, unless: "Left | None" = None) -> None:
+        """Let come true what is due; `unless` says what did not come to pass."""
+        if self._up_since is None:
+            return
+        due = sorted(
+            (max(at, self._up_since), at, key, kind, lead)
+            for key, known in self.known.items()
+            for (kind, lead), at in known.timers.items()
+            if max(at, self._up_since) <= until
+        )
+        for seen_at, at, key, kind, lead in due:
+            if unless is None or not unless((key, kind, lead)):
+                self._come_true(key, kind, lead, at, seen_at)
+
+    def _come_true(
+        self, key: str, kind: str, lead: timedelta, at: datetime, seen_at: datetime
+    ) -> None:
+        known = self.known[key]
+        timers = {k: when for k, when in known.timers.items() if k != (kind, lead)}
+        known = self.known[key] = replace(known, timers=timers)
+        late = seen_at - at
+        if kind == "remind":
+            if late <= lead / 10 and rows.start(known.doc) > seen_at:
+                self._say("upcoming", key, at, seen_at, lead=lead)
+        elif kind == "start":
+            missed = late > GRACE
+            self._say("started", key, at, seen_at, missed=missed)
+            if not missed:
+                self.known[key] = replace(known, told_start=at)
+        else:
+            missed = late > ENDED_GRACE
+            self._say("ended", key, at, seen_at, missed=missed)
+            if not missed:
+                self.known[key] = replace(known, told_end=at)
+
+    def _say(
+        self,
+        kind: str,
+        key: str,
+        at: datetime,
+        seen_at: datetime,
+        *,
+        lead: timedelta | None = None,
+        missed: bool = False,
+    ) -> None:
+        fact = (key, kind, at, lead or timedelta(0))
+        if fact in self._said:
+            return
+        self._said.add(fact)
+        self.expected.append(
+            Expected(
+                kind=kind,
+                milestone_id=key,
+                at=at,
+                lead=lead,
+                seen_at=seen_at,
+                missed=missed,
+                doc=self.known[key].doc,
+            )
+        )
+
+    def _expect(
+        self,
+        kind: str,
+        key: str,
+        doc: Doc,
+        now: datetime,
+        *,
+        fields: Iterable[str] = (),
+    ) -> None:
+        self.expected.append(
+            Expected(
+                kind=kind,
+                milestone_id=key,
+                seen_at=now,
+                fields=frozenset(fields),
+                doc=doc,
+            )
+        )
+
+    # --- for whoever asks ---
+
+    def by_milestone(self) -> Mapping[str, list[Expected]]:
+        """What is expected, in order."""
+        found: dict[str, list[Expected]] = defaultdict(list)
+        for one in self.expected:
+            found[one.milestone_id].append(one)
+        return found
+
+
+def _visible(known: Known) -> tuple[Doc, bool, bool]:
+    return known.doc, known.doubt is not None, known.is_gone
+
+
+def _is_news(when: datetime, told: datetime | None) -> bool:
+    """Whether an instant is one to announce, after what has been announced."""
+    return rows.is_real(when) and (told is None or when - told > AGAIN_AFTER)

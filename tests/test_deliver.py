@@ -1,0 +1,741 @@
+"""Messages on their way out, in simulated time: a stub sender, a real store."""
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import anyio
+import pytest
+from simulated import SimulatedClock, backend
+from storing import (
+    DAY,
+    HOOK,
+    HOUR,
+    MINUTE,
+    NOW,
+    SECOND,
+    Shelf,
+    ask,
+    opened,
+    row,
+    stamp,
+    stocked,
+)
+from structlog.testing import capture_logs
+
+from notifier.core.model import (
+    Ambiguous,
+    Failed,
+    Format,
+    Limits,
+    Outcome,
+    Rate,
+    Refused,
+    Rendered,
+    Route,
+    Scope,
+    Sent,
+)
+from notifier.deliver import Deliver, Lane
+from notifier.maintain import Maintain
+from notifier.turns import Bell
+
+pytestmark = pytest.mark.anyio
+
+DESK = "desk"
+START = NOW + 2 * HOUR
+BOTH = (Route(name="all", to=(HOOK, DESK)),)
+UNAVAILABLE = Failed(reason="503", status=503)
+Answer = Callable[[Rendered], Outcome]
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return backend()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "notifier.db"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One attempt as the far end saw it."""
+
+    at: datetime
+    destination: str
+    message: Rendered
+
+    @property
+    def milestones(self) -> list[str]:
+        return [event.subject for event in self.message.events]
+
+
+@dataclass
+class StubSender:
+    """Far ends that do as they are told."""
+
+    clock: SimulatedClock
+    #: What a destination answers; everything is taken where nothing is said.
+    answers: dict[str, Answer] = field(default_factory=dict)
+    #: Seconds that an attempt takes there.
+    takes: dict[str, float] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    #: Milestones whose messages cannot even be measured.
+    under_way: int = 0
+    most_under_way: int = 0
+
+    async def send(self, destination: str, message: Rendered) -> Outcome:
+        self.requests.append(
+            Request(at=self.clock.now(), destination=destination, message=message)
+        )
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await anyio.sleep(self.takes.get(destination, 0))
+        finally:
+            self.under_way -= 1
+        return self.answers.get(destination, _take)(message)
+
+    def limits(self, destination: str) -> Limits:
+        del destination
+        return Limits(format=Format.TEXT, title=250, body=30_000)
+
+    def to(self, destination: str) -> list[Request]:
+        return [one for one in self.requests if one.destination == destination]
+
+
+def _take(message: Rendered) -> Outcome:
+    del message
+    return Sent(status=204)
+
+
+def _always(outcome: Outcome) -> Answer:
+    return lambda _message: outcome
+
+
+def _in_turn(*outcomes: Outcome) -> Answer:
+    """These outcomes, and then the last of them for ever."""
+    left = itertools.chain(outcomes, itertools.repeat(outcomes[-1]))
+    return lambda _message: next(left)
+
+
+class Scene:
+    """A store, a stub sender, and the delivering loop of one process after another."""
+
+    def __init__(self, shelf: Shelf, database: Path, lanes: Sequence[Lane]) -> None:
+        self.shelf = shelf
+        self.database = database
+        self.clock = SimulatedClock()
+        self.sender = StubSender(self.clock)
+        self.bell = Bell()
+        self.pulses = 0
+        self._lanes = lanes
+        self._tokens = itertools.count()
+
+    def boot(self) -> Deliver:
+        """The loop as a new process has it: it remembers nothing."""
+        return Deliver(
+            store=self.shelf.store,
+            sender=self.sender,
+            clock=self.clock,
+            lanes={
+                lane.name: Lane(
+                    name=lane.name,
+                    zone=lane.zone,
+                    rate=lane.rate,
+                    concurrency=lane.concurrency,
+                    over=lane.over,
+                )
+                for lane in self._lanes
+            },
+            routes={rule.name: rule for rule in self.shelf.routes},
+            bell=self.bell,
+            token=lambda: f"token-{next(self._tokens)}",
+            chance=lambda: 0.5,
+            pulse=self._pulse,
+        )
+
+    def maintain(self) -> Maintain:
+        return Maintain(
+            store=self.shelf.store,
+            clock=self.clock,
+            keep_events=90 * DAY,
+            keep_deliveries=30 * DAY,
+            outbox=self.bell,
+            pulse=lambda _loop: None,
+        )
+
+    def _pulse(self, _loop: str) -> None:
+        self.pulses += 1
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Deliver]:
+        """A process, until it is killed."""
+        deliver = self.boot()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(deliver.run)
+            yield deliver
+            tasks.cancel_scope.cancel()
+
+    async def show(self, *milestone_ids: str, **fields: Any) -> None:
+        """Let a read bring these milestones as they are now."""
+        rows = [
+            row(key, last_updated_ts=stamp(self.clock.now()), **fields)
+            for key in milestone_ids
+        ]
+        await self.shelf.show(*rows, now=self.clock.now())
+        self.bell.ring()
+
+    async def start(self) -> None:
+        """Fire the starts that are due."""
+        await self.shelf.ring(now=self.clock.now())
+        self.bell.ring()
+
+    def offsets(self, destination: str = HOOK) -> list[float]:
+        """Seconds from NOW of each attempt."""
+        return [
+            round((one.at - NOW).total_seconds(), 3)
+            for one in self.sender.to(destination)
+        ]
+
+    def states(self, column: str = "state") -> list[Any]:
+        rows = ask(self.database, f"SELECT {column} FROM deliveries ORDER BY seq")
+        return [value for (value,) in rows]
+
+
+def _lane(
+    name: str = HOOK,
+    *,
+    rate: Rate | None = None,
+    concurrency: int = 1,
+    over: int | None = None,
+) -> Lane:
+    return Lane(
+        name=name,
+        zone=ZoneInfo("UTC"),
+        rate=rate,
+        concurrency=concurrency,
+        over={"all": over},
+    )
+
+
+@asynccontextmanager
+async def _scene(
+    database: Path, *lanes: Lane, routes: tuple[Route, ...] = BOTH[:0]
+) -> AsyncIterator[Scene]:
+    async with opened(database) as store:
+        shelf = await stocked(store, **({"routes": routes} if routes else {}))
+        async with store.upkeep_turn() as turn:
+            await turn.set_destinations({HOOK: "1", DESK: "2"})
+        yield Scene(shelf, database, lanes or (_lane(),))
+
+
+# --- the plain way ------------------------------------------------------------
+
+
+async def test_what_is_due_is_sent_at_once_and_delivered(database: Path) -> None:
+    async with _scene(database) as scene, scene.running():
+        await anyio.sleep(12.5)
+        await scene.show("m1")
+        await anyio.sleep(1)
+
+        assert scene.offsets() == [12.5]
+        assert scene.states() == ["delivered"]
+
+
+async def test_what_is_held_back_is_sent_when_it_becomes_due(database: Path) -> None:
+    async with _scene(database) as scene, scene.running():
+        await scene.shelf.show(row("m1"), more=True, due_at=NOW + 20 * SECOND)
+        scene.bell.ring()
+        await anyio.sleep(60)
+
+        assert scene.offsets() == [20]
+
+
+async def test_the_events_of_a_milestone_go_in_order_one_at_a_time(
+    database: Path,
+) -> None:
+    async with _scene(database, _lane(concurrency=5)) as scene, scene.running():
+        scene.sender.takes[HOOK] = 10
+        await scene.show("m1", title="one")
+        await anyio.sleep(1)
+        await scene.show("m1", title="two")
+        await scene.show("m1", title="three")
+        await anyio.sleep(100)
+
+        assert scene.offsets() == [0, 10, 20]
+        titles = [one.message.events[0].title for one in scene.sender.requests]
+        assert titles == ["one", "two", "three"]
+        assert scene.sender.most_under_way == 1
+
+
+async def test_a_destination_with_concurrency_gets_several_at_once(
+    database: Path,
+) -> None:
+    async with _scene(database, _lane(concurrency=3)) as scene, scene.running():
+        scene.sender.takes[HOOK] = 10
+        await scene.show(*(f"m{n}" for n in range(6)))
+        await anyio.sleep(100)
+
+        assert scene.offsets() == [0, 0, 0, 10, 10, 10]
+        assert scene.sender.most_under_way == 3
+
+
+async def test_deliveries_for_a_destination_that_is_no_longer_there_just_wait(
+    database: Path,
+) -> None:
+    async with _scene(database, _lane(HOOK), routes=BOTH) as scene, scene.running():
+        await scene.show("m1")
+        await anyio.sleep(600)
+
+        assert scene.states() == ["delivered", "pending"]
+        assert scene.pulses < 60
+
+
+# --- trying again -------------------------------------------------------------
+
+
+async def test_a_failing_message_is_tried_thirteen_times_in_three_days_and_dies(
+    database: Path,
+) -> None:
+    async with _scene(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = _always(UNAVAILABLE)
+        await scene.show("m1")
+        await anyio.sleep(3 * 86400 + 3600)
+
+        minutes = [0.5, 2, 10, 30, 60, 120, 240, 480, 720, 1200, 1440]
+        waits = [0, 5, *(m * 60 for m in minutes)]
+        assert scene.offsets() == list(itertools.accumulate(waits))
+        assert scene.states() == ["dead"]
+        assert scene.states("reason") == ["503"]
+
+
+async def test_a_start_is_tried_often_for_half_an_hour_and_then_expires(
+    database: Path,
+) -> None:
+    async with _scene(database) as scene, scene.running():
+        await scene.show("m1")
+        await anyio.sleep(7200)
+        scene.sender.answers[HOOK] = _always(UNAVAILABLE)
+        await scene.start()
+        await anyio.sleep(3 * 3600)
+
+        tries = [offset - 7200 for offset in scene.offsets()[1:]]
+        assert tries == [0, 5, 20, 50, 110, 230, 530, 830, 1130, 1430, 1730]
+        assert scene.states() == ["delivered", "expired"]
+
+
+async def test_a_message_that_fails_holds_back_only_its_own_milestone(
+    database: Path,
+) -> None:
+    async with _scene(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = lambda message: (
+            UNAVAILABLE if message.events[0].subject == "bad" else Sent()
+        )
+        await scene.show("bad")
+        await anyio.sleep(1)
+        await scene.show("bad", title="and more")
+        await scene.show("good")
+        await anyio.sleep(3600)
+
+        told = {tuple(one.milestones) for one in scene.sender.requests}
+        assert told == {("bad",), ("good",)}
+        assert scene.states() == ["pending", "pending", "delivered"]
+
+
+async def test_waiting_behind_a_retry_costs_next_to_nothing(database: Path) -> None:
+    async with _scene(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = _always(UNAVAILABLE)
+        await scene.show("m1")
+        await anyio.sleep(1)
+        await scene.show("m1", title="behind it")
+        await anyio.sleep(3600)
+
+        assert scene.pulses < 200
+
+
+async def test_a_service_that_asks_for_patience_gets_it_and_costs_no_try(
+    database: Path,
+) -> None:
+    lanes = (_lane(HOOK), _lane(DESK))
+    async with _scene(database, *lanes, routes=BOTH) as scene, scene.running():
+        patience = Failed(reason="429", retry_after=10 * MINUTE)
+        scene.sender.answers[HOOK] = _in_turn(patience, Sent())
+        await scene.show("m1")
+        await anyio.sleep(60)
+        await scene.show("m2")
+        await anyio.sleep(3600)
+
+        assert scene.offsets(HOOK) == [0, 600, 600]
+        assert scene.offsets(DESK) == [0, 60]
+        assert set(scene.states("attempts")) == {1}
+
+
+async def test_a_refused_message_goes_once_more_plainly_and_then_dies_alone(
+    database: Path,
+) -> None:
+    async with _scene(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = lambda message: (
+            Refused(reason="400", scope=Scope.MESSAGE)
+            if message.events[0].subject == "bad"
+            else Sent()
+        )
+        await scene.show("bad", "good")
+        await anyio.sleep(60)
+
+        assert [one.milestones for one in scene.sender.requests].count(["bad"]) == 2
+        assert scene.states() == ["dead", "delivered"]
+
+
+# --- may have arrived ---------------------------------------------------------
+
+
+async def test_what_may_have_arrived_goes_again_with_the_same_id_and_members(
+    database: Path,
+) -> None:
+    async with _scene(database, _lane(over=2)) as scene, scene.running():
+        scene.sender.answers[HOOK] = _in_turn(Ambiguous(reason="no answer"), Sent())
+        await scene.show("m1", "m2", "m3")
+        await anyio.sleep(1)
+        await scene.show("m4")
+        await anyio.sleep(60)
+
+        first, fourth, again = scene.sender.requests
+        assert first.milestones == again.milestones == ["m1", "m2", "m3"]
+        assert first.message.message_id == again.message.message_id
+        assert fourth.milestones == ["m4"]
+        assert scene.states() == ["delivered"] * 4
+
+
+async def test_what_a_crash_cut_off_goes_again_with_the_same_id(
+    database: Path,
+) -> None:
+    async with _scene(database) as scene:
+        scene.sender.takes[HOOK] = 10
+        async with scene.running():
+            await scene.show("m1")
+            await anyio.sleep(5)
+        assert scene.states() == ["leased"]
+
+        await scene.shelf.reap(now=scene.clock.now())
+        async with scene.running():
+            await anyio.sleep(60)
+
+        first, again = scene.sender.requests
+        assert first.message.message_id == again.message.message_id
+        assert scene.offsets() == [0, 5]
+        assert scene.states("attempts") == [2]
+
+
+async def test_a_lost_lease_is_logged_and_its_settlement_changes_nothing(
+    database: Path,
+) -> None:
+    async with _scene(database) as scene:
+        scene.sender.takes[HOOK] = 120
+        scene.sender.answers[HOOK] = _in_turn(
+            Refused(reason="401", scope=Scope.DESTINATION), Sent()
+        )
+        with capture_logs() as logs:
+            async with scene.running(), anyio.create_task_group() as tasks:
+                tasks.start_soon(scene.maintain().run)
+                await scene.show("m1")
+                await anyio.sleep(130)
+                during = scene.states("reason")
+                await anyio.sleep(600)
+                tasks.cancel_scope.cancel()
+
+        assert [line["log_level"] for line in logs if line["event"] == "lease.lost"]
+        assert [line["deliveries"] for line in logs if line["event"] == "lease.reaped"]
+        assert "401" not in during
+        assert ask(database, "SELECT suspended_since FROM destinations") == [
+            (None,),
+            (None,),
+        ]
+        first, again = scene.sender.requests[:2]
+        assert first.message.message_id == again.message.message_id
+
+
+# --- nobody waits for somebody else -------------------------------------------
+
+
+async def test_a_slow_destination_delays_no_other(database: Path) -> None:
+    lanes = (_lane(HOOK), _lane(DESK))
+    async with _scene(database, *lanes, routes=BOTH) as scene, scene.running():
+        scene.sender.takes[HOOK] = 29
+        for second in range(5):
+            await scene.show(f"m{second}")
+            await anyio.sleep(1)
+        await anyio.sleep(300)
+
+        assert scene.offsets(DESK) == [0, 1, 2, 3, 4]
+        assert scene.offsets(HOOK) == [0, 29, 58, 87, 116]
+
+
+async def test_a_message_that_cannot_be_sent_stops_no_other(database: Path) -> None:
+    def break_down(message: Rendered) -> Outcome:
+        if message.events[0].subject == "bad":
+            raise LookupError("a bug of ours")
+        return Sent()
+
+    async with _scene(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = break_down
+        with capture_logs() as logs:
+            await scene.show("bad", "good")
+            await anyio.sleep(1)
+
+        assert scene.states() == ["pending", "delivered"]
+        [reason, _] = scene.states("reason")
+        assert "LookupError" in reason
+        assert [line["event"] for line in logs if line["log_level"] == "error"] == [
+            "message.broken"
+        ]
+
+
+# --- destinations that refuse us ----------------------------------------------
+
+
+async def test_a_suspended_destination_is_probed_ever_more_rarely_until_it_heals(
+    database: Path,
+) -> None:
+    refusal = Refused(reason="401", scope=Scope.DESTINATION)
+    async with _scene(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = _in_turn(refusal, refusal, refusal, Sent())
+        await scene.show("m1", "m2")
+        await anyio.sleep(60)
+        await scene.show("m3")
+        await anyio.sleep(4 * 3600)
+
+        quarter = 15 * 60
+        healed = quarter + 2 * quarter + 4 * quarter
+        assert scene.offsets()[:4] == [0, quarter, 3 * quarter, healed]
+        assert scene.offsets()[4:] == [healed, healed]
+        assert scene.states() == ["delivered"] * 3
+
+
+async def test_a_destination_that_is_gone_is_left_alone_and_costs_nothing(
+    database: Path,
+) -> None:
+    async with _scene(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = _always(Refused(reason="410", scope=Scope.GONE))
+        await scene.show("m1")
+        await anyio.sleep(60)
+        await scene.show("m2")
+        await anyio.sleep(7200)
+
+        assert scene.offsets() == [0]
+        assert scene.states() == ["pending", "pending"]
+        assert scene.pulses < 800
+
+
+# --- rates and digests --------------------------------------------------------
+
+
+def _busiest(offsets: list[float], window: float) -> int:
+    """The most requests that any sliding window of that length sees."""
+    return max(sum(at <= t < at + window for t in offsets) for at in offsets)
+
+
+@pytest.mark.parametrize(
+    ("count", "window"), [(3, 10), (1, 1), (5, 60)], ids=["3/10s", "1/s", "5/m"]
+)
+async def test_no_sliding_window_sees_more_than_the_rate(
+    database: Path, count: int, window: float
+) -> None:
+    rate = Rate(count=count, per=timedelta(seconds=window))
+    async with _scene(database, _lane(rate=rate)) as scene, scene.running():
+        for second in range(10):
+            await scene.show(f"m{second}a", f"m{second}b")
+            await anyio.sleep(1.3)
+        await anyio.sleep(3600)
+
+        offsets = scene.offsets()
+        assert len(offsets) == 20
+        assert _busiest(offsets, window) == count
+        assert offsets[-1] <= 20 / count * (window + 0.1) + 13
+
+
+async def test_a_rate_holds_across_a_restart(database: Path) -> None:
+    rate = Rate(count=3, per=MINUTE)
+    async with _scene(database, _lane(rate=rate)) as scene:
+        await scene.show(*(f"m{n}" for n in range(8)))
+        for _ in range(20):
+            async with scene.running():
+                await anyio.sleep(11)
+
+        assert len(scene.offsets()) == 8
+        assert _busiest(scene.offsets(), 60) == 3
+
+
+async def test_a_clock_that_is_set_back_does_not_silence_a_destination(
+    database: Path,
+) -> None:
+    async with (
+        _scene(database, _lane(rate=Rate(count=1, per=SECOND))) as scene,
+        scene.running(),
+    ):
+        await scene.show("m1")
+        await anyio.sleep(10)
+        scene.clock.correct(-HOUR)
+        await scene.show("m2")
+        await anyio.sleep(5)
+
+        assert scene.states() == ["delivered"] * 2
+
+
+async def test_more_than_the_limit_due_together_are_one_digest(
+    database: Path,
+) -> None:
+    async with _scene(database, _lane(over=10)) as scene, scene.running():
+        await scene.show(*(f"a{n}" for n in range(10)))
+        await anyio.sleep(60)
+        few = [len(one.milestones) for one in scene.sender.requests]
+        await scene.show(*(f"b{n}" for n in range(11)))
+        await anyio.sleep(60)
+        many = [len(one.milestones) for one in scene.sender.requests[10:]]
+
+        assert few == [1] * 10
+        assert many == [11]
+
+
+async def test_what_a_rate_would_hold_for_long_goes_as_a_digest(
+    database: Path,
+) -> None:
+    rate = Rate(count=2, per=MINUTE)
+    async with _scene(database, _lane(rate=rate, over=10)) as scene, scene.running():
+        await scene.show(*(f"m{n}" for n in range(5)))
+        await anyio.sleep(600)
+
+        assert [len(one.milestones) for one in scene.sender.requests] == [5]
+
+
+async def test_a_thousand_starts_at_one_instant_are_one_message(
+    database: Path,
+) -> None:
+    async with _scene(database, _lane(over=10)) as scene, scene.running():
+        for page in range(2):
+            await scene.show(*(f"m{page}-{n}" for n in range(500)))
+        await anyio.sleep(7200)
+        sent = len(scene.sender.requests)
+        await scene.start()
+        await anyio.sleep(1)
+
+        [starts] = scene.sender.requests[sent:]
+        assert len(starts.milestones) == 1000
+        assert starts.message.urgent
+
+
+# --- an orderly end -----------------------------------------------------------
+
+
+async def test_closing_finishes_what_is_under_way_and_claims_nothing_more(
+    database: Path,
+) -> None:
+    async with _scene(database) as scene:
+        scene.sender.takes[HOOK] = 10
+        deliver = scene.boot()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(deliver.run)
+            await scene.show("m1", "m2")
+            await anyio.sleep(1)
+            deliver.close()
+        ended = scene.clock.now()
+
+        assert ended == NOW + 10 * SECOND
+        assert scene.states() == ["delivered", "pending"]
+
+
+async def test_closing_while_nothing_is_under_way_ends_at_once(
+    database: Path,
+) -> None:
+    async with _scene(database) as scene:
+        deliver = scene.boot()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(deliver.run)
+            await anyio.sleep(5)
+            deliver.close()
+
+        assert scene.clock.now() == NOW + 5 * SECOND
+
+
+# --- one round ----------------------------------------------------------------
+
+
+async def test_one_round_tries_each_due_delivery_once_and_says_whether_all_went(
+    database: Path,
+) -> None:
+    async with _scene(database) as scene:
+        scene.sender.answers[HOOK] = lambda message: (
+            UNAVAILABLE if message.events[0].subject == "bad" else Sent()
+        )
+        await scene.show("bad", "good")
+
+        first = await scene.boot().once()
+        second = await scene.boot().once()
+        await anyio.sleep(10)
+        scene.sender.answers.clear()
+        third = await scene.boot().once()
+
+        assert (first, second, third) == (False, True, True)
+        assert [one.milestones for one in scene.sender.requests] == [
+            ["bad"],
+            ["good"],
+            ["bad"],
+        ]
+
+
+async def test_one_round_keeps_to_the_rate_but_does_not_wait_for_the_suspended(
+    database: Path,
+) -> None:
+    rate = Rate(count=1, per=10 * SECOND)
+    lanes = (_lane(HOOK, rate=rate), _lane(DESK))
+    async with _scene(database, *lanes, routes=BOTH) as scene:
+        scene.sender.answers[DESK] = _always(
+            Refused(reason="401", scope=Scope.DESTINATION)
+        )
+        await scene.show("m1", "m2", "m3")
+
+        went_well = await scene.boot().once()
+
+        assert not went_well
+        assert [round(offset) for offset in scene.offsets(HOOK)] == [0, 10, 20]
+        assert len(scene.offsets(DESK)) == 1
+
+
+# --- the sum ------------------------------------------------------------------
+
+
+async def test_whatever_happens_everything_owed_is_accounted_for(
+    database: Path,
+) -> None:
+    outcomes = (
+        Sent(),
+        UNAVAILABLE,
+        Ambiguous(reason="no answer"),
+        Refused(reason="400", scope=Scope.MESSAGE),
+        Failed(reason="429", retry_after=MINUTE),
+    )
+    async with _scene(database, _lane(over=3)) as scene:
+        scene.sender.answers[HOOK] = _in_turn(*outcomes * 20, Sent())
+        for n in range(30):
+            async with scene.running():
+                await scene.show(f"m{n}", f"n{n}", f"o{n}", f"m{n // 2}", title=f"t{n}")
+                await anyio.sleep(37)
+            await scene.shelf.reap(now=scene.clock.now())
+        async with scene.running():
+            await anyio.sleep(3 * 86400 + 3600)
+
+        owed = ask(database, "SELECT count(*) FROM events")[0][0]
+        assert len(scene.states()) == owed
+        assert set(scene.states()) <= {"delivered", "dead"}
+        again: dict[str, set[tuple[str, ...]]] = {}
+        for one in scene.sender.requests:
+            ids = tuple(sorted(event.id for event in one.message.events))
+            again.setdefault(one.message.message_id, set()).add(ids)
+        assert all(len(members) == 1 for members in again.values())
