@@ -5,6 +5,7 @@ it all down again in reverse.
 Nobody else calls a constructor of an edge, and nothing below sees the `Config`.
 """
 
+import gc
 import hashlib
 import os
 import random
@@ -102,6 +103,9 @@ async def run(config: Config, parts: Parts | None = None) -> None:
     """
     parts = parts or Parts()
     async with built(config, parts) as loops, anyio.create_task_group() as tasks:
+        # What is loaded stays: looking through it again and again delays starts.
+        gc.collect()
+        gc.freeze()
         stop = anyio.Event()
         tasks.start_soon(_watch_signals, stop)
         await serve(loops, stop, database_path(config.store), parts)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import anyio
-import anyio.lowlevel
 import pytest
 
 from notifier import control
@@ -38,11 +37,18 @@ async def _echo(question: Mapping[str, Json]) -> Mapping[str, Json]:
 async def _service(database: Path, *, patience_s: float = 10) -> AsyncIterator[None]:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: control.serve(database, _echo, patience_s=patience_s))
-        with anyio.fail_after(10):
-            while not await anyio.Path(socket_path(database)).exists():
-                await anyio.lowlevel.checkpoint()
+        with anyio.fail_after(30):
+            while not await _elsewhere(lambda: _is_served(database)):
+                pass
         yield
         tasks.cancel_scope.cancel()
+
+
+def _is_served(database: Path) -> bool:
+    try:
+        return bool(ask(database, {"ask": "anything"}))
+    except NotRunning:
+        return False
 
 
 async def _elsewhere(work: Callable[[], T]) -> T:
@@ -81,10 +87,6 @@ async def test_the_socket_goes_with_the_service_and_what_a_crash_left_is_replace
     await anyio.Path(socket_path(database)).touch()
 
     async with _service(database):
-        await _elsewhere(lambda: None)
-        with anyio.fail_after(10):
-            while not await anyio.Path(socket_path(database)).is_socket():
-                await anyio.lowlevel.checkpoint()
         said = await _elsewhere(lambda: ask(database, {"ask": "health"}))
 
     assert said == {"asked": "health"}

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
 from notifier.core.commit import BadRow, PageCommit, ReadEnd, ReadKind, WatchRow
 from notifier.core.diff import Doubt, Known, Step
-from notifier.core.model import Delivery, Event, Milestone, Timer, TimerKind
+from notifier.core.model import Delivery, Event, Milestone, State, Timer, TimerKind
 from notifier.core.timing import Fired
 from notifier.errors import StoreError
 from notifier.store import schema as t
@@ -282,13 +282,21 @@ def add_deliveries(
 ) -> None:
     """Owe each delivery once: one that is there already stays as it is."""
     rows = [
-        asdict(delivery)
-        | {"kind": delivery.kind.value, "state": "pending", "read_id": read_id}
-        | {"born_at": delivery.created_at}
+        {
+            "id": delivery.id,
+            "event_id": delivery.event_id,
+            "kind": delivery.kind.value,
+            "milestone_id": delivery.milestone_id,
+            "destination": delivery.destination,
+            "route": delivery.route,
+            "state": State.PENDING.value,
+            "born_at": delivery.created_at,
+            "due_at": delivery.due_at,
+            "expires_at": delivery.expires_at,
+            "read_id": read_id,
+        }
         for delivery in deliveries
     ]
-    for row in rows:
-        del row["created_at"]
     many(conn, statements.add_new(conn.dialect.name, t.deliveries), rows)
 
 

@@ -140,4 +140,4 @@ class Starts(RuleBasedStateMachine):
 
 
 TestStarts = Starts.TestCase
-TestStarts.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestStarts.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)

@@ -39,24 +39,26 @@ class Machine:
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
-        self._alive = True
+        #: On trio's clock; None while it lives.
+        self.died_at: float | None = 0.0
         self._fuse: int | None = None
         self._too_late = False
 
     def boot(self, *, fuse: int | None = None) -> None:
         """Live again; with a fuse, for so many statements."""
-        self._alive = True
+        self.died_at = None
         self._fuse = fuse
         #: Half of the deaths come when the statement has been executed.
         self._too_late = self._chance.random() < 0.5
 
     def die(self) -> None:
         """From now on nothing has any effect."""
-        self._alive = False
+        if self.died_at is None:
+            self.died_at = trio.current_time()
 
     def check(self) -> None:
         """Raise Crash if it is dead. Whatever the process does comes through here."""
-        if not self._alive:
+        if self.died_at is not None:
             raise Crash
 
     async def offload(self, work: Callable[[], T], /) -> T:

@@ -7,13 +7,13 @@ not; only then the database is asked which, and a half is a failure.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from simulation import rows
-from simulation.ledger import Ledger
+from simulation.ledger import Ledger, Stored
 from simulation.rows import Doc
 
 GRACE = timedelta(minutes=30)
@@ -22,10 +22,14 @@ AGAIN_AFTER = timedelta(minutes=15)
 #: Absent from so many complete reads, before anyone may ask for it by id.
 ABSENCES = 3
 FEW = 20
+#: Of those, so many after one read.
+ASKED = 20
 #: A process that dies so soon after a moment may not have acted on it.
 INSTANT = timedelta(milliseconds=5)
 
-Key = tuple[str, str, timedelta]
+#: A timer in the database: milestone, kind and lead in seconds.
+Key = tuple[str, str, float]
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 class Wrong(AssertionError):
@@ -46,6 +50,8 @@ class Expected:
     missed: bool = False
     fields: frozenset[str] = frozenset()
     doc: Doc
+    #: An update that nobody may miss.
+    is_grave: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,20 +98,27 @@ class Reference:
         self.expected: list[Expected] = []
         self.known: dict[str, Known] = {}
         self.is_baselined = False
-        self.asked: list[str] = []
         self._leads = leads
-        self._said: set[tuple[str, str, datetime, timedelta]] = set()
+        #: Who may be asked for by id after the last read, and how many were.
+        self._askable: set[str] = set()
+        self._asked = 0
         self._held: list[Arrived] = []
         self._reads: dict[bool, Read] = {}
         self._numbers = iter(range(1, 1_000_000))
         self._up_since: datetime | None = None
+        self._up_until: datetime | None = None
 
     # --- what happens ---
 
     def booted(self, at: datetime) -> None:
         """The process lives."""
-        self._up_since = at
+        self._up_since, self._up_until = at, None
         self._reads.clear()
+
+    def stopping(self, at: datetime) -> None:
+        """The process only finishes what it is sending."""
+        self.settle(at)
+        self._up_until = at
 
     def arrived(self, answer: Arrived) -> None:
         """The process has got an answer."""
@@ -114,61 +127,43 @@ class Reference:
 
     def settle(self, now: datetime) -> None:
         """Everything before this moment has surely had its effect."""
-        for answer in self._held:
-            if answer.at >= now:
-                break
+        surely = [answer for answer in self._held if answer.at < now]
+        self._held = [answer for answer in self._held if answer.at >= now]
+        for answer in surely:
             self._fire(answer.at)
             self._take(answer)
-            self._fire(answer.at)
-        self._held = [answer for answer in self._held if answer.at >= now]
-        if not self._held:
-            self._fire(now - INSTANT)
+            self._fire(answer.at, not_before=answer.at)
+        self._fire(now - INSTANT)
 
     def died(self, at: datetime, ledger: Ledger) -> None:
         """The process is dead; what it was about to do may have happened or not."""
         self.settle(at)
-        found = ledger.milestones()
         for answer in self._held:
-            self._take_or_not(answer, found, ledger)
+            self._take_or_not(answer, ledger)
         self._held.clear()
         left = ledger.timers()
-        self._fire(
-            at, unless=lambda key: (key[0], key[1], key[2].total_seconds()) in left
-        )
+        self._fire(at, not_before=at - INSTANT, left=left)
         self._up_since = None
 
-    def _take_or_not(
-        self,
-        answer: Arrived,
-        found: Mapping[str, object],
-        ledger: Ledger,
-    ) -> None:
-        before = (dict(self.known), list(self.expected), self.is_baselined)
-        told = set(self._said)
+    def _take_or_not(self, answer: Arrived, ledger: Ledger) -> None:
+        known, expected = dict(self.known), list(self.expected)
         self._take(answer)
-        after = ledger.milestones()
-        del found
-        differing = [
+        found = ledger.milestones()
+        differing = {
             key
             for key, one in self.known.items()
-            if before[0].get(key) is None or _visible(before[0][key]) != _visible(one)
-        ]
-        committed = [
+            if key not in known or _visible(known[key]) != _visible(one)
+        }
+        committed = {
             key
             for key in differing
-            if key in after
-            and (after[key].doc, after[key].is_doubted, after[key].is_gone)
-            == _visible(self.known[key])
-        ]
-        if committed and len(committed) < len(differing):
+            if key in found and found[key] == _visible(self.known[key])
+        }
+        if committed and committed != differing:
             raise Wrong(f"a torn page: {sorted(committed)} of {sorted(differing)}")
-        is_taken = bool(committed) or not differing
-        if not is_taken or self.is_baselined != ledger.is_baselined():
-            is_baselined = self.is_baselined
-            if not is_taken:
-                self.known, self.expected, is_baselined = before
-                self._said = told
-            self.is_baselined = is_baselined and ledger.is_baselined()
+        if not committed:
+            self.known, self.expected = known, expected
+        self.is_baselined = ledger.is_baselined()
 
     # --- answers ---
 
@@ -183,16 +178,18 @@ class Reference:
 
     def _take_single(self, milestone_id: str, answer: Arrived) -> None:
         known = self.known[milestone_id]
-        self.asked.append(milestone_id)
-        if known.absences < ABSENCES:
-            raise Wrong(
-                f"{milestone_id} was asked for after {known.absences} absences"
-            )
+        if milestone_id not in self._askable:
+            raise Wrong(f"{milestone_id} was asked for after {known.absences} absences")
+        self._askable.remove(milestone_id)
+        self._asked += 1
+        if self._asked > ASKED:
+            raise Wrong(f"{self._asked} milestones were asked for after one read")
         if answer.status == 404:
             self._remove(milestone_id, known, answer.at)
         elif answer.status == 200:
-            read = self._reads.get(False) or self._new_read({})
-            self._take_row(rows.single(answer.body), read, answer.at)
+            raw = rows.single(answer.body)
+            if raw is not None:
+                self._take_row(raw, self._reads[False], answer.at)
 
     def _remove(self, milestone_id: str, known: Known, now: datetime) -> None:
         self._expect("removed", milestone_id, known.doc, now)
@@ -225,6 +222,8 @@ class Reference:
     def _complete(self, read: Read) -> None:
         if read.is_poll:
             return
+        self._askable.clear()
+        self._asked = 0
         if read.since is None:
             self.is_baselined = True
         window = {
@@ -239,6 +238,8 @@ class Reference:
         for key, known in window.items():
             absences = 0 if key in read.shown else known.absences + 1
             self.known[key] = replace(known, absences=absences)
+            if absences >= ABSENCES:
+                self._askable.add(key)
 
     # --- rows ---
 
@@ -288,7 +289,10 @@ class Reference:
         ends_at = fresh.timers.get(("end", timedelta(0)))
         ends_now = ends_at is not None and ends_at <= now
         if fields and not (fields == {"end_date"} and ends_now):
-            self._expect("updated", doc["id"], doc, now, fields=fields)
+            grave = rows.is_grave(known.doc, doc)
+            self._expect(
+                "updated", doc["id"], doc, now, fields=fields, is_grave=grave
+            )
 
     # --- timers ---
 
@@ -337,18 +341,26 @@ class Reference:
                 return {}
         return {("end", timedelta(0)): end}
 
-    def _fire(self, until: datetime, *, unless: "Left | None" = None) -> None:
-        """Let come true what is due; `unless` says what did not come to pass."""
+    def _fire(
+        self,
+        until: datetime,
+        *,
+        not_before: datetime = BEGINNING,
+        left: Collection[Key] = (),
+    ) -> None:
+        """Let come true what is due, but for the timers that are left."""
         if self._up_since is None:
             return
+        floor = max(self._up_since, not_before)
+        until = min(until, self._up_until or until)
         due = sorted(
-            (max(at, self._up_since), at, key, kind, lead)
+            (max(at, floor), at, key, kind, lead)
             for key, known in self.known.items()
             for (kind, lead), at in known.timers.items()
-            if max(at, self._up_since) <= until
+            if max(at, floor) <= until
         )
         for seen_at, at, key, kind, lead in due:
-            if unless is None or not unless((key, kind, lead)):
+            if (key, kind, lead.total_seconds()) not in left:
                 self._come_true(key, kind, lead, at, seen_at)
 
     def _come_true(
@@ -382,10 +394,11 @@ class Reference:
         lead: timedelta | None = None,
         missed: bool = False,
     ) -> None:
-        fact = (key, kind, at, lead or timedelta(0))
-        if fact in self._said:
-            return
-        self._said.add(fact)
+        if any(
+            (one.kind, one.milestone_id, one.at, one.lead) == (kind, key, at, lead)
+            for one in self.expected
+        ):
+            return  # the same fact has the same id
         self.expected.append(
             Expected(
                 kind=kind,
@@ -406,6 +419,7 @@ class Reference:
         now: datetime,
         *,
         fields: Iterable[str] = (),
+        is_grave: bool = False,
     ) -> None:
         self.expected.append(
             Expected(
@@ -414,6 +428,7 @@ class Reference:
                 seen_at=now,
                 fields=frozenset(fields),
                 doc=doc,
+                is_grave=is_grave,
             )
         )
 
@@ -427,8 +442,12 @@ class Reference:
         return found
 
 
-def _visible(known: Known) -> tuple[Doc, bool, bool]:
-    return known.doc, known.doubt is not None, known.is_gone
+def _visible(known: Known) -> Stored:
+    return Stored(
+        doc=known.doc,
+        is_doubted=known.doubt is not None,
+        is_gone=known.is_gone,
+    )
 
 
 def _is_news(when: datetime, told: datetime | None) -> bool:

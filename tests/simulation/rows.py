@@ -4,6 +4,7 @@ How the reference reads a row: from DESIGN and KALSHI alone.
 Nothing here imports the service: two readings of the same rules must agree.
 """
 
+import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 Doc = Mapping[str, Any]
 
+_GZIP = b"\x1f\x8b"
 _REQUIRED = ("id", "category", "type", "title")
 _TICKERS = ("primary_event_tickers", "related_event_tickers")
 _INSTANTS = ("start_date", "end_date")
@@ -29,20 +31,26 @@ class Page:
 
 def page(body: bytes) -> Page | None:
     """The rows as they stand in the body; None: it is no page."""
-    try:
-        said = json.loads(body)
-    except ValueError:
-        return None
-    if not isinstance(said, dict) or "milestones" not in said:
+    said = _object(body)
+    if said is None or "milestones" not in said:
         return None
     docs = said["milestones"] or []
     rows = tuple(_bytes(doc) for doc in docs)
     return Page(rows=rows, cursor=said.get("cursor") or "")
 
 
-def single(body: bytes) -> bytes:
-    """The row of an answer for one milestone."""
-    return _bytes(json.loads(body)["milestone"])
+def single(body: bytes) -> bytes | None:
+    """The row of an answer for one milestone; None: there is none."""
+    said = _object(body)
+    return None if said is None else _bytes(said["milestone"])
+
+
+def _object(body: bytes) -> Doc | None:
+    try:
+        said = json.loads(gzip.decompress(body) if body[:2] == _GZIP else body)
+    except (ValueError, EOFError):
+        return None
+    return said if isinstance(said, dict) else None
 
 
 def _bytes(doc: object) -> bytes:

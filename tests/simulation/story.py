@@ -1,0 +1,379 @@
+"""One seed from the first boot to the verdict."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import anyio
+import trio._core._run as trio_run
+from anyio.abc import TaskGroup
+from structlog.testing import capture_logs
+from trio.testing import MockClock
+
+from notifier import app
+from notifier.clock import Clock
+from notifier.config import Config, Level, Log, LogFormat, Retention, Source, Updates
+from notifier.core.model import (
+    Destination,
+    DigestPolicy,
+    Kind,
+    Match,
+    Rate,
+    Rendered,
+    Route,
+    Watch,
+)
+from notifier.demo.standin import StandIn
+from notifier.demo.world import World
+from notifier.source.client import KalshiClient
+from simulation import fate
+from simulation.far_end import Attempt, FarEnd
+from simulation.fate import Death, Life
+from simulation.ledger import Ledger
+from simulation.machine import BIRTH, Crash, Machine, VirtualClock
+from simulation.reference import AGAIN_AFTER, Arrived, Reference, Wrong
+from simulation.rows import start
+from simulation.verdict import Evidence, complaints
+from simulation.weather import Weather
+from simulation.wire import Wire
+
+LEADS = (timedelta(minutes=1), timedelta(minutes=10))
+#: In memory where there is such a folder: the disk is not what is examined here.
+_MEMORY = Path("/dev/shm")
+_SECOND = timedelta(seconds=1)
+_RATES = {
+    "hook": None,
+    "mail": Rate(count=10, per=timedelta(minutes=1)),
+    "chat": Rate(count=1, per=_SECOND),
+}
+#: Something happens to the list so often, while the process is up.
+_GUST_S = 12.0
+#: Lines of the log that say that something of ours broke.
+_NEVER = {"read.broken", "message.unrenderable", "template.failed"}
+
+
+@dataclass(kw_only=True)
+class Ending:
+    """What came out."""
+
+    seed: int
+    complaints: Sequence[str]
+    trace: Sequence[str]
+    #: How much happened, by what it was.
+    counts: dict[str, int]
+
+
+def tell(seed: int, *, days: float = 2.5, uptime: float = 25 * 60.0) -> Ending:
+    """The whole story of a seed, in simulated time."""
+    with _fixed_schedule(seed), TemporaryDirectory(dir=_folder()) as folder:
+        story = _Story(seed, Path(folder) / "notifier.db")
+        anyio.run(
+            *(story.run, days, uptime),
+            backend="trio",
+            backend_options={"clock": MockClock(autojump_threshold=0)},
+        )
+        return story.ending()
+
+
+def _folder() -> Path | None:
+    return _MEMORY if _MEMORY.is_dir() else None
+
+
+@contextmanager
+def _fixed_schedule(seed: int) -> Iterator[None]:
+    """Which of several ready tasks runs first is decided by the seed as well."""
+    before = trio_run._ALLOW_DETERMINISTIC_SCHEDULING
+    state = trio_run._r.getstate()
+    trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]  # trio's own switch for this
+    trio_run._r.seed(seed)
+    try:
+        yield
+    finally:
+        trio_run._r.setstate(state)
+        trio_run._ALLOW_DETERMINISTIC_SCHEDULING = before  # type: ignore[misc]  # as above
+
+
+@dataclass
+class _Story:
+    seed: int
+    database: Path
+    trace: list[str] = field(default_factory=list)
+    ends: list[datetime] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.clock = VirtualClock()
+        self.machine = Machine(self._chance("machine"))
+        self.reference = Reference(leads=LEADS)
+        self.ledger = Ledger(self.database)
+        self.tokens = iter(range(10**9))
+        self.decisions = self._chance("decisions")
+
+    def _chance(self, name: str) -> Random:
+        return Random(f"{self.seed} {name}")
+
+    # --- the run ---
+
+    async def run(self, days: float, uptime: float) -> None:
+        self._build()
+        self.weather.populate(60)
+        lives = fate.lives(self._chance("fate"), days=days, uptime=uptime)
+        for life in lives:
+            await self._rest_until(life)
+            await self._live(life)
+
+    def _build(self) -> None:
+        self.api = StandIn(World(self.clock), clock=self.clock, record=True)
+        self.weather = Weather(
+            self.api, clock=self.clock, chance=self._chance("world"), says=self.say
+        )
+        self.wire = Wire(
+            self.api,
+            clock=self.clock,
+            machine=self.machine,
+            chance=self._chance("wire"),
+            arrives=self._arrives,
+            asks=lambda target: self.say(f"request {target}"),
+        )
+        self.far_end = FarEnd(
+            clock=self.clock,
+            machine=self.machine,
+            chance=self._chance("far end"),
+            rates=dict(_RATES),
+            begins=self._begins,
+            says=self.say,
+        )
+
+    async def _rest_until(self, life: Life) -> None:
+        """Nobody is there; the world goes on."""
+        if life.calm:
+            self.wire.is_calm = self.far_end.is_calm = True
+        else:
+            for _ in range(3):
+                await self._sleep_until(
+                    self.clock.monotonic()
+                    + (life.boots_at - self.clock.monotonic()) / 3
+                )
+                self.weather.gust()
+        await self._sleep_until(life.boots_at)
+
+    async def _sleep_until(self, moment: float) -> None:
+        await anyio.sleep(max(0.0, moment - self.clock.monotonic()))
+
+    async def _live(self, life: Life) -> None:
+        self.say(f"boot, {life.death.name} at {life.ends_at:.3f}")
+        is_fused = life.death is Death.AT_STATEMENT
+        self.machine.boot(fuse=life.fuse if is_fused else None)
+        self.reference.booted(self.clock.now())
+        with capture_logs() as lines:
+            async with anyio.create_task_group() as tasks:
+                if not life.calm:
+                    tasks.start_soon(partial(self.weather.blow, mean_s=_GUST_S))
+                await self._serve(life, tasks)
+                tasks.cancel_scope.cancel()
+        self._note(lines)
+        self._bury()
+
+    async def _serve(self, life: Life, tasks: TaskGroup) -> None:
+        stop = anyio.Event()
+        with anyio.CancelScope() as scope:
+            tasks.start_soon(self._end, life, stop, scope)
+            try:
+                async with app.built(self._config(), self._parts()) as loops:
+                    await app.serve(loops, stop, self.database, self._parts())
+            except* Crash:
+                self.say("crash")
+
+    async def _end(
+        self, life: Life, stop: anyio.Event, scope: anyio.CancelScope
+    ) -> None:
+        """Let a life end, unless it has died by itself before."""
+        if life.death is Death.IN_SEND:
+            await self._sleep_until((life.boots_at + life.ends_at) / 2)
+            self.far_end.kills = True
+        await self._sleep_until(life.ends_at)
+        self.say("end")
+        if life.death is Death.STOPPED:
+            self.reference.stopping(self.clock.now())
+            stop.set()
+        else:
+            self.machine.die()
+            scope.cancel()
+
+    def _bury(self) -> None:
+        """The process is gone; what it left behind is looked at."""
+        died_at = self.machine.died_at or self.clock.monotonic()
+        self.machine.die()
+        self.far_end.kills = False
+        at = BIRTH + timedelta(seconds=died_at)
+        self.ends.append(at)
+        self.say("down")
+        with self._noting():
+            self.reference.died(at, self.ledger)
+
+    # --- what is seen of it ---
+
+    def say(self, line: str) -> None:
+        self.trace.append(f"{self.clock.now():%d %H:%M:%S.%f} {line}")
+
+    def _arrives(self, answer: Arrived) -> None:
+        self.say(f"answer {answer.status} {len(answer.body)} {answer.target}")
+        with self._noting():
+            self.reference.arrived(answer)
+
+    def _begins(self, attempt: Attempt, message: Rendered) -> None:
+        with self._noting():
+            self.reference.settle(attempt.begun_at)
+        is_first = attempt.message_id not in {
+            one.message_id for one in self.far_end.attempts[:-1]
+        }
+        for event in message.events:
+            if is_first and event.type == "kalshi.milestone.started":
+                self._check_start(event.subject, event.time, attempt)
+
+    def _check_start(self, key: str, at: datetime, attempt: Attempt) -> None:
+        """A start is announced only if that is still when it starts."""
+        known = self.reference.known[key]
+        moved = start(known.doc) - at
+        if known.is_gone or moved > AGAIN_AFTER:
+            self.alarms.append(
+                f"{key}: attempt {attempt.number} announces its start at {at}, "
+                f"gone: {known.is_gone}, moved by {moved}"
+            )
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """The service shall not stumble over what the reference thinks of it."""
+        try:
+            yield
+        except Wrong as exc:
+            self.alarms.append(str(exc))
+
+    def _note(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        self.trace += [f"  log {dict(line)}" for line in lines]
+        self.alarms += [f"{dict(line)}" for line in lines if line["event"] in _NEVER]
+
+    def ending(self) -> Ending:
+        world = self.api.world
+        evidence = Evidence(
+            reference=self.reference,
+            ledger=self.ledger,
+            attempts=self.far_end.attempts,
+            ends=self.ends,
+            rates=_RATES,
+            world={key: world.doc(key) for key in world},
+            alarms=self.alarms,
+        )
+        return Ending(
+            seed=self.seed,
+            complaints=list(complaints(evidence)),
+            trace=self.trace,
+            counts=self._counts(),
+        )
+
+    def _counts(self) -> dict[str, int]:
+        """So that nobody believes in a story in which nothing happened."""
+        found = Counter(event.kind for event in self.ledger.events())
+        found.update(one.state for one in self.ledger.deliveries())
+        found["answers"] = self.api.requests
+        found["attempts"] = len(self.far_end.attempts)
+        found["cut"] = sum(a.ended_at is None for a in self.far_end.attempts)
+        found["lives"] = len(self.ends)
+        return dict(sorted(found.items()))
+
+    # --- the service ---
+
+    def _parts(self) -> app.Parts:
+        return app.Parts(
+            clock=self.clock,
+            offload=self.machine.offload,
+            source=self._source,
+            sender=self._sender,
+            chance=self.decisions.random,
+            token=lambda: f"token-{next(self.tokens)}",
+            serve_commands=False,
+        )
+
+    def _source(self, config: Config, clock: Clock) -> KalshiClient:
+        return KalshiClient(
+            base_url=config.source.base_url,
+            timeout=config.source.timeout,
+            clock=clock,
+            user_agent="simulation",
+            transport=self.wire,
+        )
+
+    async def _sender(self, config: Config) -> FarEnd:
+        del config
+        return self.far_end
+
+    def _config(self) -> Config:
+        return Config(
+            path=None,
+            source=_SOURCE,
+            store=f"sqlite:///{self.database}",
+            zone=_ZONE,
+            destinations=_DESTINATIONS,
+            routes=_ROUTES,
+            log=Log(level=Level.DEBUG, format=LogFormat.JSON),
+            retention=Retention(
+                events=timedelta(days=90), deliveries=timedelta(days=30)
+            ),
+        )
+
+
+_ZONE = ZoneInfo("UTC")
+_SOURCE = Source(
+    base_url="http://kalshi.invalid/trade-api/v2",
+    poll_every=12 * _SECOND,
+    sweep_every=90 * _SECOND,
+    full_read_every=timedelta(minutes=5),
+    look_back=timedelta(days=1),
+    rate=Rate(count=4, per=_SECOND),
+    timeout=20 * _SECOND,
+    updates=Updates.CONTENT,
+    watch=(Watch(),),
+    ignore_tickers=("SIM*",),
+    announce_existing=False,
+    started_grace=timedelta(minutes=30),
+    ended_grace=timedelta(hours=24),
+    started_again_after=timedelta(minutes=15),
+)
+_DESTINATIONS = (
+    Destination(name="hook", url="json://hook", zone=_ZONE, concurrency=3),
+    Destination(
+        name="mail", url="json://mail", zone=_ZONE, digest=DigestPolicy(over=3)
+    ),
+    Destination(
+        name="chat", url="json://chat", zone=_ZONE, digest=DigestPolicy(over=None)
+    ),
+)
+#: `verdict.owes` says in its own words where these send what.
+_ROUTES = (
+    Route(name="news", to=("hook", "mail"), reminders=LEADS),
+    Route(
+        name="sports",
+        to=("chat",),
+        match=Match(
+            events=frozenset({Kind.CREATED, Kind.UPDATED, Kind.STARTED}),
+            fields=(("category", ("sports",)),),
+        ),
+        reminders=LEADS[1:],
+        ignore_changes=(),
+    ),
+    Route(
+        name="every-word",
+        to=("mail",),
+        match=Match(events=frozenset({Kind.UPDATED})),
+        ignore_changes=(),
+        digest=DigestPolicy(over=8),
+    ),
+)

@@ -1,0 +1,175 @@
+"""What happens to Kalshi's list."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from random import Random
+
+import anyio
+
+from notifier.demo.standin import StandIn
+from notifier.demo.world import NEVER, Doc, stamp
+from simulation.machine import VirtualClock
+from simulation.wire import SNAPSHOT
+
+_SECOND = timedelta(seconds=1)
+_MINUTE = timedelta(minutes=1)
+_STATUS = ("scheduled", "inprogress", "complete", "postponed")
+_TYPES = (
+    ("Sports", "football_game"),
+    ("sports", "cricket_match"),
+    ("Politics", "one_off_milestone"),
+)
+
+
+class Weather:
+    """Creates, changes, moves and removes milestones."""
+
+    def __init__(
+        self,
+        api: StandIn,
+        *,
+        clock: VirtualClock,
+        chance: Random,
+        says: Callable[[str], None],
+    ) -> None:
+        self._api = api
+        self._world = api.world
+        self._clock = clock
+        self._chance = chance
+        self._says = says
+        self._numbers = iter(range(1, 1_000_000))
+        self._removed: list[Doc] = []
+        #: Starts fall between now and then, so that somebody is there to see some.
+        self.horizon = timedelta(minutes=10)
+        self._acts = (
+            *(self._add, self._add, self._reword, self._reword, self._move, self._move),
+            *(self._status, self._touch, self._quietly, self._end, self._end),
+            *(self._remove, self._bring_back, self._tickers, self._snapshot),
+            *(self._move_a_little, self._many_at_once),
+        )
+
+    def populate(self, count: int) -> None:
+        """The list at the beginning."""
+        self._world.load([self._doc() for _ in range(count)])
+        self._snapshot()
+
+    async def blow(self, *, mean_s: float) -> None:
+        """Go on for ever, one thing about every `mean_s` seconds."""
+        while True:
+            await anyio.sleep(self._chance.expovariate(1 / mean_s))
+            self.gust()
+
+    def gust(self) -> None:
+        """Let one thing happen."""
+        act = self._chance.choice(self._acts)
+        self._says(f"world {act.__name__.strip('_')}")
+        act()
+
+    # --- what may happen ---
+
+    def _add(self) -> None:
+        self._world.add(self._doc())
+
+    def _many_at_once(self) -> None:
+        start = self._start()
+        for _ in range(self._chance.randrange(2, 9)):
+            self._world.add(self._doc() | {"start_date": stamp(start)})
+
+    def _reword(self) -> None:
+        words = str(self._chance.random())
+        key = self._chance.choice(("title", "notification_message", "source_id"))
+        self._world.update(self._any(), **{key: words})
+
+    def _move(self) -> None:
+        self._world.move_start(self._any(), self._start())
+
+    def _move_a_little(self) -> None:
+        one = self._any()
+        before = datetime.fromisoformat(str(self._world.doc(one)["start_date"]))
+        seconds = self._chance.choice((-300, -60, -5, 5, 60, 300, 899, 901, 1800))
+        self._world.move_start(one, before + seconds * _SECOND)
+
+    def _status(self) -> None:
+        status = self._chance.choice(_STATUS)
+        self._world.update(self._any(), details={"status": status})
+
+    def _touch(self) -> None:
+        self._world.touch(self._any())
+
+    def _quietly(self) -> None:
+        one, words = self._any(), str(self._chance.random())
+        self._world.change_without_bump(one, title=words)
+
+    def _end(self) -> None:
+        now = self._clock.now()
+        end = self._chance.choice(
+            (
+                None,
+                stamp(now - self._chance.uniform(0, 120) * _SECOND),
+                stamp(now - 30 * 60 * _MINUTE),
+                stamp(now + self._chance.uniform(0, 300) * _SECOND),
+                "2000-01-02T00:00:00Z",
+            )
+        )
+        more: Doc = {"title": "over"} if self._chance.random() < 0.2 else {}
+        self._world.update(self._any(), end_date=end, **more)
+
+    def _remove(self) -> None:
+        one = self._any()
+        self._removed.append(self._world.doc(one))
+        self._world.remove(one)
+        if len(self._world) < 30:
+            self._add()
+
+    def _bring_back(self) -> None:
+        if self._removed:
+            doc = self._removed.pop(self._chance.randrange(len(self._removed)))
+            if doc["id"] not in self._world:
+                self._world.add(doc)
+
+    def _tickers(self) -> None:
+        one = self._any()
+        names = [f"KXT{self._chance.randrange(5)}-A" for _ in range(3)]
+        self._world.update(one, related_event_tickers=[*names])
+
+    def _snapshot(self) -> None:
+        self._api.take_snapshot(SNAPSHOT)
+
+    # --- values ---
+
+    def _any(self) -> str:
+        return self._chance.choice(list(self._world))
+
+    def _start(self) -> datetime:
+        now = self._clock.now().replace(microsecond=0)
+        soon = self._chance.uniform(0, self.horizon.total_seconds()) * _SECOND
+        late = self._chance.uniform(0, 3600) * _SECOND
+        when = self._chance.choice(
+            (now + soon, now + soon, now + soon, now - late, now + 30 * late)
+        )
+        if self._chance.random() < 0.05:
+            return datetime(2000, 1, 1, tzinfo=now.tzinfo)
+        return when.replace(microsecond=0)
+
+    def _doc(self) -> Doc:
+        number = next(self._numbers)
+        category, kind = self._chance.choice(_TYPES)
+        start = self._start()
+        stem = "SIM" if number % 29 == 0 else "KX"
+        doc: Doc = {
+            "id": f"m{number}",
+            "category": category,
+            "type": kind,
+            "title": f"Game {number}",
+            "notification_message": "The game is about to begin.",
+            "start_date": stamp(start),
+            "primary_event_tickers": [f"{stem}GAME-{number}"],
+            "related_event_tickers": [f"{stem}GAME-{number}"],
+            "details": {"status": "scheduled", "league": "NFL"},
+            "last_updated_ts": stamp(self._clock.now()),
+        }
+        if self._chance.random() < 0.1:
+            doc["last_updated_ts"] = NEVER
+        if self._chance.random() < 0.3:
+            doc["end_date"] = None
+        return doc

@@ -1,0 +1,119 @@
+"""The house is kept, in simulated time."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from simulated import SimulatedClock, backend
+from storing import DAY, HOOK, NOW, Shelf, ask, opened, row, stocked
+
+from notifier.core.model import Sent
+from notifier.health import Pulse
+from notifier.maintain import Maintain
+from notifier.turns import Bell
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return backend()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "notifier.db"
+
+
+class _Scene:
+    """A store whose house is kept."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self.clock = SimulatedClock()
+        self.pulse = Pulse(self.clock)
+        self.outbox = Bell()
+
+    def maintain(self) -> Maintain:
+        return Maintain(
+            store=self.shelf.store,
+            clock=self.clock,
+            keep_events=90 * DAY,
+            keep_deliveries=30 * DAY,
+            outbox=self.outbox,
+            pulse=self.pulse,
+        )
+
+
+@asynccontextmanager
+async def _kept(database: Path) -> AsyncIterator[_Scene]:
+    async with opened(database) as store, anyio.create_task_group() as tasks:
+        scene = _Scene(await stocked(store))
+        tasks.start_soon(scene.maintain().run)
+        yield scene
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_lease_that_ran_out_is_freed_soon_and_whoever_delivers_is_woken(
+    database: Path,
+) -> None:
+    async with _kept(database) as scene:
+        await scene.shelf.show(row("m1"))
+        await scene.shelf.claim(now=NOW)
+
+        woken = await scene.outbox.wait(3600)
+
+        assert woken
+        assert 90 < scene.clock.monotonic() <= 101
+        assert await scene.shelf.store.next_due() == {HOOK: scene.clock.now()}
+
+
+async def test_a_lease_that_holds_is_left_alone(database: Path) -> None:
+    async with _kept(database) as scene:
+        await scene.shelf.show(row("m1"))
+        [lease] = await scene.shelf.claim(now=NOW)
+        await anyio.sleep(89)
+
+        assert await scene.shelf.settle(lease, Sent(), now=scene.clock.now()) == 1
+
+
+async def test_what_is_old_is_forgotten_batch_by_batch(database: Path) -> None:
+    async with opened(database) as store:
+        shelf = await stocked(store)
+        long_ago = NOW - 100 * DAY
+        for page in range(3):
+            rows = [row(f"m{page}-{n}") for n in range(500)]
+            await shelf.show(*rows, now=long_ago)
+        for lease in await shelf.claim(now=long_ago, over=1, room=2):
+            await shelf.settle(lease, Sent(), now=long_ago)
+        for lease in await shelf.claim(now=long_ago, over=1, room=2):
+            await shelf.settle(lease, Sent(), now=long_ago)
+        scene = _Scene(shelf)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(scene.maintain().run)
+            await anyio.sleep(120)
+            tasks.cancel_scope.cancel()
+
+    assert ask(database, "SELECT count(*) FROM deliveries") == [(0,)]
+    assert ask(database, "SELECT count(*) FROM events") == [(0,)]
+
+
+async def test_the_loop_shows_signs_of_life(database: Path) -> None:
+    async with _kept(database) as scene:
+        await anyio.sleep(3605)
+
+        assert scene.pulse.ages()["maintain"] <= 10
+
+
+async def test_a_loop_that_stands_still_is_seen_by_its_silence() -> None:
+    clock = SimulatedClock()
+    pulse = Pulse(clock)
+    pulse("poll")
+    await anyio.sleep(100)
+    pulse("alarm")
+    await anyio.sleep(50)
+
+    assert pulse.ages() == {"poll": 150.0, "alarm": 50.0}
