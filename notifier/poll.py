@@ -51,6 +51,18 @@ class Reader(Protocol):
         """Read what the plan says, to its end; SourceError: it broke off."""
 
 
+@dataclass(slots=True)
+class _Lane:
+    """How one of the two lanes fares."""
+
+    #: A read of the other lane has ended.
+    bell: Bell = field(default_factory=Bell)
+    #: Failed reads in a row.
+    failures: int = 0
+    #: Nothing is asked before.
+    quiet_until: float = 0.0
+
+
 @dataclass(slots=True, kw_only=True)
 class Poll:
     """The reading loop."""
@@ -64,13 +76,12 @@ class Poll:
     #: Called whenever the loop has something to show for itself.
     pulse: Callable[[str], None]
     _booted_at: datetime = field(init=False)
-    _failures: int = 0
     #: By watch: when its last read failed.
     _failed_at: dict[str, datetime] = field(default_factory=dict)
-    _quiet_until: float = 0.0
-    #: A read of the other lane has ended.
-    _swept: Bell = field(default_factory=Bell)
-    _polled: Bell = field(default_factory=Bell)
+    #: The watches that this process has tried to poll.
+    _tried: set[str] = field(default_factory=set)
+    _poll: _Lane = field(default_factory=_Lane)
+    _sweep: _Lane = field(default_factory=_Lane)
 
     def __post_init__(self) -> None:
         self._booted_at = self.clock.now()
@@ -81,10 +92,11 @@ class Poll:
             self.pulse("poll")
             plan = await self._next_poll()
             if plan is None:
-                await self._swept.wait(_REPLAN_S)
-            elif await self._wait_until(plan.at, self._swept):
+                await self._poll.bell.wait(_REPLAN_S)
+            elif await self._is_time(plan.at, self._poll):
                 await self._attempt(plan)
-                self._polled.ring()
+                self._tried.add(plan.watch.name)
+                self._sweep.bell.ring()
 
     async def sweeps(self) -> None:
         """Baseline, sweep and read in full for ever, each after the polls it needs."""
@@ -92,17 +104,17 @@ class Poll:
             self.pulse("sweep")
             plan = await self._next_sweep()
             if not self._is_polled(plan):
-                await self._polled.wait(_REPLAN_S)
-            elif await self._wait_until(plan.at, self._polled):
+                await self._sweep.bell.wait(_REPLAN_S)
+            elif await self._is_time(plan.at, self._sweep):
                 await self._attempt(plan)
-                self._swept.ring()
+                self._poll.bell.ring()
 
     async def once(self) -> bool:
         """A baseline or a poll and a due sweep for each watch; whether all worked."""
         worked = True
         for watch in await self.store.watches():
             now = self.clock.now()
-            if watch.watermark is not None and not watch.sweep_only:
+            if cadence.can_be_polled(watch):
                 poll = Plan(at=now, watch=watch, kind=ReadKind.POLL)
                 worked &= await self._attempt(poll)
             sweep = cadence.next_sweep(
@@ -113,11 +125,12 @@ class Poll:
         return worked
 
     async def _next_poll(self) -> Plan | None:
-        now = self.clock.now()
+        now, watches = self.clock.now(), await self.store.watches()
+        after = cadence.uncovered(watches, now=now)
         return cadence.next_poll(
-            await self.store.watches(),
+            watches,
             policy=self.policy,
-            next_start=await self.store.next_start(now),
+            next_start=await self.store.next_start(after),
             now=now,
             failed=self._failed_at,
         )
@@ -132,22 +145,17 @@ class Poll:
         )
 
     def _is_polled(self, plan: Plan) -> bool:
-        """Whether the poll that has to come before a sweep has been made."""
-        watch = plan.watch
-        if plan.kind is ReadKind.BASELINE or watch.sweep_only:
-            return True
-        return watch.watermark is None or (
-            watch.polled_at is not None and watch.polled_at >= self._booted_at
-        )
+        """Whether the poll that goes before a sweep has been made, or tried."""
+        is_polled = cadence.can_be_polled(plan.watch)
+        return not is_polled or plan.watch.name in self._tried
 
-    async def _wait_until(self, at: datetime, bell: Bell) -> bool:
-        """Whether the moment has come; False: think again."""
-        quiet_s = self._quiet_until - self.clock.monotonic()
+    async def _is_time(self, at: datetime, lane: _Lane) -> bool:
+        """Whether the moment has come; False, after a while: think again."""
+        quiet_s = lane.quiet_until - self.clock.monotonic()
         wait_s = max((at - self.clock.now()).total_seconds(), quiet_s)
-        if wait_s <= 0:
-            return True
-        rung = await bell.wait(min(wait_s, _REPLAN_S))
-        return wait_s <= _REPLAN_S and not rung
+        if wait_s > 0:
+            await lane.bell.wait(min(wait_s, _REPLAN_S))
+        return wait_s <= 0
 
     async def _attempt(self, plan: Plan) -> bool:
         try:
@@ -162,18 +170,27 @@ class Poll:
             log.exception("read.broken", watch=plan.watch.name, kind=plan.kind.value)
             await self._failed(plan, SourceError(type(exc).__name__))
             return False
-        self._failures = 0
+        self._lane(plan).failures = 0
         self._failed_at.pop(plan.watch.name, None)
         return True
 
+    def _lane(self, plan: Plan) -> _Lane:
+        return self._poll if plan.kind is ReadKind.POLL else self._sweep
+
     async def _failed(self, plan: Plan, exc: SourceError) -> None:
-        self._failures += 1
+        lane = self._lane(plan)
+        lane.failures += 1
         self._failed_at[plan.watch.name] = self.clock.now()
         hint = getattr(exc, "retry_after", None)
-        wait = cadence.backoff(self._failures, hint=hint, jitter=self.chance())
-        if isinstance(exc, SourceRefused) and exc.status in _UNAUTHORISED:
+        wait = cadence.backoff(lane.failures, hint=hint, jitter=self.chance())
+        is_unwelcome = isinstance(exc, SourceRefused) and exc.status in _UNAUTHORISED
+        if is_unwelcome:
             wait = cadence.REFUSED_WAIT
-        self._quiet_until = self.clock.monotonic() + wait.total_seconds()
+        # What Kalshi says to us concerns both lanes; what one stumbles over, itself.
+        until = self.clock.monotonic() + wait.total_seconds()
+        for each in (self._poll, self._sweep):
+            if each is lane or is_unwelcome or hint is not None:
+                each.quiet_until = max(each.quiet_until, until)
         log.warning(
             "read.failed",
             watch=plan.watch.name,

@@ -129,6 +129,7 @@ class ReadStore(Protocol):
         self, prints: Mapping[str, bytes], watch: WatchRow
     ) -> frozenset[str]: ...
     async def count_known(self, watch: WatchRow, since: datetime | None) -> int: ...
+    async def is_anyone_absent(self) -> bool: ...
 
 
 class Lane(IntEnum):
@@ -218,6 +219,7 @@ class Reader:
     #: Called whenever a read has something to show for itself.
     pulse: Callable[[str], None]
     _bounds: list[Bounds] = field(default_factory=list)
+    _last_id: int = 0
 
     async def read(self, plan: Plan) -> None:
         """
@@ -240,8 +242,11 @@ class Reader:
     def _begin(self, plan: Plan) -> _Read:
         now = self.clock.now()
         is_sweep = plan.kind is ReadKind.SWEEP
+        # Two lanes may begin at the same moment: an id must tell them apart.
+        ticks = (now - _EPOCH) // timedelta(microseconds=1)
+        self._last_id = max(ticks, self._last_id + 1)
         return _Read(
-            id=(now - _EPOCH) // timedelta(microseconds=1),
+            id=self._last_id,
             plan=plan,
             started_at=now,
             since=now - self.rules.look_back if is_sweep else None,
@@ -252,7 +257,8 @@ class Reader:
         watch = read.plan.watch
         is_poll = read.plan.kind is ReadKind.POLL
         lane = Lane.POLL if is_poll else Lane.SWEEP
-        since = watch.watermark or read.started_at
+        # A server that never says what time it is has left us without a watermark.
+        since = watch.watermark or watch.full_at or read.started_at
         return self.source.pages(
             watch=self.watches[watch.name],
             pace=lambda: self.pace.take(lane),
@@ -432,8 +438,10 @@ class Reader:
             return
         watch, shown = read.plan.watch, frozenset(read.shown)
         known = await self.store.count_known(watch, read.since)
-        if known == read.held and len(shown) == read.progress.rows:
-            return  # as many as it showed, none of them twice: nobody is missing
+        # As many as it showed, and none of them twice: nobody is missing.
+        is_whole = known == read.held and len(shown) == read.progress.rows
+        if is_whole and not await self.store.is_anyone_absent():
+            return
         if cadence.is_suspicious(shown=len(shown), known=known):
             log.error("read.suspicious", watch=watch.name, rows=len(shown), known=known)
             return
@@ -444,7 +452,12 @@ class Reader:
 
     async def _ask_for(self, read: _Read, milestone_id: str) -> None:
         await self.pace.take(Lane.SWEEP)
-        raw = await self.source.milestone(milestone_id)
+        try:
+            raw = await self.source.milestone(milestone_id)
+        except SourceGarbled as exc:
+            # One that cannot be read must not keep the others from being asked for.
+            log.warning("milestone.unreadable", id=milestone_id, reason=str(exc))
+            return
         now = self.clock.now()
         async with self.store.page_turn() as turn:
             known = await turn.known([milestone_id])
@@ -486,8 +499,10 @@ class Reader:
     def _note_clock(self, read: _Read, page: SourcePage) -> None:
         if page.date is None:
             return
+        took = page.received_at - page.sent_at
+        if took < timedelta(0):
+            return  # our own clock was set back meanwhile: it proves nothing
         if read.watermark is None and not read.progress.pages:
-            took = page.received_at - page.sent_at
             read.watermark = cadence.watermark(date=page.date, took=took)
         self._bounds.append(
             bounds(sent_at=page.sent_at, received_at=page.received_at, date=page.date)

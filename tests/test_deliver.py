@@ -414,6 +414,25 @@ async def test_what_may_have_arrived_goes_again_with_the_same_id_and_members(
         assert scene.states() == ["delivered"] * 4
 
 
+async def test_no_member_leaves_a_message_that_may_have_arrived(
+    database: Path,
+) -> None:
+    async with _scene(database, _lane(over=1)) as scene, scene.running():
+        await scene.show("m1")
+        await scene.show("m2", start_date=stamp(START + 20 * MINUTE))
+        await anyio.sleep((START + 28 * MINUTE - NOW).total_seconds())
+        before = len(scene.sender.requests)
+        scene.sender.answers[HOOK] = _always(Ambiguous(reason="no answer"))
+        await scene.start()
+        await anyio.sleep(3600)
+
+        tries = scene.sender.requests[before:]
+        assert len(tries) > 7
+        assert {tuple(one.milestones) for one in tries} == {("m1", "m2")}
+        assert len({one.message.message_id for one in tries}) == 1
+        assert scene.states() == ["delivered", "delivered", "expired", "expired"]
+
+
 async def test_what_a_crash_cut_off_goes_again_with_the_same_id(
     database: Path,
 ) -> None:
@@ -505,11 +524,11 @@ async def test_a_suspended_destination_is_probed_ever_more_rarely_until_it_heals
     database: Path,
 ) -> None:
     refusal = Refused(reason="401", scope=Scope.DESTINATION)
-    async with _scene(database) as scene, scene.running():
+    async with _scene(database, _lane(concurrency=3)) as scene, scene.running():
         scene.sender.answers[HOOK] = _in_turn(refusal, refusal, refusal, Sent())
-        await scene.show("m1", "m2")
+        await scene.show("m1")
         await anyio.sleep(60)
-        await scene.show("m3")
+        await scene.show("m2", "m3")
         await anyio.sleep(4 * 3600)
 
         quarter = 15 * 60

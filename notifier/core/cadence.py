@@ -61,15 +61,31 @@ def next_poll(
     now: datetime,
     failed: Failed = _NOBODY,
 ) -> Plan | None:
-    """The watch to poll next; None while no watch can be polled."""
+    """
+    The watch to poll next; None while no watch can be polled.
+
+    `next_start` is the first one that is `uncovered`.
+    """
     plans = [
         Plan(
             at=_poll_at(watch, policy, next_start, now), watch=watch, kind=ReadKind.POLL
         )
         for watch in watches
-        if watch.watermark is not None and not watch.sweep_only
+        if can_be_polled(watch)
     ]
     return min(plans, key=lambda plan: _place(plan, failed, now), default=None)
+
+
+def can_be_polled(watch: WatchRow) -> bool:
+    """Whether polls tell what a watch does not know yet."""
+    return watch.baselined_at is not None and not watch.sweep_only
+
+
+def uncovered(watches: Sequence[WatchRow], *, now: datetime) -> datetime:
+    """No start until then needs another poll before it, or can still get one."""
+    polled = [w.polled_at for w in watches if can_be_polled(w) and w.polled_at]
+    covered = [at + _EARLIEST for at in polled if at <= now]
+    return max(now + _LATEST, min(covered, default=now))
 
 
 def _place(

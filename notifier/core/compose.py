@@ -171,7 +171,7 @@ def _ended(
                 state=State.EXPIRED,
                 reason="too late to be of use",
             )
-        elif delivery.frozen_in is None and (why := _moot(delivery, now, again_after)):
+        elif why := _moot(delivery, now, again_after):
             yield Ended(
                 delivery_id=delivery.delivery_id, state=State.SUPERSEDED, reason=why
             )

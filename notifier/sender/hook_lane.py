@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
-import httpcore
 import httpx
 
 from notifier.core.model import Format, Limits, Outcome, Rendered
@@ -104,7 +103,8 @@ class HookLane:
                 recorder.cut = isinstance(exc, httpx.TimeoutException)
                 recorder.broke(exc)
 
-    async def _check(self, stream: httpcore.AsyncNetworkStream) -> None:
+    async def _check(self, stream: Any) -> None:
+        """Close httpcore's new connection if it leads where it may not."""
         try:
             check_peer(stream.get_extra_info("server_addr"), self._may_reach)
         except Forbidden:

@@ -26,7 +26,7 @@ from notifier.core.model import (
     Scope,
     Sent,
 )
-from notifier.sender import http_seam, mail_seam, service
+from notifier.sender import http_seam, mail_seam, registry
 from notifier.sender.dialect import DIALECTS
 from notifier.sender.egress import Egress
 from notifier.sender.exchange import Break, Broken, Recorder, recording
@@ -111,9 +111,9 @@ class PluginLane:
         now: Callable[[], datetime],
     ) -> None:
         self._plugin = plugin
-        self._medium = service.medium_of(plugin)
+        self._medium = registry.medium_of(plugin)
         self._dialect = next(
-            (DIALECTS[one] for one in service.schemes_of(plugin) if one in DIALECTS),
+            (DIALECTS[one] for one in registry.schemes_of(plugin) if one in DIALECTS),
             None,
         )
         self._seams = seams
@@ -127,12 +127,12 @@ class PluginLane:
     @property
     def limits(self) -> Limits:
         """What the service can take."""
-        return service.limits_of(self._plugin)
+        return registry.limits_of(self._plugin)
 
     @property
     def rate(self) -> Rate | None:
         """How often the service may be asked."""
-        return service.rate_of(self._plugin)
+        return registry.rate_of(self._plugin)
 
     async def send(self, message: Rendered) -> Outcome:
         """Make one attempt; whatever the service does is an outcome."""
@@ -215,11 +215,11 @@ class PluginLane:
     @property
     def _cut_between(self) -> Break:
         """What it means that no request was in flight when time was up."""
-        unwatched = self._medium is service.Medium.OTHER
+        unwatched = self._medium is registry.Medium.OTHER
         return Break.SILENT if unwatched else Break.LIMIT
 
     def _unsaid(self) -> Outcome:
-        if self._medium is service.Medium.OTHER:
+        if self._medium is registry.Medium.OTHER:
             return Failed(reason="not sent; the service gives no reason")
         reason = "the service's plugin refused the message before sending it"
         return Refused(reason=reason, scope=Scope.MESSAGE)

@@ -208,9 +208,9 @@ def _hook(scheme: str, url: str, trust: _Trust) -> _Plan:
 def _plugin(destination: Destination, attempt_limit: timedelta, trust: _Trust) -> _Plan:
     # Apprise costs tens of milliseconds and megabytes; terminals and webhooks
     # do without it.
-    from notifier.sender import plugin_lane, service  # noqa: PLC0415
+    from notifier.sender import plugin_lane, registry  # noqa: PLC0415
 
-    plugin = service.load(destination, read_timeout_s=attempt_limit.total_seconds())
+    plugin = registry.load(destination, read_timeout_s=attempt_limit.total_seconds())
     verified, unverified = trust.some, trust.anyone
 
     def plan(destination: Destination, desk: _Desk) -> Lane:

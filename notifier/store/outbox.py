@@ -20,7 +20,6 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
-    case,
     exists,
     func,
     literal_column,
@@ -156,7 +155,7 @@ def _due_now() -> Select[Any]:
 
 
 def _whole(conn: Connection, messages: set[str]) -> list[Row[Any]]:
-    """All members of these messages, as they were told; none while one must wait."""
+    """All members of these messages; none while one of them must wait."""
     if not messages:
         return []
     rows = conn.execute(_frozen(), {"messages": list(messages)}).all()
@@ -166,12 +165,11 @@ def _whole(conn: Connection, messages: set[str]) -> list[Row[Any]]:
 
 @cache
 def _frozen() -> Select[Any]:
-    d, e = t.deliveries.c, t.events.c
+    d = t.deliveries.c
     return (
         _rows(_PENDING)
         .add_columns(_has_sibling(_AHEAD.c.state == _LEASED).label("waits"))
         .where(d.message_id.in_(bindparam("messages", expanding=True)), d.frozen)
-        .order_by(case((d.kind.in_(_URGENT), e.at)), d.seq)
     )
 
 

@@ -5,7 +5,18 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+    update,
+)
 
 from notifier.core.commit import BadRow, PageCommit, ReadEnd, ReadKind, WatchRow
 from notifier.core.diff import Doubt, Known, Step
@@ -146,6 +157,13 @@ def _known(row: Row[Any], decode: Decode, baselined: int) -> Known:
 def count_known(conn: Connection, watch: WatchRow, since: datetime | None) -> int:
     """How many living milestones of a watch start at `since` or later."""
     return conn.scalar(_window(select(func.count()), watch, since)) or 0
+
+
+def is_anyone_absent(conn: Connection) -> bool:
+    """Whether an absence is counted for any milestone."""
+    m = t.milestones.c
+    found = conn.execute(select(m.id).where(m.absences > literal_column("0")).limit(1))
+    return found.first() is not None
 
 
 def _window(statement: Any, watch: WatchRow, since: datetime | None) -> Any:
@@ -344,9 +362,14 @@ def _advance(conn: Connection, end: ReadEnd) -> None:
             values = {"polled_at": end.started_at}
         case ReadKind.SWEEP:
             values = {"swept_at": end.started_at}
+    w = t.watches.c
     if end.watermark is not None:
-        values["watermark"] = end.watermark
-    conn.execute(update(t.watches).where(t.watches.c.id == end.watch.id).values(values))
+        # A long read ends with an older one than the polls beside it have reached.
+        is_ahead = w.watermark > end.watermark
+        values["watermark"] = case(
+            (is_ahead, w.watermark), else_=literal(end.watermark, t.Instant)
+        )
+    conn.execute(update(t.watches).where(w.id == end.watch.id).values(values))
 
 
 def absent(

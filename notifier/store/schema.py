@@ -132,6 +132,13 @@ milestones = Table(
     Index("milestones_known", "id", "fingerprint", "watches", "gone_at", "doubt"),
     # Counts the milestones of a window without touching the rows.
     Index("milestones_start", "start_at", "watches", "gone_at"),
+    # Says that nobody is absent without looking at everybody.
+    Index(
+        "milestones_absent",
+        "id",
+        sqlite_where=text("absences > 0"),
+        postgresql_where=text("absences > 0"),
+    ),
 )
 
 timers = Table(

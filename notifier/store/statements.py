@@ -89,7 +89,10 @@ def save_milestone(dialect: str, *, fresh: bool) -> Any:
 def drop_timers(*kinds: TimerKind) -> Delete:
     """Delete the timers of these kinds of one milestone, `key`."""
     c = t.timers.c
-    wanted = [kind.value for kind in kinds]
+    # Literal: an IN of bound values cannot be executed for many rows at once.
+    wanted: list[ColumnElement[str]] = [
+        literal_column(f"'{kind.value}'") for kind in kinds
+    ]
     return delete(t.timers).where(
         c.milestone_id == bindparam("key"), c.kind.in_(wanted)
     )

@@ -285,6 +285,10 @@ class Store:
         """How many living milestones of a watch start at `since` or later."""
         return await self._ask(partial(pages.count_known, watch=watch, since=since))
 
+    async def is_anyone_absent(self) -> bool:
+        """Whether an absence is counted for any milestone."""
+        return await self._ask(pages.is_anyone_absent)
+
     async def next_fire(self) -> datetime | None:
         """When the next timer comes due."""
         return await self._ask(timers.next_fire)

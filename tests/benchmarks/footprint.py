@@ -8,6 +8,7 @@ Figures: `rss_mb` <= 150, `db_mb` <= 160, `help_s` <= 0.3, `first_request_s` <= 
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import anyio
 from bench import POPULATION, api, folder, median, report, rss_mb, service
@@ -16,6 +17,7 @@ from notifier.clock import SystemClock
 from notifier.demo.loopback import Request, Response, serving
 from notifier.demo.standin import StandIn, base_url
 from notifier.demo.world import World
+from notifier.errors import StoreError
 from notifier.store.store import reading
 
 RUNS = 5
@@ -31,7 +33,7 @@ def took(command: list[str]) -> float:
     return median(times)
 
 
-async def first_request_s(known: bool) -> float:
+async def first_request_s() -> float:
     """Seconds from the start of the process to its first request; a fresh store."""
     clock = SystemClock()
     stand_in = StandIn(World(clock), clock=clock)
@@ -73,9 +75,7 @@ def main() -> None:
         db_mb=size,
         help_s=took([sys.executable, "-m", "notifier", "--help"]),
         empty_python_s=took([sys.executable, "-c", "pass"]),
-        first_request_s=median(
-            [anyio.run(first_request_s, False) for _ in range(RUNS)]
-        ),
+        first_request_s=median([anyio.run(first_request_s) for _ in range(RUNS)]),
         restart_s=restart,
         target={
             "rss_mb": 150,
@@ -88,22 +88,23 @@ def main() -> None:
     )
 
 
-def baselined(database: object) -> bool:
+def baselined(database: Path) -> bool:
     """Whether the first full read is complete."""
     try:
         return _scalar(database, "SELECT max(baselined_at) FROM watches") is not None
-    except Exception:
-        return False
+    except StoreError:
+        return False  # not there yet
 
 
-def polls(database: object) -> object:
+def polls(database: Path) -> object:
     """When the watch was polled last."""
     return _scalar(database, "SELECT max(polled_at) FROM watches")
 
 
-def _scalar(database: object, statement: str) -> object:
-    with reading(database) as conn:  # type: ignore[arg-type]
-        return conn.exec_driver_sql(statement).scalar()
+def _scalar(database: Path, statement: str) -> object:
+    with reading(database) as conn:
+        found: object = conn.exec_driver_sql(statement).scalar()
+        return found
 
 
 if __name__ == "__main__":

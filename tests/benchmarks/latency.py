@@ -51,7 +51,8 @@ async def main() -> None:
     hook = sink.Sink(clock=clock)
     async with serving(api.answer) as port, serving(hook.answer) as out:
         text = (
-            f"source: {{base_url: '{base_url(port)}', rate: 1000/s, poll_every: 50ms}}\n"
+            f"source: {{base_url: '{base_url(port)}', rate: 1000/s, "
+            f"poll_every: 50ms}}\n"
             f"destinations: {{hook: {{url: '{sink.url(out)}'}}}}\n"
         )
         with folder(text) as path, service(path), anyio.fail_after(90):

@@ -30,19 +30,19 @@ async def quiet_polls(loops: app.Loops) -> float:
     return time.process_time() - begun
 
 
-async def measure(few_url: str, many_url: str, few: Path, many: Path) -> None:
+async def measure(few: Path, many: Path) -> None:
     """Poll both by turns."""
-    async with app.built(load(few), app.Parts()) as small:
-        async with app.built(load(many), app.Parts()) as large:
-            for loops in (small, large):
-                watch = (await loops.poll.store.watches())[0]
-                now = loops.poll.clock.now()
-                plan = Plan(at=now, watch=watch, kind=ReadKind.BASELINE)
-                await loops.poll.reader.read(plan)
-            await quiet_polls(small), await quiet_polls(large)
-            pairs = [
-                (await quiet_polls(large), await quiet_polls(small)) for _ in range(5)
-            ]
+    async with (
+        app.built(load(few), app.Parts()) as small,
+        app.built(load(many), app.Parts()) as large,
+    ):
+        for loops in (small, large):
+            watch = (await loops.poll.store.watches())[0]
+            now = loops.poll.clock.now()
+            plan = Plan(at=now, watch=watch, kind=ReadKind.BASELINE)
+            await loops.poll.reader.read(plan)
+        await quiet_polls(small), await quiet_polls(large)
+        pairs = [(await quiet_polls(large), await quiet_polls(small)) for _ in range(5)]
     report(
         "quiet_poll",
         ratio=median([large / small for large, small in pairs]),
@@ -51,7 +51,6 @@ async def measure(few_url: str, many_url: str, few: Path, many: Path) -> None:
         ms_a_poll_with_few=median([small for _, small in pairs]) / POLLS * 1e3,
         many=POPULATION,
         few=FEW,
-        apis=len({few_url, many_url}),
     )
 
 
@@ -67,7 +66,7 @@ def main() -> None:
     with api(FEW) as few_url, api() as many_url:
         text = "source: {{base_url: '{}', rate: 100000/s}}"
         with folder(text.format(few_url)) as few, folder(text.format(many_url)) as many:
-            anyio.run(measure, few_url, many_url, few, many)
+            anyio.run(measure, few, many)
 
 
 if __name__ == "__main__":

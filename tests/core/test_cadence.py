@@ -71,8 +71,8 @@ def test_a_poll_follows_the_last_one() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"watermark": None}, {"sweep_only": True}],
-    ids=["no watermark yet", "cannot be polled"],
+    [{"baselined_at": None}, {"sweep_only": True}],
+    ids=["no baseline yet", "cannot be polled"],
 )
 def test_a_watch_that_cannot_be_polled_is_not(change: dict[str, bool | None]) -> None:
     plan = _poll(replace(READ, **change))  # type: ignore[arg-type]  # keys and values belong together

@@ -104,6 +104,12 @@ def test_nobody_is_reminded_of_the_past() -> None:
     assert kinds(down.sleep(2 * DAY + SECOND)) == [Kind.STARTED]
 
 
+def test_a_reminder_at_the_start_itself_is_none() -> None:
+    life = first_seen(NOON + HOUR, policy=TimePolicy(leads=(timedelta(0),)))
+
+    assert kinds(life.wait(DAY)) == [Kind.STARTED]
+
+
 def test_a_start_that_will_not_be_announced_again_needs_no_reminder() -> None:
     life = announced(NOON + HOUR)
     life.policy = TimePolicy(leads=(5 * MINUTE,))

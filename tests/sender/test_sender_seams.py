@@ -21,7 +21,7 @@ from servers.http_sink import Answer as Step
 from servers.http_sink import HttpSink, http_sink
 from servers.smtp_sink import smtp_sink
 
-from notifier.sender import http_seam, mail_seam, service
+from notifier.sender import http_seam, mail_seam, registry
 from notifier.sender.exchange import Answer, Phase, Recorder, Reply, recording
 
 pytestmark = pytest.mark.anyio
@@ -146,18 +146,18 @@ def test_apprise_still_remembers_whom_it_served() -> None:
 def test_the_plugins_that_are_loaded_alone_are_those_that_apprise_would_load() -> None:
     known = NotificationManager()  # type: ignore[no-untyped-call] # untyped in Apprise
 
-    for scheme, (module, name) in service.COMMON.items():
+    for scheme, (module, name) in registry.COMMON.items():
         kind = known[scheme]
         assert kind.__name__ == name
         assert kind.__module__.startswith(module)
 
 
 def test_a_plugins_waiting_and_redirects_are_where_we_turn_them_off() -> None:
-    plugin = service.load(destination("json://127.0.0.1"), read_timeout_s=9)
+    plugin = registry.load(destination("json://127.0.0.1"), read_timeout_s=9)
 
     assert "self.throttle" in inspect.getsource(type(plugin).send)
     assert "self.redirects" in inspect.getsource(type(plugin).send)
-    assert plugin.throttle is service._never_wait
+    assert plugin.throttle is registry._never_wait
     assert plugin.redirects is False
     assert plugin.request_timeout == (4.0, 9)
 
@@ -165,13 +165,13 @@ def test_a_plugins_waiting_and_redirects_are_where_we_turn_them_off() -> None:
 @pytest.mark.parametrize(
     ("url", "medium"),
     [
-        ("json://127.0.0.1", service.Medium.HTTP),
-        ("matrix://me:pw@127.0.0.1/%23room", service.Medium.HTTP),
-        ("mailto://127.0.0.1?from=a@b.example", service.Medium.MAIL),
-        ("rsyslog://127.0.0.1", service.Medium.OTHER),
+        ("json://127.0.0.1", registry.Medium.HTTP),
+        ("matrix://me:pw@127.0.0.1/%23room", registry.Medium.HTTP),
+        ("mailto://127.0.0.1?from=a@b.example", registry.Medium.MAIL),
+        ("rsyslog://127.0.0.1", registry.Medium.OTHER),
     ],
 )
-def test_every_plugin_is_watched_by_its_seam(url: str, medium: service.Medium) -> None:
-    plugin = service.load(destination(url), read_timeout_s=9)
+def test_every_plugin_is_watched_by_its_seam(url: str, medium: registry.Medium) -> None:
+    plugin = registry.load(destination(url), read_timeout_s=9)
 
-    assert service.medium_of(plugin) is medium
+    assert registry.medium_of(plugin) is medium

@@ -1,5 +1,8 @@
 """Apprise's HTTP services against a real server."""
 
+# Apprise types its class attributes by their empty defaults, and half its calls.
+# mypy: disable-error-code="no-untyped-call,assignment,override"
+
 import logging
 import socket
 import time
@@ -9,6 +12,9 @@ from email.utils import format_datetime
 
 import anyio
 import pytest
+import requests
+from apprise import NotifyBase
+from apprise.manager_plugins import NotificationManager
 from apprise.plugins.discord import NotifyDiscord
 from apprise.plugins.slack import NotifySlack
 from apprise.plugins.telegram import NotifyTelegram
@@ -38,6 +44,7 @@ from notifier.core.model import (
     Scope,
     Sent,
 )
+from notifier.sender.plugin_lane import REMEMBERED, Memory, Served
 
 pytestmark = pytest.mark.anyio
 
@@ -76,6 +83,14 @@ async def test_a_message_arrives_as_it_was_rendered(sink: HttpSink) -> None:
     assert received.json["title"] == "Bears <at> **Packers**"
     assert received.json["message"] == "a <b> *c* & `d`"
     assert received.json["type"] == "info"
+
+
+async def test_a_text_that_is_too_long_is_cut_and_not_split(sink: HttpSink) -> None:
+    await send_once(f"json://{sink.netloc}/in", rendered(body="x" * 99_999))
+
+    [received] = sink.requests
+    assert isinstance(received.json, dict)
+    assert len(received.json["message"]) == 32_768
 
 
 async def test_an_urgent_message_stands_out(sink: HttpSink) -> None:
@@ -456,6 +471,58 @@ async def test_a_service_without_http_says_but_yes_or_no() -> None:
         outcome = await send_once(f"rsyslog://127.0.0.1:{log.getsockname()[1]}")
 
     assert outcome == Sent()
+
+
+class Stumbling(NotifyBase):
+    """A plugin that raises, before or after it has sent."""
+
+    service_name = "Stumbling"
+    protocol = "stumbling"
+
+    def send(self, body: str, **_kwargs: object) -> bool:
+        if self.port:
+            requests.post(f"http://{self.host}:{self.port}/in", body, timeout=3)
+        raise KeyError("HUSH")
+
+
+@pytest.fixture
+def stumbling() -> Iterator[None]:
+    NotificationManager().add(Stumbling)
+    yield
+    NotificationManager().remove("stumbling")
+
+
+@pytest.mark.usefixtures("stumbling")
+async def test_a_plugin_that_raises_before_it_sends_has_failed() -> None:
+    outcome = await send_once("stumbling://h.example")
+
+    assert outcome == Failed(reason="KeyError in the service's plugin")
+
+
+@pytest.mark.usefixtures("stumbling")
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (Answer(200), Ambiguous(reason="KeyError in the service's plugin")),
+        (Answer(503), Failed(reason="HTTP 503", status=503)),
+    ],
+)
+async def test_a_plugin_that_stumbles_over_the_answer_may_have_sent(
+    sink: HttpSink, step: Step, expected: Outcome
+) -> None:
+    sink.answer("/in", step)
+
+    assert await send_once(f"stumbling://{sink.netloc}") == expected
+
+
+def test_only_so_many_partly_served_messages_are_remembered() -> None:
+    memory = Memory()
+    for number in range(REMEMBERED + 1):
+        memory.keep(f"msg_{number}", Served(targets={"ann"}))
+
+    assert not memory.recall("msg_0")
+    assert memory.recall("msg_1")
+    assert memory.recall(f"msg_{REMEMBERED}")
 
 
 # --- secrets ------------------------------------------------------------------

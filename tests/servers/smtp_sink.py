@@ -47,6 +47,16 @@ class Mail:
         return parsed
 
 
+class _Session(SMTP):
+    """A connection that knows when it has ended."""
+
+    over = False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self.over = True
+
+
 class SmtpSink:
     """The running server. Everything in it may be read from any thread."""
 
@@ -68,7 +78,7 @@ class SmtpSink:
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._ready = threading.Event()
-        self._sessions: list[SMTP] = []
+        self._sessions: list[_Session] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     @property
@@ -205,18 +215,20 @@ class SmtpSink:
         )
         self._ready.set()
         await self._stopping.wait()
-        server.close()
-        # A connection that is just being accepted becomes a session first.
-        while not all(map(_is_over, self._sessions)) or len(asyncio.all_tasks()) > 1:
+        # asyncio forgets a socket that it accepts for a server just closed: let
+        # what is on its way become a session first.
+        await asyncio.sleep(0.005)
+        while not all(one.over for one in self._sessions) or _others():
             self._abort_all()
             await asyncio.sleep(0.005)
+        server.close()
 
-    def _session(self) -> SMTP:
+    def _session(self) -> "_Session":
         self.connections += 1
         starttls: ssl.SSLContext | None = None
         if self._tls is not None and not self._implicit_tls:
             starttls = self._tls.server
-        session = SMTP(
+        session = _Session(
             self,
             hostname="sink.test",
             enable_SMTPUTF8=False,
@@ -255,9 +267,8 @@ def smtp_sink(
         sink.stop()
 
 
-def _is_over(session: SMTP) -> bool:
-    transport: object = session.transport
-    return isinstance(transport, asyncio.WriteTransport) and transport.is_closing()
+def _others() -> bool:
+    return len(asyncio.all_tasks()) > 1
 
 
 def _abort(session: SMTP) -> None:

@@ -169,4 +169,4 @@ class FarEnd:
 
 def is_poisonous(milestone_id: str) -> bool:
     """Whether every destination refuses to be told about this milestone."""
-    return milestone_id.endswith("7")
+    return int(milestone_id.removeprefix("m")) % 31 == 7

@@ -37,14 +37,15 @@ class Life:
 
 def lives(chance: Random, *, days: float, uptime: float) -> list[Life]:
     """Lives that fill the days; the process is up for about `uptime` seconds."""
+    lengths: list[float] = []
+    while sum(lengths) < uptime:
+        lengths.append(_length(chance))
+    longest = 2 * days * 24 * HOUR / len(lengths)
     found: list[Life] = []
     now = 0.0
-    up = 0.0
-    while up < uptime:
-        length = _length(chance)
+    for length in lengths:
         found.append(_life(chance, now, length))
-        up += length
-        now += length + _gap(chance, days * 24 * HOUR / max(uptime / (2 * MINUTE), 1))
+        now += length + _gap(chance, longest)
     return [*found, *_calm(now)]
 
 
@@ -62,11 +63,10 @@ def _length(chance: Random) -> float:
     return chance.uniform(*chance.choice((short, usual, usual, long)))
 
 
-def _gap(chance: Random, mean: float) -> float:
+def _gap(chance: Random, longest: float) -> float:
     """At once, soon, or after hours."""
-    return chance.choice(
-        (chance.uniform(0.1, 5), chance.uniform(5, 900), 1.5 * mean, 3 * mean)
-    ) * chance.uniform(0.5, 1.5)
+    few, some, many = (0.1, 5), (5, 15 * MINUTE), (MINUTE, 2 * longest)
+    return chance.uniform(*chance.choice((few, some, many, many)))
 
 
 def _calm(now: float) -> list[Life]:

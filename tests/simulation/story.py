@@ -1,7 +1,8 @@
 """One seed from the first boot to the verdict."""
 
+import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import anyio
+import structlog
 import trio._core._run as trio_run
 from anyio.abc import TaskGroup
-from structlog.testing import capture_logs
+from structlog import DropEvent
+from structlog.typing import EventDict
 from trio.testing import MockClock
 
 from notifier import app
@@ -39,7 +41,7 @@ from simulation.far_end import Attempt, FarEnd
 from simulation.fate import Death, Life
 from simulation.ledger import Ledger
 from simulation.machine import BIRTH, Crash, Machine, VirtualClock
-from simulation.reference import AGAIN_AFTER, Arrived, Reference, Wrong
+from simulation.reference import AGAIN_AFTER, Arrived, Reference
 from simulation.rows import start
 from simulation.verdict import Evidence, complaints
 from simulation.weather import Weather
@@ -73,7 +75,11 @@ class Ending:
 
 def tell(seed: int, *, days: float = 2.5, uptime: float = 25 * 60.0) -> Ending:
     """The whole story of a seed, in simulated time."""
-    with _fixed_schedule(seed), TemporaryDirectory(dir=_folder()) as folder:
+    with (
+        _fixed_schedule(seed),
+        _own_logging(),
+        TemporaryDirectory(dir=_folder()) as folder,
+    ):
         story = _Story(seed, Path(folder) / "notifier.db")
         anyio.run(
             *(story.run, days, uptime),
@@ -85,6 +91,15 @@ def tell(seed: int, *, days: float = 2.5, uptime: float = 25 * 60.0) -> Ending:
 
 def _folder() -> Path | None:
     return _MEMORY if _MEMORY.is_dir() else None
+
+
+@contextmanager
+def _own_logging() -> Iterator[None]:
+    before = structlog.get_config()
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 @contextmanager
@@ -124,6 +139,7 @@ class _Story:
 
     async def run(self, days: float, uptime: float) -> None:
         self._build()
+        structlog.configure(processors=[self._hear])
         self.weather.populate(60)
         lives = fate.lives(self._chance("fate"), days=days, uptime=uptime)
         for life in lives:
@@ -173,13 +189,11 @@ class _Story:
         is_fused = life.death is Death.AT_STATEMENT
         self.machine.boot(fuse=life.fuse if is_fused else None)
         self.reference.booted(self.clock.now())
-        with capture_logs() as lines:
-            async with anyio.create_task_group() as tasks:
-                if not life.calm:
-                    tasks.start_soon(partial(self.weather.blow, mean_s=_GUST_S))
-                await self._serve(life, tasks)
-                tasks.cancel_scope.cancel()
-        self._note(lines)
+        async with anyio.create_task_group() as tasks:
+            if not life.calm:
+                tasks.start_soon(partial(self.weather.blow, mean_s=_GUST_S))
+            await self._serve(life, tasks)
+            tasks.cancel_scope.cancel()
         self._bury()
 
     async def _serve(self, life: Life, tasks: TaskGroup) -> None:
@@ -216,8 +230,7 @@ class _Story:
         at = BIRTH + timedelta(seconds=died_at)
         self.ends.append(at)
         self.say("down")
-        with self._noting():
-            self.reference.died(at, self.ledger)
+        self.reference.died(at, self.ledger)
 
     # --- what is seen of it ---
 
@@ -226,17 +239,16 @@ class _Story:
 
     def _arrives(self, answer: Arrived) -> None:
         self.say(f"answer {answer.status} {len(answer.body)} {answer.target}")
-        with self._noting():
-            self.reference.arrived(answer)
+        self.reference.arrived(answer)
 
     def _begins(self, attempt: Attempt, message: Rendered) -> None:
-        with self._noting():
-            self.reference.settle(attempt.begun_at)
+        self.reference.settle(attempt.begun_at)
         is_first = attempt.message_id not in {
             one.message_id for one in self.far_end.attempts[:-1]
         }
         for event in message.events:
-            if is_first and event.type == "kalshi.milestone.started":
+            is_sure = not self.reference.is_waiting
+            if is_first and is_sure and event.type == "kalshi.milestone.started":
                 self._check_start(event.subject, event.time, attempt)
 
     def _check_start(self, key: str, at: datetime, attempt: Attempt) -> None:
@@ -249,17 +261,15 @@ class _Story:
                 f"gone: {known.is_gone}, moved by {moved}"
             )
 
-    @contextmanager
-    def _noting(self) -> Iterator[None]:
-        """The service shall not stumble over what the reference thinks of it."""
-        try:
-            yield
-        except Wrong as exc:
-            self.alarms.append(str(exc))
-
-    def _note(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        self.trace += [f"  log {dict(line)}" for line in lines]
-        self.alarms += [f"{dict(line)}" for line in lines if line["event"] in _NEVER]
+    def _hear(self, logger: object, method: str, line: EventDict) -> EventDict:
+        """Take a line of the service's log into the trace."""
+        del logger, method
+        if line.get("exc_info"):
+            line["exc_info"] = traceback.format_exc()
+        self.say(f"log {dict(line)}")
+        if line["event"] in _NEVER:
+            self.alarms.append(f"{dict(line)}")
+        raise DropEvent
 
     def ending(self) -> Ending:
         world = self.api.world
@@ -270,7 +280,7 @@ class _Story:
             ends=self.ends,
             rates=_RATES,
             world={key: world.doc(key) for key in world},
-            alarms=self.alarms,
+            alarms=[*self.reference.complaints, *self.alarms],
         )
         return Ending(
             seed=self.seed,

@@ -153,6 +153,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(
+        "milestones_absent",
+        "milestones",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("absences > 0"),
+        postgresql_where=sa.text("absences > 0"),
+    )
+    op.create_index(
         "milestones_known",
         "milestones",
         ["id", "fingerprint", "watches", "gone_at", "doubt"],
