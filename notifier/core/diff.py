@@ -323,15 +323,13 @@ def _instant(text: str) -> datetime:
 
 def same(before: Json, after: Json) -> bool:
     """
-    Whether two JSON values are equal: a key that is absent equals a null one.
+    Whether two JSON values are equal: what is absent, null or an empty map is.
 
     Unlike in Python, true is not 1.
     """
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        return all(
-            same(before.get(key), after.get(key))
-            for key in before.keys() | after.keys()
-        )
+    old, new = _map(before), _map(after)
+    if old is not None and new is not None:
+        return all(same(old.get(key), new.get(key)) for key in old.keys() | new.keys())
     if isinstance(before, list) and isinstance(after, list):
         return len(before) == len(after) and all(
             same(old, new) for old, new in zip(before, after, strict=True)

@@ -130,6 +130,7 @@ def readers(database: Path) -> Engine:
         creator=_connect(f"file:{_quoted(database)}?mode=ro"),
         poolclass=QueuePool,
         pool_size=4,
+        max_overflow=0,
     )
     event.listen(engine, "connect", _reader_pragmas)
     return engine
@@ -156,7 +157,7 @@ def _reader_pragmas(connection: Any, record: Any) -> None:
     del record
     connection.execute("PRAGMA query_only = 1")
     connection.execute("PRAGMA mmap_size = 0")
-    connection.execute("PRAGMA cache_size = -16384")
+    connection.execute("PRAGMA cache_size = -8192")
 
 
 def _refuse_strangers(conn: Connection) -> None:

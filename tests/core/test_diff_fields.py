@@ -47,13 +47,8 @@ def _plain(value: Json) -> object:
         held = {key: _plain(inner) for key, inner in value.items()}
         return {key: inner for key, inner in held.items() if inner is not None} or None
     if isinstance(value, list):
-        return [_in_a_list(inner) for inner in value]
+        return [_plain(inner) for inner in value]
     return value
-
-
-def _in_a_list(value: Json) -> object:
-    """In a list an empty map is something: it has a place."""
-    return _plain(value) or {} if isinstance(value, Mapping) else _plain(value)
 
 
 def _instant(value: Json) -> datetime | None:

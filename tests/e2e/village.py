@@ -264,6 +264,9 @@ class StoreView:
     def is_baselined(self) -> bool:
         return bool(self.ask("SELECT 1 FROM watches WHERE baselined_at IS NOT NULL"))
 
+    def has(self, milestone_id: str) -> bool:
+        return bool(self.ask("SELECT 1 FROM milestones WHERE id = ?", milestone_id))
+
     def states(self) -> dict[str, int]:
         counts = self.ask("SELECT state, count(*) FROM deliveries GROUP BY state")
         return dict(counts)

@@ -10,6 +10,7 @@ import anyio
 
 from notifier.core.model import (
     Ambiguous,
+    CloudEvent,
     Failed,
     Format,
     Limits,
@@ -138,11 +139,11 @@ class FarEnd:
         return mood
 
     def _refusal(self, mood: Mood, message: Rendered) -> Outcome | None:
-        """Some milestones are refused whenever and wherever they are told."""
+        """Some milestones are refused whenever and wherever they are named."""
         if mood is Mood.CLOSED:
             scope = Scope.DESTINATION
             return Refused(reason="403 Forbidden", scope=scope, status=403)
-        if any(is_poisonous(event.subject) for event in message.events):
+        if any(_is_poison(event, message) for event in message.events):
             return Refused(reason="400 Bad", scope=Scope.MESSAGE, status=400)
         return None
 
@@ -167,6 +168,7 @@ class FarEnd:
                 return Sent(status=200)
 
 
-def is_poisonous(milestone_id: str) -> bool:
-    """Whether every destination refuses to be told about this milestone."""
-    return int(milestone_id.removeprefix("m")) % 31 == 7
+def _is_poison(event: CloudEvent, message: Rendered) -> bool:
+    """Whether the message has words in it that no destination takes."""
+    is_bad = int(event.subject.removeprefix("m")) % 31 == 7
+    return is_bad and event.title in message.title + message.body

@@ -7,7 +7,7 @@ from random import Random
 MINUTE = 60.0
 HOUR = 60 * MINUTE
 #: The last lives: everything is well, and all that is owed goes out.
-CALM = 14 * MINUTE
+CALM = 5 * MINUTE
 
 
 class Death(Enum):
@@ -59,7 +59,7 @@ def _life(chance: Random, now: float, length: float) -> Life:
 
 
 def _length(chance: Random) -> float:
-    short, usual, long = (1, 20), (40, 3 * MINUTE), (3 * MINUTE, 8 * MINUTE)
+    short, usual, long = (1, 20), (20, 1.5 * MINUTE), (MINUTE, 5 * MINUTE)
     return chance.uniform(*chance.choice((short, usual, usual, long)))
 
 
@@ -72,9 +72,9 @@ def _gap(chance: Random, longest: float) -> float:
 def _calm(now: float) -> list[Life]:
     """One long life to see everything, and short ones until every retry is due."""
     calm = [(now, CALM)]
-    for _ in range(3):
+    for _ in range(4):
         begun, length = calm[-1]
-        calm.append((begun + length + 25 * HOUR, MINUTE))
+        calm.append((begun + length + 25 * HOUR, 40.0))
     return [
         Life(
             boots_at=begun,

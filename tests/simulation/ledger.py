@@ -60,6 +60,8 @@ class Ledger:
         self._database = database
 
     def _ask(self, text: str) -> Sequence[Any]:
+        if not self._database.exists():
+            return []  # dead before the first statement
         with closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as db:
             db.row_factory = sqlite3.Row
             return db.execute(text).fetchall()

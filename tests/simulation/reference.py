@@ -185,7 +185,7 @@ class Reference:
         if self._asked > ASKED:
             said = f"{self._asked} milestones were asked for after one read"
             self.complaints.append(said)
-        if answer.status == 404:
+        if answer.status == 404 and rows.says_not_found(answer.body):
             self._remove(milestone_id, known, answer.at)
         elif answer.status == 200:
             raw = rows.single(answer.body)

@@ -45,6 +45,12 @@ def single(body: bytes) -> bytes | None:
     return None if said is None else _bytes(said["milestone"])
 
 
+def says_not_found(body: bytes) -> bool:
+    """Whether a 404 is the API's own word, and came whole."""
+    said = _object(body)
+    return said is not None and said["error"]["code"] == "not_found"
+
+
 def _object(body: bytes) -> Doc | None:
     try:
         said = json.loads(gzip.decompress(body) if body[:2] == _GZIP else body)

@@ -73,7 +73,7 @@ class Ending:
     counts: dict[str, int]
 
 
-def tell(seed: int, *, days: float = 2.5, uptime: float = 25 * 60.0) -> Ending:
+def tell(seed: int, *, days: float = 2.5, uptime: float = 10 * 60.0) -> Ending:
     """The whole story of a seed, in simulated time."""
     with (
         _fixed_schedule(seed),
