@@ -21,6 +21,7 @@ from typing import Protocol, TextIO
 
 import anyio
 import structlog
+from anyio.abc import TaskStatus
 
 from notifier import __version__, control
 from notifier.alarm import Alarm
@@ -33,6 +34,7 @@ from notifier.core.model import Destination, Json, Rate
 from notifier.core.route import leads
 from notifier.core.timing import TimePolicy
 from notifier.deliver import Deliver, Lane, Sender
+from notifier.errors import ConfigError
 from notifier.health import STUCK_S, Pulse
 from notifier.maintain import Maintain
 from notifier.poll import Poll
@@ -94,21 +96,33 @@ class Loops:
     pulse: Pulse
 
 
-async def run(config: Config, parts: Parts | None = None) -> None:
+async def run(
+    config: Config,
+    parts: Parts | None = None,
+    *,
+    again: Callable[[], Config] | None = None,
+) -> None:
     """
     Be the service until SIGTERM or SIGINT.
+
+    On SIGHUP `again` reads the configuration anew; it may block. A good one takes
+    over once what is under way is finished, a bad one is told in the log.
 
     Raises:
         NotifierError: it cannot go on; what was committed is safe.
     """
     parts = parts or Parts()
-    async with built(config, parts) as loops, anyio.create_task_group() as tasks:
-        # What is loaded stays: looking through it again and again delays starts.
-        gc.collect()
-        gc.freeze()
-        stop = anyio.Event()
-        tasks.start_soon(_watch_signals, stop)
-        await serve(loops, stop, database_path(config.store), parts)
+    wishes = _Wishes(config=config)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(_watch_signals, wishes, again)
+        while not wishes.stop:
+            wishes.turn = anyio.Event()
+            async with built(wishes.config, parts) as loops:
+                # What is loaded stays: looking through it again delays starts.
+                gc.collect()
+                gc.freeze()
+                database = database_path(wishes.config.store)
+                await serve(loops, wishes.turn, database, parts)
         tasks.cancel_scope.cancel()
     log.info("app.stopped")
 
@@ -143,13 +157,51 @@ async def serve(loops: Loops, stop: anyio.Event, database: Path, parts: Parts) -
         out.cancel_scope.deadline = anyio.current_time() + _DRAIN_S
 
 
-async def _watch_signals(stop: anyio.Event) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+@dataclass(kw_only=True)
+class _Wishes:
+    """What whoever sends signals wants of the service."""
+
+    config: Config
+    stop: bool = False
+    #: The loops are to end: for good, or to begin again with another configuration.
+    turn: anyio.Event = field(default_factory=anyio.Event)
+
+
+async def _watch_signals(
+    wishes: _Wishes,
+    again: Callable[[], Config] | None,
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    with anyio.open_signal_receiver(*wanted) as signals:
+        task_status.started()
         async for number in signals:
-            if stop.is_set():
+            if number == signal.SIGHUP:
+                await _reload(wishes, again)
+                continue
+            if wishes.stop:
                 os._exit(128 + number)
             log.info("app.stopping", signal=signal.Signals(number).name)
-            stop.set()
+            wishes.stop = True
+            wishes.turn.set()
+
+
+async def _reload(wishes: _Wishes, again: Callable[[], Config] | None) -> None:
+    """Let a good new configuration take over; stay with the old one otherwise."""
+    if again is None:
+        return
+    try:
+        fresh = await anyio.to_thread.run_sync(again)
+    except ConfigError as exc:
+        log.error("config.rejected", problems=list(exc.problems))  # noqa: TRY400 - the problems say it all
+        return
+    if fresh.store != wishes.config.store:
+        log.error("config.rejected", problems=["store: cannot change while running"])
+        return
+    log.info("config.reloaded", path=str(fresh.path))
+    wishes.config = fresh
+    wishes.turn.set()
 
 
 async def _answer(pulse: Pulse, question: Mapping[str, Json]) -> Mapping[str, Json]:

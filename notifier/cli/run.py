@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -14,8 +15,9 @@ from notifier.cli.baseline import Baseline
 from notifier.cli.ending import DONE, FAILED, say
 from notifier.cli.footer import Footer
 from notifier.cli.given import Given
-from notifier.cli.where import configuration, placing
+from notifier.cli.where import configuration, placing, unusable
 from notifier.config import Config
+from notifier.errors import ConfigError
 from notifier.sender.redact import redact, secrets
 from notifier.store.files import SOUND_SQLITE, database_path
 
@@ -35,8 +37,23 @@ def run(given: Given, *, once: bool) -> int:
     with placing(given):
         if once:
             return DONE if anyio.run(app.once, found, parts) else FAILED
-        anyio.run(app.run, found, parts)
+        again = partial(_again, given, footer)
+        anyio.run(partial(app.run, found, parts, again=again))
     return DONE
+
+
+def _again(given: Given, footer: Footer | None) -> Config:
+    """
+    The configuration as it is now.
+
+    Raises:
+        ConfigError: it cannot be used; every problem is named.
+    """
+    found = configuration(given)
+    if wrong := unusable(given):
+        raise ConfigError(wrong)
+    _set_up_logs(given, found, footer)
+    return found
 
 
 def _is_terminal(stream: TextIO) -> bool:
