@@ -26,7 +26,7 @@ from anyio.abc import TaskStatus
 from notifier import __version__, control
 from notifier.alarm import Alarm
 from notifier.clock import Clock, SystemClock
-from notifier.config import Config, Updates
+from notifier.config import ApiKey, Config, Updates
 from notifier.core.cadence import ReadPolicy
 from notifier.core.commit import Progress, ReadEnd, ReadKind
 from notifier.core.diff import DiffPolicy
@@ -35,22 +35,30 @@ from notifier.core.route import leads
 from notifier.core.timing import TimePolicy
 from notifier.deliver import Deliver, Lane, Sender
 from notifier.errors import ConfigError
-from notifier.health import STUCK_S, Pulse
+from notifier.health import Pulse
 from notifier.maintain import Maintain
 from notifier.poll import Poll
 from notifier.read import DiffRules, Pace, Reader, Source
+from notifier.sender.heartbeat import Heartbeat
 from notifier.sender.lane import in_thread
 from notifier.sender.sender import open_sender
 from notifier.source.client import KalshiClient
+from notifier.source.sign import Signing
 from notifier.source.wire import fingerprint, milestone
+from notifier.store.daily import DailyBackups
 from notifier.store.files import InstanceLock, database_path
 from notifier.store.store import Offload, Store, open_store
+from notifier.systemd import Supervisor
 from notifier.turns import Bell
 
 log = structlog.get_logger()
 
 #: Sends under way at a shutdown are cut after this.
 _DRAIN_S = 20.0
+_USER_AGENT = f"milestone-notifier/{__version__}"
+
+#: Called after each page of a read; with the last one comes the read's end.
+Watcher = Callable[[ReadKind, Progress, ReadEnd | None], None]
 
 
 class OpenSource(Source, Protocol):
@@ -77,10 +85,10 @@ class Parts:
     sender: Callable[[Config], Awaitable[OpenSender]] | None = None
     chance: Callable[[], float] = random.random
     token: Callable[[], str] = secrets.token_hex
-    watcher: Callable[[ReadKind, Progress, ReadEnd | None], None] = (
-        lambda _kind, _progress, _end: None
-    )
+    watcher: Watcher = lambda _kind, _progress, _end: None
     output: TextIO = field(default_factory=lambda: sys.stdout)
+    #: Who started the service, and how it is told of its state.
+    supervisor: Supervisor = field(default_factory=Supervisor)
     #: The socket for commands; a simulation has none.
     serve_commands: bool = True
 
@@ -94,6 +102,7 @@ class Loops:
     deliver: Deliver
     maintain: Maintain
     pulse: Pulse
+    heartbeat: Heartbeat | None
 
 
 async def run(
@@ -114,7 +123,7 @@ async def run(
     parts = parts or Parts()
     wishes = _Wishes(config=config)
     async with anyio.create_task_group() as tasks:
-        await tasks.start(_watch_signals, wishes, again)
+        await tasks.start(_watch_signals, wishes, again, parts.supervisor)
         while not wishes.stop:
             wishes.turn = anyio.Event()
             async with built(wishes.config, parts) as loops:
@@ -136,7 +145,10 @@ async def once(config: Config, parts: Parts | None = None) -> bool:
     async with built(config, parts or Parts()) as loops:
         was_read = await loops.poll.once()
         await loops.alarm.fire_due()
-        return await loops.deliver.once() and was_read
+        was_told = await loops.deliver.once()
+        if loops.heartbeat is not None:
+            await loops.heartbeat.once()
+        return was_told and was_read
 
 
 async def serve(loops: Loops, stop: anyio.Event, database: Path, parts: Parts) -> None:
@@ -151,6 +163,10 @@ async def serve(loops: Loops, stop: anyio.Event, database: Path, parts: Parts) -
             if parts.serve_commands:
                 answer = partial(_answer, loops.pulse)
                 others.start_soon(control.serve, database, answer)
+            if loops.heartbeat is not None:
+                others.start_soon(loops.heartbeat.run)
+            others.start_soon(parts.supervisor.feed, loops.pulse.stuck, parts.clock)
+            parts.supervisor.ready(f"running; destinations: {len(loops.deliver.lanes)}")
             await stop.wait()
             others.cancel_scope.cancel()
         loops.deliver.close()
@@ -170,6 +186,7 @@ class _Wishes:
 async def _watch_signals(
     wishes: _Wishes,
     again: Callable[[], Config] | None,
+    supervisor: Supervisor,
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -183,6 +200,7 @@ async def _watch_signals(
             if wishes.stop:
                 os._exit(128 + number)
             log.info("app.stopping", signal=signal.Signals(number).name)
+            supervisor.stopping()
             wishes.stop = True
             wishes.turn.set()
 
@@ -208,7 +226,7 @@ async def _answer(pulse: Pulse, question: Mapping[str, Json]) -> Mapping[str, Js
     if question.get("ask") != "health":
         return {"error": "this service does not know that question"}
     ages = pulse.ages()
-    stuck = sorted(loop for loop, age in ages.items() if age > STUCK_S)
+    stuck = pulse.stuck()
     return {
         "ok": not stuck,
         "stuck": stuck,
@@ -249,6 +267,10 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
         sender = await (parts.sender or partial(_sender, parts))(config)
         ends.push_async_callback(sender.aclose)
 
+        heartbeat = _heartbeat(config, clock)
+        if heartbeat is not None:
+            ends.push_async_callback(heartbeat.aclose)
+
         yield Loops(
             poll=Poll(
                 reader=Reader(
@@ -263,7 +285,7 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                     rules=_diff_rules(config, time),
                     alarm=alarm_bell,
                     outbox=outbox_bell,
-                    watcher=parts.watcher,
+                    watcher=_watching(parts.watcher, heartbeat),
                     pulse=pulse,
                 ),
                 store=store,
@@ -300,8 +322,10 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                 keep_deliveries=config.retention.deliveries,
                 outbox=outbox_bell,
                 pulse=pulse,
+                back_up=DailyBackups(database, offload=parts.offload).write,
             ),
             pulse=pulse,
+            heartbeat=heartbeat,
         )
 
 
@@ -372,8 +396,34 @@ def _source(config: Config, clock: Clock) -> OpenSource:
         base_url=config.source.base_url,
         timeout=config.source.timeout,
         clock=clock,
-        user_agent=f"milestone-notifier/{__version__}",
+        user_agent=_USER_AGENT,
+        auth=_signing(config.source.api_key, clock),
     )
+
+
+def _signing(key: ApiKey | None, clock: Clock) -> Signing | None:
+    if key is None:
+        return None
+    return Signing(key_id=key.id, private_key=key.private_key, clock=clock)
+
+
+def _heartbeat(config: Config, clock: Clock) -> Heartbeat | None:
+    if config.heartbeat_url is None:
+        return None
+    return Heartbeat(config.heartbeat_url, clock=clock, user_agent=_USER_AGENT)
+
+
+def _watching(watcher: Watcher, heartbeat: Heartbeat | None) -> Watcher:
+    """Tell a read's watcher, and let each complete read be a sign of life."""
+    if heartbeat is None:
+        return watcher
+
+    def both(kind: ReadKind, progress: Progress, end: ReadEnd | None) -> None:
+        watcher(kind, progress, end)
+        if end is not None:
+            heartbeat.beat()
+
+    return both
 
 
 async def _sender(parts: Parts, config: Config) -> OpenSender:

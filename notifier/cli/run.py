@@ -20,6 +20,7 @@ from notifier.config import Config
 from notifier.errors import ConfigError
 from notifier.sender.redact import redact, secrets
 from notifier.store.files import SOUND_SQLITE, database_path
+from notifier.systemd import supervisor
 
 log = structlog.get_logger()
 
@@ -33,6 +34,7 @@ def run(given: Given, *, once: bool) -> int:
     parts = app.Parts(
         watcher=Baseline(database_path(found.store), footer),
         output=_above(footer, sys.stdout),
+        supervisor=supervisor(os.environ, pid=os.getpid()),
     )
     with placing(given):
         if once:
@@ -68,7 +70,10 @@ def _above(footer: Footer | None, stream: TextIO) -> TextIO:
 
 def _set_up_logs(given: Given, found: Config, footer: Footer | None) -> None:
     """Log as the configuration says, with none of its secrets."""
-    hidden = frozenset[str]().union(*(secrets(one.url) for one in found.destinations))
+    urls = [one.url for one in found.destinations]
+    if found.heartbeat_url is not None:
+        urls.append(found.heartbeat_url)
+    hidden = frozenset[str]().union(*map(secrets, urls))
     logs.set_up(
         level=given.log_level or found.log.level.value,
         style=found.log.format.value,
