@@ -21,11 +21,12 @@ from typing import Protocol, TextIO
 
 import anyio
 import structlog
+from anyio.abc import TaskStatus
 
 from notifier import __version__, control
 from notifier.alarm import Alarm
 from notifier.clock import Clock, SystemClock
-from notifier.config import Config, Updates
+from notifier.config import ApiKey, Config, Updates
 from notifier.core.cadence import ReadPolicy
 from notifier.core.commit import Progress, ReadEnd, ReadKind
 from notifier.core.diff import DiffPolicy
@@ -33,22 +34,31 @@ from notifier.core.model import Destination, Json, Rate
 from notifier.core.route import leads
 from notifier.core.timing import TimePolicy
 from notifier.deliver import Deliver, Lane, Sender
-from notifier.health import STUCK_S, Pulse
+from notifier.errors import ConfigError
+from notifier.health import Pulse
 from notifier.maintain import Maintain
 from notifier.poll import Poll
 from notifier.read import DiffRules, Pace, Reader, Source
+from notifier.sender.heartbeat import Heartbeat
 from notifier.sender.lane import in_thread
 from notifier.sender.sender import open_sender
 from notifier.source.client import KalshiClient
+from notifier.source.sign import Signing
 from notifier.source.wire import fingerprint, milestone
+from notifier.store.daily import DailyBackups
 from notifier.store.files import InstanceLock, database_path
 from notifier.store.store import Offload, Store, open_store
+from notifier.systemd import Supervisor
 from notifier.turns import Bell
 
 log = structlog.get_logger()
 
 #: Sends under way at a shutdown are cut after this.
 _DRAIN_S = 20.0
+_USER_AGENT = f"milestone-notifier/{__version__}"
+
+#: Called after each page of a read; with the last one comes the read's end.
+Watcher = Callable[[ReadKind, Progress, ReadEnd | None], None]
 
 
 class OpenSource(Source, Protocol):
@@ -75,10 +85,10 @@ class Parts:
     sender: Callable[[Config], Awaitable[OpenSender]] | None = None
     chance: Callable[[], float] = random.random
     token: Callable[[], str] = secrets.token_hex
-    watcher: Callable[[ReadKind, Progress, ReadEnd | None], None] = (
-        lambda _kind, _progress, _end: None
-    )
+    watcher: Watcher = lambda _kind, _progress, _end: None
     output: TextIO = field(default_factory=lambda: sys.stdout)
+    #: Who started the service, and how it is told of its state.
+    supervisor: Supervisor = field(default_factory=Supervisor)
     #: The socket for commands; a simulation has none.
     serve_commands: bool = True
 
@@ -92,23 +102,36 @@ class Loops:
     deliver: Deliver
     maintain: Maintain
     pulse: Pulse
+    heartbeat: Heartbeat | None
 
 
-async def run(config: Config, parts: Parts | None = None) -> None:
+async def run(
+    config: Config,
+    parts: Parts | None = None,
+    *,
+    again: Callable[[], Config] | None = None,
+) -> None:
     """
     Be the service until SIGTERM or SIGINT.
+
+    On SIGHUP `again` reads the configuration anew; it may block. A good one takes
+    over once what is under way is finished, a bad one is told in the log.
 
     Raises:
         NotifierError: it cannot go on; what was committed is safe.
     """
     parts = parts or Parts()
-    async with built(config, parts) as loops, anyio.create_task_group() as tasks:
-        # What is loaded stays: looking through it again and again delays starts.
-        gc.collect()
-        gc.freeze()
-        stop = anyio.Event()
-        tasks.start_soon(_watch_signals, stop)
-        await serve(loops, stop, database_path(config.store), parts)
+    wishes = _Wishes(config=config)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(_watch_signals, wishes, again, parts.supervisor)
+        while not wishes.stop:
+            wishes.turn = anyio.Event()
+            async with built(wishes.config, parts) as loops:
+                # What is loaded stays: looking through it again delays starts.
+                gc.collect()
+                gc.freeze()
+                database = database_path(wishes.config.store)
+                await serve(loops, wishes.turn, database, parts)
         tasks.cancel_scope.cancel()
     log.info("app.stopped")
 
@@ -122,7 +145,10 @@ async def once(config: Config, parts: Parts | None = None) -> bool:
     async with built(config, parts or Parts()) as loops:
         was_read = await loops.poll.once()
         await loops.alarm.fire_due()
-        return await loops.deliver.once() and was_read
+        was_told = await loops.deliver.once()
+        if loops.heartbeat is not None:
+            await loops.heartbeat.once()
+        return was_told and was_read
 
 
 async def serve(loops: Loops, stop: anyio.Event, database: Path, parts: Parts) -> None:
@@ -137,26 +163,70 @@ async def serve(loops: Loops, stop: anyio.Event, database: Path, parts: Parts) -
             if parts.serve_commands:
                 answer = partial(_answer, loops.pulse)
                 others.start_soon(control.serve, database, answer)
+            if loops.heartbeat is not None:
+                others.start_soon(loops.heartbeat.run)
+            others.start_soon(parts.supervisor.feed, loops.pulse.stuck, parts.clock)
+            parts.supervisor.ready(f"running; destinations: {len(loops.deliver.lanes)}")
             await stop.wait()
             others.cancel_scope.cancel()
         loops.deliver.close()
         out.cancel_scope.deadline = anyio.current_time() + _DRAIN_S
 
 
-async def _watch_signals(stop: anyio.Event) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+@dataclass(kw_only=True)
+class _Wishes:
+    """What whoever sends signals wants of the service."""
+
+    config: Config
+    stop: bool = False
+    #: The loops are to end: for good, or to begin again with another configuration.
+    turn: anyio.Event = field(default_factory=anyio.Event)
+
+
+async def _watch_signals(
+    wishes: _Wishes,
+    again: Callable[[], Config] | None,
+    supervisor: Supervisor,
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    with anyio.open_signal_receiver(*wanted) as signals:
+        task_status.started()
         async for number in signals:
-            if stop.is_set():
+            if number == signal.SIGHUP:
+                await _reload(wishes, again)
+                continue
+            if wishes.stop:
                 os._exit(128 + number)
             log.info("app.stopping", signal=signal.Signals(number).name)
-            stop.set()
+            supervisor.stopping()
+            wishes.stop = True
+            wishes.turn.set()
+
+
+async def _reload(wishes: _Wishes, again: Callable[[], Config] | None) -> None:
+    """Let a good new configuration take over; stay with the old one otherwise."""
+    if again is None:
+        return
+    try:
+        fresh = await anyio.to_thread.run_sync(again)
+    except ConfigError as exc:
+        log.error("config.rejected", problems=list(exc.problems))  # noqa: TRY400 - the problems say it all
+        return
+    if fresh.store != wishes.config.store:
+        log.error("config.rejected", problems=["store: cannot change while running"])
+        return
+    log.info("config.reloaded", path=str(fresh.path))
+    wishes.config = fresh
+    wishes.turn.set()
 
 
 async def _answer(pulse: Pulse, question: Mapping[str, Json]) -> Mapping[str, Json]:
     if question.get("ask") != "health":
         return {"error": "this service does not know that question"}
     ages = pulse.ages()
-    stuck = sorted(loop for loop, age in ages.items() if age > STUCK_S)
+    stuck = pulse.stuck()
     return {
         "ok": not stuck,
         "stuck": stuck,
@@ -197,6 +267,10 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
         sender = await (parts.sender or partial(_sender, parts))(config)
         ends.push_async_callback(sender.aclose)
 
+        heartbeat = _heartbeat(config, clock)
+        if heartbeat is not None:
+            ends.push_async_callback(heartbeat.aclose)
+
         yield Loops(
             poll=Poll(
                 reader=Reader(
@@ -211,7 +285,7 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                     rules=_diff_rules(config, time),
                     alarm=alarm_bell,
                     outbox=outbox_bell,
-                    watcher=parts.watcher,
+                    watcher=_watching(parts.watcher, heartbeat),
                     pulse=pulse,
                 ),
                 store=store,
@@ -248,8 +322,10 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                 keep_deliveries=config.retention.deliveries,
                 outbox=outbox_bell,
                 pulse=pulse,
+                back_up=DailyBackups(database, offload=parts.offload).write,
             ),
             pulse=pulse,
+            heartbeat=heartbeat,
         )
 
 
@@ -320,8 +396,34 @@ def _source(config: Config, clock: Clock) -> OpenSource:
         base_url=config.source.base_url,
         timeout=config.source.timeout,
         clock=clock,
-        user_agent=f"milestone-notifier/{__version__}",
+        user_agent=_USER_AGENT,
+        auth=_signing(config.source.api_key, clock),
     )
+
+
+def _signing(key: ApiKey | None, clock: Clock) -> Signing | None:
+    if key is None:
+        return None
+    return Signing(key_id=key.id, private_key=key.private_key, clock=clock)
+
+
+def _heartbeat(config: Config, clock: Clock) -> Heartbeat | None:
+    if config.heartbeat_url is None:
+        return None
+    return Heartbeat(config.heartbeat_url, clock=clock, user_agent=_USER_AGENT)
+
+
+def _watching(watcher: Watcher, heartbeat: Heartbeat | None) -> Watcher:
+    """Tell a read's watcher, and let each complete read be a sign of life."""
+    if heartbeat is None:
+        return watcher
+
+    def both(kind: ReadKind, progress: Progress, end: ReadEnd | None) -> None:
+        watcher(kind, progress, end)
+        if end is not None:
+            heartbeat.beat()
+
+    return both
 
 
 async def _sender(parts: Parts, config: Config) -> OpenSender:

@@ -23,3 +23,7 @@ class Pulse:
         """By loop: seconds since it last advanced."""
         now = self._clock.monotonic()
         return {loop: now - beat for loop, beat in self._beats.items()}
+
+    def stuck(self) -> list[str]:
+        """The loops that have not advanced for too long."""
+        return sorted(loop for loop, age in self.ages().items() if age > STUCK_S)

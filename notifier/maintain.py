@@ -1,14 +1,17 @@
-"""LOOP keep: free leases that ran out, forget what is finished and old."""
+"""LOOP keep: free leases that ran out, forget what is finished and old, back up."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
+import anyio
 import structlog
 
 from notifier.clock import Clock
+from notifier.errors import StoreError
 from notifier.turns import Bell
 
 log = structlog.get_logger()
@@ -16,6 +19,13 @@ log = structlog.get_logger()
 _EVERY_S = 10.0
 #: Between two rounds of forgetting, once there is nothing more to forget.
 _PRUNE_EVERY_S = 3600.0
+#: Before the first copy: a start has better things to do.
+_BACK_UP_AFTER_S = 300.0
+#: Between two looks whether today's copy is there.
+_BACK_UP_EVERY_S = 3600.0
+
+#: Makes the day's copy of the database; None: there is one. StoreError: it cannot.
+BackUp = Callable[[date], Awaitable[Path | None]]
 
 
 class UpkeepTurn(Protocol):
@@ -44,10 +54,19 @@ class Maintain:
     #: Rung when deliveries are free again.
     outbox: Bell
     pulse: Callable[[str], None]
+    #: None: nobody wants copies.
+    back_up: BackUp | None = None
     _prune_at: float = 0.0
 
     async def run(self) -> None:
         """Keep the house for ever."""
+        async with anyio.create_task_group() as tasks:
+            if self.back_up is not None:
+                # A copy takes its time: leases do not wait for it.
+                tasks.start_soon(self._back_up_daily, self.back_up)
+            await self._keep()
+
+    async def _keep(self) -> None:
         while True:
             self.pulse("maintain")
             await self._reap()
@@ -73,3 +92,15 @@ class Maintain:
             log.info("store.pruned", rows=forgotten)
         else:
             self._prune_at = self.clock.monotonic() + _PRUNE_EVERY_S
+
+    async def _back_up_daily(self, back_up: BackUp) -> None:
+        await self.clock.sleep(_BACK_UP_AFTER_S)
+        while True:
+            try:
+                written = await back_up(self.clock.now().date())
+            except StoreError as exc:
+                log.error("backup.failed", reason=str(exc))  # noqa: TRY400 - where it failed is in its text
+            else:
+                if written is not None:
+                    log.info("backup.written", file=str(written))
+            await self.clock.sleep(_BACK_UP_EVERY_S)

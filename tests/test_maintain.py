@@ -2,17 +2,20 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from simulated import SimulatedClock, backend
-from storing import DAY, HOOK, NOW, Shelf, ask, opened, row, stocked
+from storing import DAY, HOOK, NOW, Shelf, ask, inline, opened, row, stocked
+from structlog.testing import capture_logs
 
 from notifier.core.model import Sent
 from notifier.health import Pulse
-from notifier.maintain import Maintain
+from notifier.maintain import BackUp, Maintain
+from notifier.store.daily import DailyBackups
 from notifier.turns import Bell
 
 pytestmark = pytest.mark.anyio
@@ -31,8 +34,9 @@ def database(tmp_path: Path) -> Path:
 class _Scene:
     """A store whose house is kept."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: Shelf, back_up: BackUp | None = None) -> None:
         self.shelf = shelf
+        self.back_up = back_up
         self.clock = SimulatedClock()
         self.pulse = Pulse(self.clock)
         self.outbox = Bell()
@@ -45,13 +49,16 @@ class _Scene:
             keep_deliveries=30 * DAY,
             outbox=self.outbox,
             pulse=self.pulse,
+            back_up=self.back_up,
         )
 
 
 @asynccontextmanager
-async def _kept(database: Path) -> AsyncIterator[_Scene]:
+async def _kept(
+    database: Path, *, back_up: BackUp | None = None
+) -> AsyncIterator[_Scene]:
     async with opened(database) as store, anyio.create_task_group() as tasks:
-        scene = _Scene(await stocked(store))
+        scene = _Scene(await stocked(store), back_up)
         tasks.start_soon(scene.maintain().run)
         yield scene
         tasks.cancel_scope.cancel()
@@ -117,3 +124,70 @@ async def test_a_loop_that_stands_still_is_seen_by_its_silence() -> None:
     await anyio.sleep(50)
 
     assert pulse.ages() == {"poll": 150.0, "alarm": 50.0}
+
+
+# --- copies of the database ---------------------------------------------------
+
+
+def _daily(database: Path) -> BackUp:
+    return DailyBackups(database, offload=inline).write
+
+
+def _copies(database: Path) -> list[str]:
+    return sorted(path.name for path in database.parent.glob("*.backup-*"))
+
+
+def _day(days: int) -> str:
+    return f"notifier.db.backup-{NOW + days * DAY:%Y%m%d}"
+
+
+async def test_every_day_has_its_copy_but_a_start_is_left_in_peace(
+    database: Path,
+) -> None:
+    async with _kept(database, back_up=_daily(database)):
+        await anyio.sleep(299)
+        assert _copies(database) == []
+        await anyio.sleep(2)
+        assert _copies(database) == [_day(0)]
+        await anyio.sleep(7 * 3600)
+        assert _copies(database) == [_day(0), _day(1)]
+
+
+async def test_a_restart_makes_no_second_copy_of_a_day(database: Path) -> None:
+    with capture_logs() as lines:
+        for _ in range(3):
+            async with _kept(database, back_up=_daily(database)):
+                await anyio.sleep(400)
+
+    written = [line["file"] for line in lines if line["event"] == "backup.written"]
+    assert written == [str(database.with_name(_day(0)))]
+
+
+async def test_a_copy_that_cannot_be_made_is_told_and_tried_again_in_an_hour(
+    database: Path,
+) -> None:
+    in_the_way = database.with_name(f"{_day(0)}.partial")
+    in_the_way.mkdir()
+    with capture_logs() as lines:
+        async with _kept(database, back_up=_daily(database)) as scene:
+            await anyio.sleep(301)
+            assert _copies(database) == [in_the_way.name]
+            in_the_way.rmdir()
+            await anyio.sleep(3600)
+
+            assert _copies(database) == [_day(0)]
+            assert scene.pulse.ages()["maintain"] <= 10
+
+    told = [(line["log_level"], line["event"]) for line in lines]
+    assert told == [("error", "backup.failed"), ("info", "backup.written")]
+
+
+async def test_leases_are_freed_while_a_copy_is_made(database: Path) -> None:
+    async def never_done(_today: date) -> Path | None:
+        await anyio.sleep_forever()
+        return None
+
+    async with _kept(database, back_up=never_done) as scene:
+        await anyio.sleep(400)
+
+        assert scene.pulse.ages()["maintain"] <= 10

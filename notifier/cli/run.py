@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -14,10 +15,12 @@ from notifier.cli.baseline import Baseline
 from notifier.cli.ending import DONE, FAILED, say
 from notifier.cli.footer import Footer
 from notifier.cli.given import Given
-from notifier.cli.where import configuration, placing
+from notifier.cli.where import configuration, placing, unusable
 from notifier.config import Config
+from notifier.errors import ConfigError
 from notifier.sender.redact import redact, secrets
 from notifier.store.files import SOUND_SQLITE, database_path
+from notifier.systemd import supervisor
 
 log = structlog.get_logger()
 
@@ -31,12 +34,28 @@ def run(given: Given, *, once: bool) -> int:
     parts = app.Parts(
         watcher=Baseline(database_path(found.store), footer),
         output=_above(footer, sys.stdout),
+        supervisor=supervisor(os.environ, pid=os.getpid()),
     )
     with placing(given):
         if once:
             return DONE if anyio.run(app.once, found, parts) else FAILED
-        anyio.run(app.run, found, parts)
+        again = partial(_again, given, footer)
+        anyio.run(partial(app.run, found, parts, again=again))
     return DONE
+
+
+def _again(given: Given, footer: Footer | None) -> Config:
+    """
+    The configuration as it is now.
+
+    Raises:
+        ConfigError: it cannot be used; every problem is named.
+    """
+    found = configuration(given)
+    if wrong := unusable(given):
+        raise ConfigError(wrong)
+    _set_up_logs(given, found, footer)
+    return found
 
 
 def _is_terminal(stream: TextIO) -> bool:
@@ -51,7 +70,10 @@ def _above(footer: Footer | None, stream: TextIO) -> TextIO:
 
 def _set_up_logs(given: Given, found: Config, footer: Footer | None) -> None:
     """Log as the configuration says, with none of its secrets."""
-    hidden = frozenset[str]().union(*(secrets(one.url) for one in found.destinations))
+    urls = [one.url for one in found.destinations]
+    if found.heartbeat_url is not None:
+        urls.append(found.heartbeat_url)
+    hidden = frozenset[str]().union(*map(secrets, urls))
     logs.set_up(
         level=given.log_level or found.log.level.value,
         style=found.log.format.value,

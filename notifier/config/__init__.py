@@ -19,6 +19,7 @@ from notifier.config.load import (
     place_of,
 )
 from notifier.config.settings import (
+    ApiKey,
     Config,
     Level,
     Log,
@@ -31,6 +32,7 @@ from notifier.core.model import Json
 
 __all__ = [
     "NAME",
+    "ApiKey",
     "Config",
     "Level",
     "Log",

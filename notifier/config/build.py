@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from notifier.config.cross import TERMINAL
-from notifier.config.settings import Config, Log, Retention, Source
+from notifier.config.settings import ApiKey, Config, Log, Retention, Source
 from notifier.config.shape import (
+    ApiKeyShape,
     DestinationShape,
     DigestShape,
     FileShape,
@@ -42,6 +43,7 @@ def build(shape: FileShape, *, path: Path | None, folder: Path) -> Config:
         retention=Retention(
             events=shape.retention.events, deliveries=shape.retention.deliveries
         ),
+        heartbeat_url=shape.heartbeat_url,
     )
 
 
@@ -61,7 +63,12 @@ def _source(shape: SourceShape) -> Source:
         started_grace=shape.started_grace,
         ended_grace=shape.ended_grace,
         started_again_after=shape.started_again_after,
+        api_key=_api_key(shape.api_key) if shape.api_key else None,
     )
+
+
+def _api_key(shape: ApiKeyShape) -> ApiKey:
+    return ApiKey(id=shape.id, private_key=shape.private_key or "")
 
 
 def _watch(shape: WatchShape) -> Watch:

@@ -15,6 +15,7 @@ TERMINAL = "terminal"
 def cross(root: Node) -> Iterator[Problem]:
     """Every contradiction between keys, each at the key that is to be changed."""
     yield from _destinations_without_url(root)
+    yield from _key_without_private_key(root)
     yield from _unknown_destinations(root)
     yield from _routes_of_one_name(root)
     yield from _unknown_match_keys(root)
@@ -30,6 +31,14 @@ def _destinations_without_url(root: Node) -> Iterator[Problem]:
         elif isinstance(node, Scalar):
             what = "needs url or url_file" if node.empty else "must be {url: ...}"
             yield Problem(place, path, what)
+
+
+def _key_without_private_key(root: Node) -> Iterator[Problem]:
+    for path, node in select(root, "source.api_key"):
+        given = node.entries.keys() if isinstance(node, Table) else ()
+        if not {"private_key", "private_key_file"} & {*given}:
+            what = "needs id and private_key or private_key_file"
+            yield Problem(locate(root, path)[0], path, what)
 
 
 def _unknown_destinations(root: Node) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSchema
 
 from notifier.config import values
+from notifier.config.private_key import private_key
 from notifier.config.reading import read_flag, reading
 from notifier.config.settings import Level, LogFormat, Updates
 from notifier.config.store_url import store_url
@@ -83,6 +84,10 @@ Text: TypeAlias = Annotated[str, PlainValidator(reading(values.text)), _string()
 Secret: TypeAlias = Annotated[
     str, PlainValidator(reading(values.text, secret=True)), _string()
 ]
+KeyId: TypeAlias = Annotated[str, PlainValidator(reading(values.key_id)), _string()]
+PrivateKey: TypeAlias = Annotated[
+    str, PlainValidator(reading(private_key, secret=True)), _string()
+]
 Flag: TypeAlias = Annotated[bool, PlainValidator(read_flag), _or_variable("boolean")]
 Over: TypeAlias = Annotated[int, _whole(0, 1_000_000), _or_variable("integer")]
 Lanes: TypeAlias = Annotated[int, _whole(1, 100), _or_variable("integer")]
@@ -107,6 +112,9 @@ Store: TypeAlias = Annotated[
 ]
 BaseUrl: TypeAlias = Annotated[
     str, PlainValidator(reading(values.base_url, secret=True)), _string("https?://.+")
+]
+Address: TypeAlias = Annotated[
+    str, PlainValidator(reading(values.address, secret=True)), _string("https?://.+")
 ]
 HttpUrl: TypeAlias = Annotated[
     str, PlainValidator(reading(values.http_url, secret=True)), _string("https?://.+")

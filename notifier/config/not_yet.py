@@ -6,7 +6,6 @@ from notifier.config.tree import Items, Node, Problem, Scalar, Table, locate, se
 
 #: key -> the texts that say what the program does now. Delete a row to open a key.
 NOT_YET: dict[str, frozenset[str]] = {
-    "source.api_key": frozenset(),
     "destinations.*.quiet": frozenset(),
     "destinations.*.on_ambiguous": frozenset({"retry"}),
     "destinations.*.digest.window": frozenset(),
@@ -17,7 +16,6 @@ NOT_YET: dict[str, frozenset[str]] = {
     "routes.*.digest.at": frozenset(),
     "routes.*.digest.every": frozenset(),
     "operator.to": frozenset(),
-    "heartbeat_url": frozenset(),
     "egress": frozenset({"any"}),
     "web": frozenset({"off"}),
 }

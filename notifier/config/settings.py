@@ -1,6 +1,6 @@
-"""What a configuration comes to: frozen, resolved, checked. Nothing is optional."""
+"""What a configuration comes to: frozen, resolved, checked. None: not wanted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -34,6 +34,15 @@ class LogFormat(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """A key for signed requests."""
+
+    id: str
+    #: In PEM: RSA or Ed25519, without a passphrase.
+    private_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Where milestones are read, how often, and what counts as news."""
 
@@ -51,6 +60,8 @@ class Source:
     started_grace: timedelta
     ended_grace: timedelta
     started_again_after: timedelta
+    #: None: requests are not signed.
+    api_key: ApiKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,3 +100,5 @@ class Config:
     routes: tuple[Route, ...]
     log: Log
     retention: Retention
+    #: Asked after each complete read; a secret.
+    heartbeat_url: str | None = field(default=None, repr=False)

@@ -58,8 +58,12 @@ class WatchShape(Shape):
 class ApiKeyShape(Shape):
     """A key for signed requests; public reads need none."""
 
-    id: keys.Text = Field(description="The id of the key.")
-    private_key: keys.Secret | None = Field(default=None, description="In PEM.")
+    id: keys.KeyId = Field(description="The id of the key.")
+    private_key: keys.PrivateKey | None = Field(
+        default=None,
+        description="RSA or Ed25519, in PEM, without a passphrase. It is a secret:"
+        " use private_key_file.",
+    )
     private_key_file: keys.Text | None = Field(
         default=None, description="A file that holds the private key in PEM."
     )
@@ -363,8 +367,9 @@ class FileShape(Shape):
         default_factory=OperatorShape,
         description="Who is told when something is wrong with the service itself.",
     )
-    heartbeat_url: keys.HttpUrl | None = Field(
-        default=None, description="Asked regularly while all is well."
+    heartbeat_url: keys.Address | None = Field(
+        default=None,
+        description="Asked after each complete read, at most once in 10 s.",
     )
     egress: keys.EgressName = Field(
         default=keys.Egress.ANY,

@@ -85,6 +85,13 @@ def text(value: str) -> str:
     return value
 
 
+def key_id(value: str) -> str:
+    """What a header can carry as one word."""
+    if not re.fullmatch(r"[!-~]+", value):
+        raise Unreadable("is no id of a key: it holds a blank or a special character")
+    return value
+
+
 def flag(value: str) -> bool:
     """`true` or `false`, and no other word for them."""
     if value in {"true", "false"}:
@@ -263,12 +270,17 @@ def _day(value: str) -> int:
 # --- places to reach ----------------------------------------------------------
 
 
-def http_url(value: str) -> str:
-    """An http or https address without a slash at its end."""
+def address(value: str) -> str:
+    """An http or https address, as it was written."""
     parts = _split(value)
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise Unreadable("is not an address that begins with https:// or http://")
-    return value.rstrip("/")
+    return value
+
+
+def http_url(value: str) -> str:
+    """An http or https address without a slash at its end."""
+    return address(value).rstrip("/")
 
 
 def base_url(value: str) -> str:

@@ -54,7 +54,7 @@ class KalshiClient:
     Methods raise nothing but `SourceError`s. `timeout` bounds an answer as a whole,
     from the connection to the last byte of its body; `max_body_bytes` bounds a body
     once decoded. Redirects are not followed. The proxies of the environment are used,
-    but not for loopback and not when a `transport` is given.
+    but not for loopback and not when a `transport` is given. `auth` signs requests.
 
     Making one raises a ConfigError over an address, or a proxy of the environment,
     that cannot be used.
@@ -69,6 +69,7 @@ class KalshiClient:
         timeout: timedelta,
         clock: Clock,
         user_agent: str,
+        auth: httpx.Auth | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         max_body_bytes: int = 20 * MEBIBYTE,
     ) -> None:
@@ -77,7 +78,7 @@ class KalshiClient:
         self._max_body_bytes = max_body_bytes
         self._base_url = base_url.rstrip("/")
         self._http = _http(
-            url=_url(base_url), user_agent=user_agent, transport=transport
+            url=_url(base_url), user_agent=user_agent, auth=auth, transport=transport
         )
 
     async def page(
@@ -206,7 +207,11 @@ class _Answer:
 
 
 def _http(
-    *, url: httpx.URL, user_agent: str, transport: httpx.AsyncBaseTransport | None
+    *,
+    url: httpx.URL,
+    user_agent: str,
+    auth: httpx.Auth | None,
+    transport: httpx.AsyncBaseTransport | None,
 ) -> httpx.AsyncClient:
     try:
         return httpx.AsyncClient(
@@ -215,6 +220,7 @@ def _http(
                 "accept-encoding": ACCEPT_ENCODING,
                 "user-agent": user_agent,
             },
+            auth=auth,
             limits=httpx.Limits(keepalive_expiry=_IDLE_S),
             timeout=None,  # the total deadline serves  # noqa: S113
             transport=transport,

@@ -275,7 +275,8 @@ def backup(database: Path, target: Path) -> None:
     except (OSError, sqlite3.Error) as exc:
         raise StoreError(f"{target}: {exc}") from exc
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong before it is told
+            partial.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

@@ -11,6 +11,7 @@ from notifier.config import init_text, load, schema
 from notifier.config.not_yet import NOT_YET
 from notifier.core.model import Json, Watch
 from notifier.errors import ConfigError
+from notifier.health import STUCK_S
 
 FOLDER = Path(__file__).parents[2] / "config"
 EXAMPLE = FOLDER / "notifier.yaml"
@@ -222,3 +223,11 @@ def test_systemd_restarts_it_unless_the_configuration_is_wrong() -> None:
     assert {"TimeoutStopSec=30s", "DynamicUser=yes", "StateDirectory=notifier"} <= {
         *unit
     }
+
+
+def test_systemd_is_told_of_readiness_and_waits_longer_than_a_loop_may_stand() -> None:
+    unit = (FOLDER / "systemd" / "milestone-notifier.service").read_text()
+    (patience,) = re.findall(r"(?m)^WatchdogSec=([0-9]+)$", unit)
+
+    assert "\nType=notify\nNotifyAccess=main\n" in unit
+    assert int(patience) > STUCK_S

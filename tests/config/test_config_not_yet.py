@@ -24,11 +24,9 @@ RULE = "routes: [{name: r, %s}]"
             "routes[0].quiet",
         ),
         ("operator: {to: terminal}", "operator.to"),
-        ("heartbeat_url: https://example.com/x", "heartbeat_url"),
         ("egress: public", "egress"),
         ("web: {listen: '127.0.0.1:80'}", "web"),
         ("web: {listen: '127.0.0.1:80', external_url: https://x}", "web"),
-        ("source: {api_key: {id: x, private_key: y}}", "source.api_key"),
     ],
 )
 def test_a_key_whose_feature_is_not_built_yet_is_refused(
