@@ -12,6 +12,7 @@ import random
 import secrets
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ log = structlog.get_logger()
 
 #: Sends under way at a shutdown are cut after this.
 _DRAIN_S = 20.0
+#: After this the process ends, whatever still hangs: what matters is committed.
+_LAST_S = 26.0
 _USER_AGENT = f"milestone-notifier/{__version__}"
 
 #: Called after each page of a read; with the last one comes the read's end.
@@ -200,9 +203,17 @@ async def _watch_signals(
             if wishes.stop:
                 os._exit(128 + number)
             log.info("app.stopping", signal=signal.Signals(number).name)
+            _end_without_fail()
             supervisor.stopping()
             wishes.stop = True
             wishes.turn.set()
+
+
+def _end_without_fail() -> None:
+    """A thread that hangs in a name look-up must not outlast the drain."""
+    last = threading.Timer(_LAST_S, os._exit, [0])
+    last.daemon = True
+    last.start()
 
 
 async def _reload(wishes: _Wishes, again: Callable[[], Config] | None) -> None:
@@ -388,6 +399,7 @@ def _lane(destination: Destination, config: Config, sender: OpenSender) -> Lane:
             route.name: own if route.digest is None else route.digest.over
             for route in config.routes
         },
+        over_else=own,
     )
 
 

@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 
 from notifier.clock import Clock
 from notifier.core.commit import Settlement
-from notifier.core.compose import Ended, Room, compose
+from notifier.core.compose import Ended, Room, compose, oldest
 from notifier.core.model import (
     Ambiguous,
     Due,
@@ -66,7 +66,7 @@ class ClaimTurn(Protocol):
         self, destination: str, now: datetime, *, limit: int
     ) -> list[Due]: ...
     async def attempts_since(
-        self, destination: str, since: datetime, *, limit: int
+        self, destination: str, since: datetime
     ) -> list[datetime]: ...
     async def lease(
         self,
@@ -105,6 +105,7 @@ class Lane:
     concurrency: int
     #: By route: more than so many due together are a digest; None: never.
     over: Mapping[str, int | None]
+    over_else: int | None = None
     busy: bool = False
     #: Nothing can leave before: its rate, or the service itself, says so. Monotonic.
     quiet_until: float = 0.0
@@ -225,7 +226,14 @@ class Deliver:
                 return []
             due = await turn.due(lane.name, until or now, limit=_AT_ONCE)
             is_probe = standing.suspended_since is not None
-            room = Room(now=1 if is_probe else now_free, soon=soon_free, over=lane.over)
+            room = Room(
+                now=1 if is_probe else now_free,
+                soon=soon_free,
+                over=lane.over,
+                over_else=lane.over_else,
+            )
+            if is_probe:
+                due = oldest(due)
 
             composed = compose(
                 due,
@@ -250,7 +258,7 @@ class Deliver:
         if lane.rate is None:
             return []
         since = now - lane.rate.per - _MARGIN
-        sent = await turn.attempts_since(lane.name, since, limit=lane.rate.count)
+        sent = await turn.attempts_since(lane.name, since)
         # What lies further ahead was noted before the clock was set back.
         return [at for at in sent if at <= now + lane.rate.per]
 

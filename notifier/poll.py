@@ -8,7 +8,7 @@ sweeps, which are long and may wait.
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
 import structlog
@@ -27,7 +27,6 @@ log = structlog.get_logger()
 _REPLAN_S = 4.0
 _UNAUTHORISED = (401, 403)
 _BAD_REQUEST = 400
-_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PollTurn(Protocol):
@@ -75,16 +74,13 @@ class Poll:
     chance: Callable[[], float]
     #: Called whenever the loop has something to show for itself.
     pulse: Callable[[str], None]
-    _booted_at: datetime = field(init=False)
     #: By watch: when its last read failed.
     _failed_at: dict[str, datetime] = field(default_factory=dict)
-    #: The watches that this process has tried to poll.
-    _tried: set[str] = field(default_factory=set)
+    #: The watches that this process has polled, or tried to, and has swept.
+    _polled: set[str] = field(default_factory=set)
+    _swept: set[str] = field(default_factory=set)
     _poll: _Lane = field(default_factory=_Lane)
     _sweep: _Lane = field(default_factory=_Lane)
-
-    def __post_init__(self) -> None:
-        self._booted_at = self.clock.now()
 
     async def polls(self) -> None:
         """Poll for ever."""
@@ -95,7 +91,7 @@ class Poll:
                 await self._poll.bell.wait(_REPLAN_S)
             elif await self._is_time(plan.at, self._poll):
                 await self._attempt(plan)
-                self._tried.add(plan.watch.name)
+                self._polled.add(plan.watch.name)
                 self._sweep.bell.ring()
 
     async def sweeps(self) -> None:
@@ -106,7 +102,8 @@ class Poll:
             if not self._is_polled(plan):
                 await self._sweep.bell.wait(_REPLAN_S)
             elif await self._is_time(plan.at, self._sweep):
-                await self._attempt(plan)
+                if await self._attempt(plan):
+                    self._swept.add(plan.watch.name)
                 self._poll.bell.ring()
 
     async def once(self) -> bool:
@@ -118,7 +115,7 @@ class Poll:
                 poll = Plan(at=now, watch=watch, kind=ReadKind.POLL)
                 worked &= await self._attempt(poll)
             sweep = cadence.next_sweep(
-                [watch], policy=self.policy, since=_NEVER, now=now
+                [watch], policy=self.policy, swept={watch.name}, now=now
             )
             if sweep.at <= now:
                 worked &= await self._attempt(sweep)
@@ -132,6 +129,7 @@ class Poll:
             policy=self.policy,
             next_start=await self.store.next_start(after),
             now=now,
+            polled=self._polled,
             failed=self._failed_at,
         )
 
@@ -139,15 +137,15 @@ class Poll:
         return cadence.next_sweep(
             await self.store.watches(),
             policy=self.policy,
-            since=self._booted_at,
             now=self.clock.now(),
+            swept=self._swept,
             failed=self._failed_at,
         )
 
     def _is_polled(self, plan: Plan) -> bool:
         """Whether the poll that goes before a sweep has been made, or tried."""
         is_polled = cadence.can_be_polled(plan.watch)
-        return not is_polled or plan.watch.name in self._tried
+        return not is_polled or plan.watch.name in self._polled
 
     async def _is_time(self, at: datetime, lane: _Lane) -> bool:
         """Whether the moment has come; False, after a while: think again."""
@@ -191,7 +189,8 @@ class Poll:
         for each in (self._poll, self._sweep):
             if each is lane or is_unwelcome or hint is not None:
                 each.quiet_until = max(each.quiet_until, until)
-        log.warning(
+        say = log.error if is_unwelcome else log.warning
+        say(
             "read.failed",
             watch=plan.watch.name,
             kind=plan.kind.value,

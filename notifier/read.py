@@ -109,7 +109,7 @@ class Source(Protocol):
 class PageTurn(Protocol):
     """The writer's turn, for one page."""
 
-    async def known(self, ids: Sequence[str]) -> dict[str, Known]: ...
+    async def known(self, ids: Sequence[str], watch: WatchRow) -> dict[str, Known]: ...
     async def count_new_bad(self, bad: Sequence[BadRow]) -> int: ...
     async def commit(self, page: PageCommit) -> None: ...
     async def end_read(self, end: ReadEnd) -> None: ...
@@ -147,12 +147,15 @@ class Pace:
         self._clock = clock
         self._gate = Gate()
         self._asked: list[float] = []
+        # A little longer than the unit: the way to the API is no clock.
+        unit_s = rate.per.total_seconds()
+        self._window_s = unit_s + min(0.05, unit_s / 10)
 
     async def take(self, lane: Lane) -> None:
         """Come back when a request may go; polls before sweeps."""
         async with self._gate.turn(lane):
             if len(self._asked) == self._rate.count:
-                free_at = self._asked.pop(0) + self._rate.per.total_seconds()
+                free_at = self._asked.pop(0) + self._window_s
                 await self._clock.sleep(free_at - self._clock.monotonic())
             self._asked.append(self._clock.monotonic())
 
@@ -220,6 +223,8 @@ class Reader:
     pulse: Callable[[str], None]
     _bounds: list[Bounds] = field(default_factory=list)
     _last_id: int = 0
+    #: Watches whose last long read showed too little; told once.
+    _suspected: set[str] = field(default_factory=set)
 
     async def read(self, plan: Plan) -> None:
         """
@@ -287,7 +292,7 @@ class Reader:
     ) -> ReadEnd | None:
         now = self.clock.now()
         async with self.store.page_turn() as turn:
-            known = await turn.known([row.milestone.id for row in fresh])
+            known = await turn.known([r.milestone.id for r in fresh], read.plan.watch)
 
             steps = diff(known, fresh, self._reading(read, now))
             owed = self._route(steps, due_at=_due_at(page, now), now=now)
@@ -371,16 +376,8 @@ class Reader:
     # --- its end ---
 
     def _end(self, read: _Read, now: datetime) -> ReadEnd:
-        """
-        The end of a read that came to its end.
-
-        Raises:
-            SourceGarbled: everything was asked for and nothing came.
-        """
+        """The end of a read that came to its end."""
         progress, plan = read.progress, read.plan
-        is_all = plan.kind is ReadKind.BASELINE and plan.watch.name == ALL
-        if is_all and not progress.rows:
-            raise SourceGarbled("the list of all milestones is empty")
         drifting = cadence.is_drifting(bad=progress.bad, rows=progress.rows)
         if drifting:
             log.error(
@@ -442,15 +439,21 @@ class Reader:
         is_whole = known == read.held and len(shown) == read.progress.rows
         if is_whole and not await self.store.is_anyone_absent():
             return
-        if cadence.is_suspicious(shown=len(shown), known=known):
-            log.error("read.suspicious", watch=watch.name, rows=len(shown), known=known)
+        if cadence.is_suspicious(shown=read.held, known=known):
+            if watch.name not in self._suspected:
+                self._suspected.add(watch.name)
+                log.error(
+                    "read.suspicious", watch=watch.name, rows=read.held, known=known
+                )
             return
+        self._suspected.discard(watch.name)
         async with self.store.page_turn() as turn:
             doubtful = await turn.absent(watch, read.since, shown)
         for milestone_id in doubtful[:_ASKED_FOR]:
             await self._ask_for(read, milestone_id)
 
     async def _ask_for(self, read: _Read, milestone_id: str) -> None:
+        self.pulse("sweep")
         await self.pace.take(Lane.SWEEP)
         try:
             raw = await self.source.milestone(milestone_id)
@@ -460,7 +463,7 @@ class Reader:
             return
         now = self.clock.now()
         async with self.store.page_turn() as turn:
-            known = await turn.known([milestone_id])
+            known = await turn.known([milestone_id], read.plan.watch)
             if raw is None:
                 gone = [removed(one, now=now) for one in known.values()]
                 await turn.remove(gone, self._owed(gone, due_at=now, now=now), now)

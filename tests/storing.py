@@ -123,7 +123,7 @@ class Shelf:
     ) -> tuple[Step, ...]:
         """Commit a page as a read would; `more`: it was not the last one."""
         async with self.store.page_turn() as turn:
-            known = await turn.known([r.milestone.id for r in rows])
+            known = await turn.known([r.milestone.id for r in rows], self.watch)
             read_id = next(self.reads) if read_id is None else read_id
             page = self.page(
                 known, rows, now=now, kind=kind, read_id=read_id, due_at=due_at or now

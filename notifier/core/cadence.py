@@ -6,7 +6,7 @@ A poll is placed shortly before the next start, so that a start that has just be
 moved is not announced at its old time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -59,16 +59,22 @@ def next_poll(
     policy: ReadPolicy,
     next_start: datetime | None,
     now: datetime,
+    polled: Collection[str],
     failed: Failed = _NOBODY,
 ) -> Plan | None:
     """
     The watch to poll next; None while no watch can be polled.
 
-    `next_start` is the first one that is `uncovered`.
+    `next_start` is the first one that is `uncovered`; a watch that is not among
+    `polled`, those that this process has polled, is due at once.
     """
     plans = [
         Plan(
-            at=_poll_at(watch, policy, next_start, now), watch=watch, kind=ReadKind.POLL
+            at=_poll_at(watch, policy, next_start, now)
+            if watch.name in polled
+            else now,
+            watch=watch,
+            kind=ReadKind.POLL,
         )
         for watch in watches
         if can_be_polled(watch)
@@ -117,31 +123,33 @@ def next_sweep(
     watches: Sequence[WatchRow],
     *,
     policy: ReadPolicy,
-    since: datetime,
     now: datetime,
+    swept: Collection[str],
     failed: Failed = _NOBODY,
 ) -> Plan:
     """
     The watch to read at length next: baselines first, then what is overdue.
 
-    Every watch is swept once after `since`, the start of this process.
+    A watch that is not among `swept`, those that this process has swept, is due at
+    once. Times would not do to tell them: a clock may be set back.
     """
     return min(
-        (_sweep_plan(watch, policy, since, now) for watch in watches),
+        (
+            _sweep_plan(watch, policy, now, is_first=watch.name not in swept)
+            for watch in watches
+        ),
         key=lambda plan: _place(plan, failed, now),
     )
 
 
 def _sweep_plan(
-    watch: WatchRow, policy: ReadPolicy, since: datetime, now: datetime
+    watch: WatchRow, policy: ReadPolicy, now: datetime, *, is_first: bool
 ) -> Plan:
     if watch.baselined_at is None:
         return Plan(at=now, watch=watch, kind=ReadKind.BASELINE)
     read_at = watch.full_at or watch.baselined_at
     full = _after(read_at, policy.full_read_every, now)
-    swept = watch.swept_at
-    is_fresh = swept is not None and swept >= since
-    sweep = _after(swept if is_fresh else None, policy.sweep_every, now)
+    sweep = _after(None if is_first else watch.swept_at, policy.sweep_every, now)
     if full <= sweep:
         return Plan(at=full, watch=watch, kind=ReadKind.FULL)
     return Plan(at=sweep, watch=watch, kind=ReadKind.SWEEP)

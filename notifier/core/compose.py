@@ -39,6 +39,14 @@ class Room:
     soon: int
     #: By route: more than so many due together are a digest; None: never.
     over: Mapping[str, int | None]
+    #: The destination's own, for what a route that is no more had sent.
+    over_else: int | None = None
+
+    def limit(self, delivery: Due) -> int | None:
+        """More than so many like this one, due together, are a digest."""
+        if delivery.storm:
+            return 1
+        return self.over.get(delivery.route, self.over_else)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +84,16 @@ def compose(
             busy |= {member.milestone_id for member in members}
             messages.append(_message(destination, members))
     return Composed(messages=tuple(messages), ended=ended)
+
+
+def oldest(due: Sequence[Due]) -> list[Due]:
+    """What a probe carries: the oldest delivery, with those that it must go with."""
+    if not due:
+        return []
+    first = min(due, key=lambda delivery: delivery.seq)
+    if first.frozen_in is None:
+        return [first]
+    return [delivery for delivery in due if delivery.frozen_in == first.frozen_in]
 
 
 def _may_shrink(group: Sequence[Due]) -> bool:
@@ -146,7 +164,7 @@ def _pools(free: Sequence[Due], room: Room) -> dict[int | None, list[Due]]:
     waiting: set[str] = set()
     for delivery in free:
         is_alone = delivery.form is Form.ALONE
-        limit = None if is_alone else room.over.get(delivery.route)
+        limit = None if is_alone else room.limit(delivery)
         if first.setdefault(delivery.milestone_id, limit) != limit:
             waiting.add(delivery.milestone_id)
         if delivery.milestone_id not in waiting:

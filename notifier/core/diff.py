@@ -39,6 +39,9 @@ class Known:
     doubt: Doubt | None = None
     #: Nobody was ever told about it: dormant, or its baseline is not complete.
     silent: bool = False
+    #: First seen through another watch, after this one had read the whole list: to
+    #: this one it is new, whatever the other made of it.
+    is_new_here: bool = False
     gone: bool = False
 
 
@@ -106,7 +109,7 @@ def diff(
 def _step(known: Known | None, row: Row, reading: Reading) -> Step:
     if known is None or known.gone:
         return _born(known, row, reading)
-    if known.silent:
+    if known.silent or known.is_new_here:
         return _appeared(
             row,
             reading,

@@ -341,6 +341,8 @@ class Due:
     start: datetime
     #: Kalshi no longer lists the milestone, or it has ended.
     over: bool
+    #: Born with so many others that they go as a digest, whatever the route says.
+    storm: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

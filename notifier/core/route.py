@@ -30,6 +30,8 @@ from notifier.core.model import (
 GRAVE = frozenset(
     {"cancelled", "canceled", "postponed", "abandoned", "suspended", "delayed"}
 )
+#: A start is worth telling for so long, and for as long as one is told late.
+STARTED_LIFE = timedelta(minutes=30)
 #: A reminder is worth nothing this long after its moment.
 REMINDER_LIFE = timedelta(minutes=30)
 #: As much of a foreign text as a reason quotes.
@@ -121,7 +123,7 @@ def _expiry(event: Event, started_grace: timedelta) -> datetime | None:
     """When telling it becomes worth nothing."""
     match event.kind:
         case Kind.STARTED:
-            return event.at + started_grace
+            return event.at + max(started_grace, STARTED_LIFE)
         case Kind.UPCOMING:
             return min(event.at + REMINDER_LIFE, event.milestone.start)
         case _:

@@ -17,7 +17,8 @@ from notifier.core.model import Event, Kind, Milestone, Timer, TimerKind, event_
 
 #: Kalshi writes 2000-01-01 and 2000-01-02 where it has no date yet.
 _PLACEHOLDERS_END = datetime(2001, 1, 1, tzinfo=UTC)
-_ZERO = timedelta(0)
+#: No alarm rings to the microsecond: what is later by no more is on time.
+_SLACK = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +202,7 @@ def _started(
         milestone=milestone,
         at=timer.fire_at,
         seen_at=now,
-        missed=now - timer.fire_at > policy.started_grace,
+        missed=now - timer.fire_at > max(policy.started_grace, _SLACK),
         again_from=fired.start,
     )
 
@@ -239,7 +240,7 @@ def _ended(
         milestone=milestone,
         at=timer.fire_at,
         seen_at=now,
-        missed=now - timer.fire_at > policy.ended_grace,
+        missed=now - timer.fire_at > max(policy.ended_grace, _SLACK),
     )
 
 

@@ -54,13 +54,17 @@ _LEASED: ColumnElement[str] = literal_column(f"'{State.LEASED.value}'")
 _AHEAD = t.deliveries.alias("ahead")
 _d, _a, _to = t.deliveries.c, t.attempts.c, t.destinations.c
 _FINAL = ("settled_at", "sent_at")
+#: No attempt lasts longer, its settlement included.
+_LONGEST_ATTEMPT = timedelta(seconds=60)
 _ATTEMPTS_SINCE = (
-    select(_a.started_at)
+    select(func.coalesce(_a.ended_at, _a.started_at, type_=t.Instant).label("at"))
     .where(
-        _a.destination == bindparam("destination"), _a.started_at > bindparam("since")
+        _a.destination == bindparam("destination"),
+        _a.started_at > bindparam("begun", type_=t.Instant),
+        func.coalesce(_a.ended_at, _a.started_at, type_=t.Instant)
+        > bindparam("since", type_=t.Instant),
     )
     .order_by(_a.started_at.desc())
-    .limit(bindparam("most"))
 )
 _LEASE = (
     update(t.deliveries)
@@ -225,15 +229,21 @@ def _due(row: Row[Any], now: datetime) -> Due:
         at=row.at,
         lead=lead,
         start=start,
+        storm=row.storm,
         over=row.gone_at is not None or (ended and not is_placeholder(row.end_at)),
     )
 
 
 def attempts_since(
-    conn: Connection, destination: str, since: datetime, *, limit: int
+    conn: Connection, destination: str, since: datetime
 ) -> list[datetime]:
-    """The latest attempts of a destination after an instant, newest first."""
-    asked = {"destination": destination, "since": since, "most": limit}
+    """
+    When requests may have reached a destination after an instant, newest first.
+
+    The latest moment at which each can have arrived: a connection takes its time.
+    """
+    begun = since - _LONGEST_ATTEMPT
+    asked = {"destination": destination, "since": since, "begun": begun}
     return list(conn.scalars(_ATTEMPTS_SINCE, asked))
 
 

@@ -29,6 +29,9 @@ from notifier.store import statements
 Decode = Callable[[bytes], Milestone]
 #: Complete reads that must not show a milestone before anyone asks for it by id.
 _ABSENCES = 3
+#: So many created milestones in one read are no storm, nor is this share of the known.
+_CALM = 50
+_STORM_SHARE = 0.2
 #: As many as a signed 64-bit number has bits for, with one to spare.
 _WATCHES = 62
 
@@ -127,16 +130,29 @@ def _known_rows(conn: Connection, ids: list[str]) -> Iterable[Sequence[Any]]:
     return cursor.fetchall()
 
 
-def known(conn: Connection, ids: Sequence[str], *, decode: Decode) -> dict[str, Known]:
-    """The milestones with these ids as they were last committed."""
+def known(
+    conn: Connection, ids: Sequence[str], watch: WatchRow, *, decode: Decode
+) -> dict[str, Known]:
+    """The milestones with these ids as they were last committed, seen by a watch."""
     if not ids:
         return {}
     baselined = sum(1 << bit for bit in conn.scalars(statements.BASELINED))
-    rows = conn.execute(statements.MILESTONES, {"ids": list(ids)})
-    return {row.id: _known(row, decode, baselined) for row in rows}
+    rows = conn.execute(statements.MILESTONES, {"ids": list(ids)}).all()
+    quiet = [row.id for row in rows if not row.watches & baselined]
+    told = conn.scalars(statements.ANNOUNCED, {"ids": quiet}) if quiet else ()
+    announced = frozenset(told)
+    return {row.id: _known(row, watch, decode, baselined, announced) for row in rows}
 
 
-def _known(row: Row[Any], decode: Decode, baselined: int) -> Known:
+def _known(
+    row: Row[Any],
+    watch: WatchRow,
+    decode: Decode,
+    baselined: int,
+    announced: frozenset[str],
+) -> Known:
+    is_dormant = row.watches == 0
+    since = watch.baselined_at
     doubt = (
         Doubt(fingerprint=row.doubt, read=row.doubt_read)
         if row.doubt is not None
@@ -149,7 +165,10 @@ def _known(row: Row[Any], decode: Decode, baselined: int) -> Known:
         generation=row.generation,
         fired=Fired(start=row.fired_start, end=row.fired_end),
         doubt=doubt,
-        silent=row.watches & baselined == 0,
+        silent=is_dormant or (not row.watches & baselined and row.id not in announced),
+        is_new_here=since is not None
+        and not row.watches & (1 << watch.id)
+        and row.first_seen_at >= since,
         gone=row.gone_at is not None,
     )
 
@@ -345,9 +364,19 @@ def end_read(conn: Connection, end: ReadEnd) -> None:
             "error": end.error,
         },
     )
+    if end.progress.events > _CALM:
+        _mark_storm(conn, end)
     conn.execute(statements.RELEASE_HELD, {"read": end.id, "now": end.ended_at})
     if end.error is None:
         _advance(conn, end)
+
+
+def _mark_storm(conn: Connection, end: ReadEnd) -> None:
+    """More new milestones at once than anyone wants to read one by one."""
+    created = conn.scalar(statements.COUNT_CREATED, {"read": end.id}) or 0
+    living = conn.scalar(statements.COUNT_LIVING) or 0
+    if created > max(_CALM, _STORM_SHARE * (living - created)):
+        conn.execute(statements.MARK_STORM, {"read": end.id})
 
 
 def _advance(conn: Connection, end: ReadEnd) -> None:

@@ -197,6 +197,8 @@ deliveries = Table(
     Column("settled_at", Instant),
     Column("reason", Text),
     Column("superseded_by", Text),
+    # Born with so many others that they go as a digest, whatever the route says.
+    Column("storm", Boolean, nullable=False, server_default=text("0")),
     # The read of several pages at whose end it becomes due.
     Column("read_id", BigInteger),
     UniqueConstraint("event_id", "destination"),

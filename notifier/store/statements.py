@@ -14,13 +14,14 @@ from sqlalchemy import (
     Table,
     bindparam,
     delete,
+    func,
     literal_column,
     select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from notifier.core.model import State, TimerKind
+from notifier.core.model import Kind, State, TimerKind
 from notifier.store import schema as t
 
 _m, _d, _q = t.milestones.c, t.deliveries.c, t.quarantine.c
@@ -128,3 +129,16 @@ KNOWN_BAD = select(_q.fingerprint).where(
     _q.fingerprint.in_(bindparam("prints", expanding=True))
 )
 WATCHES = select(t.watches)
+_e = t.events.c
+#: Which of these milestones somebody has been told about.
+ANNOUNCED = select(_e.milestone_id).where(
+    _e.milestone_id.in_(bindparam("ids", expanding=True)), _e.kind == Kind.CREATED.value
+)
+_created_in = (_d.read_id == bindparam("read")) & (_d.kind == Kind.CREATED.value)
+COUNT_CREATED = select(func.count(_d.event_id.distinct())).where(
+    is_pending(_d.state), _created_in
+)
+COUNT_LIVING = select(func.count()).where(_m.gone_at.is_(None))
+MARK_STORM = (
+    update(t.deliveries).where(is_pending(_d.state), _created_in).values(storm=True)
+)

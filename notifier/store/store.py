@@ -94,9 +94,11 @@ class Turn:
 class PageTurn(Turn):
     """The reading loop's turn."""
 
-    async def known(self, ids: Sequence[str]) -> dict[str, Known]:
+    async def known(self, ids: Sequence[str], watch: WatchRow) -> dict[str, Known]:
         """The milestones with these ids as they were last committed."""
-        return await self._do(partial(pages.known, ids=ids, decode=self._decode))
+        return await self._do(
+            partial(pages.known, ids=ids, watch=watch, decode=self._decode)
+        )
 
     async def count_new_bad(self, bad: Sequence[BadRow]) -> int:
         """How many of these rows were not known as bad before."""
@@ -158,14 +160,10 @@ class ClaimTurn(Turn):
             partial(outbox.due, destination=destination, now=now, limit=limit)
         )
 
-    async def attempts_since(
-        self, destination: str, since: datetime, *, limit: int
-    ) -> list[datetime]:
-        """The latest attempts of a destination, newest first."""
+    async def attempts_since(self, destination: str, since: datetime) -> list[datetime]:
+        """When requests may have reached a destination after an instant."""
         return await self._do(
-            partial(
-                outbox.attempts_since, destination=destination, since=since, limit=limit
-            )
+            partial(outbox.attempts_since, destination=destination, since=since)
         )
 
     async def lease(
@@ -351,7 +349,7 @@ def reading(database: Path) -> Iterator[Connection]:
 def _guarded(conn: Connection, work: Callable[[Connection], T]) -> T:
     try:
         return work(conn)
-    except OperationalError as exc:
-        raise StoreBroken(f"the database failed: {exc.orig}") from exc
+    except (OperationalError, sqlite3.Error) as exc:
+        raise StoreBroken(f"the database failed: {getattr(exc, 'orig', exc)}") from exc
     except DBAPIError as exc:
         raise StoreBroken(f"the database refused: {exc.orig}") from exc

@@ -1,5 +1,6 @@
 """What to read next, and when."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -24,7 +25,6 @@ from notifier.core.commit import ReadKind, WatchRow
 POLICY = ReadPolicy(
     poll_every=30 * SECOND, sweep_every=30 * MINUTE, full_read_every=DAY
 )
-BOOT = NOON - HOUR
 #: Everything about it has been read at noon.
 READ = WatchRow(
     id=0,
@@ -42,10 +42,20 @@ def _poll(
     now: datetime = NOON,
     start: datetime | None = None,
     failed: dict[str, datetime] | None = None,
+    polled: Collection[str] | None = None,
 ) -> Plan | None:
     return next_poll(
-        watches, policy=POLICY, next_start=start, now=now, failed=failed or {}
+        watches,
+        policy=POLICY,
+        next_start=start,
+        now=now,
+        polled=_names(watches) if polled is None else polled,
+        failed=failed or {},
     )
+
+
+def _names(watches: Sequence[WatchRow]) -> set[str]:
+    return {watch.name for watch in watches}
 
 
 def _poll_at(
@@ -57,9 +67,18 @@ def _poll_at(
 
 
 def _sweep(
-    *watches: WatchRow, now: datetime = NOON, failed: dict[str, datetime] | None = None
+    *watches: WatchRow,
+    now: datetime = NOON,
+    failed: dict[str, datetime] | None = None,
+    swept: Collection[str] | None = None,
 ) -> Plan:
-    return next_sweep(watches, policy=POLICY, since=BOOT, now=now, failed=failed or {})
+    return next_sweep(
+        watches,
+        policy=POLICY,
+        now=now,
+        swept=_names(watches) if swept is None else swept,
+        failed=failed or {},
+    )
 
 
 # --- polls --------------------------------------------------------------------
@@ -129,7 +148,9 @@ def test_there_is_a_poll_five_to_ten_seconds_before_the_next_start(
     now, polled = NOON, [NOON - polled_ago]
     while now < start:
         watch = replace(READ, polled_at=polled[-1])
-        plan = next_poll([watch], policy=policy, next_start=start, now=now)
+        plan = next_poll(
+            [watch], policy=policy, next_start=start, now=now, polled=_names([watch])
+        )
         assert plan is not None
         now = max(now, plan.at)
         polled.append(now)
@@ -172,10 +193,20 @@ def test_a_full_read_counts_from_the_baseline_at_first() -> None:
 
 
 def test_every_watch_is_swept_once_after_a_start_of_the_service() -> None:
-    asleep = replace(READ, swept_at=BOOT - SECOND)
-
-    assert _sweep(asleep) == Plan(at=NOON, watch=asleep, kind=ReadKind.SWEEP)
+    assert _sweep(READ, swept=()) == Plan(at=NOON, watch=READ, kind=ReadKind.SWEEP)
     assert _sweep(replace(READ, swept_at=None)).at == NOON
+
+
+def test_a_clock_that_was_set_back_does_not_have_a_watch_swept_again_and_again() -> None:
+    swept = replace(READ, swept_at=NOON, full_at=NOON)
+
+    assert _sweep(swept, now=NOON + SECOND).at == NOON + 30 * MINUTE
+
+
+def test_every_watch_is_polled_at_once_after_a_start_of_the_service() -> None:
+    plan = _poll(READ, now=NOON + SECOND, polled=())
+
+    assert plan == Plan(at=NOON + SECOND, watch=READ, kind=ReadKind.POLL)
 
 
 def test_a_watch_without_a_baseline_comes_first_of_all() -> None:

@@ -54,7 +54,7 @@ def _life(chance: Random, now: float, length: float) -> Life:
         boots_at=now,
         ends_at=now + length,
         death=chance.choice(list(Death)),
-        fuse=chance.choice((chance.randrange(1, 30), chance.randrange(1, 800))),
+        fuse=chance.choice((chance.randrange(1, 60), chance.randrange(1, 3000))),
     )
 
 

@@ -1,6 +1,7 @@
 """Virtual time, and a process that may die before or after any statement."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TypeVar
@@ -8,6 +9,7 @@ from typing import TypeVar
 import anyio
 import anyio.lowlevel
 import trio
+from sqlalchemy import Engine, event
 
 T = TypeVar("T")
 
@@ -42,14 +44,11 @@ class Machine:
         #: On trio's clock; None while it lives.
         self.died_at: float | None = 0.0
         self._fuse: int | None = None
-        self._too_late = False
 
     def boot(self, *, fuse: int | None = None) -> None:
         """Live again; with a fuse, for so many statements."""
         self.died_at = None
         self._fuse = fuse
-        #: Half of the deaths come when the statement has been executed.
-        self._too_late = self._chance.random() < 0.5
 
     def die(self) -> None:
         """From now on nothing has any effect."""
@@ -66,19 +65,31 @@ class Machine:
         self.check()
         if self._chance.random() < 0.3:
             await anyio.lowlevel.checkpoint()
-            self.check()
-        burns = self._burns()
-        if burns and not self._too_late:
-            self.die()
-        self.check()
+        self.burn()
         result = work()
-        if burns:
-            self.die()
-        self.check()
+        self.burn()
         return result
 
-    def _burns(self) -> bool:
-        if self._fuse is None:
-            return False
-        self._fuse -= 1
-        return self._fuse == 0
+    @contextmanager
+    def wired(self) -> Iterator[None]:
+        """As long as it lasts, no statement of any database is out of reach."""
+
+        def before(*_: object) -> None:
+            self.burn()
+
+        event.listen(Engine, "before_cursor_execute", before)
+        event.listen(Engine, "commit", before)
+        try:
+            yield
+        finally:
+            event.remove(Engine, "before_cursor_execute", before)
+            event.remove(Engine, "commit", before)
+
+    def burn(self) -> None:
+        """Here it may die, if that is its fate."""
+        self.check()
+        if self._fuse is not None:
+            self._fuse -= 1
+            if self._fuse == 0:
+                self.die()
+                self.check()

@@ -6,8 +6,9 @@ the process. What arrived at the very moment of a death may have been committed 
 not; only then the database is asked which, and a half is a failure.
 """
 
+import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -58,6 +59,10 @@ class Arrived:
     target: str
     status: int
     body: bytes
+    #: Something is wrong with it that hides what is there.
+    is_hiding: bool = False
+    #: What a read that begins with it must have shown at its end.
+    promises: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -68,6 +73,9 @@ class Read:
     #: Its window; None: everything.
     since: datetime | None
     is_poll: bool
+    promises: Mapping[str, bytes]
+    #: How many answers had hidden something before it began.
+    hidings: int
     shown: set[str] = field(default_factory=set)
     rows: int = 0
 
@@ -90,13 +98,20 @@ class Known:
 class Reference:
     """The milestones as they should be known, and the events as they should be."""
 
-    def __init__(self, *, leads: tuple[timedelta, ...]) -> None:
+    def __init__(
+        self, *, leads: tuple[timedelta, ...], loud: Callable[[], Mapping[str, bytes]]
+    ) -> None:
         self.expected: list[Expected] = []
         #: What the service did and must not do.
         self.complaints: list[str] = []
         self.known: dict[str, Known] = {}
         self.is_baselined = False
         self._leads = leads
+        self._loud = loud
+        #: Answers to polls and full reads that hid something, and whether a full read
+        #: has made up for them since.
+        self._hidings = 0
+        self._is_hidden = False
         #: Who may be asked for by id after the last read, and how many were.
         self._askable: set[str] = set()
         self._asked = 0
@@ -138,6 +153,7 @@ class Reference:
         self.settle(at)
         for answer in self._held:
             self._take_or_not(answer, ledger)
+            self._is_hidden = True
         self._held.clear()
         left = ledger.timers()
         self._fire(at, not_before=at - INSTANT, left=left)
@@ -199,7 +215,10 @@ class Reference:
     def _take_page(self, query: Mapping[str, str], answer: Arrived) -> None:
         is_poll = "min_updated_ts" in query
         if "cursor" not in query:
-            self._reads[is_poll] = self._new_read(query)
+            self._reads[is_poll] = self._new_read(query, answer.promises)
+        if answer.is_hiding and "minimum_start_date" not in query:
+            self._hidings += 1
+            self._is_hidden = True
         page = rows.page(answer.body) if answer.status == 200 else None
         if page is None:
             return
@@ -212,17 +231,24 @@ class Reference:
         if not page.cursor:
             self._complete(read)
 
-    def _new_read(self, query: Mapping[str, str]) -> Read:
+    def _new_read(
+        self, query: Mapping[str, str], promises: Mapping[str, bytes]
+    ) -> Read:
         since = query.get("minimum_start_date")
         return Read(
             number=next(self._numbers),
             since=None if since is None else datetime.fromisoformat(since),
             is_poll="min_updated_ts" in query,
+            promises=promises,
+            hidings=self._hidings,
         )
 
     def _complete(self, read: Read) -> None:
         if read.is_poll:
+            self._keep_promises(read)
             return
+        if read.since is None and read.hidings == self._hidings:
+            self._is_hidden = False
         self._askable.clear()
         self._asked = 0
         if read.since is None:
@@ -242,13 +268,24 @@ class Reference:
             if absences >= ABSENCES:
                 self._askable.add(key)
 
+    def _keep_promises(self, read: Read) -> None:
+        """A poll to its end brings all that has been updated before it began."""
+        if self._is_hidden:
+            return
+        loud = self._loud()
+        for key, raw in read.promises.items():
+            doc = json.loads(raw)
+            if loud.get(key) != raw or rows.is_simulation(doc):
+                continue
+            known = self.known.get(key)
+            if known is None or known.is_gone or known.doc != doc:
+                self.complaints.append(f"{key}: passed over by a whole poll")
+
     # --- rows ---
 
     def _take_row(self, raw: bytes, read: Read, now: datetime) -> None:
         if key := rows.identity(raw):
             read.shown.add(key)
-            if key in self.known:
-                self.known[key] = replace(self.known[key], absences=0)
         doc = rows.read(raw)
         if doc is None or rows.is_simulation(doc):
             return

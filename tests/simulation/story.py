@@ -57,7 +57,7 @@ _RATES = {
     "chat": Rate(count=1, per=_SECOND),
 }
 #: Something happens to the list so often, while the process is up.
-_GUST_S = 12.0
+_GUST_S = 6.0
 #: Lines of the log that say that something of ours broke.
 _NEVER = {"read.broken", "message.unrenderable", "template.failed"}
 
@@ -127,7 +127,6 @@ class _Story:
     def __post_init__(self) -> None:
         self.clock = VirtualClock()
         self.machine = Machine(self._chance("machine"))
-        self.reference = Reference(leads=LEADS)
         self.ledger = Ledger(self.database)
         self.tokens = iter(range(10**9))
         self.decisions = self._chance("decisions")
@@ -142,20 +141,23 @@ class _Story:
         structlog.configure(processors=[self._hear])
         self.weather.populate(60)
         lives = fate.lives(self._chance("fate"), days=days, uptime=uptime)
-        for life in lives:
-            await self._rest_until(life)
-            await self._live(life)
+        with self.machine.wired():
+            for life in lives:
+                await self._rest_until(life)
+                await self._live(life)
 
     def _build(self) -> None:
         self.api = StandIn(World(self.clock), clock=self.clock, record=True)
         self.weather = Weather(
             self.api, clock=self.clock, chance=self._chance("world"), says=self.say
         )
+        self.reference = Reference(leads=LEADS, loud=self.weather.loud)
         self.wire = Wire(
             self.api,
             clock=self.clock,
             machine=self.machine,
             chance=self._chance("wire"),
+            weather=self.weather,
             arrives=self._arrives,
             asks=lambda target: self.say(f"request {target}"),
         )
@@ -172,6 +174,7 @@ class _Story:
         """Nobody is there; the world goes on."""
         if life.calm:
             self.wire.is_calm = self.far_end.is_calm = True
+            self.weather.calm_down()
         else:
             for _ in range(3):
                 await self._sleep_until(

@@ -1,16 +1,19 @@
 """What happens to Kalshi's list."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from random import Random
 
 import anyio
 
+from notifier.core.model import Json
 from notifier.demo.standin import StandIn
 from notifier.demo.world import NEVER, Doc, stamp
+from simulation import rows
 from simulation.machine import VirtualClock
-from simulation.wire import SNAPSHOT
 
+#: A list as it was some time ago.
+OLD = "old"
 _SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
 _STATUS = ("scheduled", "inprogress", "complete", "postponed")
@@ -39,13 +42,18 @@ class Weather:
         self._says = says
         self._numbers = iter(range(1, 1_000_000))
         self._removed: list[Doc] = []
+        #: Changed without a newer `last_updated_ts`: polls need not show them.
+        self.quiet: set[str] = set()
+        #: There, but on no page for a while.
+        self.shy: set[str] = set()
         #: Starts fall between now and then, so that somebody is there to see some.
         self.horizon = timedelta(minutes=10)
         self._acts = (
             *(self._add, self._add, self._reword, self._reword, self._move, self._move),
             *(self._status, self._touch, self._quietly, self._end, self._end),
             *(self._remove, self._bring_back, self._tickers, self._snapshot),
-            *(self._move_a_little, self._many_at_once),
+            *(self._move_a_little, self._many_at_once, self._move_a_little),
+            *(self._roll_back, self._hide),
         )
 
     def populate(self, count: int) -> None:
@@ -62,8 +70,12 @@ class Weather:
     def gust(self) -> None:
         """Let one thing happen."""
         act = self._chance.choice(self._acts)
-        self._says(f"world {act.__name__.strip('_')}")
         act()
+        self._says(f"world {act.__name__.strip('_')}")
+
+    def calm_down(self) -> None:
+        """What is there is shown again."""
+        self.shy.clear()
 
     # --- what may happen ---
 
@@ -78,30 +90,49 @@ class Weather:
     def _reword(self) -> None:
         words = str(self._chance.random())
         key = self._chance.choice(("title", "notification_message", "source_id"))
-        self._world.update(self._any(), **{key: words})
+        self._bump(self._any(), **{key: words})
 
     def _move(self) -> None:
-        self._world.move_start(self._any(), self._start())
+        self._bump(self._any(), start_date=stamp(self._start()))
 
     def _move_a_little(self) -> None:
-        one = self._any()
+        one = self._any_of(self._around_now()) or self._any()
         before = datetime.fromisoformat(str(self._world.doc(one)["start_date"]))
         seconds = self._chance.choice((-300, -60, -5, 5, 60, 300, 899, 901, 1800))
-        self._world.move_start(one, before + seconds * _SECOND)
+        self._bump(one, start_date=stamp(before + seconds * _SECOND))
 
     def _status(self) -> None:
         status = self._chance.choice(_STATUS)
-        self._world.update(self._any(), details={"status": status})
+        self._bump(self._any(), details={"status": status})
 
     def _touch(self) -> None:
-        self._world.touch(self._any())
+        self._bump(self._any())
 
     def _quietly(self) -> None:
-        one, words = self._any(), str(self._chance.random())
+        """There and back again: the same bytes may come twice."""
+        one = self._any_of(self.quiet) or self._any()
+        self.quiet.add(one)
+        words = self._chance.choice(("quiet", "silent"))
         self._world.change_without_bump(one, title=words)
+
+    def _roll_back(self) -> None:
+        """An older version is the right one."""
+        one, now = self._any(), self._clock.now()
+        self.quiet.add(one)
+        before = stamp(now - self._chance.uniform(1, 90) * _MINUTE)
+        words = str(self._chance.random())
+        self._world.change_without_bump(one, title=words, last_updated_ts=before)
+
+    def _hide(self) -> None:
+        one = self._any()
+        self.shy.add(one)
+        self.quiet.add(one)
+        if len(self.shy) > 3:
+            self.shy.remove(self._chance.choice(sorted(self.shy)))
 
     def _end(self) -> None:
         now = self._clock.now()
+        one = self._any()
         end = self._chance.choice(
             (
                 None,
@@ -112,7 +143,7 @@ class Weather:
             )
         )
         more: Doc = {"title": "over"} if self._chance.random() < 0.2 else {}
-        self._world.update(self._any(), end_date=end, **more)
+        self._bump(one, end_date=end, **more)
 
     def _remove(self) -> None:
         one = self._any()
@@ -125,20 +156,48 @@ class Weather:
         if self._removed:
             doc = self._removed.pop(self._chance.randrange(len(self._removed)))
             if doc["id"] not in self._world:
-                self._world.add(doc)
+                self.quiet.add(self._world.add(doc))
 
     def _tickers(self) -> None:
         one = self._any()
         names = [f"KXT{self._chance.randrange(5)}-A" for _ in range(3)]
-        self._world.update(one, related_event_tickers=[*names])
+        self._bump(one, related_event_tickers=[*names])
 
     def _snapshot(self) -> None:
-        self._api.take_snapshot(SNAPSHOT)
+        self._api.take_snapshot(OLD)
+
+    def _bump(self, one: str, **fields: Json) -> None:
+        self._world.update(one, **fields)
+        if one not in self.shy:
+            self.quiet.discard(one)
 
     # --- values ---
 
+    def loud(self) -> dict[str, bytes]:
+        """What every poll has shown, or is to show now."""
+        found = {one: self._world.raw(one) or b"" for one in self._world}
+        return {
+            one: raw
+            for one, raw in found.items()
+            if one not in self.quiet and NEVER.encode() not in raw
+        }
+
     def _any(self) -> str:
         return self._chance.choice(list(self._world))
+
+    def _any_of(self, ids: Iterable[str]) -> str | None:
+        """One of these, if any of them is there."""
+        there = sorted(one for one in ids if one in self._world)
+        return self._chance.choice(there) if there else None
+
+    def _around_now(self) -> list[str]:
+        """What has just started, or will very soon."""
+        now = self._clock.now()
+        return [
+            one
+            for one in self._world
+            if abs(rows.start(self._world.doc(one)) - now) < 20 * _MINUTE
+        ]
 
     def _start(self) -> datetime:
         now = self._clock.now().replace(microsecond=0)

@@ -1,5 +1,6 @@
 """The network to the API: delays, faults, and a log of what arrived."""
 
+import json
 from collections.abc import Callable
 from random import Random
 
@@ -10,12 +11,13 @@ from notifier.demo import faults
 from notifier.demo.faults import AnyFault
 from notifier.demo.memory import MemoryTransport
 from notifier.demo.standin import StandIn
+from simulation import rows
 from simulation.machine import Machine, VirtualClock
 from simulation.reference import Arrived
+from simulation.weather import OLD, Weather
 
 #: What the list is served in, whatever was asked for.
 PAGE = 25
-SNAPSHOT = "old"
 
 
 class Wire(httpx.AsyncBaseTransport):
@@ -28,6 +30,7 @@ class Wire(httpx.AsyncBaseTransport):
         clock: VirtualClock,
         machine: Machine,
         chance: Random,
+        weather: Weather,
         arrives: Callable[[Arrived], None],
         asks: Callable[[str], None],
     ) -> None:
@@ -39,6 +42,8 @@ class Wire(httpx.AsyncBaseTransport):
         self._clock = clock
         self._machine = machine
         self._chance = chance
+        self._weather = weather
+        self._replicas: list[float] = []
         self._arrives = arrives
         self._asks = asks
 
@@ -47,9 +52,11 @@ class Wire(httpx.AsyncBaseTransport):
         self._machine.check()
         self._asks(request.url.raw_path.decode())
         await anyio.sleep(self._delay())
-        self._spoil(is_poll="min_updated_ts" in request.url.params)
+        some = self._plan(request)
+        promises = self._weather.loud() if _begins_poll(request) and not some else {}
         response = await self._inner.handle_async_request(_in_small_pages(request))
         served = self._api.served[-1]
+        body = self._without_shy(served.body)
         await anyio.sleep(self._delay())
         self._machine.check()
         self._arrives(
@@ -57,27 +64,66 @@ class Wire(httpx.AsyncBaseTransport):
                 at=self._clock.now(),
                 target=served.target,
                 status=served.status,
-                body=served.body,
+                body=body,
+                is_hiding=any(isinstance(fault, _HIDING) for fault in some),
+                promises=promises,
             )
         )
-        return response
+        if body is served.body:
+            return response
+        headers = {"content-type": "application/json"} | _date(response)
+        return httpx.Response(
+            served.status, headers=headers, stream=httpx.ByteStream(body)
+        )
+
+    def _without_shy(self, body: bytes) -> bytes:
+        """The page without the rows that hide for a while."""
+        page = rows.page(body) if body[:1] == b"{" else None
+        if page is None or self._weather.shy.isdisjoint(map(rows.identity, page.rows)):
+            return body
+        shown = [r for r in page.rows if rows.identity(r) not in self._weather.shy]
+        cursor = json.dumps(page.cursor).encode()
+        return b'{"milestones":[%b],"cursor":%b}' % (b",".join(shown), cursor)
 
     def _delay(self) -> float:
         if self._is_foul and not self.is_calm:
             return self._chance.expovariate(1 / 1.5)
         return self._chance.uniform(0.01, 0.3)
 
-    def _spoil(self, *, is_poll: bool) -> None:
+    def _plan(self, request: httpx.Request) -> tuple[AnyFault, ...]:
+        """What is wrong with the answer to this request."""
         self._api.heal()
         if self.is_calm:
-            return
+            return ()
         if self._chance.random() < 0.03:
             self._is_foul = not self._is_foul
+        some = self._lag() if "limit" in request.url.params else ()
         if self._chance.random() < (0.4 if self._is_foul else 0.02):
-            some = _FAULTS if is_poll else _FAULTS + _FAULTS_OF_ROWS
-            self._api.plan(*self._chance.choice(some), path="/milestones*")
+            is_poll = "min_updated_ts" in request.url.params
+            some = self._chance.choice(_FAULTS if is_poll else _FAULTS + _OF_ROWS)
+        if some:
+            self._api.plan(*some, path="/milestones*")
+        return some
+
+    def _lag(self) -> tuple[AnyFault, ...]:
+        """Now and then a replica that is behind, by less than the overlap."""
+        now = self._clock.monotonic()
+        self._replicas = [at for at in self._replicas if now - at < _MOST_LAG_S]
+        if not self._replicas or now - self._replicas[-1] > _REPLICA_S:
+            self._replicas.append(now)
+            self._api.take_snapshot(f"replica {now}")
+        if self._chance.random() < 0.9:
+            return ()
+        return (faults.Stale(snapshot=f"replica {self._chance.choice(self._replicas)}"),)
 
 
+#: The last hidden update is younger than the overlap of 120 s.
+_MOST_LAG_S = 100.0
+_REPLICA_S = 15.0
+_HIDING = (
+    *(faults.Empty, faults.Cursor, faults.NoCursor, faults.Spoil, faults.SpoilRow),
+    *(faults.Body, faults.Truncated),
+)
 _FAULTS: tuple[tuple[AnyFault, ...], ...] = (
     (faults.Status(status=500, shape="html"),),
     (faults.Status(status=502, shape="empty"),),
@@ -95,18 +141,27 @@ _FAULTS: tuple[tuple[AnyFault, ...], ...] = (
     (faults.Skew(seconds=3),),
     (faults.Cursor(),),
     (faults.NoCursor(),),
-    (faults.Stale(snapshot=SNAPSHOT),),
-    (faults.Stale(snapshot=SNAPSHOT), faults.NoDate()),
+    (faults.Stale(snapshot=OLD),),
+    (faults.Stale(snapshot=OLD), faults.NoDate()),
 )
 
 
 #: For pages that have a row at least.
-_FAULTS_OF_ROWS: tuple[tuple[AnyFault, ...], ...] = (
+_OF_ROWS: tuple[tuple[AnyFault, ...], ...] = (
     (faults.Spoil(field="start_date", value=12),),
     (faults.Spoil(field="title"),),
     (faults.SpoilRow(raw=b"null"),),
     (faults.SpoilRow(raw=b'{"id":7}'),),
 )
+
+
+def _begins_poll(request: httpx.Request) -> bool:
+    asked = request.url.params
+    return "min_updated_ts" in asked and "cursor" not in asked
+
+
+def _date(response: httpx.Response) -> dict[str, str]:
+    return {key: response.headers[key] for key in ("date",) if key in response.headers}
 
 
 def _in_small_pages(request: httpx.Request) -> httpx.Request:

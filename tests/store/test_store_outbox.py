@@ -540,8 +540,6 @@ async def test_the_attempts_of_a_destination_are_remembered_newest_first(
         await shelf.settle(lease, Sent(), now=NOW + n * SECOND)
 
     async with shelf.store.claim_turn() as turn:
-        some = await turn.attempts_since(HOOK, NOW, limit=5)
-        one = await turn.attempts_since(HOOK, NOW - DAY, limit=1)
+        some = await turn.attempts_since(HOOK, NOW)
 
     assert some == [NOW + 2 * SECOND, NOW + SECOND]
-    assert one == [NOW + 2 * SECOND]

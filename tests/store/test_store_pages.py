@@ -60,7 +60,7 @@ def _forget_watches(conn: Connection) -> None:
 
 async def _page(shelf: Shelf, *rows: Row) -> PageCommit:
     async with shelf.store.page_turn() as turn:
-        known = await turn.known([one.milestone.id for one in rows])
+        known = await turn.known([one.milestone.id for one in rows], shelf.watch)
     return shelf.page(known, rows, now=NOW, kind=ReadKind.POLL, read_id=99, due_at=NOW)
 
 
@@ -448,7 +448,7 @@ async def _absent(
 
 async def _remove(shelf: Shelf, milestone_id: str) -> None:
     async with shelf.store.page_turn() as turn:
-        known = await turn.known([milestone_id])
+        known = await turn.known([milestone_id], shelf.watch)
         gone = [removed(one, now=NOW) for one in known.values()]
         await turn.remove(gone, (), NOW)
 
@@ -578,5 +578,5 @@ async def test_a_timer_that_fires_is_gone_and_remembered(
     assert (early, again) == ([], [])
     assert _timers(database) == set()
     async with shelf.store.page_turn() as turn:
-        known = await turn.known(["m1"])
+        known = await turn.known(["m1"], shelf.watch)
     assert known["m1"].fired.start == start

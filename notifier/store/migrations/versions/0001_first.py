@@ -58,6 +58,7 @@ def upgrade() -> None:
         sa.Column("sent_at", sa.BigInteger(), nullable=True),
         sa.Column("settled_at", sa.BigInteger(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("storm", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.Column("superseded_by", sa.Text(), nullable=True),
         sa.Column("read_id", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("seq"),
