@@ -189,8 +189,7 @@ class Poll:
         for each in (self._poll, self._sweep):
             if each is lane or is_unwelcome or hint is not None:
                 each.quiet_until = max(each.quiet_until, until)
-        say = log.error if is_unwelcome else log.warning
-        say(
+        (log.error if is_unwelcome else log.warning)(
             "read.failed",
             watch=plan.watch.name,
             kind=plan.kind.value,

@@ -38,6 +38,8 @@ log = structlog.get_logger()
 HELD = timedelta(seconds=20)
 #: Milestones asked for by id after one read.
 _ASKED_FOR = 20
+#: Unreadable rows of one page that are named.
+_NAMED = 10
 #: Bytes of a bad row that are kept for a person to look at.
 _BAD_BYTES = 64 * 1024
 _WARN_SKEW = timedelta(seconds=5)
@@ -110,7 +112,7 @@ class PageTurn(Protocol):
     """The writer's turn, for one page."""
 
     async def known(self, ids: Sequence[str], watch: WatchRow) -> dict[str, Known]: ...
-    async def count_new_bad(self, bad: Sequence[BadRow]) -> int: ...
+    async def new_bad(self, bad: Sequence[BadRow]) -> list[BadRow]: ...
     async def commit(self, page: PageCommit) -> None: ...
     async def end_read(self, end: ReadEnd) -> None: ...
     async def absent(
@@ -297,7 +299,8 @@ class Reader:
             steps = diff(known, fresh, self._reading(read, now))
             owed = self._route(steps, due_at=_due_at(page, now), now=now)
 
-            read.count(page, steps, new_bad=await turn.count_new_bad(bad))
+            new_bad = await turn.new_bad(bad)
+            read.count(page, steps, new_bad=len(new_bad))
             end = None if page.cursor else self._end(read, now)
             await turn.commit(
                 PageCommit(
@@ -310,6 +313,7 @@ class Reader:
                     end=end,
                 )
             )
+        _tell_bad(new_bad)
         self._ring(steps, wake=bool(owed) or not page.cursor)
         return end
 
@@ -322,6 +326,7 @@ class Reader:
         known = await self.store.unchanged(prints, read.plan.watch)
         fresh: list[Row] = []
         bad = [_bad(row.key, row, row.error) for row in page.bad]
+        read.shown.update(row.key for row in page.bad)
         for row in page.rows:
             if row.id in known:
                 continue
@@ -481,12 +486,19 @@ class Reader:
         now: datetime,
     ) -> None:
         """It is still there: take its row like one of a page."""
+        fingerprint = self.fingerprint(raw)
+        steps: tuple[Step, ...] = ()
+        bad: tuple[BadRow, ...] = ()
         try:
-            row = Row(milestone=self.decode(raw), fingerprint=self.fingerprint(raw))
+            row = Row(milestone=self.decode(raw), fingerprint=fingerprint)
+            steps = diff(known, [row], self._reading(read, now))
         except RowInvalid as exc:
-            log.warning("row.quarantined", reason=str(exc))
-            return
-        steps = diff(known, [row], self._reading(read, now))
+            [one] = known
+            text = str(exc)
+            bad = (
+                BadRow(milestone_id=one, fingerprint=fingerprint, raw=raw, error=text),
+            )
+        _tell_bad(await turn.new_bad(bad))
         await turn.commit(
             PageCommit(
                 read_id=read.id,
@@ -494,6 +506,7 @@ class Reader:
                 now=now,
                 steps=steps,
                 deliveries=self._route(steps, due_at=now, now=now),
+                bad=bad,
             )
         )
 
@@ -526,6 +539,12 @@ class Reader:
 def _due_at(page: SourcePage, now: datetime) -> datetime:
     """Now, unless more pages come: then at the end of the read, at the latest soon."""
     return now + HELD if page.cursor else now
+
+
+def _tell_bad(rows: Sequence[BadRow]) -> None:
+    """Name the rows that were put aside; a storm of them is told by `read.drifting`."""
+    for row in rows[:_NAMED]:
+        log.warning("row.quarantined", id=row.milestone_id, reason=row.error)
 
 
 def _bad(milestone_id: str, row: SourceRow | SourceBadRow, error: str) -> BadRow:

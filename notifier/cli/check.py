@@ -1,5 +1,7 @@
 """`notifier check`."""
 
+from collections.abc import Iterator
+
 from rich.table import Table
 from rich.text import Text
 
@@ -9,6 +11,7 @@ from notifier.cli.given import Given
 from notifier.cli.where import configuration, unusable
 from notifier.config import Config, Source
 from notifier.core.model import Match, Route
+from notifier.core.trial import check_template
 from notifier.core.words import span
 from notifier.errors import ConfigError
 from notifier.sender.address import scheme_of
@@ -24,7 +27,7 @@ def check(given: Given) -> int:
         found = configuration(given)
     except ConfigError as exc:
         raise ConfigError([*exc.problems, *unusable(given)]) from None
-    if problems := unusable(given):
+    if problems := [*unusable(given), *_wrong_templates(found)]:
         raise ConfigError(problems)
     console = screen.out()
     console.print(_facts(found))
@@ -32,6 +35,14 @@ def check(given: Given) -> int:
         console.print()
         console.print(table)
     return DONE
+
+
+def _wrong_templates(found: Config) -> Iterator[str]:
+    """Templates that would fail, and have the built-in message sent instead."""
+    for route in found.routes:
+        for kind, template in route.templates.items():
+            if problem := check_template(template, kind=kind):
+                yield f"{found.path}: routes.{route.name}.template: {problem}"
 
 
 def _facts(found: Config) -> Table:

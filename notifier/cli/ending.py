@@ -48,14 +48,20 @@ def status_of(command: Callable[[], int]) -> int:
     except (NotifierError, OSError) as exc:
         return _stopped([exc])
     except BaseExceptionGroup as group:
-        leaves = list(_leaves(group))
-        if all(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
-            return INTERRUPTED
-        ours = [leaf for leaf in leaves if isinstance(leaf, NotifierError | OSError)]
-        if len(ours) < len(leaves):
+        if (ended := _status_of_group(list(_leaves(group)))) is None:
             raise
-        return _stopped(ours)
+        return ended
     return status
+
+
+def _status_of_group(leaves: list[BaseException]) -> int | None:
+    """The status for what went wrong in several tasks; None: a bug is among it."""
+    if all(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
+        return INTERRUPTED
+    if all(isinstance(leaf, BrokenPipeError) for leaf in leaves):
+        return _unread()
+    ours = [leaf for leaf in leaves if isinstance(leaf, NotifierError | OSError)]
+    return _stopped(ours) if len(ours) == len(leaves) else None
 
 
 def say(text: str) -> None:

@@ -68,7 +68,11 @@ class _Story:
                 {"route": trace.route, "matched": trace.matched, "why": trace.why}
                 for trace in self.traces
             ]
-        return {"event": self.row, "routes": routes, "deliveries": self.deliveries}
+        owed: list[Json] = [
+            {key: value for key, value in row.items() if key != "tries"}
+            for row in self.deliveries
+        ]
+        return {"event": self.row, "routes": routes, "deliveries": owed}
 
 
 class NoSuchEvent(NotifierError):

@@ -38,10 +38,16 @@ _UNSEEN_WIDTH = 200
 _SHORT = len("evt_") + 8
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to whoever ends the command: in a task, no exit helps."""
+        raise BrokenPipeError
+
+
 def out() -> Console:
     """Standard output for people."""
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _UNSEEN_WIDTH
-    return Console(highlight=False, markup=False, emoji=False, width=width)
+    return _Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def table(

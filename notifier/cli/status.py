@@ -53,6 +53,8 @@ class _Destination:
     paused_until: datetime | None
     suspended_since: datetime | None
     reason: str | None
+    #: When what has failed already is tried again.
+    next_try_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +199,9 @@ def _state(one: _Destination, now: datetime) -> Text:
     if one.paused_until is not None and one.paused_until > now:
         until = relative(one.paused_until, now=now)
         return screen.foreign(f"paused, goes on {until}: {one.reason}", "yellow")
+    if one.reason is not None and one.next_try_at is not None:
+        until = relative(one.next_try_at, now=now)
+        return screen.foreign(f"failing: {one.reason}, next try {until}", "yellow")
     return Text("ready", "green")
 
 

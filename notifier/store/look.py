@@ -16,6 +16,15 @@ _FINAL = (
     *(State.DROPPED.value, State.DEAD.value),
 )
 
+_a, _latest = t.attempts.c, t.attempts.alias("latest")
+#: Destinations whose latest finished attempt was not taken, and why.
+_FAILING = select(_a.destination, _a.reason).where(
+    _a.outcome != "sent",
+    _a.seq
+    == select(func.max(_latest.c.seq))
+    .where(_latest.c.destination == _a.destination, _latest.c.outcome.is_not(None))
+    .scalar_subquery(),
+)
 #: Built once: it is asked for with every message.
 _EVENTS = select(t.events).where(t.events.c.id.in_(bindparam("ids", expanding=True)))
 
@@ -250,6 +259,15 @@ def _destinations(conn: Connection) -> list[Json]:
     counts = {(row[0], row[1]): row[2] for row in rows}
     last = select(d.destination, func.max(d.sent_at)).group_by(d.destination)
     sent = {row[0]: row[1] for row in conn.execute(last)}
+    failing = {row.destination: row.reason for row in conn.execute(_FAILING)}
+    again = {
+        row[0]: row[1]
+        for row in conn.execute(
+            select(d.destination, func.min(d.due_at))
+            .where(d.state == State.PENDING.value, d.attempts > 0)
+            .group_by(d.destination)
+        )
+    }
     return [
         {
             "name": row.name,
@@ -259,7 +277,8 @@ def _destinations(conn: Connection) -> list[Json]:
             "last_sent_at": stamp(sent.get(row.name)),
             "paused_until": stamp(row.paused_until),
             "suspended_since": stamp(row.suspended_since),
-            "reason": row.reason,
+            "reason": row.reason or failing.get(row.name),
+            "next_try_at": stamp(again.get(row.name)),
         }
         for row in conn.execute(select(t.destinations).order_by(c.name))
     ]

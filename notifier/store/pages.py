@@ -196,13 +196,13 @@ def _window(statement: Any, watch: WatchRow, since: datetime | None) -> Any:
 # --- one page -----------------------------------------------------------------
 
 
-def count_new_bad(conn: Connection, bad: Sequence[BadRow]) -> int:
-    """How many of these rows were not known as bad before."""
-    prints = {row.fingerprint for row in bad}
-    if not prints:
-        return 0
-    known = conn.scalars(statements.KNOWN_BAD, {"prints": list(prints)}).all()
-    return len(prints) - len(known)
+def new_bad(conn: Connection, bad: Sequence[BadRow]) -> list[BadRow]:
+    """Those of these rows that were not known as bad before, each once."""
+    by_print = {row.fingerprint: row for row in bad}
+    if not by_print:
+        return []
+    known = set(conn.scalars(statements.KNOWN_BAD, {"prints": list(by_print)}))
+    return [row for fingerprint, row in by_print.items() if fingerprint not in known]
 
 
 def commit_page(conn: Connection, page: PageCommit) -> None:
@@ -346,6 +346,8 @@ def _quarantine(conn: Connection, bad: Sequence[BadRow], now: datetime) -> None:
         conn.dialect.name, t.quarantine, ("fingerprint",), "last_seen_at"
     )
     many(conn, seen_again, rows)
+    # It cannot be read, but it is there.
+    many(conn, statements.NOT_ABSENT, [{"key": row.milestone_id} for row in bad])
 
 
 # --- the end of a read --------------------------------------------------------

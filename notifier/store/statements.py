@@ -111,6 +111,8 @@ NOTE_SEEN = (
     )
 )
 
+NOT_ABSENT = update(t.milestones).where(_m.id == bindparam("key")).values(absences=0)
+
 #: What waited for the end of the read `read` is due `now`.
 RELEASE_HELD = (
     update(t.deliveries)

@@ -100,9 +100,9 @@ class PageTurn(Turn):
             partial(pages.known, ids=ids, watch=watch, decode=self._decode)
         )
 
-    async def count_new_bad(self, bad: Sequence[BadRow]) -> int:
-        """How many of these rows were not known as bad before."""
-        return await self._do(partial(pages.count_new_bad, bad=bad)) if bad else 0
+    async def new_bad(self, bad: Sequence[BadRow]) -> list[BadRow]:
+        """Those of these rows that were not known as bad before."""
+        return await self._do(partial(pages.new_bad, bad=bad)) if bad else []
 
     async def commit(self, page: PageCommit) -> None:
         """Write one page."""

@@ -64,6 +64,8 @@ class Ledger:
             return []  # dead before the first statement
         with closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as db:
             db.row_factory = sqlite3.Row
+            if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                return []  # dead within the migration
             return db.execute(text).fetchall()
 
     def milestones(self) -> dict[str, Stored]:

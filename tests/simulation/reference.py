@@ -61,6 +61,8 @@ class Arrived:
     body: bytes
     #: Something is wrong with it that hides what is there.
     is_hiding: bool = False
+    #: It comes from a replica that is a little behind.
+    is_late: bool = False
     #: What a read that begins with it must have shown at its end.
     promises: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -223,6 +225,8 @@ class Reference:
         if page is None:
             return
         read = self._reads[is_poll]
+        if answer.is_late:
+            read.promises = {}
         read.rows += len(page.rows)
         if not page.cursor and not read.rows and not self.is_baselined:
             return  # an empty list is no baseline

@@ -65,7 +65,8 @@ class Wire(httpx.AsyncBaseTransport):
                 target=served.target,
                 status=served.status,
                 body=body,
-                is_hiding=any(isinstance(fault, _HIDING) for fault in some),
+                is_hiding=any(_hides(fault) for fault in some),
+                is_late=any(isinstance(fault, faults.Stale) for fault in some),
                 promises=promises,
             )
         )
@@ -114,7 +115,9 @@ class Wire(httpx.AsyncBaseTransport):
             self._api.take_snapshot(f"replica {now}")
         if self._chance.random() < 0.9:
             return ()
-        return (faults.Stale(snapshot=f"replica {self._chance.choice(self._replicas)}"),)
+        return (
+            faults.Stale(snapshot=f"replica {self._chance.choice(self._replicas)}"),
+        )
 
 
 #: The last hidden update is younger than the overlap of 120 s.
@@ -122,7 +125,6 @@ _MOST_LAG_S = 100.0
 _REPLICA_S = 15.0
 _HIDING = (
     *(faults.Empty, faults.Cursor, faults.NoCursor, faults.Spoil, faults.SpoilRow),
-    *(faults.Body, faults.Truncated),
 )
 _FAULTS: tuple[tuple[AnyFault, ...], ...] = (
     (faults.Status(status=500, shape="html"),),
@@ -153,6 +155,12 @@ _OF_ROWS: tuple[tuple[AnyFault, ...], ...] = (
     (faults.SpoilRow(raw=b"null"),),
     (faults.SpoilRow(raw=b'{"id":7}'),),
 )
+
+
+def _hides(fault: AnyFault) -> bool:
+    """Whether it keeps something back for longer than replicas lag behind."""
+    is_old = isinstance(fault, faults.Stale) and fault.snapshot == OLD
+    return is_old or isinstance(fault, _HIDING)
 
 
 def _begins_poll(request: httpx.Request) -> bool:

@@ -424,13 +424,13 @@ async def test_the_same_bad_bytes_count_once(shelf: Shelf, database: Path) -> No
     page = replace(await _page(shelf), bad=(bad, bad))
 
     async with shelf.store.page_turn() as turn:
-        first = await turn.count_new_bad(page.bad)
+        first = await turn.new_bad(page.bad)
         await turn.commit(page)
     async with shelf.store.page_turn() as turn:
-        second = await turn.count_new_bad(page.bad)
+        second = await turn.new_bad(page.bad)
         await turn.commit(replace(page, now=NOW + HOUR))
 
-    assert (first, second) == (1, 0)
+    assert (first, second) == ([bad], [])
     assert ask(
         database, "SELECT (last_seen_at - first_seen_at) / 1000000 FROM quarantine"
     ) == [(3600,)]
