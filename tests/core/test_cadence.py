@@ -197,7 +197,7 @@ def test_every_watch_is_swept_once_after_a_start_of_the_service() -> None:
     assert _sweep(replace(READ, swept_at=None)).at == NOON
 
 
-def test_a_clock_that_was_set_back_does_not_have_a_watch_swept_again_and_again() -> None:
+def test_a_clock_that_was_set_back_does_not_have_a_watch_swept_for_ever() -> None:
     swept = replace(READ, swept_at=NOON, full_at=NOON)
 
     assert _sweep(swept, now=NOON + SECOND).at == NOON + 30 * MINUTE

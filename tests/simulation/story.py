@@ -82,7 +82,7 @@ def tell(seed: int, *, days: float = 2.5, uptime: float = 10 * 60.0) -> Ending:
     ):
         story = _Story(seed, Path(folder) / "notifier.db")
         anyio.run(
-            *(story.run, days, uptime),
+            partial(story.run, days, uptime),
             backend="trio",
             backend_options={"clock": MockClock(autojump_threshold=0)},
         )

@@ -155,7 +155,7 @@ class Weather:
     def _bring_back(self) -> None:
         if self._removed:
             doc = self._removed.pop(self._chance.randrange(len(self._removed)))
-            if doc["id"] not in self._world:
+            if str(doc["id"]) not in self._world:
                 self.quiet.add(self._world.add(doc))
 
     def _tickers(self) -> None:
