@@ -269,6 +269,7 @@ class _Story:
         del logger, method
         if line.get("exc_info"):
             line["exc_info"] = traceback.format_exc()
+        line.pop("file", None)  # another folder each time
         self.say(f"log {dict(line)}")
         if line["event"] in _NEVER:
             self.alarms.append(f"{dict(line)}")
