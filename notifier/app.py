@@ -253,7 +253,7 @@ async def _answer(pulse: Pulse, question: Mapping[str, Json]) -> Mapping[str, Js
 async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
     """Everything, connected; each resource registers its end where it begins."""
     async with AsyncExitStack() as ends:
-        clock, pulse = parts.clock, Pulse(parts.clock)
+        clock, pulse = parts.clock, Pulse(parts.clock, patience=config.source.timeout)
         alarm_bell, outbox_bell = Bell(), Bell()
         database = database_path(config.store)
 
@@ -288,7 +288,7 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                     source=source,
                     store=store,
                     clock=clock,
-                    pace=Pace(config.source.rate, clock),
+                    pace=Pace(config.source.rate, clock, pulse=pulse),
                     decode=milestone,
                     fingerprint=fingerprint,
                     watches={watch.name: watch for watch in config.source.watch},
@@ -332,6 +332,7 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                 keep_events=config.retention.events,
                 keep_deliveries=config.retention.deliveries,
                 outbox=outbox_bell,
+                destinations=[one.name for one in config.destinations],
                 pulse=pulse,
                 back_up=DailyBackups(database, offload=parts.offload).write,
             ),

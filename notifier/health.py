@@ -1,6 +1,7 @@
 """Whether the loops advance: each says so, and silence is what counts as stuck."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from notifier.clock import Clock
 
@@ -11,8 +12,10 @@ STUCK_S = 120.0
 class Pulse:
     """Remembers when each loop last had something to show for itself."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, patience: timedelta = timedelta(0)) -> None:
+        """`patience`: how long one answer may take."""
         self._clock = clock
+        self._stuck_s = max(STUCK_S, 2 * patience.total_seconds())
         self._beats: dict[str, float] = {}
 
     def __call__(self, loop: str) -> None:
@@ -26,4 +29,4 @@ class Pulse:
 
     def stuck(self) -> list[str]:
         """The loops that have not advanced for too long."""
-        return sorted(loop for loop, age in self.ages().items() if age > STUCK_S)
+        return sorted(loop for loop, age in self.ages().items() if age > self._stuck_s)

@@ -1,6 +1,6 @@
 """LOOP keep: free leases that ran out, forget what is finished and old, back up."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -11,6 +11,7 @@ import anyio
 import structlog
 
 from notifier.clock import Clock
+from notifier.core.settle import MAX_AGE
 from notifier.errors import StoreError
 from notifier.turns import Bell
 
@@ -36,6 +37,10 @@ class UpkeepTurn(Protocol):
         self, *, events_before: datetime, deliveries_before: datetime
     ) -> int: ...
 
+    async def bury(
+        self, homes: Collection[str], *, before: datetime, now: datetime
+    ) -> int: ...
+
 
 class MaintainStore(Protocol):
     """What the loop needs of the store."""
@@ -54,6 +59,8 @@ class Maintain:
     #: Rung when deliveries are free again.
     outbox: Bell
     pulse: Callable[[str], None]
+    #: The destinations in force; what is owed to others dies of age. None: all are.
+    destinations: Collection[str] | None = None
     #: None: nobody wants copies.
     back_up: BackUp | None = None
     _prune_at: float = 0.0
@@ -88,6 +95,9 @@ class Maintain:
                 events_before=now - self.keep_events,
                 deliveries_before=now - self.keep_deliveries,
             )
+        if self.destinations is not None:
+            async with self.store.upkeep_turn() as turn:
+                await turn.bury(self.destinations, before=now - MAX_AGE, now=now)
         if forgotten:
             log.info("store.pruned", rows=forgotten)
         else:

@@ -38,6 +38,8 @@ log = structlog.get_logger()
 HELD = timedelta(seconds=20)
 #: Milestones asked for by id after one read.
 _ASKED_FOR = 20
+#: Whoever waits for the rate shows that it lives so often.
+_SIGN_OF_LIFE_S = 30.0
 #: Unreadable rows of one page that are named.
 _NAMED = 10
 #: Bytes of a bad row that are kept for a person to look at.
@@ -144,9 +146,12 @@ class Lane(IntEnum):
 class Pace:
     """No sliding window of the API's sees more requests than the rate allows."""
 
-    def __init__(self, rate: Rate, clock: Clock) -> None:
+    def __init__(
+        self, rate: Rate, clock: Clock, *, pulse: Callable[[str], None]
+    ) -> None:
         self._rate = rate
         self._clock = clock
+        self._pulse = pulse
         self._gate = Gate()
         self._asked: list[float] = []
         # A little longer than the unit: the way to the API is no clock.
@@ -158,8 +163,13 @@ class Pace:
         async with self._gate.turn(lane):
             if len(self._asked) == self._rate.count:
                 free_at = self._asked.pop(0) + self._window_s
-                await self._clock.sleep(free_at - self._clock.monotonic())
+                await self._wait_until(free_at, lane)
             self._asked.append(self._clock.monotonic())
+
+    async def _wait_until(self, free_at: float, lane: Lane) -> None:
+        while (wait_s := free_at - self._clock.monotonic()) > 0:
+            self._pulse(lane.name.lower())
+            await self._clock.sleep(min(wait_s, _SIGN_OF_LIFE_S))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Collection,
     Iterator,
     Mapping,
     Sequence,
@@ -210,6 +211,14 @@ class UpkeepTurn(Turn):
     async def reap(self, now: datetime, *, everything: bool) -> int:
         """Free leases that nobody will settle; how many."""
         return await self._commit(partial(outbox.reap, now=now, everything=everything))
+
+    async def bury(
+        self, homes: Collection[str], *, before: datetime, now: datetime
+    ) -> int:
+        """Give up what is owed to destinations that are no more; how many."""
+        return await self._commit(
+            partial(upkeep.bury, homes=homes, before=before, now=now)
+        )
 
     async def prune(
         self, *, events_before: datetime, deliveries_before: datetime

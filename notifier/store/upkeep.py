@@ -1,8 +1,9 @@
 """Statements that keep the house: reminders after a change of routes, retention."""
 
+from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, exists, select
+from sqlalchemy import Connection, delete, exists, select, update
 
 from notifier.core.model import State
 from notifier.core.timing import TimePolicy
@@ -38,6 +39,26 @@ def set_fact(conn: Connection, key: str, value: object) -> None:
     """Remember a value under a key."""
     statement = statements.put(conn.dialect.name, t.facts, ("key",), "value")
     conn.execute(statement, {"key": key, "value": value})
+
+
+def bury(
+    conn: Connection, homes: Collection[str], *, before: datetime, now: datetime
+) -> int:
+    """Give up what became due before an instant for a destination not in force."""
+    d = t.deliveries.c
+    return conn.execute(
+        update(t.deliveries)
+        .where(
+            statements.is_pending(d.state),
+            d.destination.not_in(list(homes)),
+            d.born_at < before,
+        )
+        .values(
+            state=State.DEAD.value,
+            reason="the configuration has no such destination any more",
+            settled_at=now,
+        )
+    ).rowcount
 
 
 def prune(

@@ -182,3 +182,19 @@ async def test_a_reminder_that_is_already_late_is_not_armed(shelf: Shelf) -> Non
 
     assert await _set_reminders(shelf, 2 * HOUR + 20 * MINUTE) == 0
     assert await _set_reminders(shelf, 2 * HOUR + 13 * MINUTE) == 1
+
+
+async def test_what_is_owed_to_a_destination_that_is_no_more_dies_of_age(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("old"))
+    await shelf.show(row("young"), now=NOW + 2 * DAY)
+
+    async with shelf.store.upkeep_turn() as turn:
+        spared = await turn.bury([HOOK], before=LATER, now=LATER)
+    async with shelf.store.upkeep_turn() as turn:
+        buried = await turn.bury(["desk"], before=NOW + DAY, now=LATER)
+
+    states = ask(database, "SELECT milestone_id, state FROM deliveries ORDER BY seq")
+    assert (spared, buried) == (0, 1)
+    assert states == [("old", "dead"), ("young", "pending")]
