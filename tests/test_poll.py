@@ -1,0 +1,262 @@
+"""Which read comes when: both lanes in simulated time, stand-in in memory."""
+
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from reading import LOOK_BACK, OVERLAP, POLITICS, SPORTS, Kalshi, instant, process
+from reading import named as ids
+from simulated import backend
+from storing import DAY, HOUR, MINUTE, NOW, SECOND, stamp
+from structlog.testing import capture_logs
+
+from notifier.core.commit import ReadKind
+from notifier.core.model import Rate
+from notifier.demo.faults import Status
+
+pytestmark = pytest.mark.anyio
+
+BASELINE = ReadKind.BASELINE
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return backend()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "notifier.db"
+
+
+@pytest.fixture
+async def kalshi() -> Kalshi:
+    return Kalshi()
+
+
+def _gaps(times: list[datetime]) -> list[float]:
+    """The seconds between them."""
+    return [(after - before).total_seconds() for before, after in pairwise(times)]
+
+
+# --- the start ----------------------------------------------------------------
+
+
+async def test_a_start_polls_each_watch_from_its_old_watermark_and_then_sweeps_it(
+    database: Path, kalshi: Kalshi
+) -> None:
+    watch = (SPORTS, POLITICS)
+    async with process(database, kalshi, watch=watch) as scene:
+        for one in watch:
+            await scene.read(BASELINE, watch=one)
+        marks = scene.ask("SELECT watermark FROM watches ORDER BY id")
+
+    await anyio.sleep(5 * HOUR / SECOND)
+    booted_at, before = kalshi.clock.now(), len(kalshi.asked)
+    async with process(database, kalshi, watch=watch) as scene, scene.running():
+        await anyio.sleep(10)
+
+    asked = kalshi.asked[before:]
+    assert max(one.at for one in asked) - booted_at < 5 * SECOND
+    assert sorted(one.query["category"] for one in asked) == [
+        *["Politics"] * 2,
+        *["Sports"] * 2,
+    ]
+    assert [one.updated_since for one in kalshi.polls] == [
+        instant(mark) - OVERLAP for [mark] in marks
+    ]
+    assert {booted_at - one.starts_since for one in kalshi.sweeps} == {LOOK_BACK}
+    for one in watch:
+        mine = [a for a in asked if a.query["category"] == one.category]
+        assert [a.is_poll for a in mine] == [True, False]
+
+
+async def test_a_first_start_reads_everything_and_then_polls_and_sweeps_in_time(
+    database: Path, kalshi: Kalshi
+) -> None:
+    async with process(database, kalshi) as scene, scene.running():
+        await anyio.sleep(31 * MINUTE / SECOND)
+
+    first, *_ = kalshi.asked
+    assert set(first.query) == {"limit"}
+    assert _gaps([one.at for one in kalshi.polls]) == pytest.approx([60] * 30, abs=1)
+    assert _gaps([one.at for one in kalshi.sweeps])[1:] == pytest.approx([900], abs=1)
+
+
+async def test_the_whole_list_is_read_again_when_that_is_due(
+    database: Path, kalshi: Kalshi
+) -> None:
+    async with (
+        process(database, kalshi, full_read_every=10 * MINUTE) as scene,
+        scene.running(),
+    ):
+        await anyio.sleep(21 * MINUTE / SECOND)
+
+    whole = [one.at for one in kalshi.asked if set(one.query) == {"limit"}]
+    assert _gaps(whole) == pytest.approx([600, 600], abs=1)
+
+
+# --- in time ------------------------------------------------------------------
+
+
+async def test_a_poll_is_made_shortly_before_each_start(
+    database: Path, kalshi: Kalshi
+) -> None:
+    start = NOW + 100 * SECOND
+    kalshi.lists("m1", start_date=stamp(start))
+    async with (
+        process(database, kalshi, poll_every=5 * MINUTE) as scene,
+        scene.running(),
+    ):
+        await anyio.sleep(150)
+
+    ahead = [(start - one.at) / SECOND for one in kalshi.polls]
+    assert len([seconds for seconds in ahead if 5 <= seconds <= 10]) == 1
+    assert len(ahead) == 2
+
+
+async def test_a_long_read_does_not_keep_the_polls_waiting(
+    database: Path, kalshi: Kalshi
+) -> None:
+    kalshi.lists(*ids(2001))
+    await anyio.sleep(5 * MINUTE / SECOND)
+    rate = Rate(count=1, per=20 * SECOND)
+    async with process(database, kalshi, rate=rate) as scene:
+        await scene.read(BASELINE)
+        before = len(kalshi.asked)
+        async with scene.running():
+            await anyio.sleep(160)
+
+    lanes = [one.is_poll for one in kalshi.asked[before:]]
+    assert lanes.count(False) == 5
+    assert _gaps([one.at for one in kalshi.polls]) == pytest.approx([60] * 2, abs=21)
+
+
+# --- failures -----------------------------------------------------------------
+
+
+async def test_failures_are_tried_again_soon_at_first_and_then_ever_more_rarely(
+    database: Path, kalshi: Kalshi
+) -> None:
+    async with process(database, kalshi) as scene:
+        await scene.read(BASELINE)
+        await anyio.sleep(60)
+        kalshi.api.plan(Status(status=503), times=None)
+        async with scene.running():
+            await anyio.sleep(30 * MINUTE / SECOND)
+            gaps = _gaps([one.at for one in kalshi.polls])
+            assert gaps[0] <= 5
+            assert gaps[:8] == pytest.approx([5, 10, 20, 40, 80, 160, 300, 300], abs=1)
+
+            kalshi.api.heal()
+            await anyio.sleep(301)
+            healed = len(kalshi.polls)
+            kalshi.api.plan(Status(status=503), times=None)
+            await anyio.sleep(70)
+        [again, *_] = _gaps([one.at for one in kalshi.polls[healed:]])
+        assert again <= 5
+
+
+async def test_nothing_is_asked_before_the_time_that_kalshi_names(
+    database: Path, kalshi: Kalshi
+) -> None:
+    busy = Status(status=429, headers={"retry-after": "120"})
+    async with process(database, kalshi) as scene:
+        await scene.read(BASELINE)
+        kalshi.api.plan(busy)
+        async with scene.running():
+            await anyio.sleep(130)
+
+    _, refused, *later = kalshi.asked
+    assert (later[0].at - refused.at) / SECOND == pytest.approx(120, abs=1)
+    assert len(kalshi.sweeps) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refusal_is_told_and_nothing_is_asked_for_five_minutes(
+    database: Path, kalshi: Kalshi, status: int
+) -> None:
+    async with process(database, kalshi) as scene:
+        await scene.read(BASELINE)
+        kalshi.api.plan(Status(status=status))
+        with capture_logs() as logs:
+            async with scene.running():
+                await anyio.sleep(310)
+
+    _, refused, *later = kalshi.asked
+    assert (later[0].at - refused.at) / SECOND == pytest.approx(300, abs=1)
+    [error] = [line for line in logs if line["log_level"] == "error"]
+    assert error["event"] == "read.failed"
+    assert str(status) in error["reason"]
+
+
+async def test_a_filter_that_kalshi_cannot_poll_is_swept_only(
+    database: Path, kalshi: Kalshi
+) -> None:
+    watch = (SPORTS,)
+    async with process(database, kalshi, watch=watch) as scene:
+        await scene.read(BASELINE, watch=SPORTS)
+        kalshi.api.plan(Status(status=400))
+        with capture_logs() as logs:
+            async with scene.running():
+                await anyio.sleep(31 * MINUTE / SECOND)
+
+    assert len(kalshi.polls) == 1
+    assert len(kalshi.sweeps) == 3
+    assert [line["watch"] for line in logs if line["log_level"] == "error"] == [
+        SPORTS.name
+    ]
+
+    async with process(database, kalshi, watch=watch) as scene, scene.running():
+        kalshi.lists("m1")
+        await anyio.sleep(10)
+        assert scene.events == [("created", "m1")]
+    assert len(kalshi.polls) == 1
+
+
+async def test_a_poll_of_everything_is_never_given_up(
+    database: Path, kalshi: Kalshi
+) -> None:
+    async with process(database, kalshi) as scene:
+        await scene.read(BASELINE)
+        await anyio.sleep(60)
+        kalshi.api.plan(Status(status=400))
+        async with scene.running():
+            await anyio.sleep(10)
+
+    assert len(kalshi.polls) == 2
+
+
+async def test_a_watch_that_fails_does_not_block_the_others(
+    database: Path, kalshi: Kalshi
+) -> None:
+    async with process(database, kalshi, watch=(SPORTS, POLITICS)) as scene:
+        await scene.read(BASELINE, watch=SPORTS)
+        kalshi.api.plan(Status(status=503))
+        async with scene.running():
+            await anyio.sleep(10)
+
+        [[baselined]] = scene.ask(
+            "SELECT baselined_at > 0 FROM watches WHERE name = ?", POLITICS.name
+        )
+        assert baselined
+    assert {one.query["category"] for one in kalshi.polls} == {"Sports", "Politics"}
+
+
+async def test_a_start_after_a_day_still_asks_from_the_old_watermark(
+    database: Path, kalshi: Kalshi
+) -> None:
+    async with process(database, kalshi) as scene:
+        await scene.read(BASELINE)
+        mark = scene.watermark
+        assert mark is not None
+    kalshi.lists("m1")
+    await anyio.sleep(3 * DAY / SECOND)
+    async with process(database, kalshi) as scene, scene.running():
+        await anyio.sleep(1)
+        assert scene.events == [("created", "m1")]
+
+    assert [one.updated_since for one in kalshi.polls] == [mark - OVERLAP]
