@@ -104,6 +104,8 @@ class Loops:
     alarm: Alarm
     deliver: Deliver
     maintain: Maintain
+    #: For what commands have done.
+    store: Store
     pulse: Pulse
     heartbeat: Heartbeat | None
 
@@ -164,7 +166,7 @@ async def serve(loops: Loops, stop: anyio.Event, database: Path, parts: Parts) -
             others.start_soon(loops.poll.sweeps)
             others.start_soon(loops.maintain.run)
             if parts.serve_commands:
-                answer = partial(_answer, loops.pulse)
+                answer = partial(_answer, loops, parts.clock)
                 others.start_soon(control.serve, database, answer)
             if loops.heartbeat is not None:
                 others.start_soon(loops.heartbeat.run)
@@ -233,9 +235,34 @@ async def _reload(wishes: _Wishes, again: Callable[[], Config] | None) -> None:
     wishes.turn.set()
 
 
-async def _answer(pulse: Pulse, question: Mapping[str, Json]) -> Mapping[str, Json]:
-    if question.get("ask") != "health":
-        return {"error": "this service does not know that question"}
+async def _answer(
+    loops: Loops, clock: Clock, question: Mapping[str, Json]
+) -> Mapping[str, Json]:
+    """What a command wants to know, or to have done."""
+    match question:
+        case {"ask": "health"}:
+            return _health(loops.pulse)
+        case {"ask": "resume", "destination": str(destination)}:
+            async with loops.store.upkeep_turn() as turn:
+                waiting = await turn.resume(destination, now=clock.now())
+            loops.deliver.wake(destination)
+            return {"waiting": waiting}
+        case {"ask": "redrive", "ids": list(ids), "dry_run": bool(dry_run)}:
+            only = question.get("destination")
+            async with loops.store.upkeep_turn() as turn:
+                rows = await turn.redrive(
+                    ids=[str(one) for one in ids],
+                    destination=None if only is None else str(only),
+                    now=clock.now(),
+                    dry_run=dry_run,
+                )
+            loops.deliver.bell.ring()
+            return {"deliveries": rows}
+        case _:
+            return {"error": "this service does not know that question"}
+
+
+def _health(pulse: Pulse) -> Mapping[str, Json]:
     ages = pulse.ages()
     stuck = pulse.stuck()
     return {
@@ -336,6 +363,7 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                 pulse=pulse,
                 back_up=DailyBackups(database, offload=parts.offload).write,
             ),
+            store=store,
             pulse=pulse,
             heartbeat=heartbeat,
         )

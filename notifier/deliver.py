@@ -152,6 +152,12 @@ class Deliver:
         self._closing = True
         self.bell.ring()
 
+    def wake(self, destination: str) -> None:
+        """A person says that a destination can be sent to again."""
+        if (lane := self.lanes.get(destination)) is not None:
+            lane.quiet_until = self.clock.monotonic()
+        self.bell.ring()
+
     async def once(self) -> bool:
         """Try each due delivery once; whether all of them were delivered."""
         until = self.clock.now()

@@ -167,9 +167,13 @@ class Pace:
             self._asked.append(self._clock.monotonic())
 
     async def _wait_until(self, free_at: float, lane: Lane) -> None:
-        while (wait_s := free_at - self._clock.monotonic()) > 0:
+        wait_s = free_at - self._clock.monotonic()
+        # Counted down: what rounding leaves over is too short to be slept away.
+        while wait_s > 0:
             self._pulse(lane.name.lower())
-            await self._clock.sleep(min(wait_s, _SIGN_OF_LIFE_S))
+            nap_s = min(wait_s, _SIGN_OF_LIFE_S)
+            await self._clock.sleep(nap_s)
+            wait_s -= nap_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,7 @@ from notifier.source.client import KalshiClient
 
 OVERLAP = 120 * SECOND
 LOOK_BACK = 7 * DAY
+EVERYTHING = Watch()
 SPORTS = Watch(category="Sports")
 POLITICS = Watch(category="Politics")
 
@@ -74,6 +75,7 @@ class StubSender:
 
     def default_rate(self, destination: str) -> Rate | None:
         del destination
+        return None
 
     async def aclose(self) -> None:
         pass
@@ -170,7 +172,7 @@ class Scene:
         self.clock = clock
         self.database = database
 
-    async def read(self, *kinds: ReadKind, watch: Watch = Watch()) -> None:
+    async def read(self, *kinds: ReadKind, watch: Watch = EVERYTHING) -> None:
         """Make these reads, one second apart."""
         for kind in kinds:
             await anyio.sleep(1)

@@ -5,7 +5,7 @@ from typing import Any
 
 import anyio
 import pytest
-from reading import OVERLAP, POLITICS, SPORTS, Kalshi, Scene, instant, named, process
+from reading import OVERLAP, POLITICS, SPORTS, Kalshi, instant, named, process
 from simulated import backend
 from storing import HOUR, NOW, SECOND, stamp
 from structlog.testing import capture_logs

@@ -282,6 +282,50 @@ def explain(
     return explain(_given(ctx, config, log_level), event_id, as_json=json)
 
 
+# --- setting right ------------------------------------------------------------
+
+
+@app.command()
+@ends
+def resume(
+    ctx: typer.Context,
+    destination: Annotated[str, typer.Argument(metavar="DESTINATION")],
+    *,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """Send to a suspended destination again."""
+    from notifier.cli.redress import resume
+
+    return resume(_given(ctx, config, log_level), destination)
+
+
+@app.command()
+@ends
+def redrive(
+    ctx: typer.Context,
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DELIVERY_ID]...", help="Left out: all dead ones."),
+    ] = None,
+    *,
+    destination: Annotated[
+        str | None,
+        typer.Option("--destination", metavar="NAME", help="Only those owed to it."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say which they are.")
+    ] = False,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """Put dead deliveries back."""
+    from notifier.cli.redress import redrive
+
+    given = _given(ctx, config, log_level)
+    return redrive(given, ids or [], destination=destination, dry_run=dry_run)
+
+
 @app.command()
 @ends
 def backup(

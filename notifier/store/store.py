@@ -25,7 +25,7 @@ from datetime import datetime
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -45,7 +45,7 @@ from notifier.core.model import Delivery, Due, Event, Message
 from notifier.core.settle import Standing
 from notifier.core.timing import TimePolicy
 from notifier.errors import StoreBroken, StoreError
-from notifier.store import files, outbox, pages, timers, upkeep
+from notifier.store import files, outbox, pages, redress, timers, upkeep
 from notifier.store.pages import Decode
 from notifier.turns import Gate
 
@@ -211,6 +211,31 @@ class UpkeepTurn(Turn):
     async def reap(self, now: datetime, *, everything: bool) -> int:
         """Free leases that nobody will settle; how many."""
         return await self._commit(partial(outbox.reap, now=now, everything=everything))
+
+    async def resume(self, destination: str, *, now: datetime) -> int:
+        """End a destination's suspension; how many deliveries waited for it."""
+        return await self._commit(
+            partial(redress.resume, destination=destination, now=now)
+        )
+
+    async def redrive(
+        self,
+        *,
+        ids: Sequence[str],
+        destination: str | None,
+        now: datetime,
+        dry_run: bool,
+    ) -> list[dict[str, Any]]:
+        """Put dead deliveries back; the rows that were, or would be."""
+        return await self._commit(
+            partial(
+                redress.redrive,
+                ids=ids,
+                destination=destination,
+                now=now,
+                dry_run=dry_run,
+            )
+        )
 
     async def bury(
         self, homes: Collection[str], *, before: datetime, now: datetime

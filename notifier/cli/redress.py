@@ -1,0 +1,103 @@
+"""`notifier resume` and `notifier redrive`: a person sets something right."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from notifier import control
+from notifier.cli.ending import DONE, say
+from notifier.cli.given import Given
+from notifier.cli.where import database, existing
+from notifier.clock import SystemClock
+from notifier.control import NotRunning
+from notifier.core.model import Json
+from notifier.errors import StoreError
+from notifier.store import files
+from notifier.store.redress import redrive as put_back
+from notifier.store.redress import resume as go_on
+
+T = TypeVar("T")
+
+
+def resume(given: Given, destination: str) -> int:
+    """Send to a suspended destination again, now."""
+    store = existing(database(given))
+    now = SystemClock().now()
+    said = _tell(store, {"ask": "resume", "destination": destination})
+    waiting = (
+        said["waiting"]
+        if said is not None
+        else _write(store, lambda conn: go_on(conn, destination, now=now))
+    )
+    sys.stdout.write(
+        f"{destination} goes on; {_deliveries(int(str(waiting)))} waited for it\n"
+    )
+    return DONE
+
+
+def redrive(
+    given: Given, ids: Sequence[str], *, destination: str | None, dry_run: bool
+) -> int:
+    """Put dead deliveries back; all of them where none is named."""
+    store = existing(database(given))
+    now = SystemClock().now()
+    question: dict[str, Json] = {
+        "ask": "redrive",
+        "ids": list(ids),
+        "destination": destination,
+        "dry_run": dry_run,
+    }
+    said = _tell(store, question)
+    rows: Any = (
+        said["deliveries"]
+        if said is not None
+        else _write(
+            store,
+            lambda conn: put_back(
+                conn, ids=ids, destination=destination, now=now, dry_run=dry_run
+            ),
+        )
+    )
+    _print(rows, dry_run=dry_run)
+    return DONE
+
+
+def _print(rows: Sequence[Mapping[str, Any]], *, dry_run: bool) -> None:
+    for row in rows:
+        words = (row["delivery_id"], row["destination"], row["kind"], row["reason"])
+        sys.stdout.write("  ".join(str(word) for word in words) + "\n")
+    dead = f"{_deliveries(len(rows))} that had been given up"
+    say(f"{dead} would be put back" if dry_run else f"{dead}: put back")
+
+
+def _deliveries(number: int) -> str:
+    return f"{number:,} {'delivery' if number == 1 else 'deliveries'}"
+
+
+def _tell(store: Path, question: Mapping[str, Json]) -> Mapping[str, Json] | None:
+    """The running service's answer; None: no service runs."""
+    try:
+        said = control.ask(store, question)
+    except NotRunning:
+        return None
+    if "error" in said:
+        raise StoreError(str(said["error"]))
+    return said
+
+
+def _write(store: Path, work: Callable[[Connection], T]) -> T:
+    """Do it here, as the only one who writes."""
+    lock = files.InstanceLock(store)
+    lock.take()
+    try:
+        engine = files.writer(store)
+        files.migrate(engine, store)
+        with engine.begin() as conn:
+            done = work(conn)
+        engine.dispose()
+        return done
+    finally:
+        lock.release()
