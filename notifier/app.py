@@ -38,8 +38,9 @@ from notifier.deliver import Deliver, Lane, Sender
 from notifier.errors import ConfigError
 from notifier.health import Pulse
 from notifier.maintain import Maintain
+from notifier.pace import Pace
 from notifier.poll import Poll
-from notifier.read import DiffRules, Pace, Reader, Source
+from notifier.read import DiffRules, Reader, Source
 from notifier.sender.heartbeat import Heartbeat
 from notifier.sender.lane import in_thread
 from notifier.sender.sender import open_sender

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import IntEnum
 from typing import Protocol
 
 import structlog
@@ -26,11 +25,12 @@ from notifier.core.commit import (
     WatchRow,
 )
 from notifier.core.diff import DiffPolicy, Known, Reading, Row, Step, diff, removed
-from notifier.core.model import Delivery, Event, Milestone, Rate, Route, Watch
+from notifier.core.model import Delivery, Event, Milestone, Route, Watch
 from notifier.core.route import deliveries, matches, route
 from notifier.core.timing import Bounds, bounds, offset
 from notifier.errors import RowInvalid, SourceError, SourceGarbled
-from notifier.turns import Bell, Gate
+from notifier.pace import Lane, Pace
+from notifier.turns import Bell
 
 log = structlog.get_logger()
 
@@ -38,8 +38,6 @@ log = structlog.get_logger()
 HELD = timedelta(seconds=20)
 #: Milestones asked for by id after one read.
 _ASKED_FOR = 20
-#: Whoever waits for the rate shows that it lives so often.
-_SIGN_OF_LIFE_S = 30.0
 #: Unreadable rows of one page that are named.
 _NAMED = 10
 #: Bytes of a bad row that are kept for a person to look at.
@@ -134,46 +132,6 @@ class ReadStore(Protocol):
     ) -> frozenset[str]: ...
     async def count_known(self, watch: WatchRow, since: datetime | None) -> int: ...
     async def is_anyone_absent(self) -> bool: ...
-
-
-class Lane(IntEnum):
-    """Who asks the API first when both lanes want to."""
-
-    POLL = 0
-    SWEEP = 1
-
-
-class Pace:
-    """No sliding window of the API's sees more requests than the rate allows."""
-
-    def __init__(
-        self, rate: Rate, clock: Clock, *, pulse: Callable[[str], None]
-    ) -> None:
-        self._rate = rate
-        self._clock = clock
-        self._pulse = pulse
-        self._gate = Gate()
-        self._asked: list[float] = []
-        # A little longer than the unit: the way to the API is no clock.
-        unit_s = rate.per.total_seconds()
-        self._window_s = unit_s + min(0.05, unit_s / 10)
-
-    async def take(self, lane: Lane) -> None:
-        """Come back when a request may go; polls before sweeps."""
-        async with self._gate.turn(lane):
-            if len(self._asked) == self._rate.count:
-                free_at = self._asked.pop(0) + self._window_s
-                await self._wait_until(free_at, lane)
-            self._asked.append(self._clock.monotonic())
-
-    async def _wait_until(self, free_at: float, lane: Lane) -> None:
-        wait_s = free_at - self._clock.monotonic()
-        # Counted down: what rounding leaves over is too short to be slept away.
-        while wait_s > 0:
-            self._pulse(lane.name.lower())
-            nap_s = min(wait_s, _SIGN_OF_LIFE_S)
-            await self._clock.sleep(nap_s)
-            wait_s -= nap_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
