@@ -81,8 +81,9 @@ def compose(
             break
         members = [member for member in group if member.milestone_id not in busy]
         if members and (len(members) == len(group) or _may_shrink(group)):
-            busy |= {member.milestone_id for member in members}
             messages.append(_message(destination, members))
+        # What has to wait is not overtaken either.
+        busy |= {member.milestone_id for member in group}
     return Composed(messages=tuple(messages), ended=ended)
 
 

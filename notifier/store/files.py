@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from notifier.errors import SchemaMismatch, StoreBroken, StoreBusy, StoreError
+from notifier.store import schema as t
 
 SCRIPTS = Path(__file__).parent / "migrations"
 #: The newest revision among them.
@@ -223,10 +224,21 @@ def migrate(
         kept = str(database.with_name(f"{database.name}.before-{head}"))
         backup(database, Path(kept))
     try:
-        _upgrade(engine, scripts)
+        if found is None and scripts == SCRIPTS:
+            _create(engine, head)
+        else:
+            _upgrade(engine, scripts)
     except Exception as exc:
         raise StoreBroken(f"{database}: cannot be migrated: {_said(exc)}") from exc
     return kept
+
+
+def _create(engine: Engine, head: str) -> None:
+    """The newest schema at once: it is what all revisions together come to."""
+    with engine.begin() as conn:
+        t.metadata.create_all(conn)
+        t.version.create(conn)
+        conn.execute(t.version.insert(), {"version_num": head})
 
 
 def _upgrade(engine: Engine, scripts: Path) -> None:

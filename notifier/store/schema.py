@@ -274,3 +274,8 @@ facts = Table(
     Column("key", Text, primary_key=True),
     Column("value", JSON, nullable=False),
 )
+
+#: Alembic's own, apart from ours: which revision the schema is at.
+version = Table(
+    "alembic_version", MetaData(), Column("version_num", Text, primary_key=True)
+)

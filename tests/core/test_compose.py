@@ -277,6 +277,14 @@ def test_what_may_have_arrived_waits_whole_for_a_start_of_one_of_its_members() -
     assert _told(composed_of([*frozen, urgent])) == [[3]]
 
 
+def test_what_may_have_arrived_and_waits_is_not_overtaken_by_later_news() -> None:
+    frozen = [replace(one, frozen_in="msg_1") for one in _many(2)]
+    urgent = replace(started(3), milestone_id="m2")
+    later = replace(due(4), milestone_id="m1")
+
+    assert _told(composed_of([*frozen, urgent, later])) == [[3]]
+
+
 @pytest.mark.parametrize("plainest", [Form.PLAIN, Form.COUNTS])
 def test_a_digest_goes_as_plain_as_its_plainest_member(plainest: Form) -> None:
     owed = [*_many(4), due(5, form=plainest)]

@@ -33,9 +33,19 @@ def test_with_room_enough_what_stays_waits_for_its_milestone(
 
     told = [one for message in composed.messages for one in message.members]
     ended = {end.delivery_id for end in composed.ended}
-    busy = {one.milestone_id for one in told}
     left = [one for one in owed if one not in told and one.delivery_id not in ended]
-    assert all(_whole(one, owed) & busy for one in left)
+    waiting = _waiting({one.milestone_id for one in told}, left)
+    assert all(_whole(one, left) & waiting for one in left)
+
+
+def _waiting(busy: set[str], left: Sequence[Due]) -> set[str]:
+    """The milestones of whom nothing may go: busy, or bound to one that must wait."""
+    found = set(busy)
+    for _ in left:
+        for one in left:
+            if one.frozen_in is not None and (whole := _whole(one, left)) & found:
+                found |= whole
+    return found
 
 
 def _whole(one: Due, owed: Sequence[Due]) -> set[str]:
@@ -43,6 +53,26 @@ def _whole(one: Due, owed: Sequence[Due]) -> set[str]:
     if one.frozen_in is None:
         return {one.milestone_id}
     return {other.milestone_id for other in owed if other.frozen_in == one.frozen_in}
+
+
+@given(owed=backlogs(), room=st.integers(1, 6), soon=st.integers(0, 8))
+def test_what_has_to_wait_whole_is_overtaken_by_nothing_but_starts(
+    owed: list[Due], room: int, soon: int
+) -> None:
+    composed = composed_of(owed, room=room, soon=soon)
+
+    told = [one for message in composed.messages for one in message.members]
+    ended = {end.delivery_id for end in composed.ended}
+    waiting = {
+        one.milestone_id
+        for one in owed
+        if one.frozen_in is not None
+        and one.kind not in URGENT
+        and one not in told
+        and one.delivery_id not in ended
+    }
+    free = [one for one in told if one.frozen_in is None and one.kind not in URGENT]
+    assert not waiting & {one.milestone_id for one in free}
 
 
 @given(owed=backlogs(), soon=st.integers(0, 8))

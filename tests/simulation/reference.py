@@ -178,7 +178,7 @@ class Reference:
         if committed and committed != differing:
             said = f"a torn page: {sorted(committed)} of {sorted(differing)}"
             self.complaints.append(said)
-        if not committed:
+        if differing and not committed:
             self.known, self.expected = known, expected
         self.is_baselined = ledger.is_baselined()
 

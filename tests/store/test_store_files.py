@@ -147,11 +147,15 @@ def test_a_lock_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
 # --- schema -------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("way", ["at once", "by every migration"])
 def test_the_migrations_lead_to_exactly_the_tables_of_the_schema(
-    database: Path,
+    database: Path, tmp_path: Path, way: str
 ) -> None:
     engine = files.writer(database)
-    files.migrate(engine, database)
+    scripts = files.SCRIPTS
+    if way != "at once":  # other scripts than the program's own are always run
+        scripts = shutil.copytree(scripts, tmp_path / "scripts")
+    files.migrate(engine, database, scripts=scripts)
 
     with engine.connect() as conn:
         differences = compare_metadata(MigrationContext.configure(conn), metadata)
