@@ -143,7 +143,8 @@ class FarEnd:
         if mood is Mood.CLOSED:
             scope = Scope.DESTINATION
             return Refused(reason="403 Forbidden", scope=scope, status=403)
-        if any(_is_poison(event, message) for event in message.events):
+        bad = any(_is_poison(event, message) for event in message.events)
+        if bad and not self.is_calm:
             return Refused(reason="400 Bad", scope=Scope.MESSAGE, status=400)
         return None
 
