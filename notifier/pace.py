@@ -1,5 +1,6 @@
 """How fast the API is asked: two lanes share one rate, polls before sweeps."""
 
+from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
 
@@ -9,6 +10,8 @@ from notifier.turns import Gate
 
 #: Whoever waits for the rate shows that it lives so often.
 _SIGN_OF_LIFE_S = 30.0
+#: What rounding leaves over is too short to be slept away.
+_NOTHING_S = 1e-6
 
 
 class Lane(IntEnum):
@@ -28,24 +31,31 @@ class Pace:
         self._clock = clock
         self._pulse = pulse
         self._gate = Gate()
-        self._asked: list[float] = []
+        #: The latest requests, as many as one window may see.
+        self._asked: deque[float] = deque(maxlen=rate.count)
         # A little longer than the unit: the way to the API is no clock.
         unit_s = rate.per.total_seconds()
         self._window_s = unit_s + min(0.05, unit_s / 10)
 
     async def take(self, lane: Lane) -> None:
         """Come back when a request may go; polls before sweeps."""
-        async with self._gate.turn(lane):
-            if len(self._asked) == self._rate.count:
-                free_at = self._asked.pop(0) + self._window_s
-                await self._wait_until(free_at, lane)
-            self._asked.append(self._clock.monotonic())
+        while True:
+            async with self._gate.turn(lane):
+                # A poll waits within, a sweep without: there a poll can pass it.
+                if lane is Lane.POLL:
+                    await self._wait(lane)
+                if self._wait_s() <= _NOTHING_S:
+                    self._asked.append(self._clock.monotonic())
+                    return
+            await self._wait(lane)
 
-    async def _wait_until(self, free_at: float, lane: Lane) -> None:
-        wait_s = free_at - self._clock.monotonic()
-        # Counted down: what rounding leaves over is too short to be slept away.
-        while wait_s > 0:
+    def _wait_s(self) -> float:
+        """Seconds until the next request may go."""
+        if len(self._asked) < self._rate.count:
+            return 0.0
+        return self._asked[0] + self._window_s - self._clock.monotonic()
+
+    async def _wait(self, lane: Lane) -> None:
+        while (wait_s := self._wait_s()) > _NOTHING_S:
             self._pulse(lane.name.lower())
-            nap_s = min(wait_s, _SIGN_OF_LIFE_S)
-            await self._clock.sleep(nap_s)
-            wait_s -= nap_s
+            await self._clock.sleep(min(wait_s, _SIGN_OF_LIFE_S))

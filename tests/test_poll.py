@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 
 from notifier.core.commit import ReadKind
 from notifier.core.model import Rate
-from notifier.demo.faults import Status
+from notifier.demo.faults import NoDate, Status
+from notifier.demo.loopback import Request, Response
 
 pytestmark = pytest.mark.anyio
 
@@ -118,6 +119,58 @@ async def test_a_poll_is_made_shortly_before_each_start(
     assert len(ahead) == 2
 
 
+@pytest.mark.parametrize("seconds", [1, 3, 4, 6, 9])
+async def test_starts_that_follow_closely_have_a_poll_before_each_of_them(
+    database: Path, kalshi: Kalshi, seconds: int
+) -> None:
+    starts = [NOW + (100 + seconds * place) * SECOND for place in range(4)]
+    for place, start in enumerate(starts):
+        kalshi.lists(f"m{place}", start_date=stamp(start))
+    async with (
+        process(database, kalshi, poll_every=5 * MINUTE) as scene,
+        scene.running(),
+    ):
+        await anyio.sleep(150)
+
+    polls = [one.at for one in kalshi.polls]
+    for start in starts:
+        assert any(5 <= (start - at) / SECOND <= 10 for at in polls), start
+    assert len(polls) <= 1 + len(starts)
+
+
+async def test_a_start_that_comes_closer_meanwhile_has_its_poll_all_the_same(
+    database: Path, kalshi: Kalshi
+) -> None:
+    kalshi.lists("m1", start_date=stamp(NOW + DAY))
+    async with (
+        process(database, kalshi, poll_every=10 * MINUTE, sweep_every=MINUTE) as scene,
+        scene.running(),
+    ):
+        await anyio.sleep(30)
+        start = NOW + 100 * SECOND
+        kalshi.world.move_start("m1", start)
+        await anyio.sleep(90)
+
+    assert any(5 <= (start - one.at) / SECOND <= 10 for one in kalshi.polls)
+
+
+async def test_a_server_that_never_tells_the_time_is_polled_all_the_same(
+    database: Path, kalshi: Kalshi
+) -> None:
+    kalshi.api.plan(NoDate(), times=None)
+    async with process(database, kalshi) as scene:
+        await scene.read(BASELINE)
+        begun = scene.clock.now()
+        async with scene.running():
+            await anyio.sleep(30)
+            kalshi.lists("m1")
+            await anyio.sleep(90)
+
+        assert scene.events == [("created", "m1")]
+        assert scene.watermark is None
+    assert {begun - one.updated_since for one in kalshi.polls} == {OVERLAP}
+
+
 async def test_a_long_read_does_not_keep_the_polls_waiting(
     database: Path, kalshi: Kalshi
 ) -> None:
@@ -173,6 +226,64 @@ async def test_nothing_is_asked_before_the_time_that_kalshi_names(
     _, refused, *later = kalshi.asked
     assert (later[0].at - refused.at) / SECOND == pytest.approx(120, abs=1)
     assert len(kalshi.sweeps) == 1
+
+
+async def test_the_time_that_kalshi_names_holds_for_whoever_waits_already(
+    database: Path, kalshi: Kalshi
+) -> None:
+    busy = Status(status=429, headers={"retry-after": "120"})
+    async with process(database, kalshi, sweep_every=59 * SECOND) as scene:
+        await scene.read(BASELINE)
+        async with scene.running():
+            await anyio.sleep(55)
+            before = len(kalshi.asked)
+            kalshi.api.plan(busy)
+            await anyio.sleep(130)
+
+    refused, first, *_ = kalshi.asked[before:]
+    assert not refused.is_poll
+    assert (first.at - refused.at) / SECOND == pytest.approx(120, abs=1)
+
+
+class _Lame(Kalshi):
+    """Breaks down over whatever is not a poll."""
+
+    is_lame = False
+
+    async def answer(self, request: Request) -> Response:
+        answer = await super().answer(request)
+        is_poll = request.one("min_updated_ts") is not None
+        return answer if is_poll or not self.is_lame else Response(status=500)
+
+
+async def test_a_sweep_that_fails_ever_again_is_tried_rarely_and_delays_no_poll(
+    database: Path,
+) -> None:
+    kalshi = _Lame()
+    async with process(database, kalshi) as scene:
+        await scene.read(BASELINE)
+        kalshi.is_lame = True
+        async with scene.running():
+            await anyio.sleep(30 * MINUTE / SECOND)
+
+    tries = _gaps([one.at for one in kalshi.sweeps])
+    assert tries[:7] == pytest.approx([5, 10, 20, 40, 80, 160, 300], abs=1)
+    assert set(tries[7:]) == {300.0}
+    assert _gaps([one.at for one in kalshi.polls]) == pytest.approx([60] * 29, abs=1)
+
+
+async def test_a_poll_that_fails_at_the_start_does_not_keep_the_sweeps_waiting(
+    database: Path, kalshi: Kalshi
+) -> None:
+    async with process(database, kalshi) as scene:
+        await scene.read(BASELINE)
+    kalshi.lists("m1")
+    kalshi.api.plan(Status(status=500))
+    async with process(database, kalshi) as scene, scene.running():
+        await anyio.sleep(1)
+        assert scene.events == [("created", "m1")]
+
+    assert [one.is_poll for one in kalshi.asked] == [False, True, False]
 
 
 @pytest.mark.parametrize("status", [401, 403])
