@@ -46,7 +46,7 @@ def lives(chance: Random, *, days: float, uptime: float) -> list[Life]:
     for length in lengths:
         found.append(_life(chance, now, length))
         now += length + _gap(chance, longest)
-    return [*found, *_calm(now)]
+    return [*found, *_calm(now, uptime)]
 
 
 def _life(chance: Random, now: float, length: float) -> Life:
@@ -69,12 +69,14 @@ def _gap(chance: Random, longest: float) -> float:
     return chance.uniform(*chance.choice((few, some, many, many)))
 
 
-def _calm(now: float) -> list[Life]:
+def _calm(now: float, uptime: float) -> list[Life]:
     """One long life to see everything, and short ones until every retry is due."""
     calm = [(now, CALM)]
-    for _ in range(4):
-        begun, length = calm[-1]
-        calm.append((begun + length + 25 * HOUR, 40.0))
+    # The longer the trouble was, the more there is to send.
+    short = MINUTE + uptime / 8
+    for length in (40.0, 40.0, 40.0, short):
+        begun, before = calm[-1]
+        calm.append((begun + before + 25 * HOUR, length))
     return [
         Life(
             boots_at=begun,
