@@ -19,7 +19,8 @@ from notifier.config.settings import Level, LogFormat, Updates
 from notifier.config.store_url import store_url
 from notifier.config.template import template
 from notifier.config.tree import Scalar
-from notifier.core.model import Format, Kind, Rate
+from notifier.core import model
+from notifier.core.model import Format, Kind, Rate, Then
 
 _Item = TypeVar("_Item")
 
@@ -42,14 +43,6 @@ class Every(StrEnum):
     """How often a timed digest goes."""
 
     DAY = "day"
-
-
-class Then(StrEnum):
-    """What becomes of what quiet hours held back."""
-
-    DELIVER = "deliver"
-    DIGEST = "digest"
-    DROP = "drop"
 
 
 # --- scalars ------------------------------------------------------------------
@@ -105,7 +98,7 @@ Clock: TypeAlias = Annotated[
     time, PlainValidator(reading(values.clock_time)), _string("[0-9]{1,2}:[0-9]{2}")
 ]
 Window: TypeAlias = Annotated[
-    values.Window, PlainValidator(reading(values.window)), _string()
+    model.Window, PlainValidator(reading(values.window)), _string()
 ]
 Store: TypeAlias = Annotated[
     str, PlainValidator(reading(store_url, secret=True)), _string("sqlite:///.+")

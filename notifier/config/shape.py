@@ -21,7 +21,7 @@ from notifier.config import keys
 from notifier.config.match_keys import DOTTED, MILESTONE_KEYS
 from notifier.config.settings import Level, LogFormat, Updates
 from notifier.config.tree import Scalar
-from notifier.core.model import Rate
+from notifier.core.model import Rate, Then
 from notifier.core.model import Route as _Route
 
 # --- mappings -----------------------------------------------------------------
@@ -153,7 +153,7 @@ class QuietShape(Shape):
     windows: keys.Windows = Field(description="Such as Mon-Fri 22:00-07:00.")
     zone: keys.Zone | None = Field(default=None, description="The zone of the windows.")
     then: keys.ThenName = Field(
-        default=keys.Then.DELIVER, description="What becomes of what was held back."
+        default=Then.DELIVER, description="What becomes of what was held back."
     )
     let_pass: keys.Kinds = Field(
         default=(), alias="pass", description="Kinds that are never held back."

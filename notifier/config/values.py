@@ -3,7 +3,6 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import time, timedelta
 from enum import StrEnum
 from fractions import Fraction
@@ -11,7 +10,7 @@ from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from notifier.core.model import Rate
+from notifier.core.model import Rate, Window
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -47,17 +46,6 @@ class Unreadable(ValueError):
         super().__init__(what)
         self.what = what
         self.advice = advice
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """A span of the day on some days of the week; may end on the following day."""
-
-    #: Monday is 0; the day on which the window begins.
-    days: frozenset[int]
-    start: time
-    #: Not after `start`: on the following day. Midnight may be either end.
-    end: time
 
 
 # --- suggestions --------------------------------------------------------------

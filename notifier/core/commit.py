@@ -33,6 +33,8 @@ class WatchRow:
     swept_at: datetime | None = None
     full_at: datetime | None = None
     sweep_only: bool = False
+    #: Since when its long reads have shown far too little to be believed.
+    suspected_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
@@ -235,6 +235,54 @@ class DigestPolicy:
 
     #: More than so many due together go as one message; None: never.
     over: int | None = 10
+    #: What is not urgent waits so long for more to join, and goes with it.
+    window: timedelta | None = None
+    #: What is not urgent waits for this time of the day, and goes together.
+    at: time | None = None
+
+
+class Then(StrEnum):
+    """What becomes of what quiet hours held back."""
+
+    DELIVER = "deliver"
+    DIGEST = "digest"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A span of the day on some days of the week; may end on the following day."""
+
+    #: Monday is 0; the day on which the window begins.
+    days: frozenset[int]
+    start: time
+    #: Not after `start`: on the following day. Midnight may be either end.
+    end: time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuietPolicy:
+    """When messages are held back, and what becomes of them."""
+
+    windows: tuple[Window, ...]
+    #: None: the destination's own.
+    zone: ZoneInfo | None = None
+    then: Then = Then.DELIVER
+    #: Kinds that are never held back.
+    let_pass: frozenset[Kind] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """A person's wish to hear nothing of some events until a time."""
+
+    id: str
+    match: "Match"
+    #: Only what would go there; empty: everywhere.
+    destinations: frozenset[str]
+    why: str
+    created_at: datetime
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +318,8 @@ class Route:
     )
     #: None: the destination's own.
     digest: DigestPolicy | None = None
+    #: None: the destination's own.
+    quiet: QuietPolicy | None = None
     #: By kind; the key None serves every kind that has no template of its own.
     templates: Mapping[Kind | None, Template] = field(default_factory=dict)
 
@@ -440,6 +490,8 @@ class Failed:
     reason: str
     status: int | None = None
     retry_after: timedelta | None = None
+    #: Marks of those of several recipients who have it.
+    served: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -447,6 +499,7 @@ class Ambiguous:
     """It may have arrived: the request was written, no answer came."""
 
     reason: str
+    served: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -456,6 +509,7 @@ class Refused:
     reason: str
     scope: Scope
     status: int | None = None
+    served: frozenset[str] = frozenset()
 
 
 Outcome: TypeAlias = Sent | Failed | Ambiguous | Refused
@@ -478,3 +532,6 @@ class Destination:
     #: For the times in its messages.
     zone: ZoneInfo
     digest: DigestPolicy = DigestPolicy()
+    quiet: QuietPolicy | None = None
+    #: What may have arrived is not sent again.
+    drop_ambiguous: bool = False

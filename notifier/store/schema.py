@@ -83,6 +83,8 @@ watches = Table(
     Column("full_at", Instant),
     # The filter cannot be polled: sweeps alone must do.
     Column("sweep_only", Boolean, nullable=False, server_default=text("0")),
+    # Since when its long reads have shown far too little to be believed.
+    Column("suspected_at", Instant),
 )
 
 reads = Table(
@@ -201,6 +203,10 @@ deliveries = Table(
     Column("storm", Boolean, nullable=False, server_default=text("0")),
     # The read of several pages at whose end it becomes due.
     Column("read_id", BigInteger),
+    # Why it is kept back until it is due: quiet hours, or a digest that gathers.
+    Column("held", Text),
+    # Kept back to go as a digest with whatever else was, even if that is little.
+    Column("gathered", Boolean, nullable=False, server_default=text("0")),
     UniqueConstraint("event_id", "destination"),
     Index(
         "deliveries_due",
@@ -224,6 +230,14 @@ deliveries = Table(
     ),
     Index("deliveries_message", "message_id"),
     Index("deliveries_settled", "settled_at"),
+    # What a message tells beside its own event.
+    Index(
+        "deliveries_superseded",
+        "superseded_by",
+        "destination",
+        sqlite_where=text("superseded_by IS NOT NULL"),
+        postgresql_where=text("superseded_by IS NOT NULL"),
+    ),
 )
 
 attempts = Table(
@@ -255,6 +269,66 @@ destinations = Table(
     Column("probes", Integer, nullable=False, server_default=text("0")),
     Column("gone", Boolean, nullable=False, server_default=text("0")),
     Column("reason", Text),
+    # Tries in a row that failed for the time being, and since when its breaker is
+    # open because of them.
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("open_since", Instant),
+)
+
+served = Table(
+    "served",
+    metadata,
+    # Who of several recipients has a message that the others still lack.
+    Column("message_id", Text, nullable=False),
+    Column("mark", Text, nullable=False),
+    PrimaryKeyConstraint("message_id", "mark"),
+)
+
+silences = Table(
+    "silences",
+    metadata,
+    Column("id", Text, primary_key=True),
+    # Key -> patterns, as a route's `match` has them.
+    Column("match", JSON, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    # A person ended it before its time.
+    Column("expired_at", Instant),
+)
+
+conditions = Table(
+    "conditions",
+    metadata,
+    # What is wrong with the service itself, each told once until it is over.
+    Column("key", Text, primary_key=True),
+    Column("since", Instant, nullable=False),
+    Column("words", Text, nullable=False),
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("seq", _Serial, primary_key=True),
+    # The condition that it is about.
+    Column("key", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    # pending | delivered | superseded | dead
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("born_at", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("sent_at", Instant),
+    Column("reason", Text),
+    Index(
+        "notices_due",
+        "due_at",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
 )
 
 quarantine = Table(

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.config import values
-from notifier.config.values import UNITS, Unreadable, Window
-from notifier.core.model import Rate
+from notifier.config.values import UNITS, Unreadable
+from notifier.core.model import Rate, Window
 
 
 @pytest.mark.parametrize(

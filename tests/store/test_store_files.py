@@ -190,8 +190,8 @@ def test_a_start_whose_schema_is_right_does_not_pay_for_alembic(database: Path) 
 _NEXT = """
 import sqlalchemy as sa
 from alembic import op
-revision = "0002"
-down_revision = "0001"
+revision = "next"
+down_revision = "{head}"
 
 def upgrade() -> None:
     op.create_table("more", sa.Column("id", sa.Integer()))
@@ -204,7 +204,9 @@ def _with_next(folder: Path, *, then: str = "pass") -> Path:
     shutil.copytree(
         files.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__")
     )
-    (scripts / "versions" / "0002_next.py").write_text(_NEXT.format(then=then))
+    (scripts / "versions" / "next.py").write_text(
+        _NEXT.format(then=then, head=files.HEAD)
+    )
     return scripts
 
 
@@ -215,11 +217,11 @@ async def test_an_older_store_is_backed_up_and_then_migrated_with_all_it_holds(
         await (await stocked(store)).show(row("m1"))
     engine = files.writer(database)
 
-    kept = files.migrate(engine, database, head="0002", scripts=_with_next(tmp_path))
+    kept = files.migrate(engine, database, head="next", scripts=_with_next(tmp_path))
     engine.dispose()
 
-    assert kept == f"{database}.before-0002"
-    for file, revision in ((Path(kept), "0001"), (database, "0002")):
+    assert kept == f"{database}.before-next"
+    for file, revision in ((Path(kept), files.HEAD), (database, "next")):
         assert ask(file, "SELECT version_num FROM alembic_version") == [(revision,)]
         assert ask(file, "SELECT id FROM milestones") == [("m1",)]
     assert _mode(kept) == 0o600
@@ -234,12 +236,12 @@ async def test_a_migration_that_fails_leaves_the_old_schema_and_the_backup(
     engine = files.writer(database)
 
     with pytest.raises(StoreError, match="nowhere"):
-        files.migrate(engine, database, head="0002", scripts=broken)
+        files.migrate(engine, database, head="next", scripts=broken)
     engine.dispose()
 
-    assert ask(database, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert ask(database, "SELECT version_num FROM alembic_version") == [(files.HEAD,)]
     assert ask(database, "SELECT name FROM sqlite_master WHERE name = 'more'") == []
-    assert _names(database.parent, "*.before-0002") == ["notifier.db.before-0002"]
+    assert _names(database.parent, "*.before-next") == ["notifier.db.before-next"]
     async with opened(database) as store:
         assert await store.watches() != []
 
