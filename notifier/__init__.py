@@ -9,6 +9,7 @@ The path, in ten lines:
     alarm     due timers -> events -> route -> commit         needs no API
     deliver   claim -> compose -> render -> send -> settle    compare-and-set on a lease
     maintain  lost leases, retention
+    operate   what is wrong -> notices -> send, to the operator
     control   commands, over a socket beside the database
 
 *When* something happens is a loop, at the top. *What* is decided is in `core`, pure.

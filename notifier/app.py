@@ -13,9 +13,10 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TextIO
@@ -26,18 +27,23 @@ from anyio.abc import TaskStatus
 
 from notifier import __version__, control
 from notifier.alarm import Alarm
-from notifier.clock import Clock, SystemClock
+from notifier.clock import Clock, Skew, SystemClock
 from notifier.config import ApiKey, Config, Updates
 from notifier.core.cadence import ReadPolicy
+from notifier.core.claim import Way
 from notifier.core.commit import Progress, ReadEnd, ReadKind
 from notifier.core.diff import DiffPolicy
-from notifier.core.model import Destination, Json, Rate
+from notifier.core.hold import Manner
+from notifier.core.model import Destination, Json, Rate, Route, Silence
+from notifier.core.operate import OperatorPolicy
 from notifier.core.route import leads
+from notifier.core.silence import made, phrase, spelt
 from notifier.core.timing import TimePolicy
 from notifier.deliver import Deliver, Lane, Sender
 from notifier.errors import ConfigError
 from notifier.health import Pulse
 from notifier.maintain import Maintain
+from notifier.operate import Exchange, Operate, Post
 from notifier.pace import Pace
 from notifier.poll import Poll
 from notifier.read import DiffRules, Reader, Source
@@ -65,7 +71,7 @@ _USER_AGENT = f"milestone-notifier/{__version__}"
 Watcher = Callable[[ReadKind, Progress, ReadEnd | None], None]
 
 
-class OpenSource(Source, Protocol):
+class OpenSource(Source, Exchange, Protocol):
     """The API, until it is closed."""
 
     async def aclose(self) -> None: ...
@@ -95,6 +101,8 @@ class Parts:
     supervisor: Supervisor = field(default_factory=Supervisor)
     #: The socket for commands; a simulation has none.
     serve_commands: bool = True
+    #: What is known of the machine's clock: a reload must not forget it.
+    skew: Skew = field(default_factory=Skew)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +113,7 @@ class Loops:
     alarm: Alarm
     deliver: Deliver
     maintain: Maintain
+    operate: Operate
     #: For what commands have done.
     store: Store
     pulse: Pulse
@@ -152,6 +161,7 @@ async def once(config: Config, parts: Parts | None = None) -> bool:
         was_read = await loops.poll.once()
         await loops.alarm.fire_due()
         was_told = await loops.deliver.once()
+        await loops.operate.once()
         if loops.heartbeat is not None:
             await loops.heartbeat.once()
         return was_told and was_read
@@ -166,6 +176,7 @@ async def serve(loops: Loops, stop: anyio.Event, database: Path, parts: Parts) -
             others.start_soon(loops.poll.polls)
             others.start_soon(loops.poll.sweeps)
             others.start_soon(loops.maintain.run)
+            others.start_soon(loops.operate.run)
             if parts.serve_commands:
                 answer = partial(_answer, loops, parts.clock)
                 others.start_soon(control.serve, database, answer)
@@ -259,8 +270,34 @@ async def _answer(
                 )
             loops.deliver.bell.ring()
             return {"deliveries": rows}
+        case {"ask": "silence", "match": dict(keys), "until": str(until)}:
+            silence = made(
+                keys,
+                why=str(question.get("why", "")),
+                created_at=clock.now(),
+                until=datetime.fromisoformat(until),
+            )
+            return await _silence(loops, silence)
+        case {"ask": "expire", "silence": str(beginning)}:
+            return await _expire(loops, beginning, clock.now())
         case _:
             return {"error": "this service does not know that question"}
+
+
+async def _silence(loops: Loops, silence: Silence) -> Mapping[str, Json]:
+    async with loops.store.upkeep_turn() as turn:
+        await turn.silence(silence)
+    loops.deliver.bell.ring()
+    log.info("silence.added", id=silence.id, match=phrase(spelt(silence)))
+    return {"id": silence.id}
+
+
+async def _expire(loops: Loops, beginning: str, now: datetime) -> Mapping[str, Json]:
+    async with loops.store.upkeep_turn() as turn:
+        silence = await turn.expire_silence(beginning, now=now)
+    loops.deliver.bell.ring()
+    log.info("silence.expired", id=silence.id)
+    return {"id": silence.id}
 
 
 def _health(pulse: Pulse) -> Mapping[str, Json]:
@@ -326,6 +363,7 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                     outbox=outbox_bell,
                     watcher=_watching(parts.watcher, heartbeat),
                     pulse=pulse,
+                    skew=parts.skew,
                 ),
                 store=store,
                 clock=clock,
@@ -361,8 +399,23 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                 keep_deliveries=config.retention.deliveries,
                 outbox=outbox_bell,
                 destinations=[one.name for one in config.destinations],
+                unrepeated=_unrepeated(config.destinations),
                 pulse=pulse,
                 back_up=DailyBackups(database, offload=parts.offload).write,
+            ),
+            operate=Operate(
+                store=store,
+                source=source,
+                sender=sender,
+                clock=clock,
+                posts={one.name: _post(one, sender) for one in config.destinations},
+                policy=OperatorPolicy(
+                    to=config.operator,
+                    poll_every=config.source.poll_every,
+                    full_read_every=config.source.full_read_every,
+                ),
+                skew=parts.skew,
+                pulse=pulse,
             ),
             store=store,
             pulse=pulse,
@@ -379,12 +432,16 @@ async def _settle_in(
         await turn.set_watches([watch.name for watch in config.source.watch])
     async with store.upkeep_turn() as turn:
         await turn.set_destinations(
-            {one.name: _url_fingerprint(one) for one in config.destinations}
+            {one.name: _url_fingerprint(one) for one in config.destinations}, now
         )
     async with store.upkeep_turn() as turn:
         await turn.set_reminders(time, now)
     async with store.upkeep_turn() as turn:
-        freed = await turn.reap(now, everything=True)
+        freed = await turn.reap(
+            now, everything=True, unrepeated=_unrepeated(config.destinations)
+        )
+    async with store.upkeep_turn() as turn:
+        await turn.look_again(now)
     log.info(
         "app.started",
         watches=len(config.source.watch),
@@ -392,6 +449,11 @@ async def _settle_in(
         routes=len(config.routes),
         leases_freed=freed,
     )
+
+
+def _unrepeated(destinations: Sequence[Destination]) -> frozenset[str]:
+    """Where what may have arrived is not sent again."""
+    return frozenset(one.name for one in destinations if one.drop_ambiguous)
 
 
 def _url_fingerprint(destination: Destination) -> str:
@@ -419,17 +481,39 @@ def _diff_rules(config: Config, time: TimePolicy) -> DiffRules:
 
 
 def _lane(destination: Destination, config: Config, sender: OpenSender) -> Lane:
-    own = destination.digest.over
     return Lane(
-        name=destination.name,
+        way=Way(
+            name=destination.name,
+            manners={
+                route.name: _manner(destination, route) for route in config.routes
+            },
+            manner_else=_manner(destination, None),
+            rate=destination.rate or sender.default_rate(destination.name),
+            concurrency=destination.concurrency,
+            drop_ambiguous=destination.drop_ambiguous,
+        ),
+        zone=destination.zone,
+    )
+
+
+def _post(destination: Destination, sender: OpenSender) -> Post:
+    return Post(
         zone=destination.zone,
         rate=destination.rate or sender.default_rate(destination.name),
-        concurrency=destination.concurrency,
-        over={
-            route.name: own if route.digest is None else route.digest.over
-            for route in config.routes
-        },
-        over_else=own,
+    )
+
+
+def _manner(destination: Destination, route: Route | None) -> Manner:
+    """How a route's events go to a destination: as the route says, if it does."""
+    digest, quiet = destination.digest, destination.quiet
+    if route is not None:
+        digest, quiet = route.digest or digest, route.quiet or quiet
+    return Manner(
+        over=digest.over,
+        zone=destination.zone,
+        window=digest.window,
+        at=digest.at,
+        quiet=quiet,
     )
 
 

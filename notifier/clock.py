@@ -1,6 +1,7 @@
 """Time as a dependency: the only module that reads the machine's clocks."""
 
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -44,3 +45,15 @@ class SystemClock:
     def correct(self, offset: timedelta) -> None:
         """Move the wall clock by `offset`, on top of what it was moved before."""
         self._offset += offset
+
+
+@dataclass(slots=True)
+class Skew:
+    """How far this machine's clock is off, as far as this process has found out."""
+
+    #: Positive: it is slow. None: nothing is known yet.
+    known: timedelta | None = None
+
+    def note(self, correction: timedelta) -> None:
+        """Enough was seen to say so: the clock was corrected by that, or is right."""
+        self.known = (self.known or timedelta(0)) + correction

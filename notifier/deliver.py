@@ -4,14 +4,17 @@ LOOP out: claim -> compose -> send -> settle.
 One dispatcher looks for destinations that have something due; each is served in a
 lane of its own, so that a slow one delays nobody else. A claim counts the attempt
 and fixes the message's members before anything leaves; a settlement changes only
-what its lease still holds.
+what its lease still holds. Both are one transaction: what is tried next is claimed
+as what was tried is settled.
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -20,104 +23,190 @@ import structlog
 from anyio.abc import TaskGroup
 
 from notifier.clock import Clock
-from notifier.core.commit import Settlement
-from notifier.core.compose import Ended, Room, compose, oldest
+from notifier.core import claim as claims
+from notifier.core.claim import Finished, Wait, Waiting, Way
+from notifier.core.commit import Claim, Leased, Settlement
+from notifier.core.compose import Room
 from notifier.core.model import (
     Ambiguous,
-    Due,
     Event,
     Failed,
     Limits,
     Message,
     Outcome,
-    Rate,
     Rendered,
     Route,
     Sent,
 )
 from notifier.core.render import render
-from notifier.core.settle import Dead, Rescheduled, Standing, Verdict, together
-from notifier.core.settle import settle as decide
-from notifier.core.settle import standing as stand
+from notifier.core.settle import Dead, Standing, Tries
 from notifier.turns import Bell
 
 log = structlog.get_logger()
 
 #: Deliveries that one claim looks at: the most that one digest can hold.
-_AT_ONCE = 1000
+_AT_ONCE = 500
 LEASE = timedelta(seconds=90)
-#: Messages that would leave later than this are a digest instead.
-_SOON = timedelta(seconds=10)
-#: Kept between the edges of a rate's window: the wire is no clock.
-_MARGIN = timedelta(milliseconds=20)
 _IDLE_S = 30.0
-#: A destination that is gone is looked at again so rarely: a person may bring it back.
-_GONE_FOR_S = 300.0
-_NO_LIMIT = 1_000_000
-#: `once` waits for a rate's next slot, but not for a destination that is suspended.
+#: What was composed is composed anew after so long: things may have changed.
+_READY_S = 1.0
+#: While others are under way what has finished waits so long for them.
+_TOGETHER_S = 0.002
+#: `once` waits for a rate's next slot, but not for a destination that does not work.
 _LONGEST_SLOT_S = 60.0
+
+Judge = Callable[[Finished, Standing, Callable[[], Tries]], Settlement]
+
+
+class Exchange(Protocol):
+    """What one turn of delivery came to."""
+
+    @property
+    def settled(self) -> Sequence[tuple[Settlement, int]]: ...
+    @property
+    def leased(self) -> Sequence[Leased]: ...
+    @property
+    def events(self) -> Sequence[Sequence[Event]] | None:
+        """What each of the leased tells; None: `told` says it."""
+
+    @property
+    def later(self) -> Sequence[Message]: ...
+    @property
+    def noted(self) -> bool: ...
 
 
 class ClaimTurn(Protocol):
-    """The writer's turn, to claim or to settle."""
+    """The writer's turn, to settle and to claim."""
 
-    async def standing(self, destination: str) -> Standing: ...
-    async def due(
-        self, destination: str, now: datetime, *, limit: int
-    ) -> list[Due]: ...
-    async def attempts_since(
-        self, destination: str, since: datetime
-    ) -> list[datetime]: ...
-    async def lease(
-        self,
-        messages: Sequence[tuple[Message, str]],
-        ended: Sequence[Ended],
-        *,
-        now: datetime,
-        until: datetime,
-    ) -> list[list[Event]]: ...
-    async def settle(self, settlement: Settlement) -> int: ...
+    async def exchange(
+        self, done: Sequence[Finished], judge: Judge, ask: "Look | None", *, limit: int
+    ) -> Exchange: ...
 
 
 class Outbox(Protocol):
     """What the loop needs of the store."""
 
-    def claim_turn(self) -> AbstractAsyncContextManager[ClaimTurn]: ...
-    async def next_due(self) -> dict[str, datetime]: ...
+    def claim_turn(
+        self, *, patient: bool
+    ) -> AbstractAsyncContextManager[ClaimTurn]: ...
+    async def told(self, messages: Sequence[Message]) -> list[list[Event]]:
+        """What each of these messages tells, in its order."""
+
+    async def next_due(self, destinations: Sequence[str]) -> dict[str, datetime]:
+        """By destination: when there will be something to claim next."""
 
 
 class Sender(Protocol):
     """What the loop needs of the far end."""
 
-    async def send(self, destination: str, message: Rendered) -> Outcome:
-        """One attempt; what was seen. Takes 30 s at most."""
+    async def send(
+        self, destination: str, message: Rendered, *, served: frozenset[str]
+    ) -> Outcome:
+        """
+        One attempt; what was seen. Takes 30 s at most.
+
+        `served` marks those of several recipients who have the message already.
+        """
 
     def limits(self, destination: str) -> Limits: ...
 
 
 @dataclass(slots=True, kw_only=True)
 class Lane:
-    """One destination's way out."""
+    """One destination's way out, and what is under way on it."""
 
-    name: str
+    way: Way
+    #: For the times in its messages.
     zone: ZoneInfo
-    rate: Rate | None
-    concurrency: int
-    #: By route: more than so many due together are a digest; None: never.
-    over: Mapping[str, int | None]
-    over_else: int | None = None
     busy: bool = False
-    #: Nothing can leave before: its rate, or the service itself, says so. Monotonic.
+    #: Nothing can leave before: its rate, or the destination itself, says so.
+    #: Monotonic.
     quiet_until: float = 0.0
+    flight: int = 0
+    finished: list[Finished] = field(default_factory=list)
+    #: Something has finished, or there is something new to claim.
+    bell: Bell = field(default_factory=Bell)
+    #: Composed but not leased yet, for want of free hands; good until.
+    ready: deque[Message] = field(default_factory=deque)
+    ready_until: float = 0.0
+    #: Claims that something came of: first tries and retries take turns.
+    claims: int = 0
+    #: It does not work: what goes to it only probes.
+    is_probed: bool = False
+    #: Whatever `once` tried was delivered.
+    all_sent: bool = True
+    #: Its last try failed: it lets the others go first.
+    failing: bool = False
+
+    @property
+    def name(self) -> str:
+        """The destination's name."""
+        return self.way.name
+
+    @property
+    def free(self) -> int:
+        """How many more may be under way."""
+        return self.way.concurrency - self.flight
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
-    """A message of ours to send, and what it tells."""
+@dataclass(slots=True, kw_only=True)
+class Look:
+    """One look at what is due for a lane, as the store runs it."""
 
-    message: Message
-    token: str
-    events: Sequence[Event]
+    way: Way
+    now: datetime
+    until: datetime
+    free: int
+    ready: Sequence[Message]
+    retries_first: bool
+    started_again_after: timedelta
+    token: Callable[[], str]
+    #: Found on looking: nothing may leave for so long.
+    wait: timedelta = timedelta(0)
+    #: Found on looking: the destination does not work.
+    is_probed: bool = False
+
+    @property
+    def destination(self) -> str:
+        """Whose deliveries are looked at."""
+        return self.way.name
+
+    @property
+    def since(self) -> datetime | None:
+        """From when on attempts count for the rate."""
+        return claims.since(self.way, self.now)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether it matters which digests gather already."""
+        return self.way.gathers
+
+    @property
+    def leased_until(self) -> datetime:
+        """When the leases run out."""
+        return self.now + LEASE
+
+    def space(self, standing: Standing, sent: Sequence[datetime]) -> Room | None:
+        """How much may leave now; None: nothing, and `wait` says for how long."""
+        self.is_probed = standing.is_probed
+        found = claims.room(
+            self.way, standing, sent, now=self.now, retries_first=self.retries_first
+        )
+        if isinstance(found, Wait):
+            self.wait = found.span
+            return None
+        self.free = min(self.free, found.now)
+        return found
+
+    def claim(self, space: Room, waiting: Waiting) -> Claim:
+        """What becomes of what is due."""
+        return claims.claim(
+            self.way,
+            space,
+            waiting,
+            now=self.now,
+            started_again_after=self.started_again_after,
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -161,135 +250,206 @@ class Deliver:
     async def once(self) -> bool:
         """Try each due delivery once; whether all of them were delivered."""
         until = self.clock.now()
-        done = True
         for lane in self.lanes.values():
-            done &= await self._drain(lane, until)
-        waiting = await self.store.next_due()
-        return done and all(
-            due_at > until for name, due_at in waiting.items() if name in self.lanes
+            await self._drain(lane, until)
+        waiting = await self.store.next_due(list(self.lanes))
+        return all(lane.all_sent for lane in self.lanes.values()) and all(
+            due_at > until for due_at in waiting.values()
         )
 
     async def _dispatch(self, tasks: TaskGroup) -> float:
         """Serve whoever has something due; seconds until somebody will."""
+        idle = [name for name, lane in self.lanes.items() if not lane.busy]
+        for lane in self.lanes.values():
+            self._tell(lane)
         now = self.clock.now()
         waits = [_IDLE_S]
-        for name, due_at in (await self.store.next_due()).items():
-            lane = self.lanes.get(name)
-            if lane is None or lane.busy:
-                continue
+        for name, due_at in (await self.store.next_due(idle)).items():
+            lane = self.lanes[name]
             wait = max((due_at - now).total_seconds(), self._quiet(lane))
             if wait <= 0:
                 lane.busy = True
-                tasks.start_soon(self._serve, lane)
+                tasks.start_soon(self._run_lane, lane)
             else:
                 waits.append(wait)
         return min(waits)
 
-    async def _serve(self, lane: Lane) -> None:
-        """Send what is due until nothing may go any more."""
+    def _tell(self, lane: Lane) -> None:
+        """Something may have changed for a lane that is under way."""
+        lane.ready_until = 0.0
+        if lane.busy and lane.free > 0:
+            lane.bell.ring()
+
+    async def _run_lane(self, lane: Lane) -> None:
         try:
-            while not self._closing and (claimed := await self._claim(lane)):
-                await self._send_all(lane, claimed)
+            await self._serve(lane)
         finally:
             lane.busy = False
             self.bell.ring()
 
-    async def _drain(self, lane: Lane, until: datetime) -> bool:
+    async def _drain(self, lane: Lane, until: datetime) -> None:
         """Send what was due at `until`, as fast as the lane's rate allows."""
-        done = True
         while True:
-            if claimed := await self._claim(lane, until=until):
-                done &= await self._send_all(lane, claimed)
-                continue
+            await self._serve(lane, until=until)
             quiet = self._quiet(lane)
-            if not 0 < quiet <= _LONGEST_SLOT_S:
-                return done
+            if lane.is_probed or not 0 < quiet <= _LONGEST_SLOT_S:
+                return
             await self.clock.sleep(quiet)
+
+    async def _serve(self, lane: Lane, *, until: datetime | None = None) -> None:
+        """Send what is due until nothing may go any more."""
+        try:
+            async with anyio.create_task_group() as sends:
+                while True:
+                    for leased, events in await self._exchange(lane, until):
+                        lane.flight += 1
+                        sends.start_soon(self._send, lane, leased, events)
+                    if not lane.flight and not lane.finished:
+                        return
+                    if not lane.finished:
+                        wait = await self._until_next(lane)
+                        await lane.bell.wait(wait)
+        finally:
+            lane.flight = 0
+            if lane.finished:
+                with anyio.CancelScope(shield=True):
+                    await self._exchange(lane, until, claim=False)
+
+    async def _until_next(self, lane: Lane) -> float:
+        """Seconds until something may leave beside what is under way."""
+        if not self._may_claim(lane):
+            return self._quiet(lane) or _IDLE_S
+        due = await self.store.next_due([lane.name])
+        due_at = due.get(lane.name)
+        wait = 0.0 if due_at is None else (due_at - self.clock.now()).total_seconds()
+        # What is due already and did not leave waits for what is under way.
+        return min(wait, _IDLE_S) if wait > 0 else _IDLE_S
 
     def _quiet(self, lane: Lane) -> float:
         """Seconds for which nothing may leave."""
-        return lane.quiet_until - self.clock.monotonic()
+        return max(0.0, lane.quiet_until - self.clock.monotonic())
 
-    def _silence(self, lane: Lane, seconds: float) -> None:
-        lane.quiet_until = self.clock.monotonic() + seconds
+    # --- settle and claim ---
 
-    # --- claim ---
+    async def _exchange(
+        self, lane: Lane, until: datetime | None, *, claim: bool = True
+    ) -> Sequence[tuple[Leased, Sequence[Event]]]:
+        """Settle what has finished, and lease what goes next, with what it tells."""
+        while lane.finished or (claim and self._may_claim(lane)):
+            async with self.store.claim_turn(patient=lane.failing) as turn:
+                done = list(lane.finished)
+                may_claim = claim and self._may_claim(lane)
+                ask = self._look(lane, until) if may_claim else None
+                judge = partial(claims.judge, lane.way)
+                got = await turn.exchange(done, judge, ask, limit=_AT_ONCE)
+                # Not before: whoever is cut off here settles them at the end.
+                del lane.finished[: len(done)]
+            for settled, one in zip(got.settled, done, strict=True):
+                self._report(lane, one, *settled)
+            if ask is None:
+                return ()
+            lane.ready = deque(got.later)
+            lane.claims += bool(got.leased)
+            lane.is_probed = ask.is_probed
+            if ask.wait > timedelta(0):
+                lane.quiet_until = self.clock.monotonic() + ask.wait.total_seconds()
+            # What ended or is kept back may have made room for something else.
+            if got.leased or not got.noted:
+                return await self._told(got)
+        return ()
 
-    async def _claim(
-        self, lane: Lane, *, until: datetime | None = None
-    ) -> list[Claimed]:
-        """Fix the next messages and make them ours; those due at `until` at most."""
-        now = self.clock.now()
-        async with self.store.claim_turn() as turn:
-            standing = await turn.standing(lane.name)
-            if rest := _rest(standing, now):
-                self._silence(lane, rest)
-                return []
-            sent = await self._recent(turn, lane, now)
-            now_free, soon_free = _free(lane, sent, now)
-            if not now_free:
-                self._silence(lane, _next_slot(lane, sent, now))
-                return []
-            due = await turn.due(lane.name, until or now, limit=_AT_ONCE)
-            is_probe = standing.suspended_since is not None
-            room = Room(
-                now=1 if is_probe else now_free,
-                soon=soon_free,
-                over=lane.over,
-                over_else=lane.over_else,
-            )
-            if is_probe:
-                due = oldest(due)
+    async def _told(self, got: Exchange) -> list[tuple[Leased, Sequence[Event]]]:
+        """The leased messages, each with its events."""
+        events = got.events
+        if events is None:
+            events = await self.store.told([one.message for one in got.leased])
+        return list(zip(got.leased, events, strict=True))
 
-            composed = compose(
-                due,
-                destination=lane.name,
-                room=room,
-                now=now,
-                started_again_after=self.started_again_after,
-            )
+    def _may_claim(self, lane: Lane) -> bool:
+        """Whether anything can leave now."""
+        return not self._closing and lane.free > 0 and not self._quiet(lane)
 
-            if not composed.messages and not composed.ended:
-                return []
-            owned = [(message, self.token()) for message in composed.messages]
-            events = await turn.lease(owned, composed.ended, now=now, until=now + LEASE)
-        return [
-            Claimed(message=message, token=token, events=told)
-            for (message, token), told in zip(owned, events, strict=True)
-        ]
-
-    async def _recent(
-        self, turn: ClaimTurn, lane: Lane, now: datetime
-    ) -> list[datetime]:
-        if lane.rate is None:
-            return []
-        since = now - lane.rate.per - _MARGIN
-        sent = await turn.attempts_since(lane.name, since)
-        # What lies further ahead was noted before the clock was set back.
-        return [at for at in sent if at <= now + lane.rate.per]
+    def _look(self, lane: Lane, until: datetime | None) -> Look:
+        """What to ask the store for."""
+        now, tick = self.clock.now(), self.clock.monotonic()
+        ready: Sequence[Message] = ()
+        if lane.way.rate is None and tick < lane.ready_until:
+            ready = lane.ready
+        if not ready:
+            lane.ready_until = tick + _READY_S
+        return Look(
+            way=lane.way,
+            now=now,
+            until=until or now,
+            free=lane.free,
+            ready=tuple(ready),
+            retries_first=lane.claims % 2 == 0,
+            started_again_after=self.started_again_after,
+            token=self.token,
+        )
 
     # --- send ---
 
-    async def _send_all(self, lane: Lane, claimed: Sequence[Claimed]) -> bool:
-        if len(claimed) == 1:
-            return await self._send(lane, claimed[0])
-        done: list[bool] = []
-
-        async def send(one: Claimed) -> None:
-            done.append(await self._send(lane, one))
-
-        async with anyio.create_task_group() as tasks:
-            for one in claimed:
-                tasks.start_soon(send, one)
-        return all(done)
-
-    async def _send(self, lane: Lane, claimed: Claimed) -> bool:
-        message = claimed.message
+    async def _send(self, lane: Lane, leased: Leased, events: Sequence[Event]) -> None:
         started = self.clock.monotonic()
-        outcome = await self._try(lane, claimed)
-        with anyio.CancelScope(shield=True):
-            settlement, held = await self._settle(claimed, outcome)
-        level, what = _loudness(outcome, settlement)
+        outcome = await self._try(lane, leased, events)
+        lane.failing = not isinstance(outcome, Sent)
+        took = timedelta(seconds=self.clock.monotonic() - started)
+        lane.finished.append(
+            Finished(
+                message=leased.message,
+                token=leased.token,
+                outcome=outcome,
+                at=self.clock.now(),
+                took=took,
+                jitter=2 * self.chance() - 1,
+                was_served=leased.served,
+            )
+        )
+        lane.flight -= 1
+        lane.bell.ring()
+
+    async def _try(
+        self, lane: Lane, leased: Leased, events: Sequence[Event]
+    ) -> Outcome:
+        rendered: Rendered | None = None
+        try:
+            rendered = self._render(lane, leased, events)
+            return await self.sender.send(lane.name, rendered, served=leased.served)
+        except Exception as exc:
+            # One message that we cannot put into words or send must not stop others.
+            log.exception("message.broken", message_id=leased.message.id)
+            reason = f"a bug of this program: {type(exc).__name__}"
+            if rendered is None:
+                return Failed(reason=reason)
+            return Ambiguous(reason=reason, served=leased.served)
+
+    def _render(self, lane: Lane, leased: Leased, events: Sequence[Event]) -> Rendered:
+        rendered = render(
+            leased.message,
+            events,
+            routes=self.routes,
+            limits=self.sender.limits(lane.name),
+            zone=lane.zone,
+            now=self.clock.now(),
+        )
+        if rendered.template_error is not None:
+            log.error(
+                "template.failed",
+                route=leased.message.route,
+                reason=rendered.template_error,
+            )
+        return rendered
+
+    # --- tell ---
+
+    def _report(
+        self, lane: Lane, done: Finished, settlement: Settlement, held: int
+    ) -> None:
+        """Say in the log what became of a message, and of its destination."""
+        message = done.message
+        lane.all_sent &= isinstance(done.outcome, Sent)
+        level, what = _loudness(done.outcome, settlement)
         log.log(
             level,
             what,
@@ -299,114 +459,15 @@ class Deliver:
             attempt=message.attempt,
             outcome=settlement.outcome,
             reason=settlement.reason,
-            took_s=round(self.clock.monotonic() - started, 3),
+            took_s=round(done.took.total_seconds(), 3),
         )
         if held < len(message.members):
             log.warning("lease.lost", message_id=message.id, destination=lane.name)
-        return isinstance(outcome, Sent)
-
-    async def _try(self, lane: Lane, claimed: Claimed) -> Outcome:
-        rendered: Rendered | None = None
-        try:
-            rendered = self._render(lane, claimed)
-            return await self.sender.send(lane.name, rendered)
-        except Exception as exc:
-            # One message that we cannot put into words or send must not stop others.
-            log.exception("message.broken", message_id=claimed.message.id)
-            reason = f"a bug of this program: {type(exc).__name__}"
-            if rendered is None:
-                return Failed(reason=reason)
-            return Ambiguous(reason=reason)
-
-    def _render(self, lane: Lane, claimed: Claimed) -> Rendered:
-        rendered = render(
-            claimed.message,
-            claimed.events,
-            routes=self.routes,
-            limits=self.sender.limits(lane.name),
-            zone=lane.zone,
-            now=self.clock.now(),
-        )
-        if rendered.template_error is not None:
-            log.error(
-                "template.failed",
-                route=claimed.message.route,
-                reason=rendered.template_error,
-            )
-        return rendered
-
-    # --- settle ---
-
-    async def _settle(
-        self, claimed: Claimed, outcome: Outcome
-    ) -> tuple[Settlement, int]:
-        message, now = claimed.message, self.clock.now()
-        jitter = 2 * self.chance() - 1
-        verdicts = together(
-            [
-                decide(
-                    replace(member, attempts=member.attempts + 1, form=message.form),
-                    outcome,
-                    attempt=message.attempt,
-                    in_digest=len(message.members) > 1,
-                    now=now,
-                    jitter=jitter,
-                )
-                for member in message.members
-            ]
-        )
-        async with self.store.claim_turn() as turn:
-            before = await turn.standing(message.destination)
-            settlement = Settlement(
-                message_id=message.id,
-                attempt=message.attempt,
-                token=claimed.token,
-                destination=message.destination,
-                verdicts=tuple(
-                    (member.delivery_id, verdict)
-                    for member, verdict in zip(message.members, verdicts, strict=True)
-                ),
-                standing=stand(before, outcome, now=now, due_at=_due_again(verdicts)),
-                outcome=type(outcome).__name__.lower(),
-                status=None if isinstance(outcome, Ambiguous) else outcome.status,
-                reason=None if isinstance(outcome, Sent) else outcome.reason,
-                now=now,
-            )
-            held = await turn.settle(settlement)
-        return settlement, held
-
-
-def _free(lane: Lane, sent: Sequence[datetime], now: datetime) -> tuple[int, int]:
-    """How many messages may leave now, and how many within ten seconds."""
-    rate = lane.rate
-    if rate is None:
-        return lane.concurrency, _NO_LIMIT
-    free = rate.count - len(sent)
-    if rate.per <= _SOON:
-        soon = rate.count * (_SOON // rate.per)
-    else:
-        soon = rate.count - sum(at + rate.per > now + _SOON for at in sent)
-    return min(lane.concurrency, free), soon
-
-
-def _rest(standing: Standing, now: datetime) -> float:
-    """Seconds for which a destination is to be left alone."""
-    if standing.gone:
-        return _GONE_FOR_S
-    until = standing.paused_until
-    return 0.0 if until is None else max(0.0, (until - now).total_seconds())
-
-
-def _next_slot(lane: Lane, sent: Sequence[datetime], now: datetime) -> float:
-    """Seconds until the oldest attempt leaves the window of the lane's rate."""
-    if lane.rate is None:
-        return 0.0
-    return (min(sent) + lane.rate.per + _MARGIN - now).total_seconds()
-
-
-def _due_again(verdicts: Sequence[Verdict]) -> datetime | None:
-    again = (v.due_at for v in verdicts if isinstance(v, Rescheduled))
-    return max(again, default=None)
+        before, after = settlement.before, settlement.standing
+        if before.open_since is None and after.open_since is not None:
+            log.warning("breaker.opened", destination=lane.name, reason=after.reason)
+        if before.is_probed and not after.is_probed and before.open_since is not None:
+            log.info("breaker.closed", destination=lane.name)
 
 
 def _loudness(outcome: Outcome, settlement: Settlement) -> tuple[int, str]:

@@ -18,6 +18,8 @@ from notifier.turns import Bell
 log = structlog.get_logger()
 
 _EVERY_S = 10.0
+#: Between two notes that the service is alive.
+_ALIVE_EVERY_S = 60.0
 #: Between two rounds of forgetting, once there is nothing more to forget.
 _PRUNE_EVERY_S = 3600.0
 #: Before the first copy: a start has better things to do.
@@ -32,7 +34,12 @@ BackUp = Callable[[date], Awaitable[Path | None]]
 class UpkeepTurn(Protocol):
     """The writer's turn, when nobody else wants it."""
 
-    async def reap(self, now: datetime, *, everything: bool) -> int: ...
+    async def reap(
+        self, now: datetime, *, everything: bool, unrepeated: Collection[str]
+    ) -> int: ...
+    async def alive(self, now: datetime) -> None: ...
+    async def note_backup(self, *, failed: str | None, now: datetime) -> None: ...
+    async def expire(self, now: datetime) -> int: ...
     async def prune(
         self, *, events_before: datetime, deliveries_before: datetime
     ) -> int: ...
@@ -61,9 +68,12 @@ class Maintain:
     pulse: Callable[[str], None]
     #: The destinations in force; what is owed to others dies of age. None: all are.
     destinations: Collection[str] | None = None
+    #: Destinations where what may have arrived is not sent again.
+    unrepeated: Collection[str] = ()
     #: None: nobody wants copies.
     back_up: BackUp | None = None
     _prune_at: float = 0.0
+    _alive_at: float = 0.0
 
     async def run(self) -> None:
         """Keep the house for ever."""
@@ -74,16 +84,29 @@ class Maintain:
             await self._keep()
 
     async def _keep(self) -> None:
+        # The start itself is noted by whoever tells how long the service was away.
+        self._alive_at = self.clock.monotonic() + _ALIVE_EVERY_S
         while True:
             self.pulse("maintain")
+            if self.clock.monotonic() >= self._alive_at:
+                await self._be_alive()
             await self._reap()
             if self.clock.monotonic() >= self._prune_at:
                 await self._prune()
             await self.clock.sleep(_EVERY_S)
 
+    async def _be_alive(self) -> None:
+        async with self.store.upkeep_turn() as turn:
+            await turn.alive(self.clock.now())
+        self._alive_at = self.clock.monotonic() + _ALIVE_EVERY_S
+
     async def _reap(self) -> None:
         async with self.store.upkeep_turn() as turn:
-            freed = await turn.reap(self.clock.now(), everything=False)
+            freed = await turn.reap(
+                self.clock.now(), everything=False, unrepeated=self.unrepeated
+            )
+        async with self.store.upkeep_turn() as turn:
+            await turn.expire(self.clock.now())
         if freed:
             log.warning("lease.reaped", deliveries=freed)
             self.outbox.ring()
@@ -106,11 +129,15 @@ class Maintain:
     async def _back_up_daily(self, back_up: BackUp) -> None:
         await self.clock.sleep(_BACK_UP_AFTER_S)
         while True:
+            failed: str | None = None
             try:
                 written = await back_up(self.clock.now().date())
             except StoreError as exc:
+                failed = str(exc)
                 log.error("backup.failed", reason=str(exc))  # noqa: TRY400 - where it failed is in its text
             else:
                 if written is not None:
                     log.info("backup.written", file=str(written))
+            async with self.store.upkeep_turn() as turn:
+                await turn.note_backup(failed=failed, now=self.clock.now())
             await self.clock.sleep(_BACK_UP_EVERY_S)

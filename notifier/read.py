@@ -7,13 +7,13 @@ complete one moves the watermark or counts an absence.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
 
-from notifier.clock import Clock
+from notifier.clock import Clock, Skew
 from notifier.core import cadence
 from notifier.core.cadence import Plan
 from notifier.core.commit import (
@@ -22,12 +22,13 @@ from notifier.core.commit import (
     Progress,
     ReadEnd,
     ReadKind,
+    Release,
     WatchRow,
 )
 from notifier.core.diff import DiffPolicy, Known, Reading, Row, Step, diff, removed
 from notifier.core.model import Delivery, Event, Milestone, Route, Watch
 from notifier.core.route import deliveries, matches, route
-from notifier.core.timing import Bounds, bounds, offset
+from notifier.core.timing import ANSWERS, Bounds, bounds, offset
 from notifier.errors import RowInvalid, SourceError, SourceGarbled
 from notifier.pace import Lane, Pace
 from notifier.turns import Bell
@@ -36,6 +37,10 @@ log = structlog.get_logger()
 
 #: Deliveries of a long read wait for its end, but no longer than this.
 HELD = timedelta(seconds=20)
+#: So many events need not be looked at together before they are told.
+_LITTLE = 50
+#: New rows that one transaction takes: nobody waits long behind it.
+_PART = 100
 #: Milestones asked for by id after one read.
 _ASKED_FOR = 20
 #: Unreadable rows of one page that are named.
@@ -113,14 +118,16 @@ class PageTurn(Protocol):
 
     async def known(self, ids: Sequence[str], watch: WatchRow) -> dict[str, Known]: ...
     async def new_bad(self, bad: Sequence[BadRow]) -> list[BadRow]: ...
-    async def commit(self, page: PageCommit) -> None: ...
-    async def end_read(self, end: ReadEnd) -> None: ...
+    async def commit(self, page: PageCommit) -> Release | None: ...
+    async def end_read(self, end: ReadEnd) -> Release: ...
+    async def release(self, held: Release) -> bool: ...
     async def absent(
         self, watch: WatchRow, since: datetime | None, shown: frozenset[str]
     ) -> list[str]: ...
     async def remove(
         self, gone: Sequence[Event], deliveries: Sequence[Delivery], now: datetime
     ) -> None: ...
+    async def suspect(self, watch: WatchRow, since: datetime | None) -> None: ...
 
 
 class ReadStore(Protocol):
@@ -161,14 +168,23 @@ class _Read:
     shown: set[str] = field(default_factory=set)
     held: int = 0
 
-    def count(
-        self, page: SourcePage, steps: Sequence[Step] = (), *, new_bad: int = 0
-    ) -> None:
+    def count(self, page: SourcePage) -> None:
         """Add one page to the progress."""
         before = self.progress
-        self.progress = Progress(
-            pages=before.pages + 1,
-            rows=before.rows + len(page.rows),
+        self.progress = replace(
+            before, pages=before.pages + 1, rows=before.rows + len(page.rows)
+        )
+
+    def due_at(self, now: datetime, fresh: Sequence[Row], is_last: bool) -> datetime:  # noqa: FBT001 - it is no switch
+        """Now, if this is all there is and not much; else at the read's end."""
+        is_little = self.progress.events + len(fresh) <= _LITTLE
+        return now if is_last and is_little else now + HELD
+
+    def add(self, steps: Sequence[Step], *, new_bad: int) -> None:
+        """Add what a page, or a part of it, has brought."""
+        before = self.progress
+        self.progress = replace(
+            before,
             events=before.events + sum(step.event is not None for step in steps),
             touched=before.touched + sum(step.touched for step in steps),
             bad=before.bad + new_bad,
@@ -196,9 +212,9 @@ class Reader:
     #: Called whenever a read has something to show for itself.
     pulse: Callable[[str], None]
     _bounds: list[Bounds] = field(default_factory=list)
+    #: What the answers say of our clock.
+    skew: Skew = field(default_factory=Skew)
     _last_id: int = 0
-    #: Watches whose last long read showed too little; told once.
-    _suspected: set[str] = field(default_factory=set)
 
     async def read(self, plan: Plan) -> None:
         """
@@ -250,31 +266,35 @@ class Reader:
         self.pulse("poll" if read.plan.kind is ReadKind.POLL else "sweep")
         self._note_clock(read, page)
         fresh, bad = await self._fresh_rows(read, page)
+        read.count(page)
         end: ReadEnd | None = None
-        if fresh or bad or not page.cursor:
-            end = await self._commit(read, page, fresh, bad)
-        else:
-            read.count(page)
+        parts = [fresh[at : at + _PART] for at in range(0, len(fresh), _PART)] or [[]]
+        for number, part in enumerate(parts, 1):
+            is_last = number == len(parts) and not page.cursor
+            if part or bad or is_last:
+                end = await self._commit(read, part, bad, is_last=is_last)
+            bad = ()
         self.watcher(read.plan.kind, read.progress, end)
 
     async def _commit(
         self,
         read: _Read,
-        page: SourcePage,
         fresh: Sequence[Row],
         bad: tuple[BadRow, ...],
+        *,
+        is_last: bool,
     ) -> ReadEnd | None:
         now = self.clock.now()
         async with self.store.page_turn() as turn:
             known = await turn.known([r.milestone.id for r in fresh], read.plan.watch)
 
             steps = diff(known, fresh, self._reading(read, now))
-            owed = self._route(steps, due_at=_due_at(page, now), now=now)
+            owed = self._route(steps, due_at=read.due_at(now, fresh, is_last), now=now)
 
             new_bad = await turn.new_bad(bad)
-            read.count(page, steps, new_bad=len(new_bad))
-            end = None if page.cursor else self._end(read, now)
-            await turn.commit(
+            read.add(steps, new_bad=len(new_bad))
+            end = self._end(read, now) if is_last else None
+            held = await turn.commit(
                 PageCommit(
                     read_id=read.id,
                     watch=read.plan.watch,
@@ -285,9 +305,17 @@ class Reader:
                     end=end,
                 )
             )
+        await self._release(held)
         _tell_bad(new_bad)
-        self._ring(steps, wake=bool(owed) or not page.cursor)
+        self._ring(steps, wake=bool(owed) or is_last)
         return end
+
+    async def _release(self, held: Release | None) -> None:
+        """Let what waited for the end of the read come due, without long turns."""
+        more = held is not None
+        while held is not None and more:
+            async with self.store.page_turn() as turn:
+                more = await turn.release(held)
 
     async def _fresh_rows(
         self, read: _Read, page: SourcePage
@@ -391,7 +419,8 @@ class Reader:
     async def _break_off(self, read: _Read, exc: SourceError) -> None:
         end = self._ended(read, self.clock.now(), error=str(exc))
         async with self.store.page_turn() as turn:
-            await turn.end_read(end)
+            held = await turn.end_read(end)
+        await self._release(held)
         self.outbox.ring()
 
     async def _finish(self, read: _Read) -> None:
@@ -415,18 +444,25 @@ class Reader:
         # As many as it showed, and none of them twice: nobody is missing.
         is_whole = known == read.held and len(shown) == read.progress.rows
         if is_whole and not await self.store.is_anyone_absent():
+            await self._suspect(watch, None)
             return
         rows = min(read.held, len(shown))  # some may have come twice
         if cadence.is_suspicious(shown=rows, known=known):
-            if watch.name not in self._suspected:
-                self._suspected.add(watch.name)
+            if watch.suspected_at is None:
                 log.error("read.suspicious", watch=watch.name, rows=rows, known=known)
+            await self._suspect(watch, watch.suspected_at or self.clock.now())
             return
-        self._suspected.discard(watch.name)
+        await self._suspect(watch, None)
         async with self.store.page_turn() as turn:
             doubtful = await turn.absent(watch, read.since, shown)
         for milestone_id in doubtful[:_ASKED_FOR]:
             await self._ask_for(read, milestone_id)
+
+    async def _suspect(self, watch: WatchRow, since: datetime | None) -> None:
+        """Remember since when a watch shows too little: it is told once."""
+        if since != watch.suspected_at:
+            async with self.store.page_turn() as turn:
+                await turn.suspect(watch, since)
 
     async def _ask_for(self, read: _Read, milestone_id: str) -> None:
         self.pulse("sweep")
@@ -494,8 +530,10 @@ class Reader:
         self._bounds.append(
             bounds(sent_at=page.sent_at, received_at=page.received_at, date=page.date)
         )
-        del self._bounds[:-5]
+        del self._bounds[:-ANSWERS]
         off = offset(self._bounds)
+        if len(self._bounds) == ANSWERS:
+            self.skew.note(off or timedelta(0))
         if off is None:
             return
         self._bounds.clear()
@@ -505,11 +543,6 @@ class Reader:
         (log.warning if grave else log.info)(
             "clock.corrected", offset_s=round(off.total_seconds(), 3)
         )
-
-
-def _due_at(page: SourcePage, now: datetime) -> datetime:
-    """Now, unless more pages come: then at the end of the read, at the latest soon."""
-    return now + HELD if page.cursor else now
 
 
 def _tell_bad(rows: Sequence[BadRow]) -> None:

@@ -65,8 +65,10 @@ _SOURCE = Source(
 class StubSender:
     """Far ends that take everything; nobody sends here."""
 
-    async def send(self, destination: str, message: Rendered) -> Outcome:
-        del destination, message
+    async def send(
+        self, destination: str, message: Rendered, *, served: frozenset[str]
+    ) -> Outcome:
+        del destination, message, served
         return Sent(status=204)
 
     def limits(self, destination: str) -> Limits:

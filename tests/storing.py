@@ -6,25 +6,32 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import msgspec
 
+from notifier.core import claim as claims
+from notifier.core.claim import Finished, Waiting, Way
 from notifier.core.commit import (
     AlarmCommit,
+    Claim,
     PageCommit,
     Progress,
     ReadEnd,
     ReadKind,
+    Release,
     Settlement,
     WatchRow,
 )
-from notifier.core.compose import Ended, Room, compose
+from notifier.core.compose import Room
 from notifier.core.diff import DiffPolicy, Known, Reading, Row, Step, diff
-from notifier.core.model import Event, Json, Message, Outcome, Route, Watch
+from notifier.core.hold import Manner
+from notifier.core.model import Ended, Event, Json, Message, Outcome, Route, Watch
 from notifier.core.route import deliveries, leads, route
-from notifier.core.settle import Standing, Verdict, settle, standing
+from notifier.core.settle import Standing, Tries, Verdict
 from notifier.core.timing import TimePolicy, fire
 from notifier.source import wire
 from notifier.store.store import Store, open_store
@@ -36,6 +43,7 @@ SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+UTC_ZONE = ZoneInfo("UTC")
 EVERYTHING = Watch().name
 HOOK = "hook"
 TO_HOOK = (Route(name="all", to=(HOOK,)),)
@@ -130,8 +138,15 @@ class Shelf:
             )
             if not more:
                 page = replace(page, end=self.end(read_id, kind=kind, now=now))
-            await turn.commit(page)
+            held = await turn.commit(page)
+        await self.release(held)
         return page.steps
+
+    async def release(self, held: Release | None) -> None:
+        """Let what waited for the end of a read come due, as a read does."""
+        async with self.store.page_turn() as turn:
+            while held is not None and await turn.release(held):
+                pass
 
     def page(
         self,
@@ -217,47 +232,36 @@ class Shelf:
         to: str = HOOK,
         room: int = 1000,
         over: int | None = None,
+        manner: Manner | None = None,
         ended: Sequence[Ended] = (),
     ) -> list["Lease"]:
         """Claim what is due as the dispatcher does."""
+        glance = Glance(
+            destination=to,
+            now=now,
+            room=room,
+            manner=manner or Manner(over=over, zone=UTC_ZONE),
+            tokens=self.tokens,
+            ended=tuple(ended),
+        )
         async with self.store.claim_turn() as turn:
-            due = await turn.due(to, now, limit=1000)
-            limits = {rule.name: over for rule in self.routes}
-            composed = compose(
-                due,
-                destination=to,
-                room=Room(now=room, soon=0, over=limits),
-                now=now,
-            )
-            owned = [(m, f"token-{next(self.tokens)}") for m in composed.messages]
-            told = await turn.lease(
-                owned, [*composed.ended, *ended], now=now, until=now + 90 * SECOND
-            )
+            got = await turn.exchange([], _nobody, glance, limit=1000)
+        told = got.events
+        if told is None:
+            told = await self.store.told([one.message for one in got.leased])
         return [
-            Lease(message=message, token=token, events=events)
-            for (message, token), events in zip(owned, told, strict=True)
+            Lease(message=one.message, token=one.token, events=list(events))
+            for one, events in zip(got.leased, told, strict=True)
         ]
 
     async def settle(
-        self, lease: "Lease", outcome: Outcome, *, now: datetime = NOW
+        self, lease: "Lease", outcome: Outcome, *, now: datetime = NOW, **way: Any
     ) -> int:
         """Settle a message; how many members it still held."""
-        message = lease.message
-        verdicts = tuple(
-            (
-                member.delivery_id,
-                settle(
-                    replace(member, attempts=member.attempts + 1),
-                    outcome,
-                    attempt=message.attempt,
-                    in_digest=len(message.members) > 1,
-                    now=now,
-                    jitter=0.0,
-                ),
-            )
-            for member in message.members
-        )
-        return await self.write(lease, outcome, verdicts, now=now)
+        destination = lease.message.destination
+        manner = Manner(over=None, zone=UTC_ZONE)
+        path = Way(name=destination, manners={}, manner_else=manner, **way)
+        return await self._settle(lease, outcome, partial(claims.judge, path), now=now)
 
     async def write(
         self,
@@ -267,25 +271,95 @@ class Shelf:
         *,
         now: datetime,
     ) -> int:
-        async with self.store.claim_turn() as turn:
-            return await turn.settle(
-                Settlement(
-                    message_id=lease.message.id,
-                    attempt=lease.message.attempt,
-                    token=lease.token,
-                    destination=lease.message.destination,
-                    verdicts=verdicts,
-                    standing=standing(Standing(), outcome, now=now, due_at=None),
-                    outcome=type(outcome).__name__.lower(),
-                    status=None,
-                    reason=getattr(outcome, "reason", None),
-                    now=now,
-                )
+        """Settle a message with these verdicts, whatever the rules would say."""
+
+        def judge(
+            done: Finished, before: Standing, _lately: Callable[[], Tries]
+        ) -> Settlement:
+            return Settlement(
+                message_id=done.message.id,
+                attempt=done.message.attempt,
+                token=done.token,
+                destination=done.message.destination,
+                verdicts=verdicts,
+                before=before,
+                standing=before,
+                outcome=type(outcome).__name__.lower(),
+                status=None,
+                reason=getattr(outcome, "reason", None),
+                now=now,
             )
+
+        return await self._settle(lease, outcome, judge, now=now)
+
+    async def _settle(
+        self,
+        lease: "Lease",
+        outcome: Outcome,
+        judge: Callable[[Finished, Standing, Callable[[], Tries]], Settlement],
+        *,
+        now: datetime,
+    ) -> int:
+        done = Finished(
+            message=lease.message,
+            token=lease.token,
+            outcome=outcome,
+            at=now,
+            took=timedelta(0),
+            jitter=0.0,
+        )
+        async with self.store.claim_turn() as turn:
+            got = await turn.exchange([done], judge, None, limit=1000)
+        [(_, held)] = got.settled
+        return held
 
     async def reap(self, *, now: datetime, everything: bool = True) -> int:
         async with self.store.upkeep_turn() as turn:
             return await turn.reap(now, everything=everything)
+
+
+def _nobody(*_asked: object) -> Settlement:
+    raise AssertionError("nothing was to be settled")
+
+
+@dataclass(kw_only=True)
+class Glance:
+    """A look at what is due with as much room as the test says."""
+
+    destination: str
+    now: datetime
+    room: int
+    manner: Manner
+    tokens: Iterator[int]
+    ended: tuple[Ended, ...] = ()
+    since: datetime | None = None
+    gathers: bool = True
+    ready: Sequence[Message] = ()
+
+    @property
+    def until(self) -> datetime:
+        return self.now
+
+    @property
+    def free(self) -> int:
+        return self.room
+
+    @property
+    def leased_until(self) -> datetime:
+        return self.now + 90 * SECOND
+
+    def token(self) -> str:
+        return f"token-{next(self.tokens)}"
+
+    def space(self, _standing: Standing, _sent: Sequence[datetime]) -> Room:
+        return Room(now=self.room, soon=0, manners={}, manner_else=self.manner)
+
+    def claim(self, space: Room, waiting: Waiting) -> Claim:
+        way = Way(name=self.destination, manners={}, manner_else=self.manner)
+        found = claims.claim(
+            way, space, waiting, now=self.now, started_again_after=15 * MINUTE
+        )
+        return replace(found, ended=(*found.ended, *self.ended))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,7 +384,7 @@ async def stocked(store: Store, *, routes: tuple[Route, ...] = TO_HOOK) -> Shelf
     async with store.upkeep_turn() as turn:
         [watch] = await turn.set_watches([EVERYTHING])
     async with store.upkeep_turn() as turn:
-        await turn.set_destinations({HOOK: "fingerprint"})
+        await turn.set_destinations({HOOK: "fingerprint"}, NOW)
     shelf = Shelf(store=store, watch=watch, routes=routes)
     await shelf.show(kind=ReadKind.BASELINE, now=NOW - DAY)
     return shelf

@@ -1,57 +1,41 @@
 """Messages on their way out, in simulated time: a stub sender, a real store."""
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import anyio
 import pytest
-from simulated import SimulatedClock, backend
-from storing import (
-    DAY,
-    HOOK,
-    HOUR,
-    MINUTE,
-    NOW,
-    SECOND,
-    Shelf,
-    ask,
-    opened,
-    row,
-    stamp,
-    stocked,
+from delivering import (
+    BOTH,
+    DESK,
+    UNAVAILABLE,
+    always,
+    busiest,
+    in_turn,
+    lane,
+    staged,
+    unless,
 )
+from simulated import backend
+from storing import HOOK, HOUR, MINUTE, NOW, SECOND, ask, row, stamp
 from structlog.testing import capture_logs
 
 from notifier.core.model import (
     Ambiguous,
     Failed,
-    Format,
-    Limits,
     Outcome,
     Rate,
     Refused,
     Rendered,
-    Route,
     Scope,
     Sent,
 )
-from notifier.deliver import Deliver, Lane
-from notifier.maintain import Maintain
-from notifier.turns import Bell
 
 pytestmark = pytest.mark.anyio
 
-DESK = "desk"
 START = NOW + 2 * HOUR
-BOTH = (Route(name="all", to=(HOOK, DESK)),)
-UNAVAILABLE = Failed(reason="503", status=503)
-Answer = Callable[[Rendered], Outcome]
 
 
 @pytest.fixture
@@ -64,184 +48,11 @@ def database(tmp_path: Path) -> Path:
     return tmp_path / "notifier.db"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """One attempt as the far end saw it."""
-
-    at: datetime
-    destination: str
-    message: Rendered
-
-    @property
-    def milestones(self) -> list[str]:
-        return [event.subject for event in self.message.events]
-
-
-@dataclass
-class StubSender:
-    """Far ends that do as they are told."""
-
-    clock: SimulatedClock
-    #: What a destination answers; everything is taken where nothing is said.
-    answers: dict[str, Answer] = field(default_factory=dict)
-    #: Seconds that an attempt takes there.
-    takes: dict[str, float] = field(default_factory=dict)
-    requests: list[Request] = field(default_factory=list)
-    #: Milestones whose messages cannot even be measured.
-    under_way: int = 0
-    most_under_way: int = 0
-
-    async def send(self, destination: str, message: Rendered) -> Outcome:
-        self.requests.append(
-            Request(at=self.clock.now(), destination=destination, message=message)
-        )
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
-        try:
-            await anyio.sleep(self.takes.get(destination, 0))
-        finally:
-            self.under_way -= 1
-        return self.answers.get(destination, _take)(message)
-
-    def limits(self, destination: str) -> Limits:
-        del destination
-        return Limits(format=Format.TEXT, title=250, body=30_000)
-
-    def to(self, destination: str) -> list[Request]:
-        return [one for one in self.requests if one.destination == destination]
-
-
-def _take(message: Rendered) -> Outcome:
-    del message
-    return Sent(status=204)
-
-
-def _always(outcome: Outcome) -> Answer:
-    return lambda _message: outcome
-
-
-def _in_turn(*outcomes: Outcome) -> Answer:
-    """These outcomes, and then the last of them for ever."""
-    left = itertools.chain(outcomes, itertools.repeat(outcomes[-1]))
-    return lambda _message: next(left)
-
-
-class Scene:
-    """A store, a stub sender, and the delivering loop of one process after another."""
-
-    def __init__(self, shelf: Shelf, database: Path, lanes: Sequence[Lane]) -> None:
-        self.shelf = shelf
-        self.database = database
-        self.clock = SimulatedClock()
-        self.sender = StubSender(self.clock)
-        self.bell = Bell()
-        self.pulses = 0
-        self._lanes = lanes
-        self._tokens = itertools.count()
-
-    def boot(self) -> Deliver:
-        """The loop as a new process has it: it remembers nothing."""
-        return Deliver(
-            store=self.shelf.store,
-            sender=self.sender,
-            clock=self.clock,
-            lanes={
-                lane.name: Lane(
-                    name=lane.name,
-                    zone=lane.zone,
-                    rate=lane.rate,
-                    concurrency=lane.concurrency,
-                    over=lane.over,
-                )
-                for lane in self._lanes
-            },
-            routes={rule.name: rule for rule in self.shelf.routes},
-            bell=self.bell,
-            token=lambda: f"token-{next(self._tokens)}",
-            chance=lambda: 0.5,
-            pulse=self._pulse,
-        )
-
-    def maintain(self) -> Maintain:
-        return Maintain(
-            store=self.shelf.store,
-            clock=self.clock,
-            keep_events=90 * DAY,
-            keep_deliveries=30 * DAY,
-            outbox=self.bell,
-            pulse=lambda _loop: None,
-        )
-
-    def _pulse(self, _loop: str) -> None:
-        self.pulses += 1
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Deliver]:
-        """A process, until it is killed."""
-        deliver = self.boot()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(deliver.run)
-            yield deliver
-            tasks.cancel_scope.cancel()
-
-    async def show(self, *milestone_ids: str, **fields: Any) -> None:
-        """Let a read bring these milestones as they are now."""
-        rows = [
-            row(key, last_updated_ts=stamp(self.clock.now()), **fields)
-            for key in milestone_ids
-        ]
-        await self.shelf.show(*rows, now=self.clock.now())
-        self.bell.ring()
-
-    async def start(self) -> None:
-        """Fire the starts that are due."""
-        await self.shelf.ring(now=self.clock.now())
-        self.bell.ring()
-
-    def offsets(self, destination: str = HOOK) -> list[float]:
-        """Seconds from NOW of each attempt."""
-        return [
-            round((one.at - NOW).total_seconds(), 3)
-            for one in self.sender.to(destination)
-        ]
-
-    def states(self, column: str = "state") -> list[Any]:
-        rows = ask(self.database, f"SELECT {column} FROM deliveries ORDER BY seq")
-        return [value for (value,) in rows]
-
-
-def _lane(
-    name: str = HOOK,
-    *,
-    rate: Rate | None = None,
-    concurrency: int = 1,
-    over: int | None = None,
-) -> Lane:
-    return Lane(
-        name=name,
-        zone=ZoneInfo("UTC"),
-        rate=rate,
-        concurrency=concurrency,
-        over={"all": over},
-    )
-
-
-@asynccontextmanager
-async def _scene(
-    database: Path, *lanes: Lane, routes: tuple[Route, ...] = BOTH[:0]
-) -> AsyncIterator[Scene]:
-    async with opened(database) as store:
-        shelf = await stocked(store, **({"routes": routes} if routes else {}))
-        async with store.upkeep_turn() as turn:
-            await turn.set_destinations({HOOK: "1", DESK: "2"})
-        yield Scene(shelf, database, lanes or (_lane(),))
-
-
 # --- the plain way ------------------------------------------------------------
 
 
 async def test_what_is_due_is_sent_at_once_and_delivered(database: Path) -> None:
-    async with _scene(database) as scene, scene.running():
+    async with staged(database) as scene, scene.running():
         await anyio.sleep(12.5)
         await scene.show("m1")
         await anyio.sleep(1)
@@ -251,7 +62,7 @@ async def test_what_is_due_is_sent_at_once_and_delivered(database: Path) -> None
 
 
 async def test_what_is_held_back_is_sent_when_it_becomes_due(database: Path) -> None:
-    async with _scene(database) as scene, scene.running():
+    async with staged(database) as scene, scene.running():
         await scene.shelf.show(row("m1"), more=True, due_at=NOW + 20 * SECOND)
         scene.bell.ring()
         await anyio.sleep(60)
@@ -262,11 +73,12 @@ async def test_what_is_held_back_is_sent_when_it_becomes_due(database: Path) -> 
 async def test_the_events_of_a_milestone_go_in_order_one_at_a_time(
     database: Path,
 ) -> None:
-    async with _scene(database, _lane(concurrency=5)) as scene, scene.running():
+    async with staged(database, lane(concurrency=5)) as scene, scene.running():
         scene.sender.takes[HOOK] = 10
         await scene.show("m1", title="one")
         await anyio.sleep(1)
         await scene.show("m1", title="two")
+        await anyio.sleep(10)
         await scene.show("m1", title="three")
         await anyio.sleep(100)
 
@@ -279,7 +91,7 @@ async def test_the_events_of_a_milestone_go_in_order_one_at_a_time(
 async def test_a_destination_with_concurrency_gets_several_at_once(
     database: Path,
 ) -> None:
-    async with _scene(database, _lane(concurrency=3)) as scene, scene.running():
+    async with staged(database, lane(concurrency=3)) as scene, scene.running():
         scene.sender.takes[HOOK] = 10
         await scene.show(*(f"m{n}" for n in range(6)))
         await anyio.sleep(100)
@@ -291,7 +103,7 @@ async def test_a_destination_with_concurrency_gets_several_at_once(
 async def test_deliveries_for_a_destination_that_is_no_longer_there_just_wait(
     database: Path,
 ) -> None:
-    async with _scene(database, _lane(HOOK), routes=BOTH) as scene, scene.running():
+    async with staged(database, lane(HOOK), routes=BOTH) as scene, scene.running():
         await scene.show("m1")
         await anyio.sleep(600)
 
@@ -305,40 +117,41 @@ async def test_deliveries_for_a_destination_that_is_no_longer_there_just_wait(
 async def test_a_failing_message_is_tried_thirteen_times_in_three_days_and_dies(
     database: Path,
 ) -> None:
-    async with _scene(database) as scene, scene.running():
-        scene.sender.answers[HOOK] = _always(UNAVAILABLE)
+    async with staged(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = unless("m1", UNAVAILABLE)
         await scene.show("m1")
-        await anyio.sleep(3 * 86400 + 3600)
+        for n in range(3 * 144 + 6):
+            await anyio.sleep(600)
+            await scene.show("healthy", title=f"The destination works, {n}")
 
         minutes = [0.5, 2, 10, 30, 60, 120, 240, 480, 720, 1200, 1440]
         waits = [0, 5, *(m * 60 for m in minutes)]
-        assert scene.offsets() == list(itertools.accumulate(waits))
-        assert scene.states() == ["dead"]
-        assert scene.states("reason") == ["503"]
+        assert scene.offsets(of="m1") == list(itertools.accumulate(waits))
+        assert scene.states()[0] == "dead"
+        assert scene.states("reason")[0] == "503"
 
 
 async def test_a_start_is_tried_often_for_half_an_hour_and_then_expires(
     database: Path,
 ) -> None:
-    async with _scene(database) as scene, scene.running():
+    async with staged(database) as scene, scene.running():
         await scene.show("m1")
         await anyio.sleep(7200)
-        scene.sender.answers[HOOK] = _always(UNAVAILABLE)
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
         await scene.start()
         await anyio.sleep(3 * 3600)
 
         tries = [offset - 7200 for offset in scene.offsets()[1:]]
-        assert tries == [0, 5, 20, 50, 110, 230, 530, 830, 1130, 1430, 1730]
+        # From the fifth on the destination's breaker decides.
+        assert tries == [0, 5, 20, 50, 110, 140, 200, 320, 560, 1040]
         assert scene.states() == ["delivered", "expired"]
 
 
 async def test_a_message_that_fails_holds_back_only_its_own_milestone(
     database: Path,
 ) -> None:
-    async with _scene(database) as scene, scene.running():
-        scene.sender.answers[HOOK] = lambda message: (
-            UNAVAILABLE if message.events[0].subject == "bad" else Sent()
-        )
+    async with staged(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = unless("bad", UNAVAILABLE)
         await scene.show("bad")
         await anyio.sleep(1)
         await scene.show("bad", title="and more")
@@ -351,8 +164,8 @@ async def test_a_message_that_fails_holds_back_only_its_own_milestone(
 
 
 async def test_waiting_behind_a_retry_costs_next_to_nothing(database: Path) -> None:
-    async with _scene(database) as scene, scene.running():
-        scene.sender.answers[HOOK] = _always(UNAVAILABLE)
+    async with staged(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
         await scene.show("m1")
         await anyio.sleep(1)
         await scene.show("m1", title="behind it")
@@ -364,10 +177,10 @@ async def test_waiting_behind_a_retry_costs_next_to_nothing(database: Path) -> N
 async def test_a_service_that_asks_for_patience_gets_it_and_costs_no_try(
     database: Path,
 ) -> None:
-    lanes = (_lane(HOOK), _lane(DESK))
-    async with _scene(database, *lanes, routes=BOTH) as scene, scene.running():
+    lanes = (lane(HOOK), lane(DESK))
+    async with staged(database, *lanes, routes=BOTH) as scene, scene.running():
         patience = Failed(reason="429", retry_after=10 * MINUTE)
-        scene.sender.answers[HOOK] = _in_turn(patience, Sent())
+        scene.sender.answers[HOOK] = in_turn(patience, Sent())
         await scene.show("m1")
         await anyio.sleep(60)
         await scene.show("m2")
@@ -381,7 +194,7 @@ async def test_a_service_that_asks_for_patience_gets_it_and_costs_no_try(
 async def test_a_refused_message_goes_once_more_plainly_and_then_dies_alone(
     database: Path,
 ) -> None:
-    async with _scene(database) as scene, scene.running():
+    async with staged(database) as scene, scene.running():
         scene.sender.answers[HOOK] = lambda message: (
             Refused(reason="400", scope=Scope.MESSAGE)
             if message.events[0].subject == "bad"
@@ -400,8 +213,8 @@ async def test_a_refused_message_goes_once_more_plainly_and_then_dies_alone(
 async def test_what_may_have_arrived_goes_again_with_the_same_id_and_members(
     database: Path,
 ) -> None:
-    async with _scene(database, _lane(over=2)) as scene, scene.running():
-        scene.sender.answers[HOOK] = _in_turn(Ambiguous(reason="no answer"), Sent())
+    async with staged(database, lane(over=2)) as scene, scene.running():
+        scene.sender.answers[HOOK] = in_turn(Ambiguous(reason="no answer"), Sent())
         await scene.show("m1", "m2", "m3")
         await anyio.sleep(1)
         await scene.show("m4")
@@ -417,12 +230,12 @@ async def test_what_may_have_arrived_goes_again_with_the_same_id_and_members(
 async def test_no_member_leaves_a_message_that_may_have_arrived(
     database: Path,
 ) -> None:
-    async with _scene(database, _lane(over=1)) as scene, scene.running():
+    async with staged(database, lane(over=1)) as scene, scene.running():
         await scene.show("m1")
         await scene.show("m2", start_date=stamp(START + 20 * MINUTE))
         await anyio.sleep((START + 28 * MINUTE - NOW).total_seconds())
         before = len(scene.sender.requests)
-        scene.sender.answers[HOOK] = _always(Ambiguous(reason="no answer"))
+        scene.sender.answers[HOOK] = always(Ambiguous(reason="no answer"))
         await scene.start()
         await anyio.sleep(3600)
 
@@ -436,7 +249,7 @@ async def test_no_member_leaves_a_message_that_may_have_arrived(
 async def test_what_a_crash_cut_off_goes_again_with_the_same_id(
     database: Path,
 ) -> None:
-    async with _scene(database) as scene:
+    async with staged(database) as scene:
         scene.sender.takes[HOOK] = 10
         async with scene.running():
             await scene.show("m1")
@@ -456,9 +269,9 @@ async def test_what_a_crash_cut_off_goes_again_with_the_same_id(
 async def test_a_lost_lease_is_logged_and_its_settlement_changes_nothing(
     database: Path,
 ) -> None:
-    async with _scene(database) as scene:
+    async with staged(database) as scene:
         scene.sender.takes[HOOK] = 120
-        scene.sender.answers[HOOK] = _in_turn(
+        scene.sender.answers[HOOK] = in_turn(
             Refused(reason="401", scope=Scope.DESTINATION), Sent()
         )
         with capture_logs() as logs:
@@ -485,8 +298,8 @@ async def test_a_lost_lease_is_logged_and_its_settlement_changes_nothing(
 
 
 async def test_a_slow_destination_delays_no_other(database: Path) -> None:
-    lanes = (_lane(HOOK), _lane(DESK))
-    async with _scene(database, *lanes, routes=BOTH) as scene, scene.running():
+    lanes = (lane(HOOK), lane(DESK))
+    async with staged(database, *lanes, routes=BOTH) as scene, scene.running():
         scene.sender.takes[HOOK] = 29
         for second in range(5):
             await scene.show(f"m{second}")
@@ -503,7 +316,7 @@ async def test_a_message_that_cannot_be_sent_stops_no_other(database: Path) -> N
             raise LookupError("a bug of ours")
         return Sent()
 
-    async with _scene(database) as scene, scene.running():
+    async with staged(database) as scene, scene.running():
         scene.sender.answers[HOOK] = break_down
         with capture_logs() as logs:
             await scene.show("bad", "good")
@@ -524,8 +337,8 @@ async def test_a_suspended_destination_is_probed_ever_more_rarely_until_it_heals
     database: Path,
 ) -> None:
     refusal = Refused(reason="401", scope=Scope.DESTINATION)
-    async with _scene(database, _lane(concurrency=3)) as scene, scene.running():
-        scene.sender.answers[HOOK] = _in_turn(refusal, refusal, refusal, Sent())
+    async with staged(database, lane(concurrency=3)) as scene, scene.running():
+        scene.sender.answers[HOOK] = in_turn(refusal, refusal, refusal, Sent())
         await scene.show("m1")
         await anyio.sleep(60)
         await scene.show("m2", "m3")
@@ -541,8 +354,8 @@ async def test_a_suspended_destination_is_probed_ever_more_rarely_until_it_heals
 async def test_a_destination_that_is_gone_is_left_alone_and_costs_nothing(
     database: Path,
 ) -> None:
-    async with _scene(database) as scene, scene.running():
-        scene.sender.answers[HOOK] = _always(Refused(reason="410", scope=Scope.GONE))
+    async with staged(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = always(Refused(reason="410", scope=Scope.GONE))
         await scene.show("m1")
         await anyio.sleep(60)
         await scene.show("m2")
@@ -556,11 +369,6 @@ async def test_a_destination_that_is_gone_is_left_alone_and_costs_nothing(
 # --- rates and digests --------------------------------------------------------
 
 
-def _busiest(offsets: list[float], window: float) -> int:
-    """The most requests that any sliding window of that length sees."""
-    return max(sum(at <= t < at + window for t in offsets) for at in offsets)
-
-
 @pytest.mark.parametrize(
     ("count", "window"), [(3, 10), (1, 1), (5, 60)], ids=["3/10s", "1/s", "5/m"]
 )
@@ -568,7 +376,7 @@ async def test_no_sliding_window_sees_more_than_the_rate(
     database: Path, count: int, window: float
 ) -> None:
     rate = Rate(count=count, per=timedelta(seconds=window))
-    async with _scene(database, _lane(rate=rate)) as scene, scene.running():
+    async with staged(database, lane(rate=rate)) as scene, scene.running():
         for second in range(10):
             await scene.show(f"m{second}a", f"m{second}b")
             await anyio.sleep(1.3)
@@ -576,27 +384,27 @@ async def test_no_sliding_window_sees_more_than_the_rate(
 
         offsets = scene.offsets()
         assert len(offsets) == 20
-        assert _busiest(offsets, window) == count
+        assert busiest(offsets, window) == count
         assert offsets[-1] <= 20 / count * (window + 0.1) + 13
 
 
 async def test_a_rate_holds_across_a_restart(database: Path) -> None:
     rate = Rate(count=3, per=MINUTE)
-    async with _scene(database, _lane(rate=rate)) as scene:
+    async with staged(database, lane(rate=rate)) as scene:
         await scene.show(*(f"m{n}" for n in range(8)))
         for _ in range(20):
             async with scene.running():
                 await anyio.sleep(11)
 
         assert len(scene.offsets()) == 8
-        assert _busiest(scene.offsets(), 60) == 3
+        assert busiest(scene.offsets(), 60) == 3
 
 
 async def test_a_clock_that_is_set_back_does_not_silence_a_destination(
     database: Path,
 ) -> None:
     async with (
-        _scene(database, _lane(rate=Rate(count=1, per=SECOND))) as scene,
+        staged(database, lane(rate=Rate(count=1, per=SECOND))) as scene,
         scene.running(),
     ):
         await scene.show("m1")
@@ -611,7 +419,7 @@ async def test_a_clock_that_is_set_back_does_not_silence_a_destination(
 async def test_more_than_the_limit_due_together_are_one_digest(
     database: Path,
 ) -> None:
-    async with _scene(database, _lane(over=10)) as scene, scene.running():
+    async with staged(database, lane(over=10)) as scene, scene.running():
         await scene.show(*(f"a{n}" for n in range(10)))
         await anyio.sleep(60)
         few = [len(one.milestones) for one in scene.sender.requests]
@@ -627,7 +435,7 @@ async def test_what_a_rate_would_hold_for_long_goes_as_a_digest(
     database: Path,
 ) -> None:
     rate = Rate(count=2, per=MINUTE)
-    async with _scene(database, _lane(rate=rate, over=10)) as scene, scene.running():
+    async with staged(database, lane(rate=rate, over=10)) as scene, scene.running():
         await scene.show(*(f"m{n}" for n in range(5)))
         await anyio.sleep(600)
 
@@ -637,7 +445,7 @@ async def test_what_a_rate_would_hold_for_long_goes_as_a_digest(
 async def test_a_thousand_starts_at_one_instant_are_one_message(
     database: Path,
 ) -> None:
-    async with _scene(database, _lane(over=10)) as scene, scene.running():
+    async with staged(database, lane(over=10)) as scene, scene.running():
         for page in range(2):
             await scene.show(*(f"m{page}-{n}" for n in range(500)))
         await anyio.sleep(7200)
@@ -656,7 +464,7 @@ async def test_a_thousand_starts_at_one_instant_are_one_message(
 async def test_closing_finishes_what_is_under_way_and_claims_nothing_more(
     database: Path,
 ) -> None:
-    async with _scene(database) as scene:
+    async with staged(database) as scene:
         scene.sender.takes[HOOK] = 10
         deliver = scene.boot()
         async with anyio.create_task_group() as tasks:
@@ -673,7 +481,7 @@ async def test_closing_finishes_what_is_under_way_and_claims_nothing_more(
 async def test_closing_while_nothing_is_under_way_ends_at_once(
     database: Path,
 ) -> None:
-    async with _scene(database) as scene:
+    async with staged(database) as scene:
         deliver = scene.boot()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(deliver.run)
@@ -689,10 +497,8 @@ async def test_closing_while_nothing_is_under_way_ends_at_once(
 async def test_one_round_tries_each_due_delivery_once_and_says_whether_all_went(
     database: Path,
 ) -> None:
-    async with _scene(database) as scene:
-        scene.sender.answers[HOOK] = lambda message: (
-            UNAVAILABLE if message.events[0].subject == "bad" else Sent()
-        )
+    async with staged(database) as scene:
+        scene.sender.answers[HOOK] = unless("bad", UNAVAILABLE)
         await scene.show("bad", "good")
 
         first = await scene.boot().once()
@@ -713,9 +519,9 @@ async def test_one_round_keeps_to_the_rate_but_does_not_wait_for_the_suspended(
     database: Path,
 ) -> None:
     rate = Rate(count=1, per=10 * SECOND)
-    lanes = (_lane(HOOK, rate=rate), _lane(DESK))
-    async with _scene(database, *lanes, routes=BOTH) as scene:
-        scene.sender.answers[DESK] = _always(
+    lanes = (lane(HOOK, rate=rate), lane(DESK))
+    async with staged(database, *lanes, routes=BOTH) as scene:
+        scene.sender.answers[DESK] = always(
             Refused(reason="401", scope=Scope.DESTINATION)
         )
         await scene.show("m1", "m2", "m3")
@@ -740,8 +546,8 @@ async def test_whatever_happens_everything_owed_is_accounted_for(
         Refused(reason="400", scope=Scope.MESSAGE),
         Failed(reason="429", retry_after=MINUTE),
     )
-    async with _scene(database, _lane(over=3)) as scene:
-        scene.sender.answers[HOOK] = _in_turn(*outcomes * 20, Sent())
+    async with staged(database, lane(over=3)) as scene:
+        scene.sender.answers[HOOK] = in_turn(*outcomes * 20, Sent())
         for n in range(30):
             async with scene.running():
                 await scene.show(f"m{n}", f"n{n}", f"o{n}", f"m{n // 2}", title=f"t{n}")
@@ -752,7 +558,7 @@ async def test_whatever_happens_everything_owed_is_accounted_for(
 
         owed = ask(database, "SELECT count(*) FROM events")[0][0]
         assert len(scene.states()) == owed
-        assert set(scene.states()) <= {"delivered", "dead"}
+        assert set(scene.states()) <= {"delivered", "dead", "superseded"}
         again: dict[str, set[tuple[str, ...]]] = {}
         for one in scene.sender.requests:
             ids = tuple(sorted(event.id for event in one.message.events))

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -258,10 +259,15 @@ def _commands() -> dict[str, list[str]]:
     """Every command with its options."""
     group = typer.main.get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
-    return {
-        name: [o for param in one.params for o in param.opts if o.startswith("--")]
-        for name, one in group.commands.items()
-    }
+    return {name: list(_options(one)) for name, one in group.commands.items()}
+
+
+def _options(command: Any) -> Iterator[str]:
+    """A command's options; a group's are also those of its commands."""
+    for param in command.params:
+        yield from (option for option in param.opts if option.startswith("--"))
+    for below in getattr(command, "commands", {}).values():
+        yield from _options(below)
 
 
 @pytest.mark.parametrize("name", sorted(_commands()))

@@ -1,8 +1,9 @@
 """The house is kept, in simulated time."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ async def test_a_lease_that_ran_out_is_freed_soon_and_whoever_delivers_is_woken(
 
         assert woken
         assert 90 < scene.clock.monotonic() <= 101
-        assert await scene.shelf.store.next_due() == {HOOK: scene.clock.now()}
+        assert await scene.shelf.store.next_due([HOOK]) == {HOOK: scene.clock.now()}
 
 
 async def test_a_lease_that_holds_is_left_alone(database: Path) -> None:
@@ -113,6 +114,21 @@ async def test_the_loop_shows_signs_of_life(database: Path) -> None:
         await anyio.sleep(3605)
 
         assert scene.pulse.ages()["maintain"] <= 10
+
+
+async def test_every_minute_it_is_noted_that_the_service_is_alive(
+    database: Path,
+) -> None:
+    """The start itself is noted by whoever tells how long the service was away."""
+    asked = "SELECT value FROM facts WHERE key = 'alive_at'"
+    async with _kept(database) as scene:
+        await anyio.sleep(59)
+        assert ask(database, asked) == []
+        for _ in range(3):
+            await anyio.sleep(60)
+            [[value]] = ask(database, asked)
+            alive_at = datetime.fromisoformat(json.loads(value))
+            assert scene.clock.now() - alive_at <= timedelta(minutes=1)
 
 
 async def test_a_loop_that_stands_still_is_seen_by_its_silence() -> None:

@@ -1,11 +1,12 @@
 """What a read makes of Kalshi's answers: real store, stand-in in memory."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from reading import OVERLAP, POLITICS, SPORTS, Kalshi, instant, named, process
+from reading import OVERLAP, POLITICS, SPORTS, Kalshi, Scene, instant, named, process
 from simulated import backend
 from storing import HOUR, NOW, SECOND, stamp
 from structlog.testing import capture_logs
@@ -466,9 +467,19 @@ async def test_a_read_that_shows_too_little_counts_nobody_as_absent(
         [line] = _lines(logs, "read.suspicious")
         assert (line["log_level"], line["rows"], line["known"]) == ("error", 9, 20)
 
+        [[since]] = scene.ask("SELECT suspected_at FROM watches")
+        assert since is not None
+
+    async with process(database, kalshi) as scene:
+        with capture_logs() as logs:
+            await scene.read(*[kind] * 2)
+        assert _lines(logs, "read.suspicious") == []
+        assert scene.ask("SELECT suspected_at FROM watches") == [(since,)]
+
         kalshi.lists("m0000")  # now it is half of them
         await scene.read(kind)
         assert len(scene.absences) == 10
+        assert scene.ask("SELECT suspected_at FROM watches") == [(None,)]
 
 
 async def test_an_empty_sweep_is_no_absence_and_an_empty_poll_is_nothing_special(
@@ -546,6 +557,28 @@ async def test_five_answers_that_agree_correct_the_clock(
         assert abs(kalshi.clock.now() - scene.clock.now()) <= SECOND
         [line] = _lines(logs, "clock.corrected")
         assert line["log_level"] == "warning"
+
+
+async def test_how_far_the_clock_is_off_is_known_from_the_fifth_answer_on(
+    database: Path, kalshi: Kalshi
+) -> None:
+    async with process(database, kalshi) as scene:
+        seen = [await _off_by(scene, reads=4), await _off_by(scene, reads=1)]
+        assert seen == [None, 0 * SECOND]
+
+        kalshi.clock.correct(30 * SECOND)
+        found = await _off_by(scene, reads=9)
+        assert found is not None
+        assert abs(found - 30 * SECOND) <= SECOND
+
+        # The correction stays, and so does what is known of the machine.
+        assert await _off_by(scene, reads=9) == found
+
+
+async def _off_by(scene: Scene, *, reads: int) -> timedelta | None:
+    """What is known of the machine's clock after so many answers."""
+    await scene.read(*[SWEEP] * reads)
+    return scene.loops.operate.skew.known
 
 
 async def test_one_answer_among_five_does_not_correct_the_clock(

@@ -29,7 +29,7 @@ def commands() -> set[str]:
         one.name or one.callback.__name__
         for one in app.registered_commands
         if one.callback is not None
-    }
+    } | {str(group.name) for group in app.registered_groups}
 
 
 def test_the_first_two_commands_are_single_lines_that_set_everything_up() -> None:

@@ -35,6 +35,12 @@ def _since(text: str) -> datetime:
     return since(text)
 
 
+def _until(text: str) -> datetime:
+    from notifier.cli.since import until
+
+    return until(text)
+
+
 def _limit(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 62:
         raise typer.BadParameter(f"{text!r} is no count of rows")
@@ -324,6 +330,92 @@ def redrive(
 
     given = _given(ctx, config, log_level)
     return redrive(given, ids or [], destination=destination, dry_run=dry_run)
+
+
+silence = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(silence, name="silence")
+
+
+@silence.callback()
+def _silence(
+    ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None
+) -> None:
+    """Tell nobody of some events until a time: add, list, expire."""
+    ctx.obj = _given(ctx, config, log_level)
+
+
+@silence.command("add")
+@ends
+def add_silence(
+    ctx: typer.Context,
+    *,
+    match: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--match",
+            metavar="KEY=PATTERN",
+            help="As in a route's match, or destination=NAME; several: all must fit.",
+        ),
+    ] = None,
+    until: Annotated[
+        datetime,
+        typer.Option(
+            "--until",
+            parser=_until,
+            metavar="WHEN",
+            help="When it ends: 2h, 1d, 2026-12-01T08:00Z.",
+        ),
+    ],
+    why: Annotated[
+        str, typer.Option("--why", metavar="TEXT", help="What for: others will ask.")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would do.")
+    ] = False,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """Tell nobody of what matches, until then."""
+    from notifier.cli.silence import add
+
+    given = _given(ctx, config, log_level)
+    return add(given, match or [], until=until, why=why, dry_run=dry_run)
+
+
+@silence.command("list")
+@ends
+def list_silences(
+    ctx: typer.Context,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that are over.")
+    ] = False,
+    json: Json = False,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """List the silences in force, oldest first."""
+    from notifier.cli.silence import list_silences
+
+    given = _given(ctx, config, log_level)
+    return list_silences(given, everything=everything, as_json=json)
+
+
+@silence.command("expire")
+@ends
+def expire_silence(
+    ctx: typer.Context,
+    silence_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Its beginning is enough.")
+    ],
+    *,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """End a silence now."""
+    from notifier.cli.silence import expire
+
+    return expire(_given(ctx, config, log_level), silence_id)
 
 
 @app.command()

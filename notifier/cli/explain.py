@@ -47,6 +47,7 @@ class _Delivery:
     message_id: str | None
     due_at: datetime | None
     reason: str | None
+    superseded_by: str | None
     tries: list[_Try]
 
 
@@ -179,6 +180,8 @@ def _delivery(delivery: _Delivery, teller: Teller) -> Table:
         facts.add_row("message", delivery.message_id)
     if delivery.reason is not None:
         facts.add_row("reason", screen.foreign(delivery.reason))
+    if delivery.superseded_by is not None:
+        facts.add_row("in favour of", delivery.superseded_by)
     for attempt in delivery.tries:
         facts.add_row("tried", screen.foreign(_try(attempt, teller)))
     return facts

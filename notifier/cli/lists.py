@@ -73,6 +73,7 @@ class _Delivery:
     due_at: datetime | None
     sent_at: datetime | None
     reason: str | None
+    superseded_by: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +173,15 @@ def _deliveries(rows: Sequence[Row], wall: _Wall) -> Table:
             screen.foreign(delivery.destination),
             screen.state(delivery.state),
             str(delivery.attempts),
-            screen.foreign(delivery.reason or ""),
+            _why(delivery),
             Text(screen.short(delivery.event_id), style="dim"),
         )
     return table
+
+
+def _why(delivery: _Delivery) -> Text:
+    """Why it stands as it does, and in favour of which event."""
+    why = delivery.reason or ""
+    if delivery.superseded_by is not None:
+        why = f"{screen.short(delivery.superseded_by)}: {why}"
+    return screen.foreign(why)

@@ -1,36 +1,28 @@
 """`notifier resume` and `notifier redrive`: a person sets something right."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection
-
-from notifier import control
 from notifier.cli.ending import DONE, say
 from notifier.cli.given import Given
 from notifier.cli.where import database, existing
+from notifier.cli.writing import tell, write
 from notifier.clock import SystemClock
-from notifier.control import NotRunning
 from notifier.core.model import Json
-from notifier.errors import StoreError
-from notifier.store import files
 from notifier.store.redress import redrive as put_back
 from notifier.store.redress import resume as go_on
-
-T = TypeVar("T")
 
 
 def resume(given: Given, destination: str) -> int:
     """Send to a suspended destination again, now."""
     store = existing(database(given))
     now = SystemClock().now()
-    said = _tell(store, {"ask": "resume", "destination": destination})
+    said = tell(store, {"ask": "resume", "destination": destination})
     waiting = (
         said["waiting"]
         if said is not None
-        else _write(store, lambda conn: go_on(conn, destination, now=now))
+        else write(store, lambda conn: go_on(conn, destination, now=now))
     )
     sys.stdout.write(
         f"{destination} goes on; {_deliveries(int(str(waiting)))} waited for it\n"
@@ -50,11 +42,11 @@ def redrive(
         "destination": destination,
         "dry_run": dry_run,
     }
-    said = _tell(store, question)
+    said = tell(store, question)
     rows: Any = (
         said["deliveries"]
         if said is not None
-        else _write(
+        else write(
             store,
             lambda conn: put_back(
                 conn, ids=ids, destination=destination, now=now, dry_run=dry_run
@@ -75,29 +67,3 @@ def _print(rows: Sequence[Mapping[str, Any]], *, dry_run: bool) -> None:
 
 def _deliveries(number: int) -> str:
     return f"{number:,} {'delivery' if number == 1 else 'deliveries'}"
-
-
-def _tell(store: Path, question: Mapping[str, Json]) -> Mapping[str, Json] | None:
-    """The running service's answer; None: no service runs."""
-    try:
-        said = control.ask(store, question)
-    except NotRunning:
-        return None
-    if "error" in said:
-        raise StoreError(str(said["error"]))
-    return said
-
-
-def _write(store: Path, work: Callable[[Connection], T]) -> T:
-    """Do it here, as the only one who writes."""
-    lock = files.InstanceLock(store)
-    lock.take()
-    try:
-        engine = files.writer(store)
-        files.migrate(engine, store)
-        with engine.begin() as conn:
-            done = work(conn)
-        engine.dispose()
-        return done
-    finally:
-        lock.release()

@@ -1,6 +1,6 @@
-"""`--since`: so long ago, or an instant."""
+"""`--since` and `--until`: so long ago or ahead, or an instant."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import typer
 
@@ -20,6 +20,28 @@ def since(text: str) -> datetime:
         return _instant(text, exc)
 
 
+def until(text: str) -> datetime:
+    """
+    The instant ahead that `2h` or `2026-12-01T08:00Z` means, in whole seconds.
+
+    Raises: BadParameter.
+    """
+    now = SystemClock().now()
+    try:
+        when = now + duration(text)
+    except Unreadable as exc:
+        when = _instant(text, exc)
+    if when <= now:
+        raise typer.BadParameter(f"{text!r} is over; it must lie in the future")
+    return _whole(when)
+
+
+def _whole(when: datetime) -> datetime:
+    """The first whole second that is not before it."""
+    cut = when.replace(microsecond=0)
+    return cut if cut == when else cut + timedelta(seconds=1)
+
+
 def _instant(text: str, no_duration: Unreadable) -> datetime:
     try:
         when = datetime.fromisoformat(text)
@@ -31,4 +53,7 @@ def _instant(text: str, no_duration: Unreadable) -> datetime:
         ) from None
     if when.tzinfo is None:
         raise typer.BadParameter(f"{text!r} needs a zone: {when.isoformat()}Z is UTC")
-    return when.astimezone(UTC)
+    try:
+        return when.astimezone(UTC)
+    except OverflowError:
+        raise typer.BadParameter(f"{text!r} is beyond all calendars") from None

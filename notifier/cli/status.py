@@ -19,6 +19,7 @@ from notifier.cli.where import database
 from notifier.clock import SystemClock
 from notifier.control import NotRunning
 from notifier.core.model import Json, Kind
+from notifier.core.silence import phrase
 from notifier.core.words import count, relative
 from notifier.store import look
 
@@ -47,11 +48,15 @@ class _Watch:
 class _Destination:
     name: str
     pending: int
+    #: Of the pending: kept back by quiet hours, or for a digest.
+    held: int
     leased: int
     dead: int
     last_sent_at: datetime | None
     paused_until: datetime | None
     suspended_since: datetime | None
+    #: It failed so often that only probes go to it.
+    open_since: datetime | None
     reason: str | None
     #: When what has failed already is tried again.
     next_try_at: datetime | None
@@ -63,6 +68,14 @@ class _Start:
     category: str
     type: str
     start: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Silence:
+    id: str
+    until: datetime
+    match: dict[str, list[str]]
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +91,8 @@ class _Status:
     destinations: list[_Destination]
     quarantined: int
     next_starts: list[_Start]
+    #: In force.
+    silences: list[_Silence]
 
 
 def status(given: Given, *, as_json: bool) -> int:
@@ -128,10 +143,17 @@ def _facts(status: _Status, now: datetime) -> Table:
         for line in _reads(watch, now):
             facts.add_row("", line)
     facts.add_row("last 24 h", _events(status))
+    for silence in status.silences:
+        facts.add_row("silenced", _silenced(silence, now))
     if status.quarantined:
         rows = count(status.quarantined, "row")
         facts.add_row("quarantine", Text(f"{rows} could not be read", "yellow"))
     return facts
+
+
+def _silenced(silence: _Silence, now: datetime) -> Text:
+    ends = f"{screen.short(silence.id)} ends {relative(silence.until, now=now)}: "
+    return Text(ends) + screen.foreign(f"{phrase(silence.match)} ({silence.why})")
 
 
 def _running(status: _Status) -> Text:
@@ -176,7 +198,7 @@ def _events(status: _Status) -> Text:
 
 def _destinations(status: _Status, now: datetime) -> Table:
     table = screen.table(
-        *("Destination", "Pending", "Leased", "Dead", "Last sent", "State"),
+        *("Destination", "Pending", "Held", "Leased", "Dead", "Last sent", "State"),
         loose=("Destination", "State"),
     )
     for one in status.destinations:
@@ -184,6 +206,7 @@ def _destinations(status: _Status, now: datetime) -> Table:
         table.add_row(
             screen.foreign(one.name),
             f"{one.pending:,}",
+            f"{one.held:,}",
             f"{one.leased:,}",
             Text(f"{one.dead:,}", "bold red" if one.dead else ""),
             "never" if sent is None else relative(sent, now=now),
@@ -196,6 +219,10 @@ def _state(one: _Destination, now: datetime) -> Text:
     if one.suspended_since is not None:
         since = relative(one.suspended_since, now=now)
         return screen.foreign(f"suspended {since}: {one.reason}", "bold red")
+    if one.open_since is not None:
+        since = relative(one.open_since, now=now)
+        words = f"failing since {since}: {one.reason}, next try {_next(one, now)}"
+        return screen.foreign(words, "bold red")
     if one.paused_until is not None and one.paused_until > now:
         until = relative(one.paused_until, now=now)
         return screen.foreign(f"paused, goes on {until}: {one.reason}", "yellow")
@@ -203,6 +230,12 @@ def _state(one: _Destination, now: datetime) -> Text:
         until = relative(one.next_try_at, now=now)
         return screen.foreign(f"failing: {one.reason}, next try {until}", "yellow")
     return Text("ready", "green")
+
+
+def _next(one: _Destination, now: datetime) -> str:
+    """When an open breaker lets the next probe pass."""
+    until = one.paused_until
+    return relative(until, now=now) if until is not None and until > now else "now"
 
 
 def _starts(status: _Status, now: datetime) -> Table:

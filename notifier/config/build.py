@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from notifier.config.cross import TERMINAL
+from notifier.config.keys import Ambiguity
 from notifier.config.settings import ApiKey, Config, Log, Retention, Source
 from notifier.config.shape import (
     ApiKeyShape,
@@ -10,6 +11,7 @@ from notifier.config.shape import (
     DigestShape,
     FileShape,
     MatchShape,
+    QuietShape,
     RouteShape,
     SourceShape,
     TextsShape,
@@ -21,6 +23,7 @@ from notifier.core.model import (
     DigestPolicy,
     Kind,
     Match,
+    QuietPolicy,
     Route,
     Template,
     Watch,
@@ -43,6 +46,7 @@ def build(shape: FileShape, *, path: Path | None, folder: Path) -> Config:
         retention=Retention(
             events=shape.retention.events, deliveries=shape.retention.deliveries
         ),
+        operator=tuple(dict.fromkeys(shape.operator.to)),
         heartbeat_url=shape.heartbeat_url,
     )
 
@@ -100,11 +104,22 @@ def _destination(name: str, shape: DestinationShape, file: FileShape) -> Destina
         rate=shape.rate,
         zone=shape.zone or file.timezone,
         digest=_digest(shape.digest) if shape.digest else DigestPolicy(),
+        quiet=_quiet(shape.quiet) if shape.quiet else None,
+        drop_ambiguous=shape.on_ambiguous is Ambiguity.DROP,
     )
 
 
 def _digest(shape: DigestShape) -> DigestPolicy:
-    return DigestPolicy(over=shape.over)
+    return DigestPolicy(over=shape.over, window=shape.window, at=shape.at)
+
+
+def _quiet(shape: QuietShape) -> QuietPolicy:
+    return QuietPolicy(
+        windows=shape.windows,
+        zone=shape.zone,
+        then=shape.then,
+        let_pass=frozenset(shape.let_pass),
+    )
 
 
 def _route(shape: RouteShape, names: tuple[str, ...]) -> Route:
@@ -116,6 +131,7 @@ def _route(shape: RouteShape, names: tuple[str, ...]) -> Route:
         reminders=tuple(dict.fromkeys(shape.reminders)),
         ignore_changes=shape.ignore_changes,
         digest=_digest(shape.digest) if shape.digest else None,
+        quiet=_quiet(shape.quiet) if shape.quiet else None,
         templates=_templates(shape),
     )
 

@@ -5,7 +5,16 @@ from collections.abc import Iterator
 
 from notifier.config.match_keys import unknown
 from notifier.config.reading import quote
-from notifier.config.tree import Items, Node, Problem, Scalar, Table, locate, select
+from notifier.config.tree import (
+    Items,
+    Node,
+    Problem,
+    Scalar,
+    Table,
+    locate,
+    select,
+    under,
+)
 from notifier.config.values import Unreadable, listen, nearest
 
 #: The destination that is there when no other is.
@@ -19,6 +28,7 @@ def cross(root: Node) -> Iterator[Problem]:
     yield from _unknown_destinations(root)
     yield from _routes_of_one_name(root)
     yield from _unknown_match_keys(root)
+    yield from _days_without_time(root)
     yield from _open_doors(root)
 
 
@@ -82,6 +92,14 @@ def _unknown_match_keys(root: Node) -> Iterator[Problem]:
         for name, entry in node.entries.items():
             if (what := unknown(name)) is not None:
                 yield Problem(entry.place, (*path, name), what)
+
+
+def _days_without_time(root: Node) -> Iterator[Problem]:
+    """How often a digest goes means nothing until its time of day is known."""
+    for pattern in ("destinations.*.digest.every", "routes.*.digest.every"):
+        for path, _ in select(root, pattern):
+            if under(root, (*path[:-1], "at")) is None:
+                yield Problem(locate(root, path)[0], path, "needs at")
 
 
 def _open_doors(root: Node) -> Iterator[Problem]:

@@ -72,6 +72,8 @@ def _whole(least: int, most: int) -> PlainValidator:
 
 
 _SPAN = r"[0-9]+(?:ms|s|m|h|d)"
+_CLOCK = r"[0-9]{1,2}:[0-9]{2}"
+_WINDOW = rf"(?:[A-Za-z,-]+ +)?{_CLOCK}-{_CLOCK}"
 
 Text: TypeAlias = Annotated[str, PlainValidator(reading(values.text)), _string()]
 Secret: TypeAlias = Annotated[
@@ -95,10 +97,10 @@ Pace: TypeAlias = Annotated[
 ]
 Zone: TypeAlias = Annotated[ZoneInfo, PlainValidator(reading(values.zone)), _string()]
 Clock: TypeAlias = Annotated[
-    time, PlainValidator(reading(values.clock_time)), _string("[0-9]{1,2}:[0-9]{2}")
+    time, PlainValidator(reading(values.clock_time)), _string(_CLOCK)
 ]
 Window: TypeAlias = Annotated[
-    model.Window, PlainValidator(reading(values.window)), _string()
+    model.Window, PlainValidator(reading(values.window)), _string(_WINDOW)
 ]
 Store: TypeAlias = Annotated[
     str, PlainValidator(reading(store_url, secret=True)), _string("sqlite:///.+")
@@ -181,6 +183,13 @@ def _some(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
     return items
 
 
+def _hours(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
+    """Quiet hours have some."""
+    if not items:
+        raise ValueError("is empty; leave quiet out to hold nothing back")
+    return items
+
+
 Texts: TypeAlias = Annotated[
     tuple[Text, ...],
     BeforeValidator(_several, json_schema_input_type=Text | tuple[Text, ...]),
@@ -200,7 +209,7 @@ Lapses: TypeAlias = Annotated[
 Windows: TypeAlias = Annotated[
     tuple[Window, ...],
     BeforeValidator(_several, json_schema_input_type=Window | tuple[Window, ...]),
-    AfterValidator(_some),
+    AfterValidator(_hours),
 ]
 SomeTexts: TypeAlias = Annotated[Texts, AfterValidator(_some)]
 SomePatterns: TypeAlias = Annotated[Patterns, AfterValidator(_some)]

@@ -85,8 +85,8 @@ class Config:
     """
     Everything that a person decides.
 
-    At least one watch, one destination and one route; every route's `to` names
-    destinations that are here.
+    At least one watch, one destination and one route; every route's `to`, and
+    `operator`, name destinations that are here.
     """
 
     #: The file it came from, absolute; None: there was none.
@@ -100,5 +100,7 @@ class Config:
     routes: tuple[Route, ...]
     log: Log
     retention: Retention
+    #: Names of destinations that are told what is wrong with the service itself.
+    operator: tuple[str, ...] = ()
     #: Asked after each complete read; a secret.
     heartbeat_url: str | None = field(default=None, repr=False)

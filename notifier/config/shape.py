@@ -139,11 +139,17 @@ class DigestShape(Shape):
         default=10, description="More than so many due together go as one message."
     )
     window: keys.Lapse | None = Field(
-        default=None, description="Wait so long for more to join."
+        default=None,
+        description="The first waits so long for more to join, then all go as one"
+        " message. started and upcoming never wait.",
     )
-    at: keys.Clock | None = Field(default=None, description="Send at this time of day.")
+    at: keys.Clock | None = Field(
+        default=None,
+        description="Gather until this time of day, in the destination's zone;"
+        " beats window. started and upcoming never wait.",
+    )
     every: keys.EveryName | None = Field(
-        default=None, description="With at: how often."
+        default=None, description="With at: how often; left out: day."
     )
 
 
@@ -151,9 +157,13 @@ class QuietShape(Shape):
     """When to hold messages back."""
 
     windows: keys.Windows = Field(description="Such as Mon-Fri 22:00-07:00.")
-    zone: keys.Zone | None = Field(default=None, description="The zone of the windows.")
+    zone: keys.Zone | None = Field(
+        default=None, description="Of the windows; left out: the destination's."
+    )
     then: keys.ThenName = Field(
-        default=Then.DELIVER, description="What becomes of what was held back."
+        default=Then.DELIVER,
+        description="What becomes of what was held back: deliver at their end,"
+        " digest: as one message, or drop.",
     )
     let_pass: keys.Kinds = Field(
         default=(), alias="pass", description="Kinds that are never held back."
@@ -195,10 +205,13 @@ class DestinationShape(Shape):
     )
     on_ambiguous: keys.AmbiguityName = Field(
         default=keys.Ambiguity.RETRY,
-        description="What follows a request whose answer never came.",
+        description="What follows a request whose answer never came: retry with"
+        " the same id, or drop, where twice is worse than never.",
     )
     zone: keys.Zone | None = Field(
-        default=None, description="For times in its messages; left out: timezone."
+        default=None,
+        description="For times in its messages, its quiet hours and its digests;"
+        " left out: timezone.",
     )
     digest: Digest | None = Field(
         default=None, description="When many events become one message; or: off."
@@ -288,7 +301,8 @@ class RouteShape(Shape):
         default=None, description="Left out: as its destinations say; or: off."
     )
     quiet: QuietShape | None = Field(
-        default=None, description="When to hold messages back."
+        default=None,
+        description="When to hold messages back; left out: as its destinations say.",
     )
     template: TemplateShape | None = Field(
         default=None, description="Messages of your own."
@@ -298,7 +312,9 @@ class RouteShape(Shape):
 class OperatorShape(Shape):
     """Who is told when something is wrong with the service itself."""
 
-    to: keys.Texts = Field(default=(), description="Names of destinations.")
+    to: keys.Texts = Field(
+        default=(), description="Names of destinations; none: only the log says it."
+    )
 
 
 class LogShape(Shape):

@@ -20,7 +20,12 @@ UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 LONGEST = timedelta(days=3650)
 #: No longer text is taken for a misspelt duration.
 SLIP = 40
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAYS = (
+    *("monday", "tuesday", "wednesday", "thursday", "friday"),
+    *("saturday", "sunday"),
+)
+#: Letters of a day's name that tell it from the others, as people write it: `Tue`.
+LETTERS = 3
 
 
 _SPELLINGS = {
@@ -228,14 +233,28 @@ def window(value: str) -> Window:
     *days, hours = value.split() or [""]
     start, dash, end = hours.partition("-")
     if not dash or len(days) > 1:
-        raise Unreadable("is not a window such as Mon-Fri 22:00-07:00")
-    if start == end:
+        raise Unreadable(
+            "is not a window such as Mon-Fri 22:00-07:00", advice=_closed_up(value)
+        )
+    begins = clock_time(start)
+    ends = time(0) if end == "24:00" else clock_time(end)
+    if begins == ends and (begins, end) != (time(0), "24:00"):
         raise Unreadable("is empty; the whole day is 00:00-24:00")
     return Window(
-        days=_days(days[0]) if days else frozenset(range(7)),
-        start=clock_time(start),
-        end=time(0) if end == "24:00" else clock_time(end),
+        days=_days(days[0]) if days else frozenset(range(7)), start=begins, end=ends
     )
+
+
+def _closed_up(value: str) -> str:
+    """What was probably meant by `22:00 - 07:00` or `Sat, Sun 00:00-24:00`."""
+    closed = re.sub(r"\s*([,-])\s*", r"\1", value)
+    if closed == value:
+        return ""
+    try:
+        window(closed)
+    except Unreadable:
+        return ""
+    return meant(closed)
 
 
 def _days(value: str) -> frozenset[int]:
@@ -250,7 +269,7 @@ def _days(value: str) -> frozenset[int]:
 
 def _day(value: str) -> int:
     for number, name in enumerate(DAYS):
-        if value.casefold()[:3] == name and value.isalpha():
+        if name.startswith(value.casefold()) and len(value) >= LETTERS:
             return number
     raise Unreadable("names a day that is none of Mon Tue Wed Thu Fri Sat Sun")
 

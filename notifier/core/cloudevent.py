@@ -1,6 +1,5 @@
 """An event for machines, and the page that shows a milestone to people."""
 
-from collections.abc import Sequence
 from urllib.parse import quote
 
 from notifier.core.model import CloudEvent, Event, Kind, Milestone
@@ -12,9 +11,7 @@ _ADDRESS = ":/?#@!$&+,;=%-._"
 _LONGEST_TICKER = 120
 
 
-def cloudevent(
-    event: Event, *, test: bool = False, supersedes: Sequence[str] = ()
-) -> CloudEvent:
+def cloudevent(event: Event, *, test: bool = False) -> CloudEvent:
     """
     The event as a webhook's receiver gets it: nothing escaped, nothing cut.
 
@@ -29,7 +26,7 @@ def cloudevent(
         message=event.milestone.message,
         changes=event.changes,
         milestone=event.milestone.raw,
-        supersedes=tuple(supersedes),
+        supersedes=event.supersedes,
         test=test,
     )
 

@@ -5,7 +5,15 @@ from datetime import datetime
 from enum import StrEnum
 
 from notifier.core.diff import Step
-from notifier.core.model import Delivery, Event, Milestone, Timer
+from notifier.core.model import (
+    Delivery,
+    Ended,
+    Event,
+    Held,
+    Message,
+    Milestone,
+    Timer,
+)
 from notifier.core.settle import Standing, Verdict
 from notifier.core.timing import Fired
 
@@ -75,8 +83,18 @@ class ReadEnd:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What the end of a read lets come due."""
+
+    read_id: int
+    now: datetime
+    #: So much is new that it goes as a digest, whatever the routes say.
+    is_storm: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PageCommit:
-    """One page: its steps, what they cause, and with the last one the read's end."""
+    """A page, or a part of it: its steps, what they cause, perhaps the read's end."""
 
     read_id: int
     watch: WatchRow
@@ -106,6 +124,27 @@ class AlarmCommit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What one look at a destination's due deliveries decided."""
+
+    destination: str
+    #: To be leased and sent, in this order.
+    messages: tuple[Message, ...] = ()
+    ended: tuple[Ended, ...] = ()
+    held: tuple[Held, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leased:
+    """A message that is ours to send."""
+
+    message: Message
+    token: str
+    #: Marks of the recipients who have it already.
+    served: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """What became of one message, and of its destination."""
 
@@ -114,8 +153,13 @@ class Settlement:
     token: str
     destination: str
     verdicts: tuple[tuple[str, Verdict], ...]
+    #: How the destination stood, and how it stands now.
+    before: Standing
     standing: Standing
     outcome: str
     status: int | None
     reason: str | None
     now: datetime
+    #: Marks of the recipients who have it while others lack it: now, and before.
+    served: frozenset[str] = frozenset()
+    was_served: frozenset[str] = frozenset()

@@ -1,32 +1,48 @@
 """
 Which messages the due deliveries of one destination become.
 
-Expired and moot ones are ended first. What may have arrived goes again with exactly
-its members and its id. `started` and `upcoming` go before everything else and share
-a digest only with each other. The rest goes one by one, oldest first and one per
-milestone, unless there is too much of it: then as one digest. No delivery overtakes
-an earlier one of its milestone, unless it is urgent.
+Expired, moot and silenced ones are ended first, then what need not be told any more;
+what quiet hours or a digest keep back waits. What may have arrived goes again with
+exactly its members and its id. `started` and `upcoming` go before everything else
+and share a digest only with each other. The rest goes one by one, oldest first and
+one per milestone, first tries and retries in turn, unless there is too much of it:
+then as one digest. No delivery overtakes an earlier one of its milestone, unless it
+is urgent.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import Enum, auto
+from itertools import zip_longest
 
-from notifier.core.model import URGENT, Due, Form, Kind, Message, State, message_id
+from notifier.core.hold import Manner, hold, joined
+from notifier.core.model import (
+    URGENT,
+    Due,
+    Ended,
+    Form,
+    Held,
+    Kind,
+    Message,
+    State,
+    message_id,
+)
+from notifier.core.net import netted
 from notifier.core.timing import is_placeholder
 
 #: How often a refused digest was put more plainly decides how it goes next.
 _PLAINNESS = {Form.RICH: 0, Form.PLAIN: 1, Form.COUNTS: 2, Form.ALONE: 3}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """A delivery that ends without being sent, and why."""
+class Probe(Enum):
+    """Which one delivery tries a destination that fails."""
 
-    delivery_id: str
-    state: State
-    reason: str
+    #: It refuses us: what has waited longest.
+    OLDEST = auto()
+    #: It is down: what has failed least, for the fault may be one message's own.
+    LIKELIEST = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,24 +53,45 @@ class Room:
     now: int
     #: Messages that may leave within ten seconds; more than that is a digest.
     soon: int
-    #: By route: more than so many due together are a digest; None: never.
-    over: Mapping[str, int | None]
+    #: By route: how its events go there.
+    manners: Mapping[str, Manner]
     #: The destination's own, for what a route that is no more had sent.
-    over_else: int | None = None
+    manner_else: Manner
+    #: Only one delivery may go, to see whether the destination works again.
+    probe: Probe | None = None
+    #: Whose turn it is when first tries and retries compete.
+    retries_first: bool = True
+
+    def manner(self, delivery: Due) -> Manner:
+        """How this one goes."""
+        return self.manners.get(delivery.route, self.manner_else)
 
     def limit(self, delivery: Due) -> int | None:
         """More than so many like this one, due together, are a digest."""
-        if delivery.storm:
+        if delivery.storm or delivery.gathered:
             return 1
-        return self.over.get(delivery.route, self.over_else)
+        return self.manner(delivery).over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What else decides about a delivery."""
+
+    #: A start that moves by no more is not announced again: it still holds.
+    started_again_after: timedelta = timedelta(minutes=15)
+    #: By delivery: the silence that it falls under, in words.
+    silenced: Mapping[str, str] = field(default_factory=dict)
+    #: By route: when the digest that gathers already will go.
+    gathering: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composed:
-    """What to do with what was due; deliveries in neither part stay pending."""
+    """What to do with what was due; deliveries in no part stay as they are."""
 
     messages: tuple[Message, ...]
     ended: tuple[Ended, ...]
+    held: tuple[Held, ...] = ()
 
 
 def compose(
@@ -63,17 +100,34 @@ def compose(
     destination: str,
     room: Room,
     now: datetime,
-    started_again_after: timedelta = timedelta(minutes=15),
+    rules: Rules | None = None,
 ) -> Composed:
-    """
-    Decide what is sent now; `due` holds what may go.
+    """Decide what is sent now; `due` holds what may go."""
+    rules = rules or Rules()
+    ended = list(_ended(due, now, rules))
+    alive = _without(due, ended)
 
-    A start that moves by no more than `started_again_after` is not announced again,
-    so its announcement still holds.
-    """
-    ended = tuple(_ended(due, now, started_again_after))
-    gone = {end.delivery_id for end in ended}
-    alive = [delivery for delivery in due if delivery.delivery_id not in gone]
+    waiting = [one for one in alive if one.kind not in URGENT and not one.frozen_in]
+    ended += netted(waiting)
+    alive = _without(alive, ended)
+
+    kept = list(hold(alive, room.manner, gathering=rules.gathering, now=now))
+    alive = joined(_without(alive, kept))
+    if room.probe is not None:
+        alive = _probing(alive, room.probe)
+    return Composed(
+        messages=tuple(_messages(alive, destination, room)),
+        ended=(*ended, *(one for one in kept if isinstance(one, Ended))),
+        held=tuple(one for one in kept if isinstance(one, Held)),
+    )
+
+
+def _without(due: Sequence[Due], told: Iterable[Ended | Held]) -> list[Due]:
+    gone = {one.delivery_id for one in told}
+    return [delivery for delivery in due if delivery.delivery_id not in gone]
+
+
+def _messages(alive: Sequence[Due], destination: str, room: Room) -> list[Message]:
     messages: list[Message] = []
     busy: set[str] = set()
     for group in _groups(alive, room):
@@ -84,14 +138,18 @@ def compose(
             messages.append(_message(destination, members))
         # What has to wait is not overtaken either.
         busy |= {member.milestone_id for member in group}
-    return Composed(messages=tuple(messages), ended=ended)
+    return messages
 
 
-def oldest(due: Sequence[Due]) -> list[Due]:
-    """What a probe carries: the oldest delivery, with those that it must go with."""
+def _probing(due: Sequence[Due], probe: Probe) -> list[Due]:
+    """What a probe carries: one delivery, with those that it must go with."""
     if not due:
         return []
-    first = min(due, key=lambda delivery: delivery.seq)
+    first = min(due, key=lambda one: one.seq)
+    if probe is Probe.LIKELIEST:
+        likeliest = min(due, key=lambda one: (one.attempts, one.seq))
+        # Nothing overtakes an earlier one of its milestone.
+        first = next(one for one in due if one.milestone_id == likeliest.milestone_id)
     if first.frozen_in is None:
         return [first]
     return [delivery for delivery in due if delivery.frozen_in == first.frozen_in]
@@ -126,7 +184,26 @@ def _groups(alive: Sequence[Due], room: Room) -> list[list[Due]]:
     urgent.sort(key=lambda delivery: (delivery.at, delivery.seq))
     normal.sort(key=lambda delivery: delivery.seq)
     first = _lane(urgent, room, ahead=0)
-    return first + _lane(normal, room, ahead=len(first))
+    return first + _in_turn(_lane(normal, room, ahead=len(first)), room)
+
+
+def _in_turn(groups: Sequence[list[Due]], room: Room) -> list[list[Due]]:
+    """First tries and retries one by one in turn, so that neither starves."""
+    first_tries: list[list[Due]] = []
+    retries: list[list[Due]] = []
+    retried: set[str] = set()
+    for group in groups:
+        milestones = {member.milestone_id for member in group}
+        # What comes after a retry of its milestone must not overtake it.
+        if any(member.attempts for member in group) or milestones & retried:
+            retries.append(group)
+            retried |= milestones
+        else:
+            first_tries.append(group)
+    turns = (retries, first_tries) if room.retries_first else (first_tries, retries)
+    return [
+        group for pair in zip_longest(*turns) for group in pair if group is not None
+    ]
 
 
 def _lane(lane: Sequence[Due], room: Room, *, ahead: int) -> list[list[Due]]:
@@ -173,9 +250,7 @@ def _pools(free: Sequence[Due], room: Room) -> dict[int | None, list[Due]]:
     return pools
 
 
-def _ended(
-    due: Sequence[Due], now: datetime, again_after: timedelta
-) -> Iterable[Ended]:
+def _ended(due: Sequence[Due], now: datetime, rules: Rules) -> Iterable[Ended]:
     waiting = {
         delivery.frozen_in
         for delivery in due
@@ -185,15 +260,15 @@ def _ended(
         if delivery.frozen_in in waiting:
             continue
         if _is_expired(delivery, now):
-            yield Ended(
-                delivery_id=delivery.delivery_id,
-                state=State.EXPIRED,
-                reason="too late to be of use",
-            )
-        elif why := _moot(delivery, now, again_after):
-            yield Ended(
-                delivery_id=delivery.delivery_id, state=State.SUPERSEDED, reason=why
-            )
+            yield _end(delivery, State.EXPIRED, "too late to be of use")
+        elif why := _moot(delivery, now, rules.started_again_after):
+            yield _end(delivery, State.SUPERSEDED, why)
+        elif words := rules.silenced.get(delivery.delivery_id):
+            yield _end(delivery, State.DROPPED, words)
+
+
+def _end(delivery: Due, state: State, why: str) -> Ended:
+    return Ended(delivery_id=delivery.delivery_id, state=state, reason=why)
 
 
 def _is_expired(delivery: Due, now: datetime) -> bool:

@@ -259,6 +259,43 @@ def changes(
     )
 
 
+def net(
+    updates: Sequence[Sequence[Change]], now: Mapping[str, Json]
+) -> tuple[Change, ...]:
+    """
+    What several updates of one milestone, oldest first, come to together.
+
+    `now` is its row at the newest of them: changes between them that nobody was to
+    be told may have moved the same fields.
+    """
+    first: dict[str, Json] = {}
+    for update in updates:
+        for change in update:
+            first.setdefault(change.field, change.before)
+    return tuple(
+        change
+        for path, before in first.items()
+        for change in _at(path, before, _value_at(now, path))
+    )
+
+
+def _value_at(row: Mapping[str, Json], path: str) -> Json:
+    """What a change's path leads to; None where nothing is there."""
+    value: Json = row
+    for part in path.split("."):
+        key = part.replace("~1", ".").replace("~0", "~")
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _at(path: str, before: Json, after: Json) -> Iterator[Change]:
+    """The same as `_field`, for a path that a change names already."""
+    if path in _TICKERS or path in _INSTANTS:
+        yield from _field(path, before, after)
+    else:
+        yield from _value(path, before, after)
+
+
 def _field(name: str, before: Json, after: Json) -> Iterator[Change]:
     if name in _TICKERS and _is_list(before) and _is_list(after):
         yield from _tickers(name, before, after)

@@ -137,6 +137,8 @@ class Event:
     lead: timedelta | None = None
     #: `started` only: the earlier start that had been announced already.
     again_from: datetime | None = None
+    #: Earlier updates, oldest first, whose changes are told in this one's place.
+    supersedes: tuple[str, ...] = ()
 
 
 def identify(prefix: str, *parts: str) -> str:
@@ -393,6 +395,37 @@ class Due:
     over: bool
     #: Born with so many others that they go as a digest, whatever the route says.
     storm: bool = False
+    #: Kept back to go as a digest with whatever else was, even if that is little.
+    gathered: bool = False
+    #: `updated` only, and only where others of its milestone are due as well: all
+    #: that it would tell, and the milestone's row as it was then.
+    changes: tuple[Change, ...] = ()
+    row: Mapping[str, Json] = field(default_factory=dict, compare=False)
+    #: Since its milestone was listed something of it may have been told there.
+    heard: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A delivery that ends without being sent, and why."""
+
+    delivery_id: str
+    state: State
+    reason: str
+    #: The event whose message tells what this one would have; None where only the
+    #: milestone's newest event can say.
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A delivery that is kept back for a time, and why."""
+
+    delivery_id: str
+    until: datetime
+    reason: str
+    #: Then it goes as a digest with whatever else was kept back.
+    gathered: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -445,6 +478,9 @@ class CloudEvent:
     milestone: bytes
     supersedes: tuple[str, ...] = ()
     test: bool = False
+    #: A word to the operator: since when its condition, the subject, lasts. It is
+    #: about no milestone.
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from notifier.core.model import (
     Event,
     Json,
     Kind,
+    Match,
     Milestone,
     Route,
     RouteTrace,
@@ -96,6 +97,15 @@ def leads(routes: Sequence[Route]) -> tuple[timedelta, ...]:
     return tuple(sorted({lead for rule in routes for lead in rule.reminders}))
 
 
+def fits(event: Event, match: Match) -> bool:
+    """
+    Whether a match takes an event where no route is asked.
+
+    A reminder is of its kind like any other event, and no change is ignored.
+    """
+    return _Subject(event).suits(match)
+
+
 def matches(patterns: tuple[str, ...], value: str) -> bool:
     """Whether any of the patterns fits the value."""
     return _matcher(patterns)(value)
@@ -146,16 +156,30 @@ class _Subject:
 
     def objections(self, rule: Route) -> list[str]:
         """Every reason why the route does not take the event; none: it does."""
-        found = [_kind_objection(self._event, rule)]
-        for key, patterns in rule.match.fields:
+        ignored = () if self._grave else rule.ignore_changes
+        found = (
+            _kind_objection(self._event, rule),
+            *self._objections(rule.match, ignored),
+        )
+        return [reason for reason in found if reason is not None]
+
+    def suits(self, match: Match) -> bool:
+        """Whether the match alone takes the event."""
+        kinds = match.events
+        is_wanted = not kinds or self._event.kind in kinds
+        return is_wanted and not any(self._objections(match, ()))
+
+    def _objections(
+        self, match: Match, ignored: tuple[str, ...]
+    ) -> Iterator[str | None]:
+        """Against everything but the kind."""
+        for key, patterns in match.fields:
             values = self._values.get(key)
             if values is None:
                 values = self._values[key] = _values(self._event.milestone, key)
-            found.append(_field_objection(key, values, patterns))
+            yield _field_objection(key, values, patterns)
         if self._event.kind is Kind.UPDATED:
-            ignored = () if self._grave else rule.ignore_changes
-            found.append(_change_objection(self._fields, rule.match.changed, ignored))
-        return [reason for reason in found if reason is not None]
+            yield _change_objection(self._fields, match.changed, ignored)
 
 
 def _kind_objection(event: Event, rule: Route) -> str | None:

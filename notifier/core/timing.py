@@ -19,6 +19,8 @@ from notifier.core.model import Event, Kind, Milestone, Timer, TimerKind, event_
 _PLACEHOLDERS_END = datetime(2001, 1, 1, tzinfo=UTC)
 #: No alarm rings to the microsecond: what is later by no more is on time.
 _SLACK = timedelta(seconds=5)
+#: So many answers in a row must agree before our clock is corrected.
+ANSWERS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,8 +273,8 @@ def offset(seen: Sequence[Bounds]) -> timedelta | None:
     None while any of them leaves room for a clock that is right, and while they
     contradict each other: one slow or lying answer must not move starts.
     """
-    last = seen[-5:]
-    if len(last) < 5:  # noqa: PLR2004 - the five of the docstring
+    last = seen[-ANSWERS:]
+    if len(last) < ANSWERS:
         return None
     second = timedelta(seconds=1)
     low, high = max(b.low for b in last), min(b.high for b in last)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
+import httpcore
 import httpx
 
 from notifier.core.model import Format, Limits, Outcome, Rendered
@@ -23,6 +24,13 @@ KEPT_S = 20.0
 BODY_CAP = 1 << 16
 SUCCESS_BODY_S = 1.0
 
+_SUCCESS = range(200, 300)
+#: What a connection ends by.
+_BROKEN = (
+    httpcore.NetworkError,
+    httpcore.TimeoutException,
+    httpcore.ProtocolError,
+)
 _CONNECTED = "connection.connect_tcp.complete"
 #: httpcore's words for how far a request got.
 _PHASES = {
@@ -43,7 +51,6 @@ class HookLane:
         target: webhook.Target,
         *,
         tls: ssl.SSLContext,
-        concurrency: int,
         attempt_limit: timedelta,
         now: Callable[[], datetime],
         may_reach: Egress = anywhere,
@@ -52,21 +59,27 @@ class HookLane:
         self._may_reach = may_reach
         self._now = now
         self._limit_s = attempt_limit.total_seconds()
-        # One small client a destination: a pool's work grows with its square.
-        self._client = httpx.AsyncClient(
-            verify=tls,
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx.Timeout(READ_S, connect=CONNECT_S, pool=self._limit_s),
-            limits=httpx.Limits(
-                max_connections=concurrency,
-                max_keepalive_connections=concurrency,
-                keepalive_expiry=KEPT_S,
-            ),
+        self._tls = tls
+        url = httpx.URL(target.url)
+        self._url = httpcore.URL(
+            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
         )
-        self._client.headers = httpx.Headers({"accept": "*/*"})
+        self._timeouts = {
+            "connect": CONNECT_S,
+            "read": READ_S,
+            "write": READ_S,
+            "pool": self._limit_s,
+        }
+        # A connection each for as many as are under way: what a pool does for one
+        # request grows with the number of its connections.
+        self._idle: list[httpcore.AsyncConnectionPool] = []
 
-    async def send(self, message: Rendered) -> Outcome:
+    async def send(
+        self,
+        message: Rendered,
+        *,
+        served: frozenset[str] = frozenset(),  # noqa: ARG002 - it has one recipient
+    ) -> Outcome:
         """Make one attempt; whatever the receiver does is an outcome."""
         recorder = Recorder()
         recorder.enter(Phase.CONNECTING)
@@ -79,7 +92,8 @@ class HookLane:
 
     async def aclose(self) -> None:
         """Close the kept connections."""
-        await self._client.aclose()
+        for connection in self._idle:
+            await connection.aclose()
 
     async def _post(self, message: Rendered, recorder: Recorder) -> None:
         async def trace(event: str, info: dict[str, Any]) -> None:
@@ -89,19 +103,30 @@ class HookLane:
                 await self._check(info["return_value"])
 
         built = webhook.request(self._target, message, now=self._now())
+        headers = {"accept": "*/*", **built.headers}
+        connection = self._idle.pop() if self._idle else self._connection()
         try:
-            async with self._client.stream(
+            async with connection.stream(
                 "POST",
-                self._target.url,
+                self._url,
+                headers=[
+                    (name.encode(), said.encode()) for name, said in headers.items()
+                ],
                 content=built.body,
-                headers=dict(built.headers),
-                extensions={"trace": trace},
+                extensions={"trace": trace, "timeout": self._timeouts},
             ) as response:
                 await _take(response, recorder)
-        except (httpx.HTTPError, OSError) as exc:
+        except (*_BROKEN, OSError) as exc:
             if not recorder.seen:
-                recorder.cut = isinstance(exc, httpx.TimeoutException)
+                recorder.cut = isinstance(exc, httpcore.TimeoutException)
                 recorder.broke(exc)
+        finally:
+            self._idle.append(connection)
+
+    def _connection(self) -> httpcore.AsyncConnectionPool:
+        return httpcore.AsyncConnectionPool(
+            ssl_context=self._tls, max_connections=1, keepalive_expiry=KEPT_S
+        )
 
     async def _check(self, stream: Any) -> None:
         """Close httpcore's new connection if it leads where it may not."""
@@ -112,22 +137,31 @@ class HookLane:
             raise
 
 
-async def _take(response: httpx.Response, recorder: Recorder) -> None:
+async def _take(response: httpcore.Response, recorder: Recorder) -> None:
     """Write down what was answered, even if its body never comes whole."""
     body = bytearray()
-    patience = SUCCESS_BODY_S if response.is_success else None
+    is_success = response.status in _SUCCESS
     try:
-        with anyio.move_on_after(patience) as scope, suppress(httpx.HTTPError):
-            async for chunk in response.aiter_raw():
+        with (
+            anyio.move_on_after(SUCCESS_BODY_S if is_success else None) as scope,
+            suppress(*_BROKEN),
+        ):
+            async for chunk in response.aiter_stream():
                 body += chunk
                 if len(body) >= BODY_CAP:
-                    # Leaving the loop would leave httpx's generators open.
+                    # Leaving the loop would leave the library's generators open.
                     scope.cancel()
     finally:
         recorder.saw(
             Answer(
-                status=response.status_code,
-                retry_after=response.headers.get("retry-after"),
+                status=response.status,
+                retry_after=_header(response, b"retry-after"),
                 body=bytes(body[:BODY_KEPT]),
             )
         )
+
+
+def _header(response: httpcore.Response, name: bytes) -> str | None:
+    """A header's value; several of one name are one, as HTTP has it."""
+    found = [value for key, value in response.headers if key.lower() == name]
+    return b", ".join(found).decode("latin-1") if found else None

@@ -46,8 +46,16 @@ class Lane(Protocol):
     def rate(self) -> Rate | None:
         """How often it may be asked when the configuration says nothing."""
 
-    async def send(self, message: Rendered) -> Outcome:
-        """Make one attempt; whatever the service does is an outcome."""
+    async def send(
+        self, message: Rendered, *, served: frozenset[str] = frozenset()
+    ) -> Outcome:
+        """
+        Make one attempt; whatever the service does is an outcome.
+
+        Recipients whose marks are in `served` have the message and are passed
+        over; an outcome that leaves some without it gives the marks of all who
+        have it. A lane of one recipient knows no marks.
+        """
 
     async def aclose(self) -> None:
         """Close its connections."""

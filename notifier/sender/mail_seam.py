@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self
 
 import apprise.plugins.email.base as plugin
 from apprise.plugins.email.smtp import AppriseSMTPController, SMTPSecureMode
@@ -33,6 +33,7 @@ from notifier.sender.exchange import (
     Stage,
     current,
 )
+from notifier.sender.marks import Marks
 
 #: A kept connection is dropped after so many seconds without use, and in all.
 IDLE_S = 60.0
@@ -45,9 +46,6 @@ _OK = 250
 _WILL_FORWARD = 251
 _GO_AHEAD = 354
 _CLOSING = 421
-
-#: (main recipient, address): who has the message in flight already.
-Served: TypeAlias = set[tuple[str, str]]
 
 _MAIL_ERRORS = (OSError, smtplib.SMTPException)
 
@@ -165,13 +163,13 @@ class MailPool:
         return session
 
 
-_through: ContextVar[tuple[MailPool, Served] | None] = ContextVar("mail", default=None)
+_through: ContextVar[tuple[MailPool, Marks] | None] = ContextVar("mail", default=None)
 
 
 @contextmanager
-def through(pool: MailPool, served: Served) -> Iterator[None]:
-    """Mails sent inside use this pool, and add to `served`."""
-    token = _through.set((pool, served))
+def through(pool: MailPool, marks: Marks) -> Iterator[None]:
+    """Mails sent inside use this pool, pass over those marked, and mark others."""
+    token = _through.set((pool, marks))
     try:
         yield
     finally:
@@ -188,11 +186,11 @@ class WatchedMail:
     """What the e-mail plugin talks to during an attempt."""
 
     def __init__(
-        self, server: Server, *, pool: MailPool, served: Served, recorder: Recorder
+        self, server: Server, *, pool: MailPool, marks: Marks, recorder: Recorder
     ) -> None:
         self._server = server
         self._pool = pool
-        self._served = served
+        self._marks = marks
         self._recorder = recorder
         self._session: _Session | None = None
 
@@ -214,11 +212,11 @@ class WatchedMail:
     def sendmail(self, sender: str, to: Sequence[str], message: str) -> bool:
         """Send it to those who lack it; whether everyone has it now."""
         main = to[0]
-        missing = [address for address in to if (main, address) not in self._served]
+        missing = [address for address in to if not self._marks.has(main, address)]
         if missing:
-            accepted = self._deliver(sender, missing, message)
-            self._served |= {(main, address) for address in accepted}
-        return all((main, address) in self._served for address in to)
+            for address in self._deliver(sender, missing, message):
+                self._marks.add(main, address)
+        return all(self._marks.has(main, address) for address in to)
 
     def _deliver(self, sender: str, to: Sequence[str], message: str) -> Sequence[str]:
         try:
@@ -243,11 +241,11 @@ def _controller(**server: object) -> AppriseSMTPController | WatchedMail:
     recorder, bound = current(), _through.get()
     if recorder is None or bound is None:
         return AppriseSMTPController(**server)  # type: ignore[arg-type] # as the plugin calls it
-    pool, served = bound
+    pool, marks = bound
     return WatchedMail(
         Server(**server),  # type: ignore[arg-type] # a contract test pins the names
         pool=pool,
-        served=served,
+        marks=marks,
         recorder=recorder,
     )
 

@@ -3,11 +3,13 @@ What the things seen on the wire mean. Pure.
 
 One answer is judged alone by `of`; an attempt of several requests by `judge`:
 what may have arrived outweighs what may arrive later, and that outweighs a
-refusal, so that nobody is told twice and nobody is forgotten.
+refusal, so that nobody is told twice and nobody is forgotten. `partly` judges
+anew where some of several recipients have the message.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TypeAlias, assert_never
@@ -54,29 +56,58 @@ def judge(
     *,
     accepted: bool,
     seen: Sequence[Seen],
-    served: bool,
     now: datetime,
     dialect: Dialect | None = None,
 ) -> Outcome | None:
     """
     The outcome of one attempt that made the requests `seen`.
 
-    `accepted` is what Apprise's plugin made of them; `served` tells that some
-    recipients have it, now or since an earlier attempt. None: nothing was seen,
-    and the plugin says no.
+    `accepted` is what Apprise's plugin made of them. None: nothing was seen, and
+    the plugin says no.
     """
     outcomes = [of(one, now=now, dialect=dialect) for one in seen]
     wrong = [one for one in outcomes if not isinstance(one, Sent)]
     if accepted:
         return _accepted(seen, outcomes)
     if wrong:
-        return _partly(max(wrong, key=_weight), served=served)
+        return max(wrong, key=_weight)
     if outcomes:
         return Refused(
             reason=f"{_short(seen[-1])}, but not taken as a success",
             scope=Scope.MESSAGE,
         )
     return None
+
+
+def partly(
+    outcome: Outcome, *, before: frozenset[str], after: frozenset[str]
+) -> Outcome:
+    """
+    The outcome of an attempt, given who of several recipients has the message.
+
+    `before` and `after` mark who had it before the attempt and who has it since.
+    Once some have it, the rest must get the very same message under its id, so
+    it is never Failed, which lets others join. A refusal remains one; but beside
+    a success in the same attempt it is the recipient's, not the destination's.
+    """
+    if isinstance(outcome, Sent) or not after:
+        return outcome
+    reason = f"partly sent; {outcome.reason}"
+    if isinstance(outcome, Refused):
+        scope = Scope.MESSAGE if after > before else outcome.scope
+        return replace(outcome, reason=reason, scope=scope, served=after)
+    return Ambiguous(reason=reason, served=after)
+
+
+def is_taken(
+    seen: Sequence[Seen], *, now: datetime, dialect: Dialect | None = None
+) -> bool:
+    """Whether the last thing seen bears out a plugin that says: this one has it."""
+    if not seen:
+        return True  # the plugin speaks by ways that are not watched
+    if any(isinstance(one, Answer) and _is_redirect(one) for one in seen[-2:-1]):
+        return False
+    return isinstance(of(seen[-1], now=now, dialect=dialect), Sent)
 
 
 def of(seen: Seen, *, now: datetime, dialect: Dialect | None = None) -> Outcome:
@@ -168,11 +199,8 @@ def _weight(outcome: Outcome) -> int:
             assert_never(outcome)
 
 
-def _partly(outcome: Outcome, *, served: bool) -> Outcome:
-    """Once some have it, the very same message must go to the others."""
-    if served and isinstance(outcome, Failed):
-        return Ambiguous(reason=f"partly sent; {outcome.reason}")
-    return outcome
+def _is_redirect(answer: Answer) -> bool:
+    return 300 <= answer.status < 400  # noqa: PLR2004 - HTTP's own
 
 
 def _of_reply(reply: Reply) -> Outcome:

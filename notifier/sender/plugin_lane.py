@@ -1,11 +1,10 @@
 """A destination that one of Apprise's plugins serves, in threads of its own."""
 
 import ssl
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeAlias
@@ -31,48 +30,12 @@ from notifier.sender.dialect import DIALECTS
 from notifier.sender.egress import Egress
 from notifier.sender.exchange import Break, Broken, Recorder, recording
 from notifier.sender.lane import Offload
-from notifier.sender.outcome import judge
+from notifier.sender.marks import Marks, Tracker
+from notifier.sender.outcome import is_taken, judge, partly
 from notifier.sender.redact import redact
 
 #: After its time is up, a thread gets so long to notice that its socket is shut.
 GRACE_S = 1.0
-#: Messages remembered as partly served. The oldest is forgotten first.
-REMEMBERED = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """Who has one message already, and what the plugin wants to know then."""
-
-    #: Apprise's own marks, one a target and piece.
-    targets: set[object] = field(default_factory=set)
-    notes: dict[object, object] = field(default_factory=dict)
-    addresses: mail_seam.Served = field(default_factory=set)
-
-    def __bool__(self) -> bool:
-        return bool(self.targets or self.addresses)
-
-
-class Memory:
-    """Who has which message that is not everyone's yet, in this process."""
-
-    def __init__(self) -> None:
-        self._served: OrderedDict[str, Served] = OrderedDict()
-
-    def recall(self, message_id: str) -> Served:
-        """What is known of a message; to be added to."""
-        return self._served.get(message_id) or Served()
-
-    def keep(self, message_id: str, served: Served) -> None:
-        """Remember a message that some have and others lack."""
-        self._served[message_id] = served
-        self._served.move_to_end(message_id)
-        if len(self._served) > REMEMBERED:
-            self._served.popitem(last=False)
-
-    def forget(self, message_id: str) -> None:
-        """Everyone has it: should it be sent again, then to everyone."""
-        self._served.pop(message_id, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +68,7 @@ class PluginLane:
         *,
         seams: Seams,
         secrets: frozenset[str],
+        salt: str,
         concurrency: int,
         offload: Offload,
         attempt_limit: timedelta,
@@ -118,7 +82,7 @@ class PluginLane:
         )
         self._seams = seams
         self._secrets = secrets
-        self._memory = Memory()
+        self._salt = salt
         self._offload = offload
         self._limiter = anyio.CapacityLimiter(concurrency)
         self._limit_s = attempt_limit.total_seconds()
@@ -134,21 +98,22 @@ class PluginLane:
         """How often the service may be asked."""
         return registry.rate_of(self._plugin)
 
-    async def send(self, message: Rendered) -> Outcome:
+    async def send(
+        self, message: Rendered, *, served: frozenset[str] = frozenset()
+    ) -> Outcome:
         """Make one attempt; whatever the service does is an outcome."""
-        recorder, served = Recorder(), self._memory.recall(message.message_id)
-        call = partial(self._notify, message, recorder, served)
+        recorder = Recorder()
+        marks = Marks(self._salt, message.message_id, served)
+        call = partial(self._notify, message, recorder, marks)
         try:
             ending = await self._in_time(call, recorder)
         except BaseException:
             recorder.abort()
             raise
-        outcome = self._outcome(ending, recorder, served)
+        outcome = self._outcome(ending, recorder)
+        outcome = partly(outcome, before=served, after=marks.served)
         if isinstance(outcome, Sent):
-            self._memory.forget(message.message_id)
             return outcome
-        if served:
-            self._memory.keep(message.message_id, served)
         return replace(outcome, reason=redact(outcome.reason, self._secrets))
 
     async def aclose(self) -> None:
@@ -170,15 +135,12 @@ class PluginLane:
         await anyio.sleep(self._limit_s)
         recorder.abort()
 
-    def _notify(
-        self, message: Rendered, recorder: Recorder, served: Served
-    ) -> "_Ending":
+    def _notify(self, message: Rendered, recorder: Recorder, marks: Marks) -> "_Ending":
         """Runs in a thread; ends soon after `recorder.abort`."""
         with ExitStack() as stack:
             stack.enter_context(recording(recorder))
             stack.enter_context(http_seam.through(self._seams.wire))
-            stack.enter_context(mail_seam.through(self._seams.mail, served.addresses))
-            stack.enter_context(_skipping(served))
+            stack.enter_context(self._passing_over(marks, recorder))
             try:
                 return self._plugin.notify(
                     # Apprise takes no empty body.
@@ -193,9 +155,20 @@ class PluginLane:
             except Exception as exc:  # noqa: BLE001 - two hundred plugins may raise anything, and texts with tokens
                 return _Crashed(type(exc).__name__)
 
-    def _outcome(
-        self, ending: "_Ending", recorder: Recorder, served: Served
-    ) -> Outcome:
+    def _passing_over(
+        self, marks: Marks, recorder: Recorder
+    ) -> AbstractContextManager[None]:
+        """Inside, who has the message is passed over, and who gets it is marked."""
+        if self._medium is registry.Medium.MAIL:
+            # The seam tells a mail's recipients apart; the plugin tells but mails.
+            return mail_seam.through(self._seams.mail, marks)
+
+        def taken() -> bool:
+            return is_taken(recorder.seen, now=self._now(), dialect=self._dialect)
+
+        return _tracking(Tracker(marks, is_taken=taken))
+
+    def _outcome(self, ending: "_Ending", recorder: Recorder) -> Outcome:
         accepted = ending is True
         if recorder.cut and not accepted:
             recorder.broke(TimeoutError())
@@ -204,7 +177,6 @@ class PluginLane:
         outcome = judge(
             accepted=accepted,
             seen=recorder.seen,
-            served=bool(served),
             now=self._now(),
             dialect=self._dialect,
         )
@@ -251,23 +223,23 @@ def _crashed(crash: _Crashed, outcome: Outcome | None, *, seen: bool) -> Outcome
 
 
 #: Apprise 2.2's memory of who was served; private, so a contract test pins it.
-_TRACKER: ContextVar[set[object] | None] | None = getattr(
-    apprise_base, "_delivery_tracker", None
-)
-_NOTES: ContextVar[dict[object, object] | None] | None = getattr(
-    apprise_base, "_delivery_memo", None
-)
+_TRACKER: ContextVar[object] | None = getattr(apprise_base, "_delivery_tracker", None)
 
 
 @contextmanager
-def _skipping(served: Served) -> Iterator[None]:
-    """Let the plugin pass over those who have the message, and note who gets it."""
-    if _TRACKER is None or _NOTES is None:
+def _tracking(tracker: Tracker) -> Iterator[None]:
+    """
+    Let the plugin ask and tell this tracker.
+
+    What some plugins want to know beside it at the next attempt (`remember` and
+    `recall`: a key against repeats that they drew, the parts of a long SMS) are
+    values of their process and are not kept: the next attempt draws new ones.
+    """
+    if _TRACKER is None:
         yield
         return
-    tracker, notes = _TRACKER.set(served.targets), _NOTES.set(served.notes)
+    token = _TRACKER.set(tracker)
     try:
         yield
     finally:
-        _TRACKER.reset(tracker)
-        _NOTES.reset(notes)
+        _TRACKER.reset(token)

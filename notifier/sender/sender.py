@@ -21,6 +21,7 @@ from notifier.sender.address import check_options, scheme_of
 from notifier.sender.egress import Egress, anywhere
 from notifier.sender.hook_lane import HookLane
 from notifier.sender.lane import Lane, Offload, Unusable
+from notifier.sender.marks import salt_of
 from notifier.sender.redact import secrets
 from notifier.sender.terminal import TerminalLane
 
@@ -34,15 +35,22 @@ class Sender:
     def __init__(self, lanes: Mapping[str, Lane]) -> None:
         self._lanes = lanes
 
-    async def send(self, destination: str, message: Rendered) -> Outcome:
+    async def send(
+        self,
+        destination: str,
+        message: Rendered,
+        *,
+        served: frozenset[str] = frozenset(),
+    ) -> Outcome:
         """
         Make one attempt, within the attempt limit.
 
         Whatever the service does is an outcome. A message that some of several
-        recipients have already goes only to the others, if it was this process
-        that sent it to them under the same `message_id`.
+        recipients have already goes only to the others: `served` is what the last
+        outcome under this `message_id` gave, in this process or an earlier one.
+        Marks say nothing under another `message_id` or another URL.
         """
-        return await self._lanes[destination].send(message)
+        return await self._lanes[destination].send(message, served=served)
 
     def limits(self, destination: str) -> Limits:
         """What the service can take. A title of 0 means that it has none."""
@@ -192,11 +200,10 @@ def _hook(scheme: str, url: str, trust: _Trust) -> _Plan:
     verified = scheme == "webhooks" and target.verify
     context = trust.some if verified else trust.anyone
 
-    def plan(destination: Destination, desk: _Desk) -> Lane:
+    def plan(_destination: Destination, desk: _Desk) -> Lane:
         return HookLane(
             target,
             tls=context,
-            concurrency=destination.concurrency,
             attempt_limit=desk.attempt_limit,
             now=desk.clock.now,
             may_reach=desk.may_reach,
@@ -220,6 +227,7 @@ def _plugin(destination: Destination, attempt_limit: timedelta, trust: _Trust) -
                 tls=verified, unverified=unverified, may_reach=desk.may_reach
             ),
             secrets=secrets(destination.url),
+            salt=salt_of(destination.url),
             concurrency=destination.concurrency,
             offload=desk.offload,
             attempt_limit=desk.attempt_limit,

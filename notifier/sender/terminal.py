@@ -46,7 +46,12 @@ class TerminalLane:
         self._limiter = anyio.CapacityLimiter(1)
         self._limit_s = attempt_limit.total_seconds()
 
-    async def send(self, message: Rendered) -> Outcome:
+    async def send(
+        self,
+        message: Rendered,
+        *,
+        served: frozenset[str] = frozenset(),  # noqa: ARG002 - it has one recipient
+    ) -> Outcome:
         """Write it; a reader that left or stands still is an outcome."""
         text = readable(message)
         with anyio.move_on_after(self._limit_s):

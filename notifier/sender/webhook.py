@@ -108,12 +108,12 @@ def request(target: Target, message: Rendered, *, now: datetime) -> Request:
 
 
 def _cloud_event(event: CloudEvent) -> dict[str, object]:
-    data: dict[str, object] = {
-        "title": event.title,
-        "message": event.message,
-        "changes": [change.as_json() for change in event.changes],
-        "milestone": msgspec.Raw(event.milestone or b"null"),
-    }
+    data: dict[str, object] = {"title": event.title, "message": event.message}
+    if event.since is not None:
+        data |= {"condition": event.subject, "since": _instant(event.since)}
+    else:
+        data["changes"] = [change.as_json() for change in event.changes]
+        data["milestone"] = msgspec.Raw(event.milestone or b"null")
     if event.supersedes:
         data["supersedes"] = event.supersedes
     if event.test:

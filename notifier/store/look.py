@@ -8,7 +8,9 @@ import msgspec
 from sqlalchemy import Connection, Row, bindparam, func, select
 
 from notifier.core.model import Change, Event, Json, Kind, State, TimerKind
+from notifier.core.silence import spelt
 from notifier.store import schema as t
+from notifier.store import silences
 from notifier.store.pages import Decode
 
 _FINAL = (
@@ -25,8 +27,21 @@ _FAILING = select(_a.destination, _a.reason).where(
     .where(_latest.c.destination == _a.destination, _latest.c.outcome.is_not(None))
     .scalar_subquery(),
 )
+#: By destination: how many deliveries quiet hours or a digest keep back.
+_HELD = (
+    select(t.deliveries.c.destination, func.count())
+    .where(
+        t.deliveries.c.state == State.PENDING.value,
+        t.deliveries.c.held.is_not(None),
+        t.deliveries.c.due_at > bindparam("now", type_=t.Instant),
+    )
+    .group_by(t.deliveries.c.destination)
+)
 #: Built once: it is asked for with every message.
 _EVENTS = select(t.events).where(t.events.c.id.in_(bindparam("ids", expanding=True)))
+_CHANGES = select(t.events.c.id, t.events.c.changes).where(
+    t.events.c.id.in_(bindparam("ids", expanding=True))
+)
 
 
 def stamp(instant: datetime | None) -> str | None:
@@ -45,6 +60,12 @@ def events_of(
     """The events with these ids."""
     rows = conn.execute(_EVENTS, {"ids": list(ids)})
     return {row.id: _event(row, decode) for row in rows}
+
+
+def changes_of(conn: Connection, ids: Sequence[str]) -> dict[str, tuple[Change, ...]]:
+    """What the updates with these ids changed."""
+    rows = conn.execute(_CHANGES, {"ids": list(ids)})
+    return {row.id: tuple(map(_change, row.changes)) for row in rows}
 
 
 def _event(row: Row[Any], decode: Decode) -> Event:
@@ -69,6 +90,15 @@ def _change(row: dict[str, Any]) -> Change:
         added=tuple(row["added"]) if "added" in row else None,
         removed=tuple(row["removed"]) if "removed" in row else None,
     )
+
+
+def events_since(
+    conn: Connection, since: datetime, *, decode: Decode
+) -> Iterator[Event]:
+    """The events seen since then, oldest first."""
+    wanted = select(t.events).where(t.events.c.seen_at >= since)
+    for row in _oldest_first(conn, wanted, t.events.c.seq, None):
+        yield _event(row, decode)
 
 
 def event_rows(
@@ -142,7 +172,8 @@ def delivery_row(row: Row[Any]) -> dict[str, Json]:
         "attempts": row.attempts,
         "due_at": None if row.state in _FINAL else stamp(row.due_at),
         "sent_at": stamp(row.sent_at),
-        "reason": row.reason,
+        "reason": (row.state == State.PENDING.value and row.held) or row.reason,
+        "superseded_by": row.superseded_by,
     }
 
 
@@ -199,10 +230,36 @@ def status(conn: Connection, now: datetime) -> dict[str, Json]:
         "milestones": _living(conn),
         "watches": [_watch(conn, row) for row in conn.execute(select(t.watches))],
         "events_24h": {row[0]: row[1] for row in kinds},
-        "destinations": list(_destinations(conn)),
+        "destinations": _destinations(conn, now),
         "quarantined": conn.scalar(select(func.count(q.fingerprint))),
         "next_starts": _next_starts(conn, now),
+        "silences": [
+            {key: row[key] for key in ("id", "until", "match", "why")}
+            for row in silence_rows(conn, now)
+        ],
     }
+
+
+def silence_rows(
+    conn: Connection, now: datetime, *, everything: bool = False
+) -> Iterator[dict[str, Json]]:
+    """Silences in force, oldest first; with `everything` also those that are over."""
+    for silence, expired_at in silences.listed(conn, now, everything=everything):
+        yield {
+            "id": silence.id,
+            "active": expired_at is None and silence.until > now,
+            "created_at": stamp(silence.created_at),
+            "until": stamp(silence.until),
+            "expired_at": stamp(expired_at),
+            "match": spelt(silence),
+            "why": silence.why,
+        }
+
+
+def destination_names(conn: Connection) -> list[str]:
+    """The destinations that the service sends to, by name."""
+    name = t.destinations.c.name
+    return list(conn.scalars(select(name).order_by(name)))
 
 
 def outlook(conn: Connection, now: datetime) -> tuple[int, int]:
@@ -248,7 +305,7 @@ def _read(row: Row[Any]) -> dict[str, Json]:
     }
 
 
-def _destinations(conn: Connection) -> list[Json]:
+def _destinations(conn: Connection, now: datetime) -> list[Json]:
     d, c = t.deliveries.c, t.destinations.c
     told = (State.PENDING.value, State.LEASED.value, State.DEAD.value)
     rows = conn.execute(
@@ -268,15 +325,18 @@ def _destinations(conn: Connection) -> list[Json]:
             .group_by(d.destination)
         )
     }
+    held = {row[0]: row[1] for row in conn.execute(_HELD, {"now": now})}
     return [
         {
             "name": row.name,
             "pending": counts.get((row.name, State.PENDING.value), 0),
+            "held": held.get(row.name, 0),
             "leased": counts.get((row.name, State.LEASED.value), 0),
             "dead": counts.get((row.name, State.DEAD.value), 0),
             "last_sent_at": stamp(sent.get(row.name)),
             "paused_until": stamp(row.paused_until),
             "suspended_since": stamp(row.suspended_since),
+            "open_since": stamp(row.open_since),
             "reason": row.reason or failing.get(row.name),
             "next_try_at": stamp(again.get(row.name)),
         }

@@ -18,7 +18,14 @@ from sqlalchemy import (
     update,
 )
 
-from notifier.core.commit import BadRow, PageCommit, ReadEnd, ReadKind, WatchRow
+from notifier.core.commit import (
+    BadRow,
+    PageCommit,
+    ReadEnd,
+    ReadKind,
+    Release,
+    WatchRow,
+)
 from notifier.core.diff import Doubt, Known, Step
 from notifier.core.model import Delivery, Event, Milestone, State, Timer, TimerKind
 from notifier.core.timing import Fired
@@ -32,14 +39,15 @@ _ABSENCES = 3
 #: So many created milestones in one read are no storm, nor is this share of the known.
 _CALM = 50
 _STORM_SHARE = 0.2
+#: Deliveries that one transaction lets come due: nobody waits long behind it.
+_RELEASED = 1000
 #: As many as a signed 64-bit number has bits for, with one to spare.
 _WATCHES = 62
 
 
-def many(conn: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
-    """Execute for every row; nothing where there is none."""
-    if rows:
-        conn.execute(statement, rows)
+def many(conn: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> int:
+    """Execute for every row, nothing where there is none; how many rows it hit."""
+    return conn.execute(statement, rows).rowcount if rows else 0
 
 
 # --- watches ------------------------------------------------------------------
@@ -205,8 +213,8 @@ def new_bad(conn: Connection, bad: Sequence[BadRow]) -> list[BadRow]:
     return [row for fingerprint, row in by_print.items() if fingerprint not in known]
 
 
-def commit_page(conn: Connection, page: PageCommit) -> None:
-    """Write one page."""
+def commit_page(conn: Connection, page: PageCommit) -> Release | None:
+    """Write one page; with the read's end comes what it releases."""
     changed = [step for step in page.steps if _has_content(step)]
     _save_milestones(conn, page, changed)
     _note_seen(conn, page, [step for step in page.steps if not _has_content(step)])
@@ -214,8 +222,7 @@ def commit_page(conn: Connection, page: PageCommit) -> None:
     add_events(conn, [step.event for step in changed if step.event is not None])
     add_deliveries(conn, page.deliveries, read_id=page.read_id)
     _quarantine(conn, page.bad, page.now)
-    if page.end is not None:
-        end_read(conn, page.end)
+    return None if page.end is None else end_read(conn, page.end)
 
 
 def _has_content(step: Step) -> bool:
@@ -353,8 +360,8 @@ def _quarantine(conn: Connection, bad: Sequence[BadRow], now: datetime) -> None:
 # --- the end of a read --------------------------------------------------------
 
 
-def end_read(conn: Connection, end: ReadEnd) -> None:
-    """Record how a read ended; what was held back for it becomes due."""
+def end_read(conn: Connection, end: ReadEnd) -> Release:
+    """Record how a read ended; what was held back for it is released next."""
     conn.execute(
         statements.add_new(conn.dialect.name, t.reads),
         asdict(end.progress)
@@ -366,19 +373,29 @@ def end_read(conn: Connection, end: ReadEnd) -> None:
             "error": end.error,
         },
     )
-    if end.progress.events > _CALM:
-        _mark_storm(conn, end)
-    conn.execute(statements.RELEASE_HELD, {"read": end.id, "now": end.ended_at})
     if end.error is None:
         _advance(conn, end)
+    is_storm = end.progress.events > _CALM and _is_storm(conn, end)
+    return Release(read_id=end.id, now=end.ended_at, is_storm=is_storm)
 
 
-def _mark_storm(conn: Connection, end: ReadEnd) -> None:
+def release(conn: Connection, held: Release) -> bool:
+    """Let a batch of what was held back for a read come due; whether more may be."""
+    asked = {
+        "read": held.read_id,
+        "now": held.now,
+        "is_storm": held.is_storm,
+        "most": _RELEASED,
+    }
+    return conn.execute(statements.RELEASE_HELD, asked).rowcount == _RELEASED
+
+
+def _is_storm(conn: Connection, end: ReadEnd) -> bool:
     """More new milestones at once than anyone wants to read one by one."""
     created = conn.scalar(statements.COUNT_CREATED, {"read": end.id}) or 0
     living = conn.scalar(statements.COUNT_LIVING) or 0
-    if created > max(_CALM, _STORM_SHARE * (living - created)):
-        conn.execute(statements.MARK_STORM, {"read": end.id})
+    is_storm: bool = created > max(_CALM, _STORM_SHARE * (living - created))
+    return is_storm
 
 
 def _advance(conn: Connection, end: ReadEnd) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, func, select, update
 
 from notifier.core.model import Form, State
+from notifier.core.settle import Standing
 from notifier.errors import StoreError
 from notifier.store import schema as t
+from notifier.store import standing
 
 _d, _to = t.deliveries.c, t.destinations.c
 
@@ -23,20 +25,14 @@ def resume(conn: Connection, destination: str, *, now: datetime) -> int:
     if conn.scalar(select(_to.name).where(_to.name == destination)) is None:
         known = ", ".join(conn.scalars(select(_to.name).order_by(_to.name))) or "none"
         raise StoreError(f"{destination!r} is no destination; there are {known}")
-    conn.execute(
-        update(t.destinations)
-        .where(_to.name == destination)
-        .values(
-            paused_until=None,
-            suspended_since=None,
-            probes=0,
-            gone=False,
-            reason=None,
-        )
+    standing.restand(
+        conn, destination, standing.standing(conn, destination), Standing(), now
     )
     waiting = (_d.destination == destination) & (_d.state == State.PENDING.value)
     conn.execute(
-        update(t.deliveries).where(waiting, _d.due_at > now).values(due_at=now)
+        update(t.deliveries)
+        .where(waiting, _d.due_at > now, _d.held.is_(None))
+        .values(due_at=now)
     )
     return conn.scalar(select(func.count()).where(waiting)) or 0
 
@@ -68,6 +64,8 @@ def redrive(
                 crashes=0,
                 form=Form.RICH.value,
                 frozen=False,
+                held=None,
+                gathered=False,
                 reason=None,
                 settled_at=None,
             ),

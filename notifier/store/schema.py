@@ -229,7 +229,21 @@ deliveries = Table(
         postgresql_where=text("state = 'leased'"),
     ),
     Index("deliveries_message", "message_id"),
+    # What a read has held back until its end.
+    Index(
+        "deliveries_read",
+        "read_id",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
     Index("deliveries_settled", "settled_at"),
+    Index(
+        "deliveries_dead",
+        "destination",
+        "settled_at",
+        sqlite_where=text("state = 'dead'"),
+        postgresql_where=text("state = 'dead'"),
+    ),
     # What a message tells beside its own event.
     Index(
         "deliveries_superseded",
@@ -314,6 +328,8 @@ notices = Table(
     Column("key", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("destination", Text, nullable=False),
+    # Since when its condition lasts, or lasted.
+    Column("since", Instant, nullable=False),
     Column("title", Text, nullable=False),
     Column("body", Text, nullable=False),
     # pending | delivered | superseded | dead
@@ -340,6 +356,8 @@ quarantine = Table(
     Column("error", Text, nullable=False),
     Column("first_seen_at", Instant, nullable=False),
     Column("last_seen_at", Instant, nullable=False),
+    # Counts what was seen lately without touching the rows.
+    Index("quarantine_seen", "last_seen_at", "milestone_id"),
 )
 
 facts = Table(

@@ -9,9 +9,11 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Delete,
     Table,
+    and_,
     bindparam,
     delete,
     func,
@@ -113,16 +115,23 @@ NOTE_SEEN = (
 
 NOT_ABSENT = update(t.milestones).where(_m.id == bindparam("key")).values(absences=0)
 
-#: What waited for the end of the read `read` is due `now`.
+_held_for = select(_d.seq).where(
+    is_pending(_d.state),
+    _d.read_id == bindparam("read"),
+    _d.attempts == 0,
+    _d.due_at > bindparam("now", type_=t.Instant),
+    # What quiet hours or a digest keep back is not theirs to let go.
+    _d.held.is_(None),
+)
+#: Of what waited for the end of the read `read`, so much is due `now`; of a storm
+#: what is new goes as a digest.
 RELEASE_HELD = (
     update(t.deliveries)
-    .where(
-        is_pending(_d.state),
-        _d.read_id == bindparam("read"),
-        _d.attempts == 0,
-        _d.due_at > bindparam("now", type_=t.Instant),
+    .where(_d.seq.in_(_held_for.order_by(_d.seq).limit(bindparam("most"))))
+    .values(
+        due_at=bindparam("now", type_=t.Instant),
+        storm=and_(bindparam("is_storm", type_=Boolean), _d.kind == Kind.CREATED.value),
     )
-    .values(due_at=bindparam("now", type_=t.Instant))
 )
 
 MILESTONES = select(t.milestones).where(_m.id.in_(bindparam("ids", expanding=True)))
@@ -141,6 +150,3 @@ COUNT_CREATED = select(func.count(_d.event_id.distinct())).where(
     is_pending(_d.state), _created_in
 )
 COUNT_LIVING = select(func.count()).where(_m.gone_at.is_(None))
-MARK_STORM = (
-    update(t.deliveries).where(is_pending(_d.state), _created_in).values(storm=True)
-)

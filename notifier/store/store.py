@@ -21,7 +21,7 @@ from contextlib import (
     contextmanager,
     suppress,
 )
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
@@ -30,22 +30,41 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from notifier.core.claim import Finished
 from notifier.core.commit import (
     AlarmCommit,
     BadRow,
     DueTimer,
     PageCommit,
     ReadEnd,
-    Settlement,
+    Release,
     WatchRow,
 )
-from notifier.core.compose import Ended
 from notifier.core.diff import Known
-from notifier.core.model import Delivery, Due, Event, Message
-from notifier.core.settle import Standing
+from notifier.core.model import Delivery, Event, Message, Silence
+from notifier.core.notice import Found
+from notifier.core.operate import (
+    DestinationView,
+    Notice,
+    NoticeVerdict,
+    Open,
+    Told,
+    View,
+)
 from notifier.core.timing import TimePolicy
 from notifier.errors import StoreBroken, StoreError
-from notifier.store import files, outbox, pages, redress, timers, upkeep
+from notifier.store import (
+    due,
+    files,
+    operator,
+    outbox,
+    pages,
+    redress,
+    silences,
+    standing,
+    timers,
+    upkeep,
+)
 from notifier.store.pages import Decode
 from notifier.turns import Gate
 
@@ -64,8 +83,10 @@ class Urgency(IntEnum):
 
     ALARM = 0
     CLAIM = 1
-    PAGE = 2
-    UPKEEP = 3
+    #: The same for a destination that fails: it must not make the others wait.
+    RETRY = 2
+    PAGE = 3
+    UPKEEP = 4
 
 
 class Turn:
@@ -105,13 +126,17 @@ class PageTurn(Turn):
         """Those of these rows that were not known as bad before."""
         return await self._do(partial(pages.new_bad, bad=bad)) if bad else []
 
-    async def commit(self, page: PageCommit) -> None:
-        """Write one page."""
-        await self._commit(partial(pages.commit_page, page=page))
+    async def commit(self, page: PageCommit) -> Release | None:
+        """Write a page, or a part of it; with the read's end: what it releases."""
+        return await self._commit(partial(pages.commit_page, page=page))
 
-    async def end_read(self, end: ReadEnd) -> None:
-        """Record the end of a read."""
-        await self._commit(partial(pages.end_read, end=end))
+    async def end_read(self, end: ReadEnd) -> Release:
+        """Record the end of a read; what it releases."""
+        return await self._commit(partial(pages.end_read, end=end))
+
+    async def release(self, held: Release) -> bool:
+        """Let a batch of what was held back come due; whether more may be."""
+        return await self._commit(partial(pages.release, held=held))
 
     async def absent(
         self, watch: WatchRow, since: datetime | None, shown: frozenset[str]
@@ -133,6 +158,10 @@ class PageTurn(Turn):
         """Remember that a watch cannot be polled."""
         await self._commit(partial(pages.set_sweep_only, watch=watch))
 
+    async def suspect(self, watch: WatchRow, since: datetime | None) -> None:
+        """Remember since when a watch's long reads show too little; None: enough."""
+        await self._commit(partial(operator.suspect, watch=watch.id, since=since))
+
 
 class AlarmTurn(Turn):
     """The alarm's turn."""
@@ -149,46 +178,27 @@ class AlarmTurn(Turn):
 
 
 class ClaimTurn(Turn):
-    """The dispatcher's turn, to claim and to settle."""
+    """The dispatcher's turn."""
 
-    async def standing(self, destination: str) -> Standing:
-        """How a destination stands."""
-        return await self._do(partial(outbox.standing, destination=destination))
-
-    async def due(self, destination: str, now: datetime, *, limit: int) -> list[Due]:
-        """What may go to a destination now."""
-        return await self._do(
-            partial(outbox.due, destination=destination, now=now, limit=limit)
-        )
-
-    async def attempts_since(self, destination: str, since: datetime) -> list[datetime]:
-        """When requests may have reached a destination after an instant."""
-        return await self._do(
-            partial(outbox.attempts_since, destination=destination, since=since)
-        )
-
-    async def lease(
+    async def exchange(
         self,
-        messages: Sequence[tuple[Message, str]],
-        ended: Sequence[Ended],
+        done: Sequence[Finished],
+        judge: outbox.Judge,
+        ask: outbox.Look | None,
         *,
-        now: datetime,
-        until: datetime,
-    ) -> list[list[Event]]:
-        """Lease each message under its token; the events of each."""
-
-        def claim(conn: Connection) -> list[list[Event]]:
-            outbox.lease(conn, messages, ended, now=now, until=until)
-            return [
-                outbox.members(conn, message, decode=self._decode)
-                for message, _ in messages
-            ]
-
-        return await self._commit(claim)
-
-    async def settle(self, settlement: Settlement) -> int:
-        """Write what became of a message; how many members it still held."""
-        return await self._commit(partial(outbox.settle, settlement=settlement))
+        limit: int,
+    ) -> outbox.Exchange:
+        """Settle what was tried and lease what is next, in one transaction."""
+        return await self._commit(
+            partial(
+                outbox.exchange,
+                done=done,
+                judge=judge,
+                ask=ask,
+                limit=limit,
+                decode=self._decode,
+            )
+        )
 
 
 class UpkeepTurn(Turn):
@@ -198,9 +208,17 @@ class UpkeepTurn(Turn):
         """Make exactly these the watches in force."""
         return await self._commit(partial(pages.set_watches, names=names))
 
-    async def set_destinations(self, fingerprints: dict[str, str]) -> None:
+    async def set_destinations(
+        self, fingerprints: dict[str, str], now: datetime
+    ) -> None:
         """Make these the destinations in force."""
-        await self._commit(partial(outbox.set_destinations, fingerprints=fingerprints))
+        await self._commit(
+            partial(standing.set_destinations, fingerprints=fingerprints, now=now)
+        )
+
+    async def look_again(self, now: datetime) -> None:
+        """Let everything that is kept back be judged anew."""
+        await self._commit(partial(outbox.look_again, now=now))
 
     async def set_reminders(self, policy: TimePolicy, now: datetime) -> int | None:
         """Derive all reminders again if the leads differ; how many, or None."""
@@ -208,9 +226,13 @@ class UpkeepTurn(Turn):
             partial(upkeep.set_reminders, policy=policy, now=now, decode=self._decode)
         )
 
-    async def reap(self, now: datetime, *, everything: bool) -> int:
+    async def reap(
+        self, now: datetime, *, everything: bool, unrepeated: Collection[str] = ()
+    ) -> int:
         """Free leases that nobody will settle; how many."""
-        return await self._commit(partial(outbox.reap, now=now, everything=everything))
+        return await self._commit(
+            partial(outbox.reap, now=now, everything=everything, unrepeated=unrepeated)
+        )
 
     async def resume(self, destination: str, *, now: datetime) -> int:
         """End a destination's suspension; how many deliveries waited for it."""
@@ -237,6 +259,16 @@ class UpkeepTurn(Turn):
             )
         )
 
+    async def silence(self, silence: Silence) -> None:
+        """Put a silence into force."""
+        await self._commit(partial(silences.add, silence=silence))
+
+    async def expire_silence(self, beginning: str, *, now: datetime) -> Silence:
+        """End the silence whose id begins so."""
+        return await self._commit(
+            partial(silences.expire, beginning=beginning, now=now)
+        )
+
     async def bury(
         self, homes: Collection[str], *, before: datetime, now: datetime
     ) -> int:
@@ -244,6 +276,10 @@ class UpkeepTurn(Turn):
         return await self._commit(
             partial(upkeep.bury, homes=homes, before=before, now=now)
         )
+
+    async def expire(self, now: datetime) -> int:
+        """End what can only be too late where nothing is sent; how many."""
+        return await self._commit(partial(upkeep.expire, now=now))
 
     async def prune(
         self, *, events_before: datetime, deliveries_before: datetime
@@ -254,6 +290,80 @@ class UpkeepTurn(Turn):
                 upkeep.prune,
                 events_before=events_before,
                 deliveries_before=deliveries_before,
+            )
+        )
+
+    async def alive(self, now: datetime) -> None:
+        """Note that the service is alive."""
+        await self._commit(partial(operator.alive, now=now))
+
+    async def note_backup(self, *, failed: str | None, now: datetime) -> None:
+        """Note why there is no backup; None: there is one."""
+        await self._commit(partial(operator.note_backup, failed=failed, now=now))
+
+
+class OperatorTurn(Turn):
+    """The turn of whoever tells the operator what is wrong."""
+
+    async def wake(self, *, to: Sequence[str], now: datetime) -> Open | None:
+        """Begin a life; the downtime before it that is still to be told."""
+        return await self._commit(partial(operator.wake, to=to, now=now))
+
+    async def told(self, keys: Collection[str]) -> list[Told]:
+        """To whom the beginning of these conditions was told, or is to be."""
+        return await self._do(partial(operator.told, keys=keys))
+
+    async def record(
+        self,
+        *,
+        raised: Mapping[str, tuple[datetime, str]],
+        cleared: Collection[str],
+        notices: Sequence[Notice],
+        now: datetime,
+    ) -> None:
+        """Remember what became wrong and what is over, and owe the notices."""
+        await self._commit(
+            partial(
+                operator.record,
+                raised=raised,
+                cleared=cleared,
+                notices=notices,
+                now=now,
+            )
+        )
+
+    async def standing(self, destination: str, *, now: datetime) -> DestinationView:
+        """How a destination stands just now."""
+        return await self._do(partial(operator.standing, name=destination, now=now))
+
+    async def attempts_since(self, destination: str, since: datetime) -> list[datetime]:
+        """When requests may have reached a destination after an instant."""
+        return await self._do(
+            partial(due.attempts_since, destination=destination, since=since)
+        )
+
+    async def take(self, destination: str, *, now: datetime) -> Notice | None:
+        """The next notice of a destination, its attempt counted and noted."""
+        return await self._commit(partial(operator.take, name=destination, now=now))
+
+    async def settle(
+        self,
+        notice: Notice,
+        verdict: NoticeVerdict,
+        *,
+        outcome: str,
+        status: int | None,
+        now: datetime,
+    ) -> None:
+        """Write what became of a notice's attempt."""
+        await self._commit(
+            partial(
+                operator.settle,
+                notice=notice,
+                verdict=verdict,
+                outcome=outcome,
+                status=status,
+                now=now,
             )
         )
 
@@ -283,9 +393,15 @@ class Store:
         """To fire timers: before everybody else."""
         return self._turn(Urgency.ALARM, AlarmTurn)
 
-    def claim_turn(self) -> AbstractAsyncContextManager[ClaimTurn]:
-        """To claim or settle: before pages."""
-        return self._turn(Urgency.CLAIM, ClaimTurn)
+    def claim_turn(
+        self, *, patient: bool = False
+    ) -> AbstractAsyncContextManager[ClaimTurn]:
+        """To claim or settle: before pages; `patient`: after those who need not be."""
+        return self._turn(Urgency.RETRY if patient else Urgency.CLAIM, ClaimTurn)
+
+    def operator_turn(self) -> AbstractAsyncContextManager[OperatorTurn]:
+        """To tell the operator: before pages."""
+        return self._turn(Urgency.CLAIM, OperatorTurn)
 
     def upkeep_turn(self) -> AbstractAsyncContextManager[UpkeepTurn]:
         """To keep the house: when nobody else wants to."""
@@ -329,9 +445,27 @@ class Store:
         """The next start after an instant."""
         return await self._ask(partial(timers.next_start, after=after))
 
-    async def next_due(self) -> dict[str, datetime]:
+    async def told(self, messages: Sequence[Message]) -> list[list[Event]]:
+        """What each of these messages tells, in its order."""
+        return await self._ask(
+            partial(due.members, messages=messages, decode=self._decode)
+        )
+
+    async def next_due(self, destinations: Sequence[str]) -> dict[str, datetime]:
         """By destination: when its next pending delivery is due."""
-        return await self._ask(outbox.next_due)
+        return await self._ask(partial(due.next_due, destinations=destinations))
+
+    async def view(
+        self, *, names: Collection[str], now: datetime, bad_for: timedelta
+    ) -> View:
+        """How the service fares."""
+        return await self._ask(
+            partial(operator.view, names=names, now=now, bad_for=bad_for)
+        )
+
+    async def found(self, *, since: datetime, now: datetime) -> Found:
+        """What has happened since an instant."""
+        return await self._ask(partial(operator.found, since=since, now=now))
 
     async def _ask(self, question: Callable[[Connection], T]) -> T:
         def asked() -> T:

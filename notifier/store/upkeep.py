@@ -1,9 +1,9 @@
 """Statements that keep the house: reminders after a change of routes, retention."""
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, exists, select, update
+from sqlalchemy import Connection, delete, exists, func, or_, select, update
 
 from notifier.core.model import State
 from notifier.core.timing import TimePolicy
@@ -14,8 +14,8 @@ from notifier.store.timers import rearm_reminders
 
 #: Rows that one transaction forgets at most: nobody waits long behind it.
 _BATCH = 500
-_OPEN = (State.PENDING.value, State.LEASED.value)
-_KEPT = (*_OPEN, State.DEAD.value)
+_OPEN = (State.PENDING, State.LEASED)
+_KEPT = tuple(state.value for state in (*_OPEN, State.DEAD))
 
 
 def set_reminders(
@@ -61,6 +61,32 @@ def bury(
     ).rowcount
 
 
+def expire(conn: Connection, now: datetime) -> int:
+    """
+    End what can only be too late at destinations that are left alone; how many.
+
+    Elsewhere it ends when its turn comes.
+    """
+    d, to = t.deliveries.c, t.destinations.c
+    resting = select(to.name).where(
+        or_(to.gone, to.paused_until > now + timedelta(seconds=5))
+    )
+    return conn.execute(
+        update(t.deliveries)
+        .where(
+            statements.is_pending(d.state),
+            d.destination.in_(resting),
+            d.expires_at < now,
+            d.frozen.is_(False),
+        )
+        .values(
+            state=State.EXPIRED.value,
+            reason=func.coalesce(d.reason, "too late to be of use"),
+            settled_at=now,
+        )
+    ).rowcount
+
+
 def prune(
     conn: Connection, *, events_before: datetime, deliveries_before: datetime
 ) -> int:
@@ -93,6 +119,11 @@ def prune(
         )
         .limit(_BATCH)
     )
+    idle_marks = ~exists(
+        select(d.seq).where(
+            d.message_id == t.served.c.message_id, statements.is_state(d.state, *_OPEN)
+        )
+    )
     old_reads = select(r.id).where(r.ended_at < deliveries_before).limit(_BATCH)
     old_bad = (
         select(q.fingerprint).where(q.last_seen_at < deliveries_before).limit(_BATCH)
@@ -101,6 +132,7 @@ def prune(
     for statement in (
         delete(t.deliveries).where(d.seq.in_(old_deliveries)),
         delete(t.events).where(e.seq.in_(old_events)),
+        delete(t.served).where(idle_marks),
         delete(t.attempts).where(a.seq.in_(old_attempts)),
         delete(t.reads).where(r.id.in_(old_reads)),
         delete(t.quarantine).where(q.fingerprint.in_(old_bad)),

@@ -89,6 +89,7 @@ def test_deliveries_are_one_object_a_line(scene: Scene) -> None:
     assert set(rows["terminal"]) == {
         *("delivery_id", "event_id", "kind", "milestone_id", "message_id"),
         *("destination", "route", "state", "attempts", "due_at", "sent_at", "reason"),
+        "superseded_by",
     }
     assert rows["terminal"]["state"] == "delivered"
     assert rows["terminal"]["due_at"] is None

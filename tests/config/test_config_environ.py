@@ -133,9 +133,9 @@ def test_names_without_two_underscores_are_not_ours(tmp_path: Path, name: str) -
             ("'1' is no position in a list of 1, from 0 on"),
         ),
         (
-            "NOTIFIER_DESTINATIONS__A__ON_AMBIGUOUS",
-            "drop",
-            "destinations.a.on_ambiguous: not available yet",
+            "NOTIFIER__EGRESS",
+            "public",
+            "egress: not available yet",
         ),
     ],
 )

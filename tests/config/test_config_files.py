@@ -57,7 +57,9 @@ def test_the_example_loads_with_the_variables_that_it_names() -> None:
     config = load(EXAMPLE, NAMED, cwd=Path("/"))
 
     assert [d.name for d in config.destinations] == ["ops", "desk", "hook", "terminal"]
-    assert [r.name for r in config.routes] == ["games", "moved", "everything-else"]
+    assert [r.name for r in config.routes] == [
+        *("games", "moved", "every-morning", "everything-else"),
+    ]
     assert config.routes[0].reminders == (timedelta(days=1), timedelta(minutes=15))
 
 

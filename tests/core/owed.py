@@ -3,11 +3,13 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND
 
-from notifier.core.compose import Composed, Room, compose
+from notifier.core.compose import Composed, Room, Rules, compose
+from notifier.core.hold import Manner
 from notifier.core.model import URGENT, Due, Form, Kind, message_id
 
 HOOK = "hook"
@@ -62,6 +64,8 @@ def started(seq: int = 1, at: datetime = NOON, **more: bool) -> Due:
 
 OVER: Mapping[str, int | None] = {"games": 3, "all": 5, "quiet": None}
 PLENTY = 1_000_000
+ZONE = ZoneInfo("UTC")
+_ELSE = Manner(over=None, zone=ZONE)
 
 
 def composed_of(
@@ -71,10 +75,16 @@ def composed_of(
     room: int = PLENTY,
     soon: int = PLENTY,
     over: Mapping[str, int | None] = OVER,
+    rules: Rules | None = None,
 ) -> Composed:
     """With more room than anybody needs, unless the test says otherwise."""
-    limits = Room(now=room, soon=soon, over=over)
-    return compose(owed, destination=HOOK, room=limits, now=now)
+    limits = Room(now=room, soon=soon, manners=manners(over), manner_else=_ELSE)
+    return compose(owed, destination=HOOK, room=limits, now=now, rules=rules)
+
+
+def manners(over: Mapping[str, int | None] = OVER) -> dict[str, Manner]:
+    """Routes that differ in what they take for too much."""
+    return {name: Manner(over=limit, zone=ZONE) for name, limit in over.items()}
 
 
 # --- drawn --------------------------------------------------------------------

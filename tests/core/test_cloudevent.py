@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -32,7 +33,7 @@ def test_a_started_event_happened_at_its_start_and_others_when_seen() -> None:
 
 
 def test_an_event_names_those_that_it_supersedes() -> None:
-    told = cloudevent(event(Kind.UPDATED), supersedes=["evt_1"], test=True)
+    told = cloudevent(replace(event(Kind.UPDATED), supersedes=("evt_1",)), test=True)
 
     assert told.supersedes == ("evt_1",)
     assert told.test

@@ -4,10 +4,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from owed import HOOK, OVER, composed_of, due, started
+from owed import composed_of, due, started
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND, UNSET
 
-from notifier.core.compose import Composed, Room, compose
+from notifier.core.compose import Composed, Rules
 from notifier.core.model import Due, Form, Kind, State
 
 
@@ -87,13 +87,7 @@ def test_the_announcement_of_a_start_that_is_not_announced_again_still_holds(
 def test_which_start_is_announced_again_is_the_users_to_say() -> None:
     put_off = replace(started(), start=NOON + HOUR)
 
-    composed = compose(
-        [put_off],
-        destination=HOOK,
-        room=Room(now=1, soon=1, over=OVER),
-        now=NOON,
-        started_again_after=HOUR,
-    )
+    composed = composed_of([put_off], rules=Rules(started_again_after=HOUR))
 
     assert composed.ended == ()
 

@@ -7,7 +7,7 @@ import pytest
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND
 
 from notifier.core.model import Ambiguous, Failed, Outcome, Refused, Scope, Sent
-from notifier.core.settle import Standing, standing
+from notifier.core.settle import Standing, Tries, standing
 
 SENT = Sent(status=200)
 DOWN = Failed(reason="503", status=503)
@@ -18,6 +18,7 @@ UNKNOWN = Refused(reason="401", status=401, scope=Scope.DESTINATION)
 GONE = Refused(reason="410", status=410, scope=Scope.GONE)
 
 WELL = Standing()
+ALONE = Tries(failed=1, total=1)
 SUSPENDED = Standing(
     paused_until=NOON, suspended_since=NOON - 15 * MINUTE, probes=1, reason="401"
 )
@@ -29,8 +30,9 @@ def _after(
     *,
     now: datetime = NOON,
     due_at: datetime | None = None,
+    lately: Tries = ALONE,
 ) -> Standing:
-    return standing(before, outcome, now=now, due_at=due_at)
+    return standing(before, outcome, now=now, due_at=due_at, lately=lately)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,7 @@ def _after(
 def test_what_concerns_one_message_leaves_the_destination_as_it_is(
     outcome: Outcome,
 ) -> None:
-    assert _after(WELL, outcome) == WELL
+    assert replace(_after(WELL, outcome), failures=0) == WELL
 
 
 def test_a_service_that_asks_for_patience_is_left_alone_for_as_long() -> None:
@@ -146,3 +148,101 @@ def test_nothing_that_was_seen_brings_back_what_is_gone(outcome: Outcome) -> Non
     gone = _after(WELL, GONE)
 
     assert _after(gone, outcome, now=NOON + DAY) == gone
+
+
+# --- the breaker --------------------------------------------------------------
+
+
+OPEN = Standing(
+    paused_until=NOON, open_since=NOON - MINUTE, probes=1, failures=5, reason="503"
+)
+
+
+def _fail(times: int, *, before: Standing = WELL) -> Standing:
+    for _ in range(times):
+        before = _after(before, DOWN)
+    return before
+
+
+def test_five_failures_in_a_row_open_the_breaker() -> None:
+    assert _fail(4).open_since is None
+    assert _fail(5) == Standing(
+        paused_until=NOON + 30 * SECOND,
+        open_since=NOON,
+        probes=1,
+        failures=5,
+        reason="503",
+    )
+
+
+@pytest.mark.parametrize("outcome", [SENT, BAD], ids=["sent", "400"])
+def test_any_other_answer_begins_the_count_anew(outcome: Outcome) -> None:
+    assert _fail(4, before=_after(_fail(4), outcome)).open_since is None
+
+
+@pytest.mark.parametrize(
+    ("failed", "total", "is_open"),
+    [(5, 10, True), (4, 10, False), (4, 8, False), (9, 9, False), (20, 41, False)],
+)
+def test_half_of_ten_lately_open_it_too(failed: int, total: int, is_open: bool) -> None:
+    after = _after(WELL, DOWN, lately=Tries(failed=failed, total=total))
+
+    assert (after.open_since is not None) is is_open
+
+
+def test_a_hint_to_be_patient_is_no_failure() -> None:
+    lately = Tries(failed=10, total=10)
+
+    assert _after(_fail(4), BUSY, lately=lately).open_since is None
+
+
+def test_who_served_some_of_several_recipients_has_not_failed() -> None:
+    partly = replace(SILENT, served=frozenset({"ann"}))
+
+    assert _after(_fail(4), partly, lately=Tries(failed=10, total=10)) == _fail(4)
+
+
+def test_probes_of_a_breaker_double_to_a_quarter_of_an_hour() -> None:
+    stands, now, waits = _fail(4), NOON, []
+    for _ in range(8):
+        stands = _after(stands, DOWN, now=now)
+        assert stands.paused_until is not None
+        waits.append((stands.paused_until - now) / SECOND)
+        now = stands.paused_until
+
+    assert waits == [30, 60, 120, 240, 480, 900, 900, 900]
+    assert stands.open_since == NOON
+
+
+def test_a_probe_that_is_asked_for_patience_waits_for_so_long() -> None:
+    assert _after(OPEN, BUSY).paused_until == NOON + 10 * MINUTE
+    endless = replace(BUSY, retry_after=DAY)
+    assert _after(OPEN, endless).paused_until == NOON + HOUR
+
+
+def test_what_had_left_before_the_breaker_opened_is_no_probe() -> None:
+    opened = _fail(5)
+
+    late = _after(opened, DOWN, now=NOON + SECOND)
+
+    assert (late.probes, late.paused_until) == (1, opened.paused_until)
+
+
+@pytest.mark.parametrize("outcome", [SENT, BAD], ids=["sent", "400"])
+def test_any_answer_but_a_failure_closes_the_breaker(outcome: Outcome) -> None:
+    assert _after(OPEN, outcome) == WELL
+
+
+def test_a_destination_that_is_back_and_refuses_us_is_suspended() -> None:
+    after = _after(OPEN, UNKNOWN)
+
+    assert (after.open_since, after.suspended_since) == (None, NOON)
+    assert after.paused_until == NOON + 15 * MINUTE
+
+
+def test_a_breaker_does_not_shorten_a_pause_that_was_asked_for() -> None:
+    paused = _after(_fail(4), BUSY, due_at=NOON + HOUR)
+
+    after = _after(paused, DOWN)
+
+    assert (after.open_since, after.paused_until) == (NOON, NOON + HOUR)

@@ -15,7 +15,7 @@ from notifier.core.model import Ambiguous, Failed, Format, Outcome, Refused, Sco
 pytestmark = pytest.mark.anyio
 
 SHORT = timedelta(milliseconds=400)
-ANN, BOB = "ann@example.com", "bob@example.com"
+ANN = "ann@example.com"
 
 
 @pytest.fixture
@@ -164,33 +164,6 @@ async def test_greylisting_is_survived_with_the_same_connection(
 
     assert len(sink.mails) == 1
     assert sink.connections == 1
-
-
-@pytest.mark.parametrize("more", ["", "&cc=cy@example.com"])
-async def test_a_recipient_who_has_a_mail_does_not_get_it_again(
-    sink: SmtpSink, more: str
-) -> None:
-    sink.on_recipient(BOB, "451 4.7.1 Greylisted", "250 OK")
-
-    async with opened(destination(to(sink, ANN, BOB, more=more))) as sender:
-        first = await sender.send("ops", rendered("msg_P"))
-        second = await sender.send("ops", rendered("msg_P"))
-
-    assert first == Ambiguous(reason="partly sent; SMTP 451: 4.7.1 Greylisted")
-    assert second == Sent(status=250)
-    everyone = [one for mail in sink.mails for one in mail.recipients]
-    assert everyone.count(ANN) == 1
-    assert everyone.count(BOB) == 1
-
-
-async def test_a_copy_that_is_refused_does_not_repeat_the_mail(sink: SmtpSink) -> None:
-    sink.on_recipient("cy@example.com", "550 5.1.1 nobody")
-
-    async with opened(destination(to(sink, more="&cc=cy@example.com"))) as sender:
-        outcomes = [await sender.send("ops", rendered("msg_P")) for _ in range(2)]
-
-    assert [type(one) for one in outcomes] == [Refused, Refused]
-    assert [mail.recipients for mail in sink.mails] == [(ANN,)]
 
 
 async def test_a_wrong_password_refuses_every_mail() -> None:

@@ -22,7 +22,7 @@ from notifier.sender.exchange import (
     Stage,
     broke,
 )
-from notifier.sender.outcome import Dialect, judge, of, retry_hint
+from notifier.sender.outcome import Dialect, is_taken, judge, of, partly, retry_hint
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -259,10 +259,9 @@ def test_telegrams_unknown_chat_is_no_fault_of_the_message() -> None:
 def judged(
     *seen: Seen,
     accepted: bool = False,
-    served: bool = False,
     dialect: Dialect | None = None,
 ) -> Outcome | None:
-    return judge(accepted=accepted, seen=seen, served=served, now=NOW, dialect=dialect)
+    return judge(accepted=accepted, seen=seen, now=NOW, dialect=dialect)
 
 
 OK = Answer(status=200)
@@ -303,10 +302,76 @@ def test_what_may_come_later_outweighs_a_refusal() -> None:
     assert isinstance(judged(Answer(status=400), Answer(status=503)), Failed)
 
 
-def test_a_message_that_some_have_is_sent_as_it_is_to_the_others() -> None:
-    outcome = judged(OK, Answer(status=503), served=True)
+ANN, BOTH = frozenset({"rcp_ANN"}), frozenset({"rcp_ANN", "rcp_BOB"})
+NOBODY = frozenset[str]()
 
-    assert outcome == Ambiguous(reason="partly sent; HTTP 503")
+
+@pytest.mark.parametrize("before", [NOBODY, ANN])
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Failed(reason="HTTP 503", status=503, retry_after=timedelta(seconds=9)),
+        Ambiguous(reason="HTTP 503"),
+    ],
+)
+def test_a_message_that_some_have_is_sent_as_it_is_to_the_others(
+    outcome: Outcome, before: frozenset[str]
+) -> None:
+    assert partly(outcome, before=before, after=ANN) == Ambiguous(
+        reason="partly sent; HTTP 503", served=ANN
+    )
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_a_refusal_beside_a_success_is_that_of_one_recipient(scope: Scope) -> None:
+    outcome = Refused(reason="HTTP 404", scope=scope, status=404)
+
+    assert partly(outcome, before=ANN, after=BOTH) == Refused(
+        reason="partly sent; HTTP 404", scope=Scope.MESSAGE, status=404, served=BOTH
+    )
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_a_refusal_without_a_success_reaches_as_far_as_ever(scope: Scope) -> None:
+    outcome = Refused(reason="HTTP 401", scope=scope, status=401)
+
+    assert partly(outcome, before=ANN, after=ANN) == Refused(
+        reason="partly sent; HTTP 401", scope=scope, status=401, served=ANN
+    )
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Failed(reason="HTTP 503"),
+        Ambiguous(reason="HTTP 503"),
+        Refused(reason="HTTP 400", scope=Scope.MESSAGE),
+    ],
+)
+def test_what_nobody_has_is_judged_alone(outcome: Outcome) -> None:
+    assert partly(outcome, before=NOBODY, after=NOBODY) == outcome
+
+
+def test_what_everybody_has_is_sent() -> None:
+    assert partly(Sent(), before=ANN, after=BOTH) == Sent()
+
+
+@pytest.mark.parametrize(
+    ("seen", "taken"),
+    [
+        ([], True),
+        ([OK], True),
+        ([Answer(status=503), OK], True),
+        ([Answer(status=200, body=b'{"ok":false,"error":"no"}'), OK], True),
+        ([OK, Answer(status=503)], False),
+        ([Answer(status=302), OK], False),
+        ([Answer(status=200, body=b'{"ok":false,"error":"bad TOKENS"}')], False),
+    ],
+)
+def test_a_plugin_is_believed_if_the_last_answer_was_a_yes(
+    seen: list[Seen], taken: bool
+) -> None:
+    assert is_taken(seen, now=NOW, dialect=slack) is taken
 
 
 def test_a_200_that_the_plugin_does_not_take_is_no_success() -> None:

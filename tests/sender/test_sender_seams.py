@@ -23,6 +23,7 @@ from servers.smtp_sink import smtp_sink
 
 from notifier.sender import http_seam, mail_seam, registry
 from notifier.sender.exchange import Answer, Phase, Recorder, Reply, recording
+from notifier.sender.marks import Marks, Tracker
 
 pytestmark = pytest.mark.anyio
 
@@ -112,19 +113,20 @@ def test_an_attempt_that_was_cut_sends_nothing_more(
 def test_the_mail_plugin_asks_for_its_controller_where_we_put_ours() -> None:
     mail_seam.install()
     pool = mail_seam.MailPool(tls=authority().client, unverified=authority().client)
-    recorder, served = Recorder(), set[tuple[str, str]]()
+    recorder, marks = Recorder(), Marks("salt", "msg_ONE", frozenset())
     with smtp_sink() as sink:
         plugin = Apprise.instantiate(
             f"mailto://{sink.netloc}?from=us@example.com&to=ann@example.com"
         )
         assert isinstance(plugin, NotifyBase)
 
-        with recording(recorder), mail_seam.through(pool, served):
+        with recording(recorder), mail_seam.through(pool, marks):
             assert plugin.notify(body="hello")
         pool.close()
 
     assert [one for one in recorder.seen if isinstance(one, Reply)] != []
-    assert served == {("ann@example.com", "ann@example.com")}
+    assert marks.has("ann@example.com", "ann@example.com")
+    assert len(marks.served) == 1
 
 
 def test_the_controller_is_called_with_the_names_that_we_take() -> None:
@@ -138,9 +140,27 @@ def test_apprise_still_remembers_whom_it_served() -> None:
     base = apprise.plugins.base
 
     assert isinstance(base._delivery_tracker, ContextVar)
-    assert isinstance(base._delivery_memo, ContextVar)
     assert base._delivery_tracker.get() is None
     assert "_delivery_tracker.get()" in inspect.getsource(NotifyBase.is_delivered)
+
+
+def test_apprise_asks_and_tells_our_tracker_by_type_and_text() -> None:
+    plugin = registry.load(destination("json://127.0.0.1"), read_timeout_s=9)
+    marks = Marks("salt", "msg_ONE", frozenset())
+    token = apprise.plugins.base._delivery_tracker.set(
+        Tracker(marks, is_taken=lambda: True)  # type: ignore[arg-type] # a set of ours
+    )
+
+    try:
+        plugin.mark_delivered(("message", "#one"))
+        plugin.mark_delivered(object())
+        known = [plugin.is_delivered(("message", one)) for one in ("#one", "#two")]
+    finally:
+        apprise.plugins.base._delivery_tracker.reset(token)
+
+    assert known == [True, False]
+    assert marks.has("0", "tuple", "('message', '#one')")
+    assert len(marks.served) == 1
 
 
 def test_the_plugins_that_are_loaded_alone_are_those_that_apprise_would_load() -> None:

@@ -44,7 +44,6 @@ from notifier.core.model import (
     Scope,
     Sent,
 )
-from notifier.sender.plugin_lane import REMEMBERED, Memory, Served
 
 pytestmark = pytest.mark.anyio
 
@@ -397,23 +396,6 @@ async def test_slacks_bot_says_no_in_a_200(
     assert await send_once(f"{BOT}%23ops") == expected
 
 
-async def test_a_channel_that_has_a_message_does_not_get_it_again(
-    slack: HttpSink,
-) -> None:
-    fine, busy = Answer(200, b'{"ok": true}'), Answer(503, b"")
-    slack.answer("/api/chat.postMessage", fine, busy, fine)
-
-    async with opened(destination(f"{BOT}%23one/%23two")) as sender:
-        first = await sender.send("ops", rendered("msg_P"))
-        second = await sender.send("ops", rendered("msg_P"))
-
-    channels = [one.json["channel"] for one in slack.requests]  # type: ignore[index] # an object
-    assert first == Ambiguous(reason="partly sent; HTTP 503")
-    assert second == Sent(status=200)
-    assert sorted(channels[:2]) == ["#one", "#two"]
-    assert channels[2:] == channels[1:2]
-
-
 async def test_a_message_that_everyone_has_may_be_sent_again_to_everyone(
     sink: HttpSink,
 ) -> None:
@@ -513,16 +495,6 @@ async def test_a_plugin_that_stumbles_over_the_answer_may_have_sent(
     sink.answer("/in", step)
 
     assert await send_once(f"stumbling://{sink.netloc}") == expected
-
-
-def test_only_so_many_partly_served_messages_are_remembered() -> None:
-    memory = Memory()
-    for number in range(REMEMBERED + 1):
-        memory.keep(f"msg_{number}", Served(targets={"ann"}))
-
-    assert not memory.recall("msg_0")
-    assert memory.recall("msg_1")
-    assert memory.recall(f"msg_{REMEMBERED}")
 
 
 # --- secrets ------------------------------------------------------------------

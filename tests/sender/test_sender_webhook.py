@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from types import MappingProxyType
 
@@ -48,6 +49,25 @@ def built(
     now: datetime | None = None,
 ) -> Request:
     return request(parse(url), message, now=now or datetime.now(UTC))
+
+
+def test_a_word_to_the_operator_is_a_cloud_event_about_no_milestone() -> None:
+    event = replace(
+        cloud_event("ntc_A", milestone=b""),
+        type="notifier.operator.raised",
+        subject="suspended:ops",
+        since=datetime(2026, 11, 22, 17, 54, tzinfo=UTC),
+    )
+
+    sent = json.loads(built(rendered(events=(event,))).body)
+
+    assert (sent["id"], sent["type"]) == ("ntc_A", "notifier.operator.raised")
+    assert sent["data"] == {
+        "title": "Bears at Packers",
+        "message": "moved",
+        "condition": "suspended:ops",
+        "since": "2026-11-22T17:54:00Z",
+    }
 
 
 def test_one_event_is_one_cloud_event_to_the_letter() -> None:

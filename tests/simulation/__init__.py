@@ -20,6 +20,9 @@ The same seed is the same story to the microsecond; a failure prints seed and tr
 * reference  what should have happened, computed from the answers that arrived
 * rows       how the reference reads a row: nothing of the service's own
 * ledger     the database as it is, in plain SQL
+* books      what the verdict looks up
+* told       what was told of each milestone, and what need not have been
+* manners    quiet hours, no repeats, reasons to die: as `story` wants them
 * verdict    the story held against the reference
 * story      one seed from the first boot to the verdict
 """

@@ -49,7 +49,8 @@ class Attempt:
     number: int
     destination: str
     message_id: str
-    events: tuple[str, ...]
+    #: What it tells, in order.
+    told: tuple[CloudEvent, ...]
     is_urgent: bool
     begun_at: datetime
     #: None: it never arrived.
@@ -59,9 +60,23 @@ class Attempt:
     ended_at: datetime | None = None
 
     @property
+    def events(self) -> tuple[str, ...]:
+        """The ids of what it tells."""
+        return tuple(event.id for event in self.told)
+
+    @property
     def may_be_repeated(self) -> bool:
         """Whether nobody on the other side can know that it has arrived."""
         return self.outcome is None or isinstance(self.outcome, Ambiguous)
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether somebody may have read it."""
+        return self.arrived_at is not None or self.may_be_repeated
+
+    def turn(self) -> tuple[datetime, int]:
+        """Its place among all arrivals."""
+        return self.arrived_at or self.begun_at, self.number
 
 
 @dataclass
@@ -91,13 +106,16 @@ class FarEnd:
     async def aclose(self) -> None:
         pass
 
-    async def send(self, destination: str, message: Rendered) -> Outcome:
+    async def send(
+        self, destination: str, message: Rendered, *, served: frozenset[str]
+    ) -> Outcome:
         """One attempt: on its way, perhaps there, and what is seen of it here."""
+        del served  # it has one recipient
         attempt = Attempt(
             number=len(self.attempts) + 1,
             destination=destination,
             message_id=message.message_id,
-            events=tuple(event.id for event in message.events),
+            told=message.events,
             is_urgent=message.urgent,
             begun_at=self.clock.now(),
         )

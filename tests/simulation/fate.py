@@ -1,11 +1,13 @@
 """What a seed decides beforehand: when the process lives, and how it dies."""
 
+import math
 from dataclasses import dataclass
 from enum import Enum, auto
 from random import Random
 
 MINUTE = 60.0
 HOUR = 60 * MINUTE
+DAY = 24 * HOUR
 #: The last lives: everything is well, and all that is owed goes out.
 CALM = 5 * MINUTE
 
@@ -77,6 +79,8 @@ def _calm(now: float, uptime: float) -> list[Life]:
     for length in (40.0, 40.0, 40.0, short):
         begun, before = calm[-1]
         calm.append((begun + before + 25 * HOUR, length))
+    # The last one begins in an evening, like the first: nobody sleeps then.
+    calm[-1] = (math.ceil(calm[-1][0] / DAY) * DAY, short)
     return [
         Life(
             boots_at=begun,

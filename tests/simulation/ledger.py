@@ -51,6 +51,11 @@ class StoredDelivery:
     attempts: int
     message_id: str | None
     reason: str | None
+    #: When it became due first, and when it became final.
+    born_at: datetime
+    settled_at: datetime | None
+    #: The event whose message tells what this one would have.
+    superseded_by: str | None
 
 
 class Ledger:
@@ -125,6 +130,9 @@ class Ledger:
                 attempts=row["attempts"],
                 message_id=row["message_id"],
                 reason=row["reason"],
+                born_at=_instant(row["born_at"]),
+                settled_at=_perhaps(row["settled_at"]),
+                superseded_by=row["superseded_by"],
             )
             for row in self._ask("SELECT * FROM deliveries ORDER BY seq")
         ]
@@ -141,3 +149,7 @@ def _doc(packed: bytes) -> Doc:
 
 def _instant(ticks: int) -> datetime:
     return _EPOCH + timedelta(microseconds=ticks)
+
+
+def _perhaps(ticks: int | None) -> datetime | None:
+    return None if ticks is None else _instant(ticks)

@@ -13,7 +13,8 @@ from sqlalchemy import Engine, event
 
 T = TypeVar("T")
 
-BIRTH = datetime(2026, 11, 22, 18, tzinfo=UTC)
+#: In the first night clocks in Europe are set back.
+BIRTH = datetime(2026, 10, 24, 18, tzinfo=UTC)
 
 
 class Crash(BaseException):

@@ -8,7 +8,7 @@ not; only then the database is asked which, and a half is a failure.
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -47,6 +47,8 @@ class Expected:
     missed: bool = False
     fields: frozenset[str] = frozenset()
     doc: Doc
+    #: What an update found.
+    before: Doc | None = None
     #: An update that nobody may miss.
     is_grave: bool = False
 
@@ -329,8 +331,7 @@ class Reference:
         ends_at = fresh.timers.get(("end", timedelta(0)))
         ends_now = ends_at is not None and ends_at <= now
         if fields and not (fields == {"end_date"} and ends_now):
-            grave = rows.is_grave(known.doc, doc)
-            self._expect("updated", doc["id"], doc, now, fields=fields, is_grave=grave)
+            self._expect("updated", doc["id"], doc, now, before=known.doc)
 
     # --- timers ---
 
@@ -456,17 +457,17 @@ class Reference:
         doc: Doc,
         now: datetime,
         *,
-        fields: Iterable[str] = (),
-        is_grave: bool = False,
+        before: Doc | None = None,
     ) -> None:
         self.expected.append(
             Expected(
                 kind=kind,
                 milestone_id=key,
                 seen_at=now,
-                fields=frozenset(fields),
+                fields=rows.changed(before, doc) if before else frozenset(),
                 doc=doc,
-                is_grave=is_grave,
+                before=before,
+                is_grave=before is not None and rows.is_grave(before, doc),
             )
         )
 

@@ -126,30 +126,40 @@ def is_simulation(doc: Doc) -> bool:
 
 def changed(before: Doc, after: Doc) -> frozenset[str]:
     """The fields in which two rows differ, but for `last_updated_ts`."""
-    old, new = _flat(before), _flat(after)
+    old, new = flat(before), flat(after)
     return frozenset(
         path for path in old.keys() | new.keys() if old.get(path) != new.get(path)
     )
 
 
-def _flat(doc: Doc) -> dict[str, object]:
-    flat: dict[str, object] = {}
+def flat(doc: Doc) -> dict[str, object]:
+    """The fields that are there, by path, so that equal ones mean the same."""
+    found: dict[str, object] = {}
     for key, value in doc.items():
-        if key in _TICKERS:
-            flat[key] = frozenset(value or ())
-        elif key in _INSTANTS:
-            flat[key] = None if value is None else datetime.fromisoformat(value)
+        if isinstance(value, dict):
+            _flatten(found, key, value)
         elif key != "last_updated_ts":
-            _flatten(flat, key, value)
-    return {path: value for path, value in flat.items() if value is not None}
+            found[key] = meaning(key, value)
+    return {path: value for path, value in found.items() if value is not None}
 
 
-def _flatten(flat: dict[str, object], path: str, value: object) -> None:
+def meaning(path: str, value: object) -> object:
+    """One value of one field: tickers are a set, instants have no zone; or None."""
+    if path in _TICKERS:
+        return frozenset(value) if isinstance(value, list) else frozenset()
+    if value is None:
+        return None
+    if path in _INSTANTS:
+        return datetime.fromisoformat(str(value))
+    return json.dumps(value, sort_keys=True)
+
+
+def _flatten(found: dict[str, object], path: str, value: object) -> None:
     if isinstance(value, dict):
         for key, inner in value.items():
-            _flatten(flat, f"{path}.{key}", inner)
-    elif value is not None:
-        flat[path] = json.dumps(value, sort_keys=True)
+            _flatten(found, f"{path}.{key}", inner)
+    else:
+        found[path] = meaning(path, value)
 
 
 def is_grave(before: Doc, after: Doc) -> bool:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -28,10 +28,13 @@ from notifier.core.model import (
     DigestPolicy,
     Kind,
     Match,
+    QuietPolicy,
     Rate,
     Rendered,
     Route,
+    Then,
     Watch,
+    Window,
 )
 from notifier.demo.standin import StandIn
 from notifier.demo.world import World
@@ -41,6 +44,7 @@ from simulation.far_end import Attempt, FarEnd
 from simulation.fate import Death, Life
 from simulation.ledger import Ledger
 from simulation.machine import BIRTH, Crash, Machine, VirtualClock
+from simulation.manners import GATHERED_FOR, GATHERS, ONCE, QUIET, QUIET_ZONE, is_quiet
 from simulation.reference import AGAIN_AFTER, Arrived, Reference
 from simulation.rows import start
 from simulation.verdict import Evidence, complaints
@@ -55,6 +59,7 @@ _RATES = {
     "hook": None,
     "mail": Rate(count=10, per=timedelta(minutes=1)),
     "chat": Rate(count=1, per=_SECOND),
+    ONCE: None,
 }
 #: Something happens to the list so often, while the process is up.
 _GUST_S = 6.0
@@ -301,6 +306,11 @@ class _Story:
         found["attempts"] = len(self.far_end.attempts)
         found["cut"] = sum(a.ended_at is None for a in self.far_end.attempts)
         found["lives"] = len(self.ends)
+        arrived = [a for a in self.far_end.attempts if a.arrived_at is not None]
+        found["net"] = sum(any(e.supersedes for e in a.told) for a in arrived)
+        found["quiet"] = sum(
+            a.destination == QUIET and is_quiet(a.begun_at) for a in arrived
+        )
         return dict(sorted(found.items()))
 
     # --- the service ---
@@ -361,14 +371,29 @@ _SOURCE = Source(
     ended_grace=timedelta(hours=24),
     started_again_after=timedelta(minutes=15),
 )
+#: `manners` says in its own words when that is.
+_SLEEP = QuietPolicy(
+    windows=(
+        Window(days=frozenset(range(7)), start=time(22), end=time(7)),
+        Window(days=frozenset(range(5)), start=time(12), end=time(14)),
+    ),
+    zone=QUIET_ZONE,
+    then=Then.DIGEST,
+    let_pass=frozenset({Kind.STARTED}),
+)
 _DESTINATIONS = (
     Destination(name="hook", url="json://hook", zone=_ZONE, concurrency=3),
     Destination(
-        name="mail", url="json://mail", zone=_ZONE, digest=DigestPolicy(over=3)
+        name=QUIET,
+        url="json://mail",
+        zone=_ZONE,
+        digest=DigestPolicy(over=3),
+        quiet=_SLEEP,
     ),
     Destination(
-        name="chat", url="json://chat", zone=_ZONE, digest=DigestPolicy(over=None)
+        name=GATHERS, url="json://chat", zone=_ZONE, digest=DigestPolicy(over=None)
     ),
+    Destination(name=ONCE, url="json://once", zone=_ZONE, drop_ambiguous=True),
 )
 #: `verdict.owes` says in its own words where these send what.
 _ROUTES = (
@@ -382,6 +407,14 @@ _ROUTES = (
         ),
         reminders=LEADS[1:],
         ignore_changes=(),
+        digest=DigestPolicy(over=None, window=GATHERED_FOR),
+    ),
+    Route(
+        name="no-repeats",
+        to=(ONCE,),
+        match=Match(
+            events=frozenset({Kind.CREATED, Kind.UPDATED, Kind.REMOVED, Kind.STARTED})
+        ),
     ),
     Route(
         name="every-word",

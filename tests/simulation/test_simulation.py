@@ -28,6 +28,7 @@ def test_nothing_is_lost_repeated_or_made_up_whatever_goes_wrong(seed: int) -> N
     assert not ending.complaints, _explain(ending)
     assert ending.counts["lives"] > 5
     assert ending.counts["delivered"] > 50
+    assert ending.counts["superseded"] > 0
 
 
 def test_the_same_seed_tells_the_same_story() -> None:

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from notifier.core.model import Rate
-from simulation import rows
+from simulation import manners, rows, told
+from simulation.books import CONTENT, URGENT, Books, books
 from simulation.far_end import Attempt
 from simulation.ledger import Ledger, StoredDelivery, StoredEvent
 from simulation.reference import INSTANT, Expected, Reference
 
-CONTENT = ("created", "updated", "removed")
-URGENT = ("started", "upcoming")
 FINAL = ("delivered", "expired", "superseded", "dropped", "dead")
-MOST_TRIES = 13
-IGNORED = frozenset({"details.status", "details.session_id", "source_id"})
 #: The most that a start may be late in the database while the process is up.
 SECOND = timedelta(seconds=1)
 
@@ -44,10 +41,13 @@ def complaints(evidence: Evidence) -> Iterator[str]:
     yield from evidence.alarms
     yield from _of_events(evidence.reference, events)
     yield from _of_the_end(evidence)
-    yield from _of_owed(_graves(evidence.reference, events), events, owed)
-    yield from _of_states(events, owed)
-    yield from _of_arrivals(evidence, events, owed)
+    kept = books(evidence.reference, events, owed, evidence.attempts, evidence.ends)
+    yield from _of_owed(kept, owed)
+    yield from _of_states(kept)
+    yield from _of_arrivals(kept)
     yield from _of_order(evidence.attempts, events)
+    yield from told.complaints(kept, evidence.world)
+    yield from manners.complaints(kept, evidence.attempts)
     yield from _of_rates(evidence)
 
 
@@ -126,38 +126,20 @@ def _of_the_end(evidence: Evidence) -> Iterator[str]:
 # --- deliveries ---------------------------------------------------------------
 
 
-def _of_owed(
-    graves: set[str], events: Sequence[StoredEvent], owed: Sequence[StoredDelivery]
-) -> Iterator[str]:
+def _of_owed(kept: Books, owed: Sequence[StoredDelivery]) -> Iterator[str]:
     """What is owed is what the routes say, each once."""
+    # The updates that no route may ignore.
+    graves = {key for key, one in kept.expected.items() if one.is_grave}
     want = {
         (event.id, destination)
-        for event in events
+        for event in kept.events.values()
         for destination in _owes(event, is_grave=event.id in graves)
     }
     have = Counter((one.event_id, one.destination) for one in owed)
-    kinds = {event.id: _brief(event) for event in events}
+    kinds = {event.id: _brief(event) for event in kept.events.values()}
     for key in sorted(want | have.keys()):
         if have[key] != (key in want):
             yield f"{key} is owed {have[key]} times: {kinds.get(key[0])}"
-
-
-def _graves(reference: Reference, events: Sequence[StoredEvent]) -> set[str]:
-    """The updates that no route may ignore."""
-    found: dict[str, list[StoredEvent]] = defaultdict(list)
-    for event in events:
-        if event.kind in CONTENT:
-            found[event.milestone_id].append(event)
-    return {
-        event.id
-        for key, wanted in reference.by_milestone().items()
-        for one, event in zip(
-            [one for one in wanted if one.kind in CONTENT],
-            found.get(key, []),
-            strict=False,
-        )
-        if one.is_grave
-    }
 
 
 def _owes(event: StoredEvent, *, is_grave: bool) -> set[str]:
@@ -169,51 +151,36 @@ def _owes(event: StoredEvent, *, is_grave: bool) -> set[str]:
         is_long = event.lead == timedelta(minutes=10)
         return {"hook", "mail"} | ({"chat"} if is_sport and is_long else set())
     found = {"hook", "mail"}
-    if event.kind == "updated" and not is_grave and event.fields <= IGNORED:
-        found.remove("hook")
+    if event.kind in {"created", "updated", "removed", "started"}:
+        found.add("once")
+    if event.kind == "updated" and not is_grave and event.fields <= told.IGNORED:
+        found -= {"hook", "once"}
     if event.kind in {"created", "updated", "started"} and is_sport:
         found.add("chat")
     return found
 
 
-def _of_states(
-    events: Sequence[StoredEvent], owed: Sequence[StoredDelivery]
-) -> Iterator[str]:
-    """At the end everything is final, for a reason, after a bounded number of tries."""
-    kinds = {event.id: event.kind for event in events}
-    for one in owed:
-        kind = kinds.get(one.event_id, "?")
-        name = f"{kind} {one.event_id[:12]} to {one.destination}"
+def _of_states(kept: Books) -> Iterator[str]:
+    """At the end everything is final, for a reason."""
+    for one in kept.owed.values():
         if one.state not in FINAL:
-            yield f"{name} is still {one.state}: {one.reason}"
+            yield f"{kept.name(one)} is still {one.state}: {one.reason}"
         if one.state != "delivered" and not one.reason:
-            yield f"{name} is {one.state} without a reason"
-        if one.state in {"expired", "superseded"} and kind not in URGENT:
-            yield f"{name} is {one.state}: {one.reason}"
-        if one.attempts > MOST_TRIES:
-            yield f"{name} was tried {one.attempts} times"
+            yield f"{kept.name(one)} is {one.state} without a reason"
 
 
 # --- the far ends -------------------------------------------------------------
 
 
-def _of_arrivals(
-    evidence: Evidence, events: Sequence[StoredEvent], owed: Sequence[StoredDelivery]
-) -> Iterator[str]:
+def _of_arrivals(kept: Books) -> Iterator[str]:
     """What is delivered arrived; only what may have arrived comes again, the same."""
-    tried: dict[tuple[str, str], list[Attempt]] = defaultdict(list)
-    for attempt in evidence.attempts:
-        for event_id in attempt.events:
-            tried[event_id, attempt.destination].append(attempt)
-    states = {(one.event_id, one.destination): one.state for one in owed}
-    known = {event.id for event in events}
-    for key, attempts in tried.items():
-        if key not in states or key[0] not in known:
+    for key, attempts in kept.tried.items():
+        if key not in kept.owed or key[0] not in kept.events:
             yield f"{key} was sent and is not owed"
-        yield from _of_repeats(key, attempts, evidence.ends)
-    for key, state in states.items():
-        is_sent = any(_is_sent(attempt) for attempt in tried[key])
-        if state == "delivered" and not is_sent:
+        yield from _of_repeats(key, attempts, kept.ends)
+    for key, one in kept.owed.items():
+        is_sent = any(_is_sent(attempt) for attempt in kept.tries(one))
+        if one.state == "delivered" and not is_sent:
             yield f"{key} counts as delivered and never arrived"
 
 
@@ -249,7 +216,7 @@ def _of_order(
     known = {event.id: event for event in events}
     heard: dict[tuple[str, str], list[StoredEvent]] = defaultdict(list)
     seen: set[tuple[str, str]] = set()
-    for attempt in sorted(attempts, key=_arrival):
+    for attempt in sorted(attempts, key=Attempt.turn):
         for event_id in attempt.events:
             event = known.get(event_id)
             if event is None or attempt.arrived_at is None or event.kind in URGENT:
@@ -257,14 +224,10 @@ def _of_order(
             if (event_id, attempt.destination) not in seen:
                 seen.add((event_id, attempt.destination))
                 heard[attempt.destination, event.milestone_id].append(event)
-    for (destination, key), told in heard.items():
-        if [event.seq for event in told] != sorted(event.seq for event in told):
-            order = [event.kind for event in told]
+    for (destination, key), stories in heard.items():
+        if [event.seq for event in stories] != sorted(event.seq for event in stories):
+            order = [event.kind for event in stories]
             yield f"{key}: {destination} heard of it out of order: {order}"
-
-
-def _arrival(attempt: Attempt) -> tuple[datetime, int]:
-    return attempt.arrived_at or attempt.begun_at, attempt.number
 
 
 def _of_rates(evidence: Evidence) -> Iterator[str]:

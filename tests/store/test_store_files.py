@@ -318,8 +318,7 @@ async def test_damage_that_is_met_later_says_so_to_reader_and_writer(
 
     async with opened(database) as store:
         with pytest.raises(StoreBroken, match="malformed"):
-            async with store.claim_turn() as turn:
-                await turn.due(HOOK, NOW, limit=10)
+            await shelf.claim()
     with (
         pytest.raises(StoreBroken, match=rf"{database}: .*malformed"),
         reading(database) as conn,
@@ -365,7 +364,7 @@ async def test_readers_see_the_last_commit_while_the_writer_is_at_work(
 
             with reading(database) as conn:
                 seen = conn.scalar(text("SELECT count(*) FROM events"))
-            due = await store.next_due()
+            due = await store.next_due([HOOK])
 
     assert seen == 1
     assert due == {HOOK: NOW}
@@ -391,7 +390,7 @@ async def test_a_backup_beside_the_service_is_sound_and_only_for_the_owner(
     assert _mode(copy) == 0o600
     assert _names(tmp_path, "copy*") == ["copy.db"]
     async with opened(copy) as store:
-        assert await store.next_due() == {HOOK: NOW}
+        assert await store.next_due([HOOK]) == {HOOK: NOW}
 
 
 async def test_a_backup_onto_the_store_itself_is_refused(database: Path) -> None:

@@ -1,7 +1,7 @@
 """What people and programs read: the rows of the contract."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from storing import (
     MINUTE,
     NOW,
     SECOND,
+    UTC_ZONE,
     Shelf,
     doc,
     opened,
@@ -23,7 +24,16 @@ from storing import (
 )
 
 from notifier.core.commit import ReadKind
-from notifier.core.model import Failed, Json, Refused, Scope, Sent
+from notifier.core.hold import Manner
+from notifier.core.model import (
+    Failed,
+    Json,
+    QuietPolicy,
+    Refused,
+    Scope,
+    Sent,
+    Window,
+)
 from notifier.source import wire
 from notifier.store import look
 from notifier.store.store import reading
@@ -191,3 +201,80 @@ async def test_the_status_says_why_the_last_read_failed(
     [watch] = _status(database, NOW)["watches"]
 
     assert watch["last_read"]["error"] == "timeout after 30 s"
+
+
+# --- what is held, superseded, failing ----------------------------------------
+
+
+QUIET = Manner(
+    over=None,
+    zone=UTC_ZONE,
+    quiet=QuietPolicy(
+        windows=(Window(days=frozenset(range(7)), start=time(17), end=time(7)),)
+    ),
+)
+
+
+async def test_a_held_delivery_says_why_and_until_when(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"), row("m2"))
+    await shelf.claim(manner=QUIET)
+    held = _deliveries(database)
+    [status] = _status(database, NOW)["destinations"]
+    [ended] = _status(database, NOW + 13 * HOUR)["destinations"]
+    leases = await shelf.claim(now=NOW + 13 * HOUR)
+    for lease in leases:
+        await shelf.settle(lease, Failed(reason="503"), now=NOW + 13 * HOUR)
+
+    words = "quiet hours until Mon 23 Nov, 07:00 UTC"
+    assert [(one["state"], one["due_at"], one["reason"]) for one in held] == [
+        ("pending", "2026-11-23T07:00:00Z", words)
+    ] * 2
+    assert (status["pending"], status["held"], ended["held"]) == (2, 2, 0)
+    assert [one["reason"] for one in _deliveries(database)] == ["503"] * 2
+
+
+async def test_what_was_held_says_how_it_ended_once_it_has(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1", title="A"))
+    [lease] = await shelf.claim()
+    await shelf.settle(lease, Sent())
+    await shelf.show(row("m1", title="B"))
+    await shelf.claim(manner=QUIET)
+    await shelf.show(row("m1", title="C"))
+    await shelf.claim(manner=QUIET)
+    morning = NOW + 13 * HOUR
+    [lease] = await shelf.claim(now=morning)
+    await shelf.settle(lease, Sent(), now=morning)
+
+    _, _, newest = (event["event_id"] for event in _events(database))
+    assert [(one["state"], one["superseded_by"]) for one in _deliveries(database)] == [
+        ("delivered", None),
+        ("superseded", newest),
+        ("delivered", None),
+    ]
+    assert [one["reason"] for one in _deliveries(database)] == [
+        None,
+        "told with a later update of the milestone",
+        None,
+    ]
+
+
+async def test_the_status_shows_a_destination_whose_breaker_is_open(
+    shelf: Shelf, database: Path
+) -> None:
+    for n in range(5):
+        await shelf.show(row(f"m{n}"))
+        [lease] = await shelf.claim(now=NOW + n * SECOND)
+        await shelf.settle(lease, Failed(reason="503"), now=NOW + n * SECOND)
+
+    [hook] = _status(database, NOW + MINUTE)["destinations"]
+
+    assert (hook["open_since"], hook["paused_until"], hook["reason"]) == (
+        "2026-11-22T18:00:04Z",
+        "2026-11-22T18:00:34Z",
+        "503",
+    )
+    assert hook["suspended_since"] is None

@@ -57,14 +57,14 @@ async def _read(
             for delivery in deliveries(
                 event,
                 route(event, shelf.routes),
-                due_at=NOW,
+                due_at=reading.seen_at + 20 * SECOND,
                 now=NOW,
                 started_grace=timedelta(minutes=30),
             )
         )
         end = shelf.end(read_id, kind=kind, now=reading.seen_at)
         progress = Progress(pages=1, rows=len(rows), events=len(events))
-        await turn.commit(
+        held = await turn.commit(
             PageCommit(
                 read_id=read_id,
                 watch=shelf.watch,
@@ -74,6 +74,7 @@ async def _read(
                 end=replace(end, progress=progress) if ends else None,
             )
         )
+    await shelf.release(held)
     found = await store_watch(shelf)
     shelf.watch = found
     return [event.kind for event in events]

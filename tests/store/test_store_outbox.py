@@ -23,9 +23,21 @@ from storing import (
     stocked,
 )
 
-from notifier.core.compose import Ended
-from notifier.core.model import Ambiguous, Failed, Refused, Route, Scope, Sent, State
+from notifier.core.model import (
+    Ambiguous,
+    Ended,
+    Failed,
+    Outcome,
+    Refused,
+    Route,
+    Scope,
+    Sent,
+    State,
+)
 from notifier.core.settle import Dead, Delivered, Standing
+from notifier.store.due import attempts_since
+from notifier.store.standing import standing
+from notifier.store.store import reading
 
 pytestmark = pytest.mark.anyio
 
@@ -139,10 +151,10 @@ async def test_nobody_is_woken_for_what_waits_behind_an_earlier_one(
     await shelf.show(row("m1"))
     [lease] = await shelf.claim()
     await shelf.show(row("m1", title="Two"))
-    during = await shelf.store.next_due()
+    during = await shelf.store.next_due([HOOK])
 
     await shelf.settle(lease, Failed(reason="503"))
-    after = await shelf.store.next_due()
+    after = await shelf.store.next_due([HOOK])
 
     assert (during, after) == ({}, {HOOK: NOW + 5 * SECOND})
 
@@ -155,7 +167,7 @@ async def test_a_start_overtakes_what_still_waits_for_its_retry(
     await shelf.settle(lease, Failed(reason="503"), now=START - SECOND)
     await shelf.ring(now=START)
 
-    due = await shelf.store.next_due()
+    due = await shelf.store.next_due([HOOK])
     [started] = await shelf.claim(now=START)
 
     assert due == {HOOK: START}
@@ -229,8 +241,7 @@ async def test_what_ends_without_being_sent_says_why(
     end = Ended(delivery_id=key[0], state=State.DROPPED, reason="quiet hours")
     await shelf.show(row("m2"))
 
-    async with shelf.store.claim_turn() as turn:
-        await turn.lease([], [end], now=NOW, until=NOW)
+    await shelf.claim(room=0, ended=[end])
 
     [dropped, _] = _deliveries(database, "state, reason, settled_at IS NULL")
     assert dropped == ("dropped", "quiet hours", 0)
@@ -248,7 +259,7 @@ async def test_neither_waiting_nor_claiming_reads_more_than_what_is_open(
     for engine in (shelf.store._writer, shelf.store._readers):
         event.listen(engine, "before_cursor_execute", note)
 
-    await shelf.store.next_due()
+    await shelf.store.next_due([HOOK])
     await shelf.claim()
 
     # As it is asked, question marks and all: an index that SQLite cannot see to
@@ -280,10 +291,17 @@ async def test_a_message_that_was_sent_is_delivered(
         ("delivered", 1, None, None)
     ]
     assert ask(database, "SELECT outcome FROM attempts") == [("sent",)]
-    assert await shelf.store.next_due() == {}
+    assert await shelf.store.next_due([HOOK]) == {}
 
 
-async def test_a_late_settlement_changes_nothing(shelf: Shelf, database: Path) -> None:
+@pytest.mark.parametrize(
+    "outcome",
+    [Refused(reason="401", scope=Scope.DESTINATION), Sent()],
+    ids=["refused", "sent"],
+)
+async def test_a_late_settlement_changes_nothing(
+    shelf: Shelf, database: Path, outcome: Outcome
+) -> None:
     await shelf.show(row("m1"))
     [late] = await shelf.claim()
     await shelf.reap(now=NOW + SECOND)
@@ -291,9 +309,7 @@ async def test_a_late_settlement_changes_nothing(shelf: Shelf, database: Path) -
     tables = ("deliveries", "attempts", "destinations")
     before = [ask(database, f"SELECT * FROM {table}") for table in tables]
 
-    held = await shelf.settle(
-        late, Refused(reason="401", scope=Scope.DESTINATION), now=NOW + MINUTE
-    )
+    held = await shelf.settle(late, outcome, now=NOW + MINUTE)
 
     assert held == 0
     assert [ask(database, f"SELECT * FROM {table}") for table in tables] == before
@@ -508,38 +524,38 @@ async def test_a_start_that_a_crash_cut_off_expires_when_it_is_too_late(
 # --- destinations -------------------------------------------------------------
 
 
-async def _standing(shelf: Shelf) -> Standing:
-    async with shelf.store.claim_turn() as turn:
-        return await turn.standing(HOOK)
+def _standing(database: Path) -> Standing:
+    with reading(database) as conn:
+        return standing(conn, HOOK)
 
 
 async def test_a_suspension_outlives_a_restart_and_ends_with_another_url(
-    shelf: Shelf,
+    shelf: Shelf, database: Path
 ) -> None:
     await shelf.show(row("m1"))
     [lease] = await shelf.claim()
     await shelf.settle(lease, Refused(reason="401", scope=Scope.DESTINATION))
 
     async with shelf.store.upkeep_turn() as turn:
-        await turn.set_destinations({HOOK: "fingerprint"})
-    same = await _standing(shelf)
+        await turn.set_destinations({HOOK: "fingerprint"}, NOW)
+    same = _standing(database)
     async with shelf.store.upkeep_turn() as turn:
-        await turn.set_destinations({HOOK: "another"})
-    other = await _standing(shelf)
+        await turn.set_destinations({HOOK: "another"}, NOW)
+    other = _standing(database)
 
     assert (same.suspended_since, same.probes, same.reason) == (NOW, 1, "401")
     assert other == Standing()
 
 
 async def test_the_attempts_of_a_destination_are_remembered_newest_first(
-    shelf: Shelf,
+    shelf: Shelf, database: Path
 ) -> None:
     for n in range(3):
         await shelf.show(row(f"m{n}"))
         [lease] = await shelf.claim(now=NOW + n * SECOND)
         await shelf.settle(lease, Sent(), now=NOW + n * SECOND)
 
-    async with shelf.store.claim_turn() as turn:
-        some = await turn.attempts_since(HOOK, NOW)
+    with reading(database) as conn:
+        some = attempts_since(conn, HOOK, NOW)
 
     assert some == [NOW + 2 * SECOND, NOW + SECOND]

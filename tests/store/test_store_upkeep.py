@@ -14,12 +14,13 @@ from storing import (
     ask,
     opened,
     row,
+    sql,
     stamp,
     stocked,
 )
 
 from notifier.core.commit import BadRow, PageCommit
-from notifier.core.model import Refused, Route, Scope, Sent
+from notifier.core.model import Ambiguous, Refused, Route, Scope, Sent
 from notifier.core.timing import TimePolicy
 
 pytestmark = pytest.mark.anyio
@@ -198,3 +199,53 @@ async def test_what_is_owed_to_a_destination_that_is_no_more_dies_of_age(
     states = ask(database, "SELECT milestone_id, state FROM deliveries ORDER BY seq")
     assert (spared, buried) == (0, 1)
     assert states == [("old", "dead"), ("young", "pending")]
+
+
+async def test_a_start_that_waits_for_a_paused_destination_expires_in_time(
+    shelf: Shelf, database: Path
+) -> None:
+    start = NOW + 2 * HOUR
+    await shelf.show(row("m1"))
+    for at in (start - MINUTE, start + 14 * MINUTE):
+        [lease] = await shelf.claim(now=at, room=1)
+        refused = Refused(reason="401", scope=Scope.DESTINATION)
+        await shelf.settle(lease, refused, now=at)
+    await shelf.ring(now=start + 15 * MINUTE)
+
+    ended = []
+    for minutes in (20, 31):
+        async with shelf.store.upkeep_turn() as turn:
+            ended.append(await turn.expire(start + minutes * MINUTE))
+
+    assert ended == [0, 1]
+    assert ask(database, "SELECT kind, state, reason FROM deliveries ORDER BY seq") == [
+        ("created", "pending", "401"),
+        ("started", "expired", "too late to be of use"),
+    ]
+
+
+async def test_where_messages_leave_nothing_is_ended_behind_their_back(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(row("m1"))
+    await shelf.ring(now=NOW + 2 * HOUR)
+
+    async with shelf.store.upkeep_turn() as turn:
+        assert await turn.expire(NOW + 3 * HOUR) == 0
+
+
+async def test_who_has_a_message_is_forgotten_once_nobody_waits_for_it(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim()
+    partly = Ambiguous(reason="partly sent", served=frozenset({"rcp_1"}))
+    await shelf.settle(lease, partly)
+    await _prune(shelf)
+    kept = ask(database, "SELECT mark FROM served")
+    with sql(database) as run:
+        run("UPDATE deliveries SET state = 'expired'")
+    await _prune(shelf)
+
+    assert kept == [("rcp_1",)]
+    assert ask(database, "SELECT mark FROM served") == []

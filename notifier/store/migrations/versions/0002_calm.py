@@ -20,12 +20,27 @@ def upgrade() -> None:
         sa.Column("gathered", sa.Boolean(), nullable=False, server_default=_OFF),
     )
     op.create_index(
+        "deliveries_read",
+        "deliveries",
+        ["read_id"],
+        sqlite_where=sa.text("state = 'pending'"),
+        postgresql_where=sa.text("state = 'pending'"),
+    )
+    op.create_index(
         "deliveries_superseded",
         "deliveries",
         ["superseded_by", "destination"],
         sqlite_where=sa.text("superseded_by IS NOT NULL"),
         postgresql_where=sa.text("superseded_by IS NOT NULL"),
     )
+    op.create_index(
+        "deliveries_dead",
+        "deliveries",
+        ["destination", "settled_at"],
+        sqlite_where=sa.text("state = 'dead'"),
+        postgresql_where=sa.text("state = 'dead'"),
+    )
+    op.create_index("quarantine_seen", "quarantine", ["last_seen_at", "milestone_id"])
     op.add_column(
         "destinations",
         sa.Column("failures", sa.Integer(), nullable=False, server_default=_OFF),
@@ -66,6 +81,7 @@ def _create_operator() -> None:
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),

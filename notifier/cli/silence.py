@@ -1,0 +1,223 @@
+"""`notifier silence add`, `list` and `expire`."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+import typer
+from rich.table import Table
+from sqlalchemy import Connection
+
+from notifier.cli import screen
+from notifier.cli.ending import DONE, say
+from notifier.cli.given import Given
+from notifier.cli.lists import write_rows
+from notifier.cli.store_view import viewing
+from notifier.cli.where import database, existing
+from notifier.cli.writing import tell, write
+from notifier.clock import SystemClock
+from notifier.config import match_keys
+from notifier.config.reading import reading
+from notifier.config.tree import Place, Scalar
+from notifier.config.values import choice, meant, nearest, pattern
+from notifier.core.model import Json, Kind, Silence
+from notifier.core.route import fits
+from notifier.core.silence import DESTINATION, made, phrase, spelt
+from notifier.core.words import count, instant, relative, span
+from notifier.source.wire import milestone
+from notifier.store import look, silences
+
+#: A silence is held against what happened in so long a time.
+_PAST = timedelta(days=7)
+#: Other words for keys, which are not like them.
+_ALIKE = {"kind": "events", "to": DESTINATION}
+_MATCH = "--match"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    id: str
+    active: bool
+    until: datetime
+    expired_at: datetime | None
+    match: dict[str, list[str]]
+    why: str
+
+
+def add(
+    given: Given, pairs: Sequence[str], *, until: datetime, why: str, dry_run: bool
+) -> int:
+    """
+    Silence what matches until a time.
+
+    Raises: BadParameter with everything that is wrong with the pairs.
+    """
+    keys = _keys(pairs)
+    store = existing(database(given))
+    now = SystemClock().now()
+    with viewing(given) as conn:
+        _check_destinations(keys, look.destination_names(conn))
+        silence = _made(keys, why=why, until=until, now=now)
+        words = f"{_effect(silence, now)}\n{_record(conn, silence, now)}"
+    if not dry_run:
+        question: dict[str, Json] = {
+            "ask": "silence",
+            "match": keys,
+            "until": until.isoformat(),
+            "why": silence.why,
+        }
+        said = tell(store, question)
+        if said is None:
+            write(store, lambda conn: silences.add(conn, silence))
+        sys.stdout.write(f"{silence.id if said is None else said['id']}\n")
+    say(words)
+    return DONE
+
+
+def list_silences(given: Given, *, everything: bool, as_json: bool) -> int:
+    """Print the silences in force, or all of them."""
+    now = SystemClock().now()
+    with viewing(given) as conn:
+        rows = list(look.silence_rows(conn, now, everything=everything))
+    if as_json:
+        write_rows(rows)
+    elif not rows:
+        say("No silences." if everything else "No silence is in force.")
+    else:
+        screen.out().print(_table(msgspec.convert(rows, list[_Row]), now))
+    return DONE
+
+
+def expire(given: Given, beginning: str) -> int:
+    """
+    End a silence now.
+
+    Raises: StoreError when none, or more than one, has an id that begins so.
+    """
+    store = existing(database(given))
+    now = SystemClock().now()
+    said = tell(store, {"ask": "expire", "silence": beginning})
+    ended = (
+        said["id"]
+        if said is not None
+        else write(store, lambda conn: silences.expire(conn, beginning, now=now)).id
+    )
+    sys.stdout.write(f"{ended}\n")
+    say("It is over; what it dropped stays dropped.")
+    return DONE
+
+
+# --- what was typed -----------------------------------------------------------
+
+
+def _keys(pairs: Sequence[str]) -> dict[str, list[str]]:
+    """Patterns by key: a key that comes again has one more."""
+    if not pairs:
+        raise typer.BadParameter(
+            "nothing is matched; such as category=Sports, or 'category=*', which "
+            "silences everything",
+            param_hint=_MATCH,
+        )
+    found: dict[str, list[str]] = {}
+    problems: list[str] = []
+    for pair in pairs:
+        key, _, text = pair.partition("=")
+        if (problem := _problem(pair)) is not None:
+            problems.append(problem)
+        elif text not in found.setdefault(key, []):
+            found[key].append(text)
+    if problems:
+        raise typer.BadParameter("\n".join(problems), param_hint=_MATCH)
+    return found
+
+
+def _problem(pair: str) -> str | None:
+    """What is wrong with one `KEY=PATTERN`; None: nothing."""
+    key, equals, text = pair.partition("=")
+    if not key or not equals:
+        word = pair.strip("=") or "Sports"
+        return f"{pair!r} is not KEY=PATTERN, such as category={word}"
+    if (problem := _unknown(key)) is not None:
+        return f"{key}: {problem}"
+    read = reading(choice(Kind)) if key == "events" else reading(pattern)
+    try:
+        read(Scalar(text=text, place=Place(_MATCH), written=text, quoted=bool(text)))
+    except ValueError as exc:
+        return f"{key}: {exc}"
+    return None
+
+
+def _unknown(key: str) -> str | None:
+    """What is wrong with a key; None: nothing."""
+    if key == DESTINATION or (problem := match_keys.unknown(key)) is None:
+        return None
+    alike = meant(_ALIKE.get(key, "")) or nearest(key, [DESTINATION])
+    return f"unknown key; {alike}" if alike else problem
+
+
+def _check_destinations(
+    keys: Mapping[str, Sequence[str]], known: Sequence[str]
+) -> None:
+    problems = [
+        f"{DESTINATION}: {name!r} is no destination; "
+        + (nearest(name, known) or f"there are {', '.join(known) or 'none'}")
+        for name in keys.get(DESTINATION, ())
+        if name not in known
+    ]
+    if problems:
+        raise typer.BadParameter("\n".join(problems), param_hint=_MATCH)
+
+
+def _made(
+    keys: Mapping[str, list[str]], *, why: str, until: datetime, now: datetime
+) -> Silence:
+    try:
+        return made(keys, why=why, created_at=now, until=until)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc)) from None
+
+
+# --- for people ---------------------------------------------------------------
+
+
+def _effect(silence: Silence, now: datetime) -> str:
+    keys = spelt(silence)
+    to = keys.pop(DESTINATION, ["anybody"])
+    until = instant(silence.until, zone=screen.local_zone(), now=now)
+    left = relative(silence.until, now=now)
+    what = phrase(keys) or "any event"
+    return f"Nothing of {what} goes to {' or '.join(to)} until {until} ({left})."
+
+
+def _record(conn: Connection, silence: Silence, now: datetime) -> str:
+    """What it would have come to."""
+    past = look.events_since(conn, now - _PAST, decode=milestone)
+    suits = [fits(event, silence.match) for event in past]
+    events = f"{count(len(suits), 'event')} of the last {_PAST.days} days"
+    return f"It matches {sum(suits):,} of the {events}."
+
+
+def _table(rows: Sequence[_Row], now: datetime) -> Table:
+    zone = screen.local_zone()
+    table = screen.table(
+        *("Silence", "Until", "Left", "Match", "Why"), loose=("Match", "Why")
+    )
+    for row in rows:
+        table.add_row(
+            screen.short(row.id),
+            instant(row.until, zone=zone, now=now),
+            _left(row, now),
+            screen.foreign(phrase(row.match)),
+            screen.foreign(row.why),
+        )
+    return table
+
+
+def _left(row: _Row, now: datetime) -> str:
+    if row.active:
+        return span(row.until - now)
+    by_hand = row.expired_at is not None
+    ended = relative(row.expired_at or row.until, now=now)
+    return f"ended by hand {ended}" if by_hand else f"ended {ended}"

@@ -1,0 +1,143 @@
+"""
+What is kept back for now: by quiet hours, or to gather a digest.
+
+Decided anew each time that a delivery comes due, so another configuration counts at
+once. Starts and reminders are kept back by quiet hours alone, and expire at once if
+those last longer than they are of use.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from notifier.core.calendar import next_time, quiet_until
+from notifier.core.model import (
+    URGENT,
+    Due,
+    Ended,
+    Held,
+    QuietPolicy,
+    State,
+    Then,
+)
+from notifier.core.words import moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How the events of one route go to one destination."""
+
+    #: More than so many due together are a digest; None: never.
+    over: int | None
+    #: For times of the day, and for the words.
+    zone: ZoneInfo
+    window: timedelta | None = None
+    at: time | None = None
+    quiet: QuietPolicy | None = None
+
+
+FAR = datetime.max.replace(tzinfo=UTC)
+#: The manner in which a delivery goes.
+Mannered = Callable[[Due], Manner]
+
+
+def hold(
+    waiting: Sequence[Due],
+    manner: Mannered,
+    *,
+    gathering: Mapping[str, datetime],
+    now: datetime,
+) -> Iterator[Held | Ended]:
+    """
+    Those of the waiting deliveries that do not go now.
+
+    `gathering` says by route when the digest that gathers already will go.
+    """
+    kept: set[str] = set()
+    for group in _inseparable(waiting):
+        for verdict in _quiet(group, manner(group[0]), now):
+            kept.add(verdict.delivery_id)
+            yield verdict
+    rest = [one for one in waiting if one.delivery_id not in kept]
+    yield from _gather(joined(rest), manner, gathering, now)
+
+
+def joined(waiting: Sequence[Due]) -> list[Due]:
+    """The same; what comes as a digest leaves takes its place in it."""
+    leaving = {one.route for one in waiting if one.gathered}
+    return [
+        replace(one, gathered=True)
+        if one.route in leaving and one.kind not in URGENT and one.frozen_in is None
+        else one
+        for one in waiting
+    ]
+
+
+def _inseparable(waiting: Sequence[Due]) -> Iterable[list[Due]]:
+    """What may have arrived together stays together."""
+    groups: dict[str, list[Due]] = {}
+    for one in waiting:
+        groups.setdefault(one.frozen_in or one.delivery_id, []).append(one)
+    return groups.values()
+
+
+def _quiet(
+    group: Sequence[Due], manner: Manner, now: datetime
+) -> Iterator[Held | Ended]:
+    policy = manner.quiet
+    if policy is None or any(one.kind in policy.let_pass for one in group):
+        return
+    until = quiet_until(policy, manner.zone, now)
+    if until is None:
+        return
+    words = f"quiet hours until {_moment(until, policy.zone or manner.zone, now)}"
+    is_frozen = group[0].frozen_in is not None
+    for one in group:
+        if one.expires_at is not None and one.expires_at <= until and not is_frozen:
+            reason = f"{words}: too late to be of use by then"
+            yield _ended(one, State.EXPIRED, reason)
+        elif policy.then is Then.DROP and not is_frozen:
+            yield _ended(one, State.DROPPED, words)
+        else:
+            yield _held(one, until, words, gathered=policy.then is Then.DIGEST)
+
+
+def _gather(
+    rest: Sequence[Due],
+    manner: Mannered,
+    gathering: Mapping[str, datetime],
+    now: datetime,
+) -> Iterator[Held]:
+    """What waits for others, unless it has waited already or failed since."""
+    for one in rest:
+        how = manner(one)
+        is_fresh = one.attempts == 0 and one.frozen_in is None and not one.gathered
+        if one.kind in URGENT or not is_fresh:
+            continue
+        if how.at is not None:
+            until = next_time(how.at, how.zone, now)
+        elif how.window is not None:
+            until = min(gathering.get(one.route, FAR), now + how.window)
+        else:
+            continue
+        if until > now:
+            words = f"gathered for a digest at {_moment(until, how.zone, now)}"
+            yield _held(one, until, words, gathered=True)
+
+
+def _moment(when: datetime, zone: ZoneInfo, now: datetime) -> str:
+    return moment(when, zone=zone, now=now)
+
+
+def _held(one: Due, until: datetime, words: str, *, gathered: bool) -> Held:
+    return Held(
+        delivery_id=one.delivery_id,
+        until=until,
+        reason=words,
+        gathered=gathered or one.gathered,
+    )
+
+
+def _ended(one: Due, state: State, words: str) -> Ended:
+    return Ended(delivery_id=one.delivery_id, state=state, reason=words)

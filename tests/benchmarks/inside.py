@@ -1,0 +1,36 @@
+"""The service's loops run within a benchmark, one step at a time."""
+
+import gc
+import time
+from pathlib import Path
+
+import anyio
+
+from notifier import app
+from notifier.core.cadence import Plan
+from notifier.core.commit import ReadKind
+from notifier.store.store import reading
+
+_OPEN = "SELECT 1 FROM deliveries WHERE state IN ('pending', 'leased') LIMIT 1"
+
+
+async def read(loops: app.Loops, kind: ReadKind) -> None:
+    """One read, to its end."""
+    poll = loops.poll
+    watch = (await poll.store.watches())[0]
+    await poll.reader.read(Plan(at=poll.clock.now(), watch=watch, kind=kind))
+
+
+async def deliver(loops: app.Loops, database: Path) -> tuple[float, float]:
+    """Wall and CPU seconds until nothing is owed any more."""
+    gc.collect()
+    gc.freeze()  # as the service does when it starts
+    with reading(database) as conn:
+        wall, cpu = time.perf_counter(), time.process_time()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(loops.deliver.run)
+            while conn.exec_driver_sql(_OPEN).scalar():
+                await loops.deliver.clock.sleep(0.02)
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            loops.deliver.close()
+    return wall, cpu

@@ -1,0 +1,293 @@
+"""The delivering loop on a stage: simulated time, a stub sender, a real store."""
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+from simulated import SimulatedClock
+from storing import (
+    DAY,
+    GRACE,
+    HOOK,
+    NOW,
+    UTC_ZONE,
+    Shelf,
+    ask,
+    opened,
+    row,
+    stamp,
+    stocked,
+)
+
+from notifier.core.claim import Way
+from notifier.core.diff import removed
+from notifier.core.hold import Manner
+from notifier.core.model import (
+    Failed,
+    Format,
+    Limits,
+    Outcome,
+    Rendered,
+    Route,
+    Sent,
+    Silence,
+)
+from notifier.core.route import deliveries, route
+from notifier.core.silence import made
+from notifier.deliver import Deliver, Lane
+from notifier.maintain import Maintain
+from notifier.turns import Bell
+
+DESK = "desk"
+BOTH = (Route(name="all", to=(HOOK, DESK)),)
+UNAVAILABLE = Failed(reason="503", status=503)
+Answer = Callable[[Rendered], Outcome]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One attempt as the far end saw it."""
+
+    at: datetime
+    destination: str
+    message: Rendered
+    #: Who had it before, as the sender was told.
+    served: frozenset[str]
+
+    @property
+    def milestones(self) -> list[str]:
+        return [event.subject for event in self.message.events]
+
+
+@dataclass
+class StubSender:
+    """Far ends that do as they are told."""
+
+    clock: SimulatedClock
+    #: What a destination answers; everything is taken where nothing is said.
+    answers: dict[str, Answer] = field(default_factory=dict)
+    #: Seconds that an attempt takes there, or for a milestone's message alone.
+    takes: dict[str, float] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    under_way: int = 0
+    most_under_way: int = 0
+
+    async def send(
+        self, destination: str, message: Rendered, *, served: frozenset[str]
+    ) -> Outcome:
+        self.requests.append(
+            Request(
+                at=self.clock.now(),
+                destination=destination,
+                message=message,
+                served=served,
+            )
+        )
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        first = message.events[0].subject
+        try:
+            await anyio.sleep(self.takes.get(first, self.takes.get(destination, 0)))
+        finally:
+            self.under_way -= 1
+        return self.answers.get(destination, take)(message)
+
+    def limits(self, destination: str) -> Limits:
+        del destination
+        return Limits(format=Format.TEXT, title=250, body=30_000)
+
+    def to(self, destination: str) -> list[Request]:
+        return [one for one in self.requests if one.destination == destination]
+
+
+def take(message: Rendered) -> Outcome:
+    del message
+    return Sent(status=204)
+
+
+def unless(milestone_id: str, outcome: Outcome) -> Answer:
+    """Everything is taken, but for what tells of one milestone."""
+
+    def answer(message: Rendered) -> Outcome:
+        return outcome if message.events[0].subject == milestone_id else Sent()
+
+    return answer
+
+
+def always(outcome: Outcome) -> Answer:
+    return lambda _message: outcome
+
+
+def in_turn(*outcomes: Outcome) -> Answer:
+    """These outcomes, and then the last of them for ever."""
+    left = itertools.chain(outcomes, itertools.repeat(outcomes[-1]))
+    return lambda _message: next(left)
+
+
+class Scene:
+    """A store, a stub sender, and the delivering loop of one process after another."""
+
+    def __init__(self, shelf: Shelf, database: Path, lanes: Sequence[Lane]) -> None:
+        self.shelf = shelf
+        self.database = database
+        self.clock = SimulatedClock()
+        self.sender = StubSender(self.clock)
+        self.bell = Bell()
+        self.pulses = 0
+        #: Ends the process that runs, whatever it is doing.
+        self.kill: Callable[[], None] = lambda: None
+        self.lanes = lanes
+        self._tokens = itertools.count()
+
+    def boot(self) -> Deliver:
+        """The loop as a new process has it: it remembers nothing."""
+        return Deliver(
+            store=self.shelf.store,
+            sender=self.sender,
+            clock=self.clock,
+            lanes={
+                lane.name: Lane(way=lane.way, zone=lane.zone) for lane in self.lanes
+            },
+            routes={rule.name: rule for rule in self.shelf.routes},
+            bell=self.bell,
+            token=lambda: f"token-{next(self._tokens)}",
+            chance=lambda: 0.5,
+            pulse=self._pulse,
+        )
+
+    def set_clock(self, when: datetime) -> None:
+        """Let it be another time."""
+        self.clock.correct(when - self.clock.now())
+
+    async def reload(self, *lanes: Lane) -> None:
+        """Let another configuration take over, as the next process has it."""
+        self.lanes = lanes
+        async with self.shelf.store.upkeep_turn() as turn:
+            await turn.look_again(self.clock.now())
+
+    async def reap(self, *, unrepeated: Collection[str] = ()) -> int:
+        """What a process does at its start about the one before it."""
+        async with self.shelf.store.upkeep_turn() as turn:
+            return await turn.reap(
+                self.clock.now(), everything=True, unrepeated=unrepeated
+            )
+
+    async def silence(self, until: datetime, **keys: list[str]) -> Silence:
+        """A person's wish to hear nothing of these."""
+        wish = made(keys, why="too noisy", created_at=self.clock.now(), until=until)
+        async with self.shelf.store.upkeep_turn() as turn:
+            await turn.silence(wish)
+        return wish
+
+    def maintain(self) -> Maintain:
+        return Maintain(
+            store=self.shelf.store,
+            clock=self.clock,
+            keep_events=90 * DAY,
+            keep_deliveries=30 * DAY,
+            outbox=self.bell,
+            pulse=lambda _loop: None,
+        )
+
+    def _pulse(self, _loop: str) -> None:
+        self.pulses += 1
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Deliver]:
+        """A process, until it is killed."""
+        deliver = self.boot()
+        async with anyio.create_task_group() as tasks:
+            self.kill = tasks.cancel_scope.cancel
+            tasks.start_soon(deliver.run)
+            yield deliver
+            self.kill()
+
+    async def show(self, *milestone_ids: str, **fields: Any) -> None:
+        """Let a read bring these milestones as they are now."""
+        rows = [
+            row(key, last_updated_ts=stamp(self.clock.now()), **fields)
+            for key in milestone_ids
+        ]
+        await self.shelf.show(*rows, now=self.clock.now())
+        self.bell.ring()
+
+    async def remove(self, milestone_id: str) -> None:
+        """Let Kalshi list it no longer."""
+        now, shelf = self.clock.now(), self.shelf
+        async with shelf.store.page_turn() as turn:
+            known = await turn.known([milestone_id], shelf.watch)
+            [gone] = [removed(one, now=now) for one in known.values()]
+            traces = route(gone, shelf.routes)
+            owed = deliveries(gone, traces, due_at=now, now=now, started_grace=GRACE)
+            await turn.remove([gone], owed, now)
+        self.bell.ring()
+
+    async def start(self) -> None:
+        """Fire the starts that are due."""
+        await self.shelf.ring(now=self.clock.now())
+        self.bell.ring()
+
+    def offsets(self, destination: str = HOOK, *, of: str | None = None) -> list[float]:
+        """Seconds from NOW of each attempt, or of those that tell of a milestone."""
+        return [
+            round((one.at - NOW).total_seconds(), 3)
+            for one in self.sender.to(destination)
+            if of is None or of in one.milestones
+        ]
+
+    def told(self, destination: str = HOOK) -> list[list[str]]:
+        """The milestones of each attempt."""
+        return [one.milestones for one in self.sender.to(destination)]
+
+    def states(self, column: str = "state") -> list[Any]:
+        return [value for (value,) in self.rows(column)]
+
+    def rows(self, columns: str) -> list[tuple[Any, ...]]:
+        """Of every delivery, oldest first."""
+        return ask(self.database, f"SELECT {columns} FROM deliveries ORDER BY seq")
+
+    def event_ids(self, milestone_id: str = "m1") -> list[str]:
+        """The milestone's events, oldest first."""
+        text = "SELECT id FROM events WHERE milestone_id = ? ORDER BY seq"
+        return [key for (key,) in ask(self.database, text, milestone_id)]
+
+
+def lane(
+    name: str = HOOK,
+    *,
+    over: int | None = None,
+    manner: Manner | None = None,
+    manners: Mapping[str, Manner] | None = None,
+    **way: Any,
+) -> Lane:
+    """A destination's way out; its manner serves every route that has none."""
+    return Lane(
+        way=Way(
+            name=name,
+            manners=manners or {},
+            manner_else=manner or Manner(over=over, zone=UTC_ZONE),
+            **way,
+        ),
+        zone=UTC_ZONE,
+    )
+
+
+@asynccontextmanager
+async def staged(
+    database: Path, *lanes: Lane, routes: tuple[Route, ...] = (), **parts: Any
+) -> AsyncIterator[Scene]:
+    async with opened(database, **parts) as store:
+        shelf = await stocked(store, **({"routes": routes} if routes else {}))
+        async with store.upkeep_turn() as turn:
+            await turn.set_destinations({HOOK: "1", DESK: "2"}, NOW)
+        yield Scene(shelf, database, lanes or (lane(),))
+
+
+def busiest(offsets: list[float], window: float) -> int:
+    """The most requests that any sliding window of that length sees."""
+    return max(sum(at <= t < at + window for t in offsets) for at in offsets)

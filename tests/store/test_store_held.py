@@ -1,0 +1,377 @@
+"""What the store remembers of deliveries that wait or give way, and of destinations."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime, time
+from pathlib import Path
+
+import pytest
+from storing import (
+    DAY,
+    HOOK,
+    HOUR,
+    MINUTE,
+    NOW,
+    SECOND,
+    UTC_ZONE,
+    Lease,
+    Shelf,
+    ask,
+    opened,
+    row,
+    stamp,
+    stocked,
+)
+
+from notifier.core.hold import Manner
+from notifier.core.model import (
+    Ambiguous,
+    Change,
+    Failed,
+    Outcome,
+    QuietPolicy,
+    Refused,
+    Route,
+    Scope,
+    Sent,
+    Window,
+)
+from notifier.core.settle import Standing, Tries
+from notifier.store.standing import lately, standing
+from notifier.store.store import reading
+
+pytestmark = pytest.mark.anyio
+
+PLAIN = Manner(over=None, zone=UTC_ZONE)
+NIGHT = Window(days=frozenset(range(7)), start=time(17), end=time(7))
+QUIET = replace(PLAIN, quiet=QuietPolicy(windows=(NIGHT,)))
+GATHERING = replace(PLAIN, over=10, window=MINUTE)
+MORNING = NOW + 13 * HOUR
+UNTIL_SEVEN = "quiet hours until Mon 23 Nov, 07:00 UTC"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "notifier.db"
+
+
+@pytest.fixture
+async def shelf(database: Path) -> AsyncIterator[Shelf]:
+    async with opened(database) as store:
+        yield await stocked(store)
+
+
+def _deliveries(database: Path, columns: str) -> list[tuple[object, ...]]:
+    return ask(database, f"SELECT {columns} FROM deliveries ORDER BY seq")
+
+
+def _events(database: Path) -> list[str]:
+    return [key for (key,) in ask(database, "SELECT id FROM events ORDER BY seq")]
+
+
+def _standing(database: Path) -> Standing:
+    with reading(database) as conn:
+        return standing(conn, HOOK)
+
+
+async def _titled(shelf: Shelf, *titles: str, now: datetime = NOW) -> None:
+    for title in titles:
+        await shelf.show(row("m1", title=title, last_updated_ts=stamp(now)), now=now)
+
+
+async def _told(shelf: Shelf, *titles: str) -> None:
+    """The milestone is known there by the last of these titles."""
+    await _titled(shelf, *titles)
+    for lease in await shelf.claim():
+        await shelf.settle(lease, Sent())
+
+
+async def _fail(shelf: Shelf, *, now: datetime) -> Lease:
+    [lease] = await shelf.claim(now=now)
+    await shelf.settle(lease, Failed(reason="503"), now=now)
+    return lease
+
+
+# --- what gives way -----------------------------------------------------------
+
+
+async def test_who_gave_way_to_one_that_gives_way_itself_is_told_by_the_last(
+    shelf: Shelf, database: Path
+) -> None:
+    await _told(shelf, "A")
+    now = NOW
+    for before, after in (("B", "C"), ("D", "E")):
+        await _titled(shelf, before, after, now=now)
+        await _fail(shelf, now=now)
+        now += MINUTE
+
+    [lease] = await shelf.claim(now=now)
+
+    *_, newest = events = _events(database)
+    assert _deliveries(database, "state, superseded_by")[1:] == [
+        *[("superseded", newest)] * 3,
+        ("leased", None),
+    ]
+    [told] = lease.events
+    assert told.supersedes == tuple(events[1:-1])
+    assert told.changes == (Change(field="title", before="A", after="E"),)
+
+
+async def test_a_net_change_is_the_same_however_often_it_is_claimed(
+    shelf: Shelf,
+) -> None:
+    await _told(shelf, "A")
+    await _titled(shelf, "B", "C")
+
+    first = await _fail(shelf, now=NOW)
+    second = await _fail(shelf, now=NOW + 5 * SECOND)
+    await shelf.claim(now=NOW + MINUTE)
+    await shelf.reap(now=NOW + HOUR)
+    [third] = await shelf.claim(now=NOW + HOUR)
+
+    assert first.events == second.events == third.events
+    assert first.message.id == second.message.id == third.message.id
+
+
+async def test_one_destination_gives_way_for_itself_alone(database: Path) -> None:
+    routes = (Route(name="all", to=(HOOK, "desk")),)
+    async with opened(database) as store:
+        shelf = await stocked(store, routes=routes)
+        await _told(shelf, "A")
+        for lease in await shelf.claim(to="desk"):
+            await shelf.settle(lease, Sent())
+        await _titled(shelf, "B")
+        [early] = await shelf.claim(to="desk")
+        await shelf.settle(early, Sent())
+        await _titled(shelf, "C")
+        [hook] = await shelf.claim()
+        [desk] = await shelf.claim(to="desk")
+
+    assert [len(one.events[0].supersedes) for one in (hook, desk)] == [1, 0]
+    assert [one.events[0].changes[0].before for one in (hook, desk)] == ["A", "B"]
+
+
+# --- what is held -------------------------------------------------------------
+
+
+async def test_what_is_held_waits_for_its_time_and_nobody_is_woken_before(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+
+    assert await shelf.claim(manner=QUIET) == []
+    assert await shelf.store.next_due([HOOK]) == {HOOK: MORNING}
+    assert await shelf.claim(now=MORNING - SECOND) == []
+    [lease] = await shelf.claim(now=MORNING, manner=QUIET)
+
+    assert lease.milestones == ["m1"]
+    assert _deliveries(database, "held, gathered, attempts") == [(None, 0, 1)]
+
+
+async def test_who_is_held_is_no_older_for_it_and_paid_for_no_try(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    await shelf.claim(manner=QUIET)
+
+    assert _deliveries(database, "state, attempts, held, message_id") == [
+        ("pending", 0, UNTIL_SEVEN, None)
+    ]
+
+
+async def test_looking_again_lets_other_rules_decide(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"), row("m2"))
+    await shelf.claim(manner=GATHERING, room=1)
+    later = NOW + SECOND
+    async with shelf.store.upkeep_turn() as turn:
+        await turn.look_again(later)
+    judged = _deliveries(database, "held, gathered")
+    await shelf.claim(now=later, manner=QUIET)
+
+    assert judged == [(None, 0)] * 2
+    assert _deliveries(database, "held, gathered") == [(UNTIL_SEVEN, 0)] * 2
+
+
+async def test_looking_again_hurries_no_retry_and_parts_no_digest_that_is_ripe(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("bad"))
+    await _fail(shelf, now=NOW)
+    await shelf.show(row("m1"), row("m2"))
+    await shelf.claim(manner=GATHERING)
+    ripe = NOW + MINUTE
+    before = _deliveries(database, "due_at, gathered")
+    async with shelf.store.upkeep_turn() as turn:
+        await turn.look_again(ripe)
+
+    assert _deliveries(database, "due_at, gathered") == before
+    [lease] = await shelf.claim(now=ripe, manner=GATHERING)
+    assert lease.milestones == ["bad", "m1", "m2"]
+
+
+async def test_the_first_of_a_digest_says_when_the_others_go(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    await shelf.claim(manner=GATHERING)
+    await shelf.show(row("m2"), now=NOW + 20 * SECOND)
+    await shelf.claim(now=NOW + 20 * SECOND, manner=GATHERING)
+
+    [first, second] = _deliveries(database, "due_at")
+    assert first == second
+    [lease] = await shelf.claim(now=NOW + MINUTE, manner=GATHERING)
+    assert lease.milestones == ["m1", "m2"]
+
+
+# --- a destination that works again -------------------------------------------
+
+
+async def _suspend(shelf: Shelf, *, now: datetime = NOW) -> None:
+    [lease, *_] = await shelf.claim(now=now, room=1)
+    refusal = Refused(reason="401", scope=Scope.DESTINATION)
+    await shelf.settle(lease, refusal, now=now)
+
+
+def _ages(database: Path, now: datetime) -> list[float]:
+    micro = int(now.timestamp()) * 1_000_000
+    rows = _deliveries(database, f"({micro} - born_at) / 1e6")
+    return [float(str(age)) for (age,) in rows]
+
+
+async def test_the_time_of_a_suspension_counts_for_no_age(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"), row("m2"))
+    begin = NOW + HOUR
+    await _suspend(shelf, now=begin)
+    await shelf.show(row("m3"), now=begin + DAY)
+    end = begin + 2 * DAY
+    [probe, *_] = await shelf.claim(now=end, room=1)
+    await shelf.settle(probe, Sent(), now=end)
+
+    _, old, young = _ages(database, end)
+    assert (old, young) == (3600, 0)
+
+
+async def test_what_had_failed_is_due_at_once_when_the_destination_works_again(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(*(row(f"m{n}") for n in range(5)))
+    for lease in await shelf.claim():
+        await shelf.settle(lease, Failed(reason="503"))
+    await shelf.show(row("quiet"))
+    await shelf.claim(manner=QUIET)
+    opened_at = _standing(database).open_since
+    soon = NOW + 30 * SECOND
+    [probe, *_] = await shelf.claim(now=soon, room=1)
+    await shelf.settle(probe, Sent(), now=soon)
+
+    assert opened_at == NOW
+    assert _standing(database) == Standing()
+    leases = await shelf.claim(now=soon, manner=replace(PLAIN, over=2))
+    assert [sorted(one.milestones) for one in leases] == [
+        sorted({f"m{n}" for n in range(5)} - set(probe.milestones))
+    ]
+    # What quiet hours hold is held all the same.
+    assert _deliveries(database, "held")[-1] == (UNTIL_SEVEN,)
+
+
+async def test_a_retry_that_quiet_hours_hold_is_held_though_the_destination_works(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("quiet"))
+    await _fail(shelf, now=NOW)
+    await shelf.claim(now=NOW + 5 * SECOND, manner=QUIET)
+    before = _deliveries(database, "due_at, held")
+    await shelf.show(*(row(f"m{n}") for n in range(4)))
+    for lease in await shelf.claim(now=NOW + 6 * SECOND):
+        await shelf.settle(lease, Failed(reason="503"), now=NOW + 6 * SECOND)
+    is_open = _standing(database).open_since is not None
+    [probe] = await shelf.claim(now=NOW + MINUTE, room=1)
+    await shelf.settle(probe, Sent(), now=NOW + MINUTE)
+
+    assert is_open
+    assert _standing(database).open_since is None
+    assert _deliveries(database, "due_at, held")[:1] == before
+
+
+async def test_an_answer_that_a_message_gets_is_no_failure_of_its_destination(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(*(row(f"m{n}") for n in range(3)))
+    outcomes: tuple[Outcome, ...] = (
+        Refused(reason="400", status=400, scope=Scope.MESSAGE),
+        Failed(reason="429", status=429, retry_after=SECOND),
+        Failed(reason="no route"),
+    )
+    for lease, outcome in zip(await shelf.claim(), outcomes, strict=True):
+        await shelf.settle(lease, outcome)
+
+    with reading(database) as conn:
+        assert lately(conn, HOOK, NOW) == Tries(failed=1, total=3)
+
+
+async def test_how_a_destination_fared_is_remembered_for_five_minutes(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(*(row(f"m{n}") for n in range(4)))
+    outcomes: tuple[Outcome, ...] = (
+        Sent(),
+        Failed(reason="503"),
+        Ambiguous(reason="?"),
+    )
+    leases = await shelf.claim()
+    for lease, outcome in zip(leases, outcomes, strict=False):
+        await shelf.settle(lease, outcome)
+
+    with reading(database) as conn:
+        soon = lately(conn, HOOK, NOW + 299 * SECOND)
+        late = lately(conn, HOOK, NOW + 301 * SECOND)
+
+    assert (soon, late) == (Tries(failed=2, total=3), Tries(failed=0, total=0))
+
+
+# --- who has it already -------------------------------------------------------
+
+
+def _served(database: Path) -> list[str]:
+    return [mark for (mark,) in ask(database, "SELECT mark FROM served ORDER BY 1")]
+
+
+async def test_who_has_a_message_that_others_lack_is_remembered(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim()
+    partly = Ambiguous(reason="bob", served=frozenset({"ann", "cid"}))
+    await shelf.settle(lease, partly)
+
+    assert _served(database) == ["ann", "cid"]
+
+
+async def test_nothing_is_dropped_that_some_surely_lack(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"), row("m2"))
+    first, second = await shelf.claim()
+    partly = Ambiguous(reason="bob", served=frozenset({"ann"}))
+    await shelf.settle(first, partly, drop_ambiguous=True)
+    await shelf.settle(second, Ambiguous(reason="?"), drop_ambiguous=True)
+
+    assert _deliveries(database, "state, frozen") == [("pending", 1), ("dropped", 0)]
+
+
+async def test_a_crash_drops_what_may_have_arrived_only_where_that_is_wanted(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    await shelf.claim()
+    async with shelf.store.upkeep_turn() as turn:
+        freed = await turn.reap(NOW, everything=True, unrepeated={HOOK})
+
+    assert freed == 1
+    [(state, crashes, reason)] = _deliveries(database, "state, crashes, reason")
+    assert (state, crashes) == ("dropped", 1)
+    assert str(reason).startswith("it may have arrived: the attempt was cut off")

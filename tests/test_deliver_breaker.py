@@ -1,0 +1,577 @@
+"""A destination that fails: its breaker, doubt, turns, and what is not forgotten."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import pytest
+from delivering import (
+    BOTH,
+    DESK,
+    UNAVAILABLE,
+    Scene,
+    always,
+    in_turn,
+    lane,
+    staged,
+    unless,
+)
+from simulated import backend
+from storing import DAY, HOOK, HOUR, NOW, SECOND, ask, stamp
+from structlog.testing import capture_logs
+
+from notifier.core.model import (
+    Ambiguous,
+    Failed,
+    Outcome,
+    Rate,
+    Refused,
+    Rendered,
+    Scope,
+    Sent,
+)
+
+pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
+SILENT = Ambiguous(reason="no answer")
+#: From the fifth failure on: how long it is left alone each time.
+ALONE = [30, 60, 120, 240, 480, 900, 900, 900]
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return backend()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "notifier.db"
+
+
+def _five() -> list[str]:
+    return [f"m{n}" for n in range(5)]
+
+
+def _open(scene: Scene, destination: str = HOOK) -> bool:
+    text = "SELECT open_since FROM destinations WHERE name = ?"
+    return ask(scene.database, text, destination) != [(None,)]
+
+
+# --- the breaker --------------------------------------------------------------
+
+
+async def test_after_five_failures_in_a_row_it_is_tried_ever_more_rarely_for_free(
+    database: Path,
+) -> None:
+    async with staged(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        with capture_logs() as logs:
+            await scene.show("m1")
+            await anyio.sleep(5000)
+
+        waits = [0, 5, 30, 120, 600, *ALONE]
+        tries = itertools.accumulate(waits)
+        assert scene.offsets() == [at for at in tries if at < 5000]
+        assert scene.rows("state, attempts") == [("pending", 5)]
+        assert [
+            (line["event"], line["destination"], line.get("reason"))
+            for line in logs
+            if line["event"].startswith("breaker")
+        ] == [("breaker.opened", HOOK, "503")]
+
+
+async def test_four_failures_and_a_success_open_nothing(database: Path) -> None:
+    async with staged(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = in_turn(*[UNAVAILABLE] * 4, Sent())
+        await scene.show(*_five())
+        await anyio.sleep(4)
+
+        assert not _open(scene)
+        assert scene.states() == [*["pending"] * 4, "delivered"]
+
+
+async def test_it_opens_when_half_of_ten_in_five_minutes_fail(database: Path) -> None:
+    async with staged(database) as scene, scene.running():
+        by_turns: list[Outcome] = [Sent(), UNAVAILABLE] * 5
+        scene.sender.answers[HOOK] = in_turn(*by_turns, Sent())
+        for n in range(4):
+            await scene.show(f"m{n}")
+            await anyio.sleep(0.5)
+        seen = len(scene.sender.requests)
+        before = _open(scene)
+        await scene.show(*(f"n{n}" for n in range(8)))
+        await anyio.sleep(1)
+
+        assert (seen, before) == (4, False)
+        assert len(scene.sender.requests) == 10
+        assert _open(scene)
+
+
+async def test_an_open_breaker_lets_one_message_at_a_time_pass(
+    database: Path,
+) -> None:
+    async with staged(database, lane(concurrency=4)) as scene, scene.running():
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        scene.sender.takes[HOOK] = 1
+        await scene.show(*(f"m{n}" for n in range(20)))
+        await anyio.sleep(400)
+        tries = scene.offsets()
+
+        assert tries[:8] == [0] * 4 + [1] * 4
+        assert tries[8:] == [32, 93, 214]
+        # None of those that only probed paid for it.
+        assert sum(scene.states("attempts")) <= 8
+
+
+async def test_what_waited_leaves_as_a_digest_as_soon_as_it_works_again(
+    database: Path,
+) -> None:
+    async with staged(database, lane(over=10)) as scene, scene.running():
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        await scene.show(*_five())
+        await anyio.sleep(1)
+        await scene.show(*(f"n{n}" for n in range(20)))
+        await anyio.sleep(40)
+        scene.sender.answers.clear()
+        with capture_logs() as logs:
+            await anyio.sleep(60)
+
+        probe, digest = scene.sender.requests[6:]
+        assert (probe.at, digest.at) == (NOW + 90 * SECOND,) * 2
+        assert (len(probe.milestones), len(digest.milestones)) == (1, 24)
+        assert set(scene.states()) == {"delivered"}
+        assert "breaker.closed" in [line["event"] for line in logs]
+
+
+async def test_a_destination_that_is_up_again_but_refuses_us_is_not_called_well(
+    database: Path,
+) -> None:
+    async with staged(database) as scene, scene.running():
+        refusal = Refused(reason="401", scope=Scope.DESTINATION)
+        scene.sender.answers[HOOK] = in_turn(*[UNAVAILABLE] * 5, refusal)
+        with capture_logs() as logs:
+            await scene.show(*_five())
+            await anyio.sleep(60)
+
+        assert scene.offsets() == [0] * 5 + [30]
+        assert not [line for line in logs if line["event"] == "breaker.closed"]
+        assert set(scene.states()) == {"pending"}
+
+
+async def test_what_would_have_been_tried_hours_later_goes_when_it_works_again(
+    database: Path,
+) -> None:
+    async with staged(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = unless("late", UNAVAILABLE)
+        await scene.show("late")
+        for n in range(8):
+            await anyio.sleep(900)
+            await scene.show(f"m{n}")
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        await scene.show(*(f"n{n}" for n in range(5)))
+        await anyio.sleep(20)
+        assert _open(scene)
+        scene.sender.answers.clear()
+        await anyio.sleep(60)
+
+        assert set(scene.states()) == {"delivered"}
+
+
+async def test_a_message_that_can_never_be_taken_keeps_nobody_else_waiting(
+    database: Path,
+) -> None:
+    async with staged(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = unless("bad", UNAVAILABLE)
+        await scene.show("bad")
+        await anyio.sleep(760)
+        opened = _open(scene)
+        await scene.show("good")
+        await anyio.sleep(40)
+        await scene.show("better")
+        await anyio.sleep(1)
+
+        assert opened
+        assert scene.offsets(of="good") == [785]
+        assert scene.offsets(of="better") == [800]
+        assert not _open(scene)
+
+
+async def test_a_service_that_asks_for_patience_is_not_taken_for_broken(
+    database: Path,
+) -> None:
+    async with staged(database) as scene, scene.running():
+        patience = Failed(reason="429", status=429, retry_after=10 * SECOND)
+        scene.sender.answers[HOOK] = always(patience)
+        await scene.show(*_five(), *(f"n{n}" for n in range(10)))
+        await anyio.sleep(300)
+
+        assert len(scene.sender.requests) > 10
+        assert not _open(scene)
+
+
+async def test_messages_that_are_refused_open_nothing(database: Path) -> None:
+    async with staged(database) as scene, scene.running():
+        refusal = Refused(reason="400", status=400, scope=Scope.MESSAGE)
+        scene.sender.answers[HOOK] = in_turn(*[refusal] * 10, UNAVAILABLE, Sent())
+        await scene.show(*(f"m{n}" for n in range(6)))
+        await anyio.sleep(1)
+
+        assert len(scene.sender.requests) == 12
+        assert not _open(scene)
+
+
+async def test_a_restart_does_not_close_a_breaker(database: Path) -> None:
+    async with staged(database) as scene:
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        async with scene.running():
+            await scene.show(*_five())
+            await anyio.sleep(31)
+        tried = len(scene.sender.requests)
+        for _ in range(5):
+            async with scene.running():
+                await anyio.sleep(10)
+        early = len(scene.sender.requests)
+        async with scene.running():
+            await anyio.sleep(20)
+
+        assert (tried, early) == (6, 6)
+        assert scene.offsets()[5:] == [30, 90]
+
+
+async def test_a_broken_destination_is_no_business_of_the_others(
+    database: Path,
+) -> None:
+    lanes = (lane(HOOK), lane(DESK))
+    async with staged(database, *lanes, routes=BOTH) as scene, scene.running():
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        for second in range(8):
+            await scene.show(f"m{second}")
+            await anyio.sleep(1)
+
+        assert (_open(scene, HOOK), _open(scene, DESK)) == (True, False)
+        assert scene.offsets(DESK) == list(range(8))
+
+
+async def test_a_start_waits_for_the_probe_and_goes_first(database: Path) -> None:
+    async with staged(database) as scene, scene.running():
+        await scene.show("m9")
+        await anyio.sleep(7190)
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        await scene.show(*_five())
+        await anyio.sleep(10)
+        await scene.start()
+        await anyio.sleep(10)
+        scene.sender.answers.clear()
+        await anyio.sleep(60)
+
+        [probe, *_] = scene.sender.requests[6:]
+        assert probe.message.events[0].type == "kalshi.milestone.started"
+        assert probe.at == NOW + 7220 * SECOND
+        assert set(scene.states()) == {"delivered"}
+
+
+async def test_one_round_does_not_wait_for_a_destination_that_is_down(
+    database: Path,
+) -> None:
+    rate = Rate(count=4, per=SECOND)
+    async with staged(database, lane(rate=rate)) as scene:
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        await scene.show(*(f"m{n}" for n in range(8)))
+
+        first = await scene.boot().once()
+        tried = len(scene.sender.requests)
+        took = scene.clock.now() - NOW
+        await anyio.sleep(60)
+        scene.sender.answers.clear()
+        second = await scene.boot().once()
+
+        assert (first, second) == (False, True)
+        assert (tried, took.total_seconds()) == (5, 1.02)
+        assert scene.states() == ["delivered"] * 8
+
+
+# --- doubt --------------------------------------------------------------------
+
+
+async def test_what_may_have_arrived_is_not_repeated_where_that_is_not_wanted(
+    database: Path,
+) -> None:
+    async with staged(database, lane(drop_ambiguous=True)) as scene, scene.running():
+        scene.sender.answers[HOOK] = in_turn(UNAVAILABLE, SILENT, Sent())
+        await scene.show("m1")
+        await anyio.sleep(3600)
+
+        assert scene.offsets() == [0, 5]
+        assert scene.rows("state, reason") == [
+            ("dropped", "it may have arrived: no answer")
+        ]
+
+
+async def test_a_crash_repeats_nothing_where_that_is_not_wanted(
+    database: Path,
+) -> None:
+    lanes = (lane(HOOK, drop_ambiguous=True), lane(DESK))
+    async with staged(database, *lanes, routes=BOTH) as scene:
+        scene.sender.takes |= {HOOK: 10, DESK: 10}
+        async with scene.running():
+            await scene.show("m1")
+            await anyio.sleep(5)
+        await scene.reap(unrepeated={HOOK})
+        async with scene.running():
+            await anyio.sleep(600)
+
+        cut_off = "the attempt was cut off by a crash or never came back"
+        assert scene.rows("destination, state, reason") == [
+            (HOOK, "dropped", f"it may have arrived: {cut_off}"),
+            (DESK, "delivered", None),
+        ]
+        assert (len(scene.offsets(HOOK)), len(scene.offsets(DESK))) == (1, 2)
+
+
+async def test_those_who_lack_it_get_it_and_those_who_have_it_do_not_again(
+    database: Path,
+) -> None:
+    async with staged(database, lane(drop_ambiguous=True)) as scene, scene.running():
+        scene.sender.answers[HOOK] = in_turn(
+            Ambiguous(reason="bob", served=frozenset({"ann"})),
+            Ambiguous(reason="bob", served=frozenset({"ann", "cid"})),
+            Sent(),
+        )
+        await scene.show("m1")
+        await anyio.sleep(600)
+
+        told = [sorted(one.served) for one in scene.sender.requests]
+        assert told == [[], ["ann"], ["ann", "cid"]]
+        assert len({one.message.message_id for one in scene.sender.requests}) == 1
+        assert scene.states() == ["delivered"]
+        assert ask(database, "SELECT * FROM served") == []
+
+
+async def test_who_has_a_message_is_remembered_over_a_restart(database: Path) -> None:
+    async with staged(database) as scene:
+        scene.sender.answers[HOOK] = in_turn(
+            Ambiguous(reason="bob", served=frozenset({"ann"})), Sent()
+        )
+        async with scene.running():
+            await scene.show("m1")
+            await anyio.sleep(1)
+        async with scene.running():
+            await anyio.sleep(60)
+
+        assert [sorted(one.served) for one in scene.sender.requests] == [[], ["ann"]]
+
+
+async def test_a_recipient_who_cannot_be_reached_breaks_no_destination(
+    database: Path,
+) -> None:
+    async with staged(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = always(
+            Ambiguous(reason="bob", served=frozenset({"ann"}))
+        )
+        await scene.show(*_five(), *(f"n{n}" for n in range(10)))
+        await anyio.sleep(60)
+
+        assert not _open(scene)
+
+
+# --- turns --------------------------------------------------------------------
+
+
+async def _with_retries(scene: Scene, count: int) -> None:
+    """So many that have failed once, as a digest, and are due again."""
+    rated, scene.lanes = scene.lanes, (lane(over=1),)
+    scene.sender.answers[HOOK] = always(UNAVAILABLE)
+    async with scene.running():
+        await scene.show(*(f"old{n}" for n in range(count)))
+        await anyio.sleep(1)
+    scene.sender.answers.clear()
+    scene.sender.requests.clear()
+    await anyio.sleep(60)
+    scene.lanes = rated
+
+
+@pytest.mark.parametrize("took", [0.0, 0.3], ids=["at once", "slowly"])
+async def test_retries_and_first_tries_take_turns_where_the_rate_is_low(
+    database: Path, took: float
+) -> None:
+    slow = lane(rate=Rate(count=1, per=SECOND))
+    async with staged(database, slow) as scene:
+        await _with_retries(scene, 40)
+        await scene.show(*(f"new{n}" for n in range(40)))
+        scene.sender.takes[HOOK] = took
+        async with scene.running():
+            await anyio.sleep(200)
+
+        told = [one[0][:3] for one in scene.told()]
+        assert len(told) == 80
+        for begin in range(0, 80, 10):
+            assert told[begin : begin + 10].count("old") == 5
+
+
+async def test_news_does_not_wait_for_a_backlog_of_retries(database: Path) -> None:
+    async with staged(database, lane(rate=Rate(count=1, per=SECOND))) as scene:
+        await _with_retries(scene, 60)
+        async with scene.running():
+            begin = scene.clock.now()
+            for n in range(10):
+                await scene.show(f"new{n}")
+                await anyio.sleep(4)
+
+        sent = [one.at for one in scene.sender.requests if one.milestones[0][0] == "n"]
+        late = [(at - begin).total_seconds() - 4 * n for n, at in enumerate(sent)]
+        assert len(late) == 10
+        assert max(late) < 3
+
+
+# --- age ----------------------------------------------------------------------
+
+
+async def test_the_time_of_a_suspension_makes_nothing_older(database: Path) -> None:
+    refusal = Refused(reason="401", scope=Scope.DESTINATION)
+    async with staged(database) as scene:
+        scene.sender.answers[HOOK] = always(refusal)
+        async with scene.running():
+            await scene.show("m1", "m2")
+            await anyio.sleep(60)
+        scene.set_clock(NOW + 5 * DAY)
+        # The probe is taken, and then it is down.
+        scene.sender.answers[HOOK] = unless("m2", UNAVAILABLE)
+        async with scene.running():
+            await anyio.sleep(60)
+            after = scene.states()
+        scene.set_clock(NOW + 5 * DAY + 71 * HOUR)
+        async with scene.running():
+            await anyio.sleep(60)
+            later = scene.states()
+            await anyio.sleep(7200)
+
+        assert after == ["delivered", "pending"]
+        assert later == ["delivered", "pending"]
+        assert scene.states() == ["delivered", "dead"]
+
+
+# --- several at once ----------------------------------------------------------
+
+
+async def test_a_slow_message_does_not_stop_the_other_slots_of_its_lane(
+    database: Path,
+) -> None:
+    async with staged(database, lane(concurrency=3)) as scene, scene.running():
+        scene.sender.takes |= {"slow": 25, HOOK: 1}
+        await scene.show("slow")
+        await scene.show(*(f"m{n}" for n in range(4)))
+        await anyio.sleep(1.5)
+        await scene.show(*(f"n{n}" for n in range(4)))
+        await anyio.sleep(60)
+
+        assert scene.offsets() == [0, 0, 0, 1, 1, 2, 2, 3, 3]
+        assert scene.sender.most_under_way == 3
+        ids = [one.message.message_id for one in scene.sender.requests]
+        assert len(set(ids)) == len(ids)
+
+
+async def test_a_slow_message_does_not_keep_a_retry_waiting(database: Path) -> None:
+    async with staged(database, lane(concurrency=2)) as scene, scene.running():
+        scene.sender.takes |= {"slow": 25, HOOK: 1}
+        scene.sender.answers[HOOK] = in_turn(UNAVAILABLE, Sent())
+        await scene.show("slow")
+        await scene.show("m1")
+        await anyio.sleep(60)
+
+        assert scene.offsets(of="m1") == [0, 6]
+
+
+async def test_a_rate_holds_over_several_at_once(database: Path) -> None:
+    way = lane(concurrency=4, rate=Rate(count=2, per=10 * SECOND))
+    async with staged(database, way) as scene, scene.running():
+        scene.sender.takes[HOOK] = 3
+        await scene.show(*(f"m{n}" for n in range(6)))
+        await anyio.sleep(100)
+
+        offsets = scene.offsets()
+        assert len(offsets) == 6
+        # A request may reach the far end as late as its answer.
+        assert offsets[:2] == [0, 0]
+        assert all(b - a >= 10 for a, b in zip(offsets, offsets[2:], strict=False))
+
+
+async def test_a_start_does_not_wait_for_what_was_composed_before_it(
+    database: Path,
+) -> None:
+    async with staged(database, lane(concurrency=2)) as scene, scene.running():
+        await scene.show("m1")
+        await anyio.sleep(7199)
+        scene.sender.takes[HOOK] = 1.5
+        later = stamp(NOW + DAY)
+        await scene.show(*(f"n{n}" for n in range(20)), start_date=later)
+        await anyio.sleep(1)
+        await scene.start()
+        await anyio.sleep(60)
+
+        [start] = [
+            one.at
+            for one in scene.sender.requests
+            if one.message.events[0].type == "kalshi.milestone.started"
+        ]
+        assert start == NOW + 7200.5 * SECOND
+
+
+async def test_what_has_finished_when_it_is_cut_off_is_settled(database: Path) -> None:
+    async with staged(database, lane(concurrency=2)) as scene:
+        scene.sender.takes |= {"slow": 25, HOOK: 1}
+        async with scene.running():
+            await scene.show("slow")
+            await scene.show("quick")
+            await anyio.sleep(0.5)
+            async with scene.shelf.store.upkeep_turn():
+                await anyio.sleep(5)
+                scene.kill()
+
+        assert scene.states() == ["leased", "delivered"]
+
+
+async def test_a_settlement_that_is_cut_off_on_its_way_to_the_disk_is_made_up_for(
+    database: Path,
+) -> None:
+    slow = 0.0
+
+    async def hand_over(work: Callable[[], T]) -> T:
+        await anyio.sleep(slow)
+        return work()
+
+    async with staged(database, offload=hand_over) as scene:
+        scene.sender.takes[HOOK] = 1
+        async with scene.running():
+            await scene.show("m1")
+            await anyio.sleep(0.5)
+            slow = 2.0
+            await anyio.sleep(1)
+
+        assert scene.states() == ["delivered"]
+
+
+async def test_nothing_that_was_taken_is_sent_again(database: Path) -> None:
+    taken: list[str] = []
+
+    def answer(message: Rendered) -> Outcome:
+        if len(message.message_id + str(len(taken))) % 7 == 0:
+            return UNAVAILABLE
+        taken.extend(event.id for event in message.events)
+        return Sent()
+
+    async with staged(database, lane(concurrency=5, over=8)) as scene:
+        scene.sender.answers[HOOK] = answer
+        for round_ in range(6):
+            async with scene.running() as deliver:
+                for n in range(10):
+                    await scene.show(f"m{round_}-{n}", f"m{n}", title=f"T{round_}-{n}")
+                    await anyio.sleep(0.7)
+                deliver.close()
+        async with scene.running():
+            await anyio.sleep(7200)
+
+        assert len(taken) == len(set(taken))
+        assert set(scene.states()) <= {"delivered", "superseded"}

@@ -1,0 +1,638 @@
+"""What people are spared: net changes, quiet hours, digests that gather, silences."""
+
+from collections.abc import Mapping
+from datetime import datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import anyio
+import pytest
+from delivering import (
+    BOTH,
+    DESK,
+    UNAVAILABLE,
+    Request,
+    Scene,
+    always,
+    in_turn,
+    lane,
+    staged,
+)
+from simulated import backend
+from storing import DAY, HOOK, HOUR, MINUTE, NOW, SECOND, UTC_ZONE, stamp
+
+from notifier.config import values
+from notifier.core.hold import Manner
+from notifier.core.model import (
+    Ambiguous,
+    Change,
+    Failed,
+    Kind,
+    Match,
+    QuietPolicy,
+    Route,
+    Then,
+)
+
+pytestmark = pytest.mark.anyio
+
+PARIS = ZoneInfo("Europe/Paris")
+START = NOW + 2 * HOUR
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return backend()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "notifier.db"
+
+
+def _change(before: str, after: str, field: str = "title") -> Change:
+    return Change(field=field, before=before, after=after)
+
+
+def _kinds(requests: list[Request]) -> list[list[str]]:
+    return [[event.type[17:] for event in one.message.events] for one in requests]
+
+
+# --- the net change -----------------------------------------------------------
+
+
+async def _titled(scene: Scene, *titles: str) -> None:
+    """The titles of one milestone, one a second."""
+    for title in titles:
+        await scene.show("m1", title=title)
+        await anyio.sleep(1)
+
+
+async def test_what_changes_back_while_the_destination_is_down_is_not_told(
+    database: Path,
+) -> None:
+    async with staged(database) as scene, scene.running():
+        await _titled(scene, "A")
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        await _titled(scene, "B", "A")
+        scene.sender.answers.clear()
+        await anyio.sleep(3600)
+
+        assert scene.offsets() == [0, 1]
+        _, _, back = scene.event_ids()
+        words = "changed back before it was told"
+        assert scene.rows("state, reason, superseded_by") == [
+            ("delivered", None, None),
+            ("superseded", words, back),
+            ("superseded", words, back),
+        ]
+
+
+async def test_updates_that_wait_become_one_message_with_the_net_change(
+    database: Path,
+) -> None:
+    async with staged(database) as scene:
+        async with scene.running():
+            await _titled(scene, "A")
+        await _titled(scene, "B", "C")
+        async with scene.running():
+            await anyio.sleep(60)
+
+        _, first, newest = scene.event_ids()
+        [_, told] = scene.sender.requests
+        [event] = told.message.events
+        assert (event.id, event.supersedes) == (newest, (first,))
+        assert event.changes == (_change("A", "C"),)
+        assert scene.rows("state, reason, superseded_by") == [
+            ("delivered", None, None),
+            ("superseded", "told with a later update of the milestone", newest),
+            ("delivered", None, None),
+        ]
+
+
+async def test_what_may_have_arrived_is_never_netted_away(database: Path) -> None:
+    async with staged(database) as scene, scene.running():
+        await _titled(scene, "A")
+        scene.sender.answers[HOOK] = in_turn(
+            Ambiguous(reason="no answer"), *[UNAVAILABLE] * 2
+        )
+        await _titled(scene, "B", "A")
+        await anyio.sleep(20)
+        scene.sender.answers.clear()
+        await anyio.sleep(600)
+
+        told = [one.message.events[0].changes for one in scene.sender.requests]
+        assert told[1:] == [(_change("A", "B"),)] * 3 + [(_change("B", "A"),)]
+        assert scene.states() == ["delivered"] * 3
+
+
+async def test_a_milestone_that_came_and_went_untold_is_not_told(
+    database: Path,
+) -> None:
+    async with staged(database) as scene:
+        await _titled(scene, "A", "B")
+        await scene.remove("m1")
+        async with scene.running():
+            await anyio.sleep(60)
+
+        assert scene.sender.requests == []
+        gone = scene.event_ids()[-1]
+        words = "it was listed and removed again before it was told"
+        assert scene.rows("state, reason, superseded_by") == (
+            [("superseded", words, gone)] * 3
+        )
+
+
+async def test_the_removal_of_what_was_told_is_told(database: Path) -> None:
+    async with staged(database) as scene:
+        async with scene.running():
+            await _titled(scene, "A")
+        await scene.remove("m1")
+        async with scene.running():
+            await anyio.sleep(60)
+
+        assert _kinds(scene.sender.requests) == [["created"], ["removed"]]
+
+
+async def test_updates_of_different_routes_do_not_become_one(database: Path) -> None:
+    routes = (
+        Route(name="moves", match=Match(changed=("start_date",)), to=(HOOK,)),
+        Route(name="rest", to=(HOOK,)),
+    )
+    async with staged(database, routes=routes) as scene:
+        async with scene.running():
+            await scene.show("m1")
+            await anyio.sleep(1)
+        await scene.show("m1", title="B")
+        await scene.show("m1", title="B", start_date=stamp(NOW + 3 * HOUR))
+        async with scene.running():
+            await anyio.sleep(60)
+
+        assert [
+            len(one.message.events[0].changes) for one in scene.sender.requests
+        ] == ([0, 1, 1])
+        assert scene.states() == ["delivered"] * 3
+
+
+async def test_a_net_change_that_fails_is_contained_in_the_next_one(
+    database: Path,
+) -> None:
+    async with staged(database) as scene:
+        async with scene.running():
+            await _titled(scene, "A")
+        await _titled(scene, "B", "C")
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        async with scene.running():
+            await anyio.sleep(1)
+            await _titled(scene, "D")
+            scene.sender.answers.clear()
+            await anyio.sleep(60)
+
+        _, first, second, newest = scene.event_ids()
+        [event] = scene.sender.requests[-1].message.events
+        assert event.changes == (_change("A", "D"),)
+        assert event.supersedes == (first, second)
+        assert scene.rows("state, superseded_by")[1:] == [
+            ("superseded", newest),
+            ("superseded", newest),
+            ("delivered", None),
+        ]
+
+
+async def test_a_net_change_that_fails_and_is_undone_is_not_told(
+    database: Path,
+) -> None:
+    async with staged(database) as scene:
+        async with scene.running():
+            await _titled(scene, "A")
+        await _titled(scene, "B", "C")
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        async with scene.running():
+            await anyio.sleep(1)
+            await _titled(scene, "A")
+            scene.sender.answers.clear()
+            await anyio.sleep(60)
+
+        assert len(scene.sender.requests) == 2
+        newest = scene.event_ids()[-1]
+        assert scene.rows("state, superseded_by")[1:] == [("superseded", newest)] * 3
+
+
+async def test_what_a_failed_net_change_contains_is_not_forgotten(
+    database: Path,
+) -> None:
+    async with staged(database) as scene:
+        async with scene.running():
+            await _titled(scene, "A")
+        await _titled(scene, "B", "C")
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        async with scene.running():
+            await anyio.sleep(1)
+            await _titled(scene, "B")
+            scene.sender.answers.clear()
+            await anyio.sleep(60)
+
+        [event] = scene.sender.requests[-1].message.events
+        assert event.changes == (_change("A", "B"),)
+        assert scene.states()[1:] == ["superseded", "superseded", "delivered"]
+
+
+async def test_a_crash_between_two_tries_changes_nothing_about_a_net_change(
+    database: Path,
+) -> None:
+    async with staged(database) as scene:
+        async with scene.running():
+            await _titled(scene, "A")
+        await _titled(scene, "B", "C")
+        scene.sender.takes[HOOK] = 10
+        async with scene.running():
+            await anyio.sleep(5)
+        await scene.reap()
+        await _titled(scene, "D")
+        async with scene.running():
+            await anyio.sleep(60)
+
+        _, cut, again, last = (one.message.events[0] for one in scene.sender.requests)
+        assert cut == again
+        assert again.changes == (_change("A", "C"),)
+        assert again.supersedes == (scene.event_ids()[1],)
+        assert (last.changes, last.supersedes) == ((_change("C", "D"),), ())
+
+
+# --- quiet hours --------------------------------------------------------------
+
+
+def _quiet(
+    *windows: str, zone: ZoneInfo = UTC_ZONE, over: int | None = None, **more: Any
+) -> Manner:
+    policy = QuietPolicy(windows=tuple(map(values.window, windows)), **more)
+    return Manner(over=over, zone=zone, quiet=policy)
+
+
+def _wall(scene: Scene, zone: ZoneInfo = UTC_ZONE) -> list[str]:
+    """When each attempt was made, on that zone's clocks."""
+    return [f"{one.at.astimezone(zone):%d %H:%M}" for one in scene.sender.requests]
+
+
+async def test_what_comes_in_quiet_hours_goes_when_they_end(database: Path) -> None:
+    manner = _quiet("19:00-07:00")
+    async with staged(database, lane(manner=manner)) as scene, scene.running():
+        await anyio.sleep(1800)
+        await scene.show("m1")
+        await anyio.sleep(3600)
+        await scene.show("m2", "m3")
+        await anyio.sleep(60)
+        held = scene.rows("state, attempts, held")
+        await anyio.sleep(13 * 3600)
+
+        words = "quiet hours until Mon 23 Nov, 07:00 UTC"
+        assert held[1:] == [("pending", 0, words)] * 2
+        assert _wall(scene) == ["22 18:30", "23 07:00", "23 07:00"]
+        assert scene.rows("state, held") == [("delivered", None)] * 3
+        assert scene.pulses < 14 * 3600 / 25
+
+
+@pytest.mark.parametrize(
+    ("then", "told", "states"),
+    [
+        (Then.DELIVER, [["m1"], ["m2"]], ["delivered"] * 2),
+        (Then.DIGEST, [["m1", "m2"]], ["delivered"] * 2),
+        (Then.DROP, [], ["dropped"] * 2),
+    ],
+    ids=str,
+)
+async def test_what_was_held_goes_as_it_comes_as_a_digest_or_not_at_all(
+    database: Path, then: Then, told: list[list[str]], states: list[str]
+) -> None:
+    manner = _quiet("17:00-07:00", over=10, then=then)
+    async with staged(database, lane(manner=manner)) as scene, scene.running():
+        await scene.show("m1")
+        await anyio.sleep(60)
+        await scene.show("m2")
+        await anyio.sleep(14 * 3600)
+
+        assert scene.told() == told
+        assert scene.states() == states
+        if then is Then.DROP:
+            words = "quiet hours until Mon 23 Nov, 07:00 UTC"
+            assert scene.states("reason") == [words] * 2
+
+
+async def test_many_that_were_held_go_as_a_digest_in_any_case(database: Path) -> None:
+    manner = _quiet("17:00-07:00", over=10)
+    async with staged(database, lane(manner=manner)) as scene, scene.running():
+        await scene.show(*(f"m{n}" for n in range(11)))
+        await anyio.sleep(14 * 3600)
+
+        assert list(map(len, scene.told())) == [11]
+
+
+async def test_kinds_that_pass_are_not_held_not_even_behind_held_ones(
+    database: Path,
+) -> None:
+    manner = _quiet("17:00-07:00", let_pass=frozenset({Kind.STARTED, Kind.ENDED}))
+    async with staged(database, lane(manner=manner)) as scene, scene.running():
+        await scene.show("m1", end_date=stamp(START + HOUR))
+        await anyio.sleep(7200)
+        await scene.start()
+        await anyio.sleep(3600)
+        await scene.start()
+        await anyio.sleep(60)
+
+        assert _kinds(scene.sender.requests) == [["started"], ["ended"]]
+        assert scene.states() == ["pending", "delivered", "delivered"]
+
+
+async def test_a_start_that_is_held_too_long_expires_at_once_and_says_why(
+    database: Path,
+) -> None:
+    manner = _quiet("19:00-20:10", "20:50-07:00")
+    async with staged(database, lane(manner=manner)) as scene, scene.running():
+        await scene.show("m1")
+        await scene.show("m2", start_date=stamp(START + HOUR))
+        await anyio.sleep(7200)
+        await scene.start()
+        await anyio.sleep(3600)
+        await scene.start()
+        await anyio.sleep(1)
+
+        assert _wall(scene) == ["22 18:00", "22 18:00", "22 20:10"]
+        words = "quiet hours until Mon 23 Nov, 07:00 UTC: too late to be of use by then"
+        assert scene.rows("state, reason")[2:] == [
+            ("delivered", None),
+            ("expired", words),
+        ]
+
+
+async def test_a_held_start_of_a_milestone_that_moves_meanwhile_is_superseded(
+    database: Path,
+) -> None:
+    manner = _quiet("19:59-20:20")
+    async with staged(database, lane(manner=manner)) as scene, scene.running():
+        await scene.show("m1")
+        await anyio.sleep(7200)
+        await scene.start()
+        await anyio.sleep(60)
+        await scene.show("m1", start_date=stamp(START + DAY))
+        await anyio.sleep(1800)
+
+        assert _kinds(scene.sender.requests) == [["created"], ["updated"]]
+        _, started, update = scene.rows("event_id, state, reason, superseded_by")
+        assert started[1:] == ("superseded", "the start has moved", update[0])
+
+
+async def test_updates_of_a_quiet_night_are_told_in_the_morning_as_one(
+    database: Path,
+) -> None:
+    manner = _quiet("18:10-07:00")
+    async with staged(database, lane(manner=manner)) as scene, scene.running():
+        await scene.show("m1", "m2", title="A")
+        await anyio.sleep(1200)
+        for title in ("B", "C"):
+            await scene.show("m1", title=title)
+            await anyio.sleep(3600)
+        for title in ("B", "A"):
+            await scene.show("m2", title=title)
+            await anyio.sleep(3600)
+        await anyio.sleep(12 * 3600)
+
+        [told] = scene.sender.requests[2:]
+        assert told.message.events[0].changes == (_change("A", "C"),)
+        assert f"{told.at:%H:%M}" == "07:00"
+
+
+async def test_what_may_have_arrived_is_held_by_quiet_hours_and_never_dropped(
+    database: Path,
+) -> None:
+    manner = _quiet("18:10-07:00", then=Then.DROP)
+    async with staged(database, lane(manner=manner)) as scene, scene.running():
+        scene.sender.answers[HOOK] = in_turn(
+            *[Ambiguous(reason="no answer")] * 4, UNAVAILABLE
+        )
+        await scene.show("m1")
+        await anyio.sleep(700)
+        scene.sender.answers.clear()
+        await anyio.sleep(14 * 3600)
+
+        assert _wall(scene) == [
+            "22 18:00",
+            "22 18:00",
+            "22 18:00",
+            "22 18:02",
+            "23 07:00",
+        ]
+        assert len({one.message.message_id for one in scene.sender.requests}) == 1
+
+
+async def test_other_quiet_hours_count_as_soon_as_they_are_configured(
+    database: Path,
+) -> None:
+    async with staged(database, lane(manner=_quiet("17:00-07:00"))) as scene:
+        async with scene.running():
+            await scene.show("m1", "m2")
+            await anyio.sleep(60)
+        await scene.reload(lane(manner=_quiet("17:00-18:30")))
+        async with scene.running():
+            await anyio.sleep(60)
+            held = set(scene.states("held"))
+        await scene.reload(lane())
+        async with scene.running():
+            await anyio.sleep(1)
+
+        assert held == {"quiet hours until 18:30 UTC"}
+        assert scene.offsets() == [120, 120]
+
+
+NIGHTS = [
+    ("Europe/Paris", "2027-03-27", "28 07:00"),
+    ("Europe/Paris", "2027-10-30", "31 07:00"),
+    ("America/New_York", "2027-03-13", "14 07:00"),
+    ("America/New_York", "2027-11-06", "07 07:00"),
+    ("Australia/Lord_Howe", "2027-04-03", "04 07:00"),
+    ("Australia/Lord_Howe", "2027-10-02", "03 07:00"),
+    ("America/Santiago", "2027-04-03", "04 07:00"),
+    ("America/Santiago", "2027-09-04", "05 07:00"),
+]
+
+
+@pytest.mark.parametrize(("name", "evening", "morning"), NIGHTS)
+async def test_nights_in_which_the_clocks_jump_end_at_seven_like_any_other(
+    database: Path, name: str, evening: str, morning: str
+) -> None:
+    zone = ZoneInfo(name)
+    manner = _quiet("22:00-07:00", zone=zone, over=3)
+    async with staged(database, lane(manner=manner)) as scene:
+        begin = datetime.fromisoformat(f"{evening}T21:00").replace(tzinfo=zone)
+        end = (begin + timedelta(hours=11)).astimezone(UTC_ZONE)
+        assert begin.utcoffset() != end.astimezone(zone).utcoffset()
+        scene.set_clock(begin.astimezone(UTC_ZONE))
+        async with scene.running():
+            n = 0
+            while scene.clock.now() < end:
+                await scene.show(f"m{n}")
+                n += 1
+                await anyio.sleep(3600)
+
+        first, *rest = _wall(scene, zone)
+        assert first == f"{begin:%d} 21:00"
+        assert rest == [morning, *rest[1:]]
+        assert all(at > morning for at in rest[1:])
+        assert len(scene.told()[1]) == n - 1 - len(rest[1:])
+
+
+# --- digests that gather ------------------------------------------------------
+
+
+WINDOW = Manner(over=10, zone=UTC_ZONE, window=30 * SECOND)
+DAILY = Manner(over=10, zone=PARIS, at=time(8))
+
+
+async def test_the_first_waits_and_others_join_into_one_message(
+    database: Path,
+) -> None:
+    async with staged(database, lane(manner=WINDOW)) as scene, scene.running():
+        await scene.show("m1")
+        await anyio.sleep(1)
+        waiting = scene.states("held")
+        await anyio.sleep(19)
+        await scene.show("m2")
+        await anyio.sleep(9)
+        await scene.show("m3")
+        await anyio.sleep(2)
+        await scene.show("m4")
+        await anyio.sleep(60)
+
+        assert waiting == ["gathered for a digest at 18:00 UTC"]
+        assert scene.offsets() == [30, 61]
+        assert scene.told() == [["m1", "m2", "m3"], ["m4"]]
+        assert [one.message.digest for one in scene.sender.requests] == [True, False]
+
+
+async def test_what_comes_as_a_digest_leaves_goes_with_it(database: Path) -> None:
+    async with staged(database, lane(manner=WINDOW)) as scene:
+        async with scene.running():
+            await scene.show("m1")
+            await anyio.sleep(29)
+        await anyio.sleep(5)
+        await scene.show("m2")
+        async with scene.running():
+            await anyio.sleep(60)
+
+        assert (scene.offsets(), scene.told()) == ([34], [["m1", "m2"]])
+
+
+async def test_a_retry_does_not_gather_again(database: Path) -> None:
+    async with staged(database, lane(manner=WINDOW)) as scene, scene.running():
+        scene.sender.answers[HOOK] = in_turn(UNAVAILABLE, Failed(reason="503"))
+        await scene.show("m1")
+        await anyio.sleep(50)
+
+        assert scene.offsets() == [30, 35]
+
+
+async def test_each_route_gathers_by_itself(database: Path) -> None:
+    routes = (
+        Route(name="games", match=Match(fields=(("title", ("a*",)),)), to=(HOOK,)),
+        Route(name="rest", to=(HOOK,)),
+    )
+    slow = Manner(over=10, zone=UTC_ZONE, window=5 * MINUTE)
+    manners: Mapping[str, Manner] = {"games": WINDOW, "rest": slow}
+    async with (
+        staged(database, lane(manners=manners), routes=routes) as scene,
+        scene.running(),
+    ):
+        await scene.show("r1", title="r")
+        await scene.show("a1", title="a")
+        await anyio.sleep(10)
+        await scene.show("a2", title="a")
+        await scene.show("r2", title="r")
+        await anyio.sleep(600)
+
+        assert scene.told() == [["a1", "a2"], ["r1", "r2"]]
+        assert scene.offsets() == [30, 300]
+
+
+async def test_a_daily_digest_goes_at_its_time_on_the_wall_each_day(
+    database: Path,
+) -> None:
+    async with staged(database, lane(manner=DAILY)) as scene:
+        scene.set_clock(datetime(2027, 3, 27, 10, tzinfo=PARIS).astimezone(UTC_ZONE))
+        async with scene.running():
+            for n in range(9):
+                await scene.show(f"m{n}")
+                await anyio.sleep(6 * 3600)
+            await anyio.sleep(16 * 3600)
+
+        assert _wall(scene, PARIS) == ["28 08:00", "29 08:00", "30 08:00"]
+        assert _wall(scene, UTC_ZONE) == ["28 06:00", "29 06:00", "30 06:00"]
+        assert list(map(len, scene.told())) == [4, 4, 1]
+
+
+async def test_starts_do_not_wait_for_a_digest(database: Path) -> None:
+    async with staged(database, lane(manner=DAILY)) as scene, scene.running():
+        await scene.show("m1")
+        await anyio.sleep(7200)
+        await scene.start()
+        await anyio.sleep(60)
+
+        assert _kinds(scene.sender.requests) == [["started"]]
+        assert scene.offsets() == [7200]
+        assert scene.rows("state, held") == [
+            ("pending", "gathered for a digest at Mon 23 Nov, 08:00 CET"),
+            ("delivered", None),
+        ]
+
+
+# --- silences -----------------------------------------------------------------
+
+
+async def test_what_falls_under_a_silence_is_dropped_until_it_ends_by_itself(
+    database: Path,
+) -> None:
+    async with staged(database) as scene, scene.running():
+        wish = await scene.silence(NOW + HOUR, title=["Game m*"])
+        await scene.show("m1", "x1")
+        await anyio.sleep(3599)
+        await scene.show("m2")
+        await anyio.sleep(2)
+        await scene.show("m3")
+        await anyio.sleep(1)
+
+        words = f"silenced until 2026-11-22T19:00:00Z by {wish.id}: too noisy"
+        assert scene.rows("milestone_id, state, reason") == [
+            ("m1", "dropped", words),
+            ("x1", "delivered", None),
+            ("m2", "dropped", words),
+            ("m3", "delivered", None),
+        ]
+
+
+async def test_a_silence_of_one_destination_leaves_the_others_alone(
+    database: Path,
+) -> None:
+    lanes = (lane(HOOK), lane(DESK))
+    async with staged(database, *lanes, routes=BOTH) as scene, scene.running():
+        await scene.silence(NOW + HOUR, destination=[DESK])
+        await scene.show("m1")
+        await anyio.sleep(1)
+
+        assert scene.rows("destination, state") == [
+            (HOOK, "delivered"),
+            (DESK, "dropped"),
+        ]
+
+
+async def test_what_may_have_arrived_goes_again_whatever_is_silenced(
+    database: Path,
+) -> None:
+    async with staged(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = in_turn(Ambiguous(reason="no answer"), UNAVAILABLE)
+        await scene.show("m1")
+        await anyio.sleep(1)
+        await scene.silence(NOW + HOUR, category=["*"])
+        scene.sender.answers.clear()
+        await anyio.sleep(60)
+
+        assert scene.offsets() == [0, 5]
+        assert scene.states() == ["delivered"]
