@@ -185,8 +185,9 @@ async def serve(loops: Loops, stop: anyio.Event, database: Path, parts: Parts) -
             others.start_soon(parts.supervisor.feed, loops.pulse.stuck, parts.clock)
             parts.supervisor.ready(f"running; destinations: {len(loops.deliver.lanes)}")
             await stop.wait()
+            # First of all: what is claimed from now on would have to be cut.
+            loops.deliver.close()
             others.cancel_scope.cancel()
-        loops.deliver.close()
         out.cancel_scope.deadline = anyio.current_time() + _DRAIN_S
 
 

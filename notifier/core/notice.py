@@ -36,7 +36,7 @@ from notifier.core.operate import (
 )
 from notifier.core.words import count, hours, listed, moment, on_the_wall, span
 
-#: Kalshi's maintenance. Source: KALSHI.md, limits and errors.
+#: Kalshi's weekly maintenance, as its documentation announces it.
 _NEW_YORK = ZoneInfo("America/New_York")
 _THURSDAY, _FROM_HOUR, _TO_HOUR = 3, 3, 5
 _NAMED = 3
