@@ -79,6 +79,13 @@ class _Silence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Condition:
+    key: str
+    since: datetime
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Status:
     database: str
     running: bool
@@ -91,6 +98,8 @@ class _Status:
     destinations: list[_Destination]
     quarantined: int
     next_starts: list[_Start]
+    #: What operators have been told, and is not over.
+    conditions: list[_Condition]
     #: In force.
     silences: list[_Silence]
 
@@ -143,6 +152,9 @@ def _facts(status: _Status, now: datetime) -> Table:
         for line in _reads(watch, now):
             facts.add_row("", line)
     facts.add_row("last 24 h", _events(status))
+    for condition in status.conditions:
+        since = f" (since {relative(condition.since, now=now)})"
+        facts.add_row("trouble", screen.foreign(condition.words, "red") + Text(since))
     for silence in status.silences:
         facts.add_row("silenced", _silenced(silence, now))
     if status.quarantined:

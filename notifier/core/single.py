@@ -154,6 +154,8 @@ def notes(event: Event, teller: Teller) -> Iterator[Line]:
         case Kind.CREATED | Kind.UPDATED | Kind.UPCOMING:
             if not tells_start(event.changes):
                 yield _start(event, teller)
+            if event.supersedes:
+                yield (f"The net of {count(1 + len(event.supersedes), 'update')}.",)
     if event.kind in {Kind.STARTED, Kind.UPCOMING} and event.milestone.status in GRAVE:
         yield (f"Kalshi lists it as {event.milestone.status}.",)
 

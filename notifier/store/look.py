@@ -233,11 +233,23 @@ def status(conn: Connection, now: datetime) -> dict[str, Json]:
         "destinations": _destinations(conn, now),
         "quarantined": conn.scalar(select(func.count(q.fingerprint))),
         "next_starts": _next_starts(conn, now),
+        "conditions": _conditions(conn),
         "silences": [
             {key: row[key] for key in ("id", "until", "match", "why")}
             for row in silence_rows(conn, now)
         ],
     }
+
+
+def _conditions(conn: Connection) -> list[Json]:
+    """What is wrong with the service itself, oldest first; told once to operators."""
+    c = t.conditions.c
+    # A downtime that is still to be told is no trouble any more.
+    wrong = select(t.conditions).where(c.key.not_like("catchup:%"))
+    rows = conn.execute(wrong.order_by(c.since, c.key))
+    return [
+        {"key": row.key, "since": stamp(row.since), "words": row.words} for row in rows
+    ]
 
 
 def silence_rows(

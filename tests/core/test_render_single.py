@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -70,6 +71,13 @@ def test_a_placeholder_start_is_not_a_time() -> None:
 
     assert lines(told)[0] == "Start not set"
     assert "2000" not in told.title + told.body
+
+
+def test_a_net_change_says_how_many_updates_it_is() -> None:
+    update = event(Kind.UPDATED, changes=(MOVED,))
+    told = put(replace(update, supersedes=("evt_1", "evt_2")))
+
+    assert "The net of 3 updates." in lines(told)
 
 
 def test_a_moved_start_says_from_when_to_when() -> None:

@@ -19,6 +19,7 @@ from storing import (
     doc,
     opened,
     row,
+    sql,
     stamp,
     stocked,
 )
@@ -278,3 +279,20 @@ async def test_the_status_shows_a_destination_whose_breaker_is_open(
         "503",
     )
     assert hook["suspended_since"] is None
+
+
+@pytest.mark.usefixtures("shelf")
+async def test_the_status_shows_what_is_wrong_until_it_is_over(database: Path) -> None:
+    micro = int(NOW.timestamp()) * 1_000_000
+    with sql(database) as run:
+        for key, words in (
+            ("source", "Kalshi cannot be read"),
+            ("catchup:2026", "Away"),
+        ):
+            run("INSERT INTO conditions VALUES (?, ?, ?)", key, micro, words)
+    with reading(database) as conn:
+        status = look.status(conn, NOW)
+
+    assert status["conditions"] == [
+        {"key": "source", "since": stamp(NOW), "words": "Kalshi cannot be read"}
+    ]
