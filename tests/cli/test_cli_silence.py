@@ -2,14 +2,15 @@
 
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from commanding import Ended, kalshi, started, typed
-from storing import DAY, HOOK, MINUTE, opened, row, stocked
+from commanding import Ended, Kalshi, Running, kalshi, started, typed
+from storing import DAY, HOOK, MINUTE, doc, opened, row, stamp, stocked
 
 from notifier import control
 from notifier.core.silence import made
@@ -267,20 +268,51 @@ def test_nobody_writes_beside_a_service_that_cannot_be_asked(folder: Path) -> No
 # --- beside the service -------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Beside:
+    """A service that runs, and the list that it watches."""
+
+    folder: Path
+    service: Running
+    api: Kalshi
+
+
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
     folder = tmp_path_factory.mktemp("served")
     with kalshi(milestones=20, cwd=folder) as api:
         text = CONFIGURATION.format(base_url=api.base_url)
         (folder / "notifier.yaml").write_text(text)
         with started("run", cwd=folder) as service:
             service.read_until(service.process.stderr, "baseline.completed")
-            yield folder
+            yield Beside(folder, service, api)
             service.process.send_signal(signal.SIGTERM)
             ended = service.end()
     assert ended.status == 0
     assert '"silence.added"' in ended.err
     assert '"silence.expired"' in ended.err
+
+
+@pytest.fixture
+def served(beside: Beside) -> Path:
+    return beside.folder
+
+
+def test_what_falls_under_a_silence_is_dropped_and_says_why(beside: Beside) -> None:
+    silence = add(beside.folder, "title=*quiet*", why="enough of it").out.strip()
+    now = datetime.now(UTC)
+    for key in ("quiet", "loud"):
+        game = doc(key, title=f"A {key} game", start_date=stamp(now + DAY))
+        beside.api.tell("add", **game | {"last_updated_ts": stamp(now)})
+    beside.service.read_until(beside.service.process.stdout, "A loud game")
+    typed("silence", "expire", silence, cwd=beside.folder)
+
+    rows = typed("deliveries", "--json", cwd=beside.folder).rows
+    said = {row["milestone_id"]: (row["state"], row["reason"]) for row in rows}
+    state, reason = said["quiet"]
+    assert state == "dropped"
+    assert f"by {silence}: enough of it" in reason
+    assert said["loud"] == ("delivered", None)
 
 
 def test_the_running_service_takes_silences_and_ends_them(served: Path) -> None:
