@@ -73,7 +73,9 @@ def _set_up_logs(given: Given, found: Config, footer: Footer | None) -> None:
     urls = [one.url for one in found.destinations]
     if found.heartbeat_url is not None:
         urls.append(found.heartbeat_url)
-    hidden = frozenset[str]().union(*map(secrets, urls))
+    names = {one.name for one in found.destinations} | {r.name for r in found.routes}
+    # A name that also stands in a URL hides nothing, and is needed to tell them apart.
+    hidden = frozenset[str]().union(*map(secrets, urls)) - names
     logs.set_up(
         level=given.log_level or found.log.level.value,
         style=found.log.format.value,
