@@ -40,7 +40,7 @@ _ABSENCES = 3
 _CALM = 50
 _STORM_SHARE = 0.2
 #: Deliveries that one transaction lets come due: nobody waits long behind it.
-_RELEASED = 1000
+_RELEASED = 300
 #: As many as a signed 64-bit number has bits for, with one to spare.
 _WATCHES = 62
 
