@@ -52,8 +52,6 @@ _IDLE_S = 30.0
 _READY_S = 1.0
 #: What takes longer than this may take long: nothing is sent after it for now.
 _BRISK_S = 1.0
-#: While others are under way what has finished waits so long for them.
-_TOGETHER_S = 0.002
 #: `once` waits for a rate's next slot, but not for a destination that does not work.
 _LONGEST_SLOT_S = 60.0
 

@@ -41,11 +41,6 @@ def is_pending(column: ColumnElement[Any]) -> ColumnElement[bool]:
     return column == literal_column(f"'{State.PENDING.value}'")
 
 
-def is_leased(column: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Whether a delivery is under way, in the words of its index."""
-    return column == literal_column(f"'{State.LEASED.value}'")
-
-
 def upsert(dialect: str, table: Table) -> Any:
     """An INSERT that knows ON CONFLICT."""
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
