@@ -537,7 +537,12 @@ def _signing(key: ApiKey | None, clock: Clock) -> Signing | None:
 def _heartbeat(config: Config, clock: Clock) -> Heartbeat | None:
     if config.heartbeat_url is None:
         return None
-    return Heartbeat(config.heartbeat_url, clock=clock, user_agent=_USER_AGENT)
+    return Heartbeat(
+        config.heartbeat_url,
+        clock=clock,
+        user_agent=_USER_AGENT,
+        may_reach=config.may_reach,
+    )
 
 
 def _watching(watcher: Watcher, heartbeat: Heartbeat | None) -> Watcher:
@@ -559,4 +564,5 @@ async def _sender(parts: Parts, config: Config) -> OpenSender:
         offload=in_thread,
         output=parts.output,
         clock=parts.clock,
+        may_reach=config.may_reach,
     )

@@ -9,12 +9,17 @@ from notifier.cli import screen
 from notifier.cli.ending import DONE
 from notifier.cli.given import Given
 from notifier.cli.where import configuration, unusable
-from notifier.config import Config, Source
+from notifier.config import Config, Egress, Source
 from notifier.core.model import Match, Route
 from notifier.core.trial import check_template
 from notifier.core.words import span
 from notifier.errors import ConfigError
 from notifier.sender.address import scheme_of
+
+_EGRESS = {
+    Egress.ANY: "any address but link-local ones and clouds' metadata",
+    Egress.PUBLIC: "public addresses only, through no proxy",
+}
 
 
 def check(given: Given) -> int:
@@ -55,6 +60,7 @@ def _facts(found: Config) -> Table:
     for watch in source.watch:
         facts.add_row("watched", watch.name)
     facts.add_row("times in", found.zone.key)
+    facts.add_row("sends to", _EGRESS[found.egress])
     return facts
 
 

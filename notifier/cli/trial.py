@@ -84,7 +84,11 @@ async def _send_all(
     """What became of the message, by destination; all are asked at once."""
     clock = SystemClock()
     sender = await open_sender(
-        chosen, offload=in_thread, output=sys.stdout, clock=clock
+        chosen,
+        offload=in_thread,
+        output=sys.stdout,
+        clock=clock,
+        may_reach=config.may_reach,
     )
     results: dict[str, tuple[Outcome, Rendered]] = {}
 
