@@ -10,7 +10,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -32,6 +32,8 @@ class Received:
     body: bytes
     #: Which connection it came over, counted from 1.
     connection: int
+    #: What the script had for it.
+    met: "Step"
 
     @property
     def json(self) -> object:
@@ -100,6 +102,8 @@ class HttpSink:
     def __init__(self, *, tls: Authority | None) -> None:
         self.requests: list[Received] = []
         self.connections = 0
+        #: Called, in a thread of its own, as soon as a request has been answered.
+        self.after_answer: Callable[[Received], None] = lambda _: None
         self._scheme = "https" if tls else "http"
         self._tls = tls.server if tls else None
         self._scripts: dict[str, list[Step]] = {}
@@ -225,11 +229,14 @@ class HttpSink:
                     headers=headers,
                     body=stream.read(int(headers.get("content-length", "0"))),
                     connection=number,
+                    met=step,
                 )
                 with self._changed:
                     self.requests.append(received)
                     self._changed.notify_all()
-                if not self._play(step, connection):
+                goes_on = self._play(step, connection)
+                self.after_answer(received)
+                if not goes_on:
                     return None
 
     def _next(self, path: str) -> Step:

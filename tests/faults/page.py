@@ -1,0 +1,103 @@
+"""docs/faults.md: the ledger's results as a table, and the table read again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from faults.ledger import Counts, Result
+
+_WIDTHS = (16, 6, 6, 8, 5, 8, 5, 9, 7)
+_HEADS = ("row", "faults", "events", "messages", "lost", "spurious", "order")
+_HEADS_LEFT = ("repeats", "s")
+
+_INTRO = """\
+# The fault ledger
+
+What the service is made to suffer, and what came of it. Each row starts real processes:
+`notifier run`, a stand-in for Kalshi's API that records every page it serves, and a far
+end that records every message it takes; then something is broken. What should have been
+told is computed from the recorded pages by a differ that shares nothing with the
+service's own.
+
+A row holds when nothing was **lost** (changes shown in a page, starts, deliveries without
+a message), nothing was **spurious** (events of no change, messages of no event, starts
+before their time), nothing broke the **order** within a milestone, and no more messages
+were **repeated** than were in flight when the fault struck or whose answer never came:
+the second figure is that bound. A repeat has the same id and the same members.
+
+```sh
+cd tests
+python -m faults                 # everything; the table below took {took}
+python -m faults --quick         # what the tests run
+python -m faults --row kill-sync --row api-down
+python -m faults --seeds 20      # rows that chance decides, with so many seeds
+python -m faults --write ../docs/faults.md
+```
+
+It ends with 1 if a promise was broken, and keeps nothing. Rows that need `strace` say so
+where it is missing. Faults that no process here can be made to suffer in minutes (days
+of outages, nights when the clocks change) are told by the simulation, whose rows are the
+last ones: `python -m simulation` from the same folder.
+
+| row | what is done | what must hold | faults | events | messages | lost | spurious | order | repeats | s |
+|---|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def heading() -> str:
+    """The first line on a terminal."""
+    return _aligned((*_HEADS, *_HEADS_LEFT))
+
+
+def line(one: Result) -> str:
+    """A result on a terminal; beneath it, what was broken."""
+    if one.counts is None:
+        return f"{one.row.id:<16} skipped: {one.skipped}\n"
+    cells = (one.row.id, *_figures(one.counts), f"{one.seconds:.1f}")
+    verdict = "" if one.holds else "  BROKEN"
+    said = "".join(f"    {text}\n" for text in one.counts.broken)
+    return _aligned(cells).rstrip("\n") + verdict + "\n" + said
+
+
+def write(file: Path, results: Sequence[Result], *, took_s: float) -> None:
+    """Write the page anew from these results."""
+    took = f"{took_s / 60:.0f} min" if took_s >= 90 else f"{took_s:.0f} s"
+    rows = "".join(_row(one) for one in results)
+    file.write_text(_INTRO.format(took=took) + rows, "utf-8")
+
+
+def rows(file: Path) -> list[tuple[str, str, str]]:
+    """The rows on the page: id, what is done, what must hold."""
+    lines = file.read_text("utf-8").splitlines()
+    cells = [line.strip("|").split(" | ") for line in lines if line.startswith("| `")]
+    return [(one[0].strip(" `"), one[1].strip(), one[2].strip()) for one in cells]
+
+
+def _row(one: Result) -> str:
+    row = one.row
+    if one.counts is None:
+        figures = ["", "", "", "", "", "", f"not run: {one.skipped}", ""]
+    else:
+        figures = [*_figures(one.counts), f"{one.seconds:.0f}"]
+    return "| " + " | ".join((f"`{row.id}`", row.done, row.holds, *figures)) + " |\n"
+
+
+def _figures(counts: Counts) -> tuple[str, ...]:
+    return (
+        str(counts.faults),
+        str(counts.events),
+        str(counts.messages),
+        str(counts.lost),
+        str(counts.spurious),
+        str(counts.order),
+        f"{counts.repeats} of {counts.allowed}",
+    )
+
+
+def _aligned(cells: Sequence[str]) -> str:
+    first, *others = cells
+    widths = _WIDTHS[1:]
+    return (
+        f"{first:<{_WIDTHS[0]}}"
+        + "".join(f" {cell:>{width}}" for cell, width in zip(others, widths, strict=True))
+        + "\n"
+    )
