@@ -26,7 +26,7 @@ class Sight:
     lane: str
     content: str
     start: str
-    #: Nobody can tell whether the page was committed before the process died.
+    #: Nobody can tell whether the page came, and was committed before a death.
     maybe: bool
 
 
@@ -39,9 +39,19 @@ def content(row: Mapping[str, Json]) -> str:
     return json.dumps(kept, sort_keys=True)
 
 
-def sights(pages: Sequence[Page], deaths: Sequence[int]) -> dict[str, list[Sight]]:
+#: From one request to another the wire failed: nobody knows which answers came.
+Span = tuple[int, int]
+
+
+def sights(
+    pages: Sequence[Page], deaths: Sequence[int], lost_on_the_way: Sequence[Span] = ()
+) -> dict[str, list[Sight]]:
     """By milestone: what was shown of it, in the order of the API."""
-    uncertain = {number for at in deaths for number in _last_of_lanes(pages, at)}
+    beginnings = [begin for begin, _ in lost_on_the_way]
+    uncertain = {
+        number for at in (*deaths, *beginnings) for number in _last_of_lanes(pages, at)
+    }
+    uncertain |= {n for begin, end in lost_on_the_way for n in range(begin, end + 1)}
     found: dict[str, list[Sight]] = defaultdict(list)
     for page in pages:
         for row in page.rows:

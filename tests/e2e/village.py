@@ -43,6 +43,8 @@ async def _process(
     *command: str, cwd: Path, err: int | None = None
 ) -> AsyncIterator[Process]:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("NOTIFIER_")}
+    # It sees the same modules as we do.
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     process = await anyio.open_process(
         [sys.executable, "-m", *command], cwd=cwd, env=environ, stderr=err
     )

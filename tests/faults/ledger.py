@@ -3,9 +3,9 @@
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -54,6 +54,18 @@ class Counts:
         )
 
 
+NOTHING = Counts(
+    faults=0,
+    events=0,
+    messages=0,
+    lost=0,
+    spurious=0,
+    order=0,
+    repeats=0,
+    allowed=0,
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """What a run is given."""
@@ -88,7 +100,6 @@ class Result:
     #: None: it was not run.
     counts: Counts | None
     seconds: float
-    runs: int
     #: Why it was not run.
     skipped: str = ""
 
@@ -101,27 +112,32 @@ class Result:
 async def result(row: Row, *, seeds: Sequence[int], quick: bool) -> Result:
     """Run a row, once for each seed if chance decides it, one after another."""
     begun = time.perf_counter()
-    counts: Counts | None = None
-    runs = 0
+    counts = NOTHING
+    chosen = seeds if row.seeded else seeds[:1]
     try:
-        for seed in seeds if row.seeded else seeds[:1]:
-            async with _folder(row) as folder:
-                one = await row.run(Stage(folder=folder, seed=seed, quick=quick))
-            counts = one if counts is None else counts + one
-            runs += 1
+        for seed in chosen:
+            counts += await _run(row, seed=seed, quick=quick)
     except Unavailable as exc:
-        return Result(row=row, counts=None, seconds=0, runs=0, skipped=str(exc))
-    seconds = time.perf_counter() - begun
-    return Result(row=row, counts=counts, seconds=seconds, runs=runs)
+        return Result(row=row, counts=None, seconds=0, skipped=str(exc))
+    return Result(row=row, counts=counts, seconds=time.perf_counter() - begun)
 
 
-@asynccontextmanager
-async def _folder(row: Row) -> AsyncIterator[Path]:
-    """A folder of its own; it stays where the row fails, and says where."""
+async def _run(row: Row, *, seed: int, quick: bool) -> Counts:
+    """
+    One run in a folder of its own.
+
+    The folder stays where something was broken, and is named.
+    """
     folder = Path(tempfile.mkdtemp(prefix=f"fault-{row.id}-"))
     try:
-        yield folder
-    except BaseException as exc:
-        exc.add_note(f"row {row.id}; its files are in {folder}")
+        counts = await row.run(Stage(folder=folder, seed=seed, quick=quick))
+    except Unavailable:
+        await anyio.to_thread.run_sync(shutil.rmtree, folder)
         raise
-    await anyio.to_thread.run_sync(shutil.rmtree, folder)
+    except Exception as exc:  # noqa: BLE001 - whatever it is, the row is broken
+        said = "".join(traceback.format_exception(exc)).rstrip().splitlines()
+        return replace(NOTHING, broken=(*said, f"seed {seed}: {folder}"))
+    if counts.holds:
+        await anyio.to_thread.run_sync(shutil.rmtree, folder)
+        return counts
+    return replace(counts, broken=(*counts.broken, f"seed {seed}: {folder}"))

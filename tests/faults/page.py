@@ -12,35 +12,43 @@ _HEADS_LEFT = ("repeats", "s")
 _INTRO = """\
 # The fault ledger
 
-What the service is made to suffer, and what came of it. Each row starts real processes:
-`notifier run`, a stand-in for Kalshi's API that records every page it serves, and a far
-end that records every message it takes; then something is broken. What should have been
-told is computed from the recorded pages by a differ that shares nothing with the
-service's own.
+What the service is made to suffer, and what came of it. Each row starts real
+processes: `notifier run`, a stand-in for Kalshi's API that records every page it
+serves, and a far end that records every message it takes; then something is broken.
+What should have been told is computed from the recorded pages by a differ that shares
+nothing with the service's own.
 
-A row holds when nothing was **lost** (changes shown in a page, starts, deliveries without
-a message), nothing was **spurious** (events of no change, messages of no event, starts
-before their time), nothing broke the **order** within a milestone, and no more messages
-were **repeated** than were in flight when the fault struck or whose answer never came:
-the second figure is that bound. A repeat has the same id and the same members.
+A row holds when
+
+- nothing was **lost**: no change that a page shows, no start, no delivery without its
+  message;
+- nothing was **spurious**: no event of no change, no message of no event, no start
+  before its time;
+- nothing broke the **order** within a milestone;
+- no more messages were **repeated** than the second figure says: those under way when
+  the fault struck, and those whose answer never came. A repeat has the same id and the
+  same members.
 
 ```sh
 cd tests
-python -m faults                 # everything; the table below took {took}
-python -m faults --quick         # what the tests run
+python -m faults                 # everything; what is below took {took}
+python -m faults --quick         # what the tests run, one after another
 python -m faults --row kill-sync --row api-down
 python -m faults --seeds 20      # rows that chance decides, with so many seeds
 python -m faults --write ../docs/faults.md
 ```
 
-It ends with 1 if a promise was broken, and keeps nothing. Rows that need `strace` say so
-where it is missing. Faults that no process here can be made to suffer in minutes (days
-of outages, nights when the clocks change) are told by the simulation, whose rows are the
-last ones: `python -m simulation` from the same folder.
+It ends with 1 if a promise was broken, and keeps the files of broken rows alone. Rows
+that need `strace` say so where it is missing. What takes days (outages, ages, the night
+when the clocks change) is told by the simulation, which is the last row: `python -m
+simulation` from the same folder tells more of it.
 
-| row | what is done | what must hold | faults | events | messages | lost | spurious | order | repeats | s |
-|---|---|---|---|---|---|---|---|---|---|---|
 """
+
+_COLUMNS = (
+    *("row", "what is done", "what must hold", "faults", "events", "messages"),
+    *("lost", "spurious", "order", "repeats", "s"),
+)
 
 
 def heading() -> str:
@@ -62,7 +70,8 @@ def write(file: Path, results: Sequence[Result], *, took_s: float) -> None:
     """Write the page anew from these results."""
     took = f"{took_s / 60:.0f} min" if took_s >= 90 else f"{took_s:.0f} s"
     rows = "".join(_row(one) for one in results)
-    file.write_text(_INTRO.format(took=took) + rows, "utf-8")
+    head = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|\n"
+    file.write_text(_INTRO.format(took=took) + head + rows, "utf-8")
 
 
 def rows(file: Path) -> list[tuple[str, str, str]]:
@@ -98,6 +107,8 @@ def _aligned(cells: Sequence[str]) -> str:
     widths = _WIDTHS[1:]
     return (
         f"{first:<{_WIDTHS[0]}}"
-        + "".join(f" {cell:>{width}}" for cell, width in zip(others, widths, strict=True))
+        + "".join(
+            f" {cell:>{width}}" for cell, width in zip(others, widths, strict=True)
+        )
         + "\n"
     )

@@ -88,7 +88,7 @@ async def proxy(target: int) -> AsyncIterator[Proxy]:
         await anyio.create_tcp_listener(local_host=HOST) as listener,
         anyio.create_task_group() as tasks,
     ):
-        wire = Proxy(target, port=listener.extra(_PORT))  # noqa: S610 - no Django
+        wire = Proxy(target, port=listener.extra(_PORT))
         tasks.start_soon(listener.serve, wire.converse)
         try:
             yield wire

@@ -6,6 +6,7 @@ from functools import partial
 
 import anyio
 from e2e.village import Life, until
+
 from faults.ledger import Counts, Row, Stage
 from faults.scene import Scene, scene
 from faults.strace import SYNCS, WRITES, injected
@@ -40,7 +41,7 @@ async def _ends(there: Scene, life: Life, where: str) -> None:
         there.check(status == 1, f"{where}: it ended with {status}")
         there.check(_SAYS in life.said, f"{where}: it did not say why")
         return
-    there.check(False, f"{where}: it lived on")  # noqa: FBT003 - what it did
+    there.check(False, f"{where}: it lived on")
     await life.kill()
 
 
@@ -74,7 +75,9 @@ async def _held(stage: Stage) -> Counts:
         await there.baseline()
         async with there.service.life() as life:
             await life.started()
-            alien = sqlite3.connect(stage.folder / "notifier.db", isolation_level=None)
+            alien = sqlite3.connect(
+                stage.folder / "notifier.db", isolation_level=None, timeout=0
+            )
             with closing(alien):
                 await until(partial(_takes, alien))
                 there.faults += 1

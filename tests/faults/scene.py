@@ -12,14 +12,16 @@ from random import Random
 from urllib.parse import urlsplit
 
 import anyio
+from e2e.differ import Span
 from e2e.traffic import Story
 from e2e.village import Api, Life, Service, api, soon, until
+from servers.http_sink import HttpSink, http_sink
+
 from faults.ledger import Counts, Stage
 from faults.proxy import Proxy, proxy
 from faults.verdict import Evidence, verdict
 from notifier.core.model import Json
 from notifier.demo.population import milestone
-from servers.http_sink import HttpSink, http_sink
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOOK = "/hook"
@@ -40,6 +42,7 @@ class Scene:
     story: Story
     random: Random
     deaths: list[int] = field(default_factory=list)
+    lost_on_the_way: list[Span] = field(default_factory=list)
     in_flight: int = 0
     #: How often the fault struck.
     faults: int = 0
@@ -68,6 +71,11 @@ class Scene:
     def next_key(self) -> str:
         """What the next new one will be called."""
         return f"new-row-{self.added + 1:03d}"
+
+    @property
+    def keys(self) -> list[str]:
+        """All that was added."""
+        return [f"new-row-{n + 1:03d}" for n in range(self.added)]
 
     async def update(self, key: str) -> None:
         """Change it."""
@@ -116,14 +124,18 @@ class Scene:
 
     async def died(self, life: Life | None = None) -> None:
         """Note what it was at when it died."""
+        self.deaths.append(await self.requests_until_now())
+        self.in_flight += self._leased()
+        if life is not None:
+            self.check("Traceback" not in life.said, "a traceback was logged")
+
+    async def requests_until_now(self) -> int:
+        """How many the API has had, the last ones of a dead process included."""
         before = -1
         while before != (now := await self.api.requests()):
             before = now
             await anyio.sleep(0.05)
-        self.deaths.append(now)
-        self.in_flight += self._leased()
-        if life is not None:
-            self.check("Traceback" not in life.said, "a traceback was logged")
+        return now
 
     def _leased(self) -> int:
         rows = self.service.store.ask(
@@ -140,7 +152,7 @@ class Scene:
         """Whether so many requests have come."""
         return len(self.hook.requests) >= count
 
-    def check(self, holds: bool, else_: str) -> None:  # noqa: FBT001 - a condition
+    def check(self, holds: bool, else_: str) -> None:
         """Something that must hold in this row."""
         if not holds:
             self.broken.append(else_)
@@ -163,23 +175,26 @@ class Scene:
 
     async def counts(self) -> Counts:
         """What was counted."""
+        return verdict(await self.evidence())
+
+    async def evidence(self) -> Evidence:
+        """All that is known when it is over."""
         store = self.service.store
         sound = store.ask("PRAGMA integrity_check") == [("ok",)]
         self.check(sound, "the database is not sound")
-        return verdict(
-            Evidence(
-                pages=await self.api.pages(),
-                deaths=self.deaths,
-                in_flight=self.in_flight,
-                faults=self.faults,
-                events=store.events(),
-                deliveries=store.ask(
-                    "SELECT event_id, state, superseded_by FROM deliveries"
-                ),
-                requests=list(self.hook.requests),
-                starts={**self.story.near, **self.starts},
-                broken=self.broken,
-            )
+        return Evidence(
+            pages=await self.api.pages(),
+            deaths=self.deaths,
+            lost_on_the_way=self.lost_on_the_way,
+            in_flight=self.in_flight,
+            faults=self.faults,
+            events=store.events(),
+            deliveries=store.ask(
+                "SELECT event_id, state, superseded_by FROM deliveries"
+            ),
+            requests=list(self.hook.requests),
+            starts={**self.story.near, **self.starts},
+            broken=self.broken,
         )
 
     async def _all_is_read(self, patience_s: float) -> None:

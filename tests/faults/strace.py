@@ -90,7 +90,10 @@ async def started(
     options += ["-e", f"inject={calls}:{what}"]
     with log.open("wb") as err:
         process = await anyio.open_process(
-            [_program(), *options, *command], cwd=cwd, stderr=err, start_new_session=True
+            [_program(), *options, *command],
+            cwd=cwd,
+            stderr=err,
+            start_new_session=True,
         )
         try:
             yield process

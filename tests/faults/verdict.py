@@ -3,13 +3,14 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from e2e.differ import content, gap, sights
+from e2e.differ import Span, content, gap, sights
 from e2e.village import Page
-from faults.ledger import Counts
 from servers.http_sink import Answer, CutShort, Hang, Received, Reset
+
+from faults.ledger import Counts
 
 CONTENT = ("created", "updated")
 
@@ -21,6 +22,8 @@ class Evidence:
     pages: Sequence[Page]
     #: The numbers of the requests at which the process died.
     deaths: Sequence[int]
+    #: Requests while the wire failed: nobody knows which answers came.
+    lost_on_the_way: Sequence[Span]
     #: Messages that were leased when it died.
     in_flight: int
     faults: int
@@ -39,7 +42,7 @@ class Arrival:
     """A message that the far end took, whether or not it could say so."""
 
     message_id: str
-    sent_at: datetime
+    at: datetime
     told: tuple[Mapping[str, Any], ...]
 
     @property
@@ -74,10 +77,9 @@ def arrivals(requests: Sequence[Received]) -> list[Arrival]:
 
 def _arrival(request: Received) -> Arrival:
     said: Any = request.json
-    stamp = float(request.headers["webhook-timestamp"])
     return Arrival(
         message_id=request.headers["webhook-id"],
-        sent_at=datetime.fromtimestamp(stamp, UTC),
+        at=request.at,
         told=tuple(said if isinstance(said, list) else [said]),
     )
 
@@ -85,7 +87,7 @@ def _arrival(request: Received) -> Arrival:
 def verdict(evidence: Evidence) -> Counts:
     """Everything that is counted."""
     came = arrivals(evidence.requests)
-    lost, spurious = _of_changes(evidence)
+    lost, spurious = of_changes(evidence)
     more_lost, more_spurious = _of_starts(evidence)
     unanswered = sum(map(is_unanswered, evidence.requests))
     return Counts(
@@ -101,18 +103,21 @@ def verdict(evidence: Evidence) -> Counts:
     )
 
 
-def _of_changes(evidence: Evidence) -> tuple[int, int]:
+def of_changes(evidence: Evidence) -> tuple[int, int]:
+    """Changes that were shown and are no event; events that no change explains."""
     told: dict[str, list[str]] = defaultdict(list)
     for event in evidence.events:
         if event["kind"] in CONTENT:
             told[event["milestone_id"]].append(content(event["milestone"]))
-    shown = sights(evidence.pages, evidence.deaths)
+    shown = sights(evidence.pages, evidence.deaths, evidence.lost_on_the_way)
     gaps = [
         gap(seen, told[key], is_known=is_known_before(key))
         for key, seen in shown.items()
     ]
     unseen = sum(len(chain) for key, chain in told.items() if key not in shown)
-    others = sum(event["kind"] not in (*CONTENT, "started") for event in evidence.events)
+    others = sum(
+        event["kind"] not in (*CONTENT, "started") for event in evidence.events
+    )
     return sum(g.lost for g in gaps), sum(g.spurious for g in gaps) + unseen + others
 
 
@@ -137,7 +142,9 @@ def _untold(evidence: Evidence, came: Sequence[Arrival]) -> int:
     )
 
 
-def _is_accounted_for(event_id: str, state: str, by: str | None, told: set[str]) -> bool:
+def _is_accounted_for(
+    event_id: str, state: str, by: str | None, told: set[str]
+) -> bool:
     match state:
         case "delivered":
             return event_id in told
@@ -161,7 +168,7 @@ def _made_up(evidence: Evidence, came: Sequence[Arrival]) -> int:
 
 def _is_early(arrival: Arrival, event: Mapping[str, Any]) -> bool:
     is_start = event["type"].endswith(".started")
-    return is_start and arrival.sent_at < datetime.fromisoformat(event["time"])
+    return is_start and arrival.at < datetime.fromisoformat(event["time"])
 
 
 def _overtaken(evidence: Evidence, came: Sequence[Arrival]) -> int:

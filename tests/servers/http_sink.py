@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from itertools import takewhile
 from typing import BinaryIO, TypeAlias
@@ -34,6 +35,7 @@ class Received:
     connection: int
     #: What the script had for it.
     met: "Step"
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def json(self) -> object:
