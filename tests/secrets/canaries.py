@@ -4,7 +4,6 @@ URLs full of canaries: for every service of Apprise, made from its own templates
 A canary is a value that stands nowhere else, so that wherever it turns up it leaked.
 """
 
-import base64
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,24 +36,6 @@ class Baited:
     scheme: str
     url: str = field(repr=False)
     canaries: Mapping[str, str]
-
-
-def found(canaries: Mapping[str, str], text: str) -> list[str]:
-    """The places whose canaries can be read out of a text, however it is encoded."""
-    return [
-        place
-        for place, canary in canaries.items()
-        if any(form in text for form in _forms(canary))
-    ]
-
-
-def _forms(canary: str) -> Iterator[str]:
-    yield canary
-    yield quote(canary, safe="")
-    # Without what its neighbours in front of it and behind it would change.
-    for shift in range(3):
-        encoded = base64.b64encode(b"\0" * shift + canary.encode()).decode()
-        yield encoded[4 if shift else 0 : -4]
 
 
 @cache

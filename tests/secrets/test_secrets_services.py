@@ -9,8 +9,9 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from canaries import Baited, baited, found, services
+from canaries import Baited, baited, services
 from gateway import DROP, Gateway, gateway
+from leaks import found
 from servers.http_sink import closed_port
 from servers.smtp_sink import smtp_sink
 
