@@ -33,6 +33,9 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _OURS = re.compile(
     r"webhook-.*|content-(type|length)|transfer-encoding|host|connection"
 )
+_KNOWN = (
+    "there are secret=, verify=, +Header= and, for the receiver's own query, -name="
+)
 _PLAIN_NAME = re.compile(r"(?=.{1,20}$)[a-z]+(-[a-z]+)*")
 _PORT = re.compile(r"[0-9]{1,5}")
 _YES = frozenset({"yes", "true", "on", "1"})
@@ -171,14 +174,13 @@ def _options(query: str) -> list[tuple[str, str]]:
     pairs = [pair.partition("=") for pair in query.split("&") if pair]
     # No form decoding: a + is part of a base64 secret and of +Header.
     options = [(unquote(key), unquote(value)) for key, _, value in pairs]
+    if not all(equals for _, equals, _ in pairs):
+        raise Unusable(f"an option has no value; {_KNOWN}")
     for key, _value in options:
         if key[:1] in {"+", "-"} and len(key) > 1:
             continue
         if key.lower() not in {"secret", "verify"}:
-            raise Unusable(
-                f"unknown option{_named(key)}; there are secret=, verify=, +Header= "
-                "and, for the receiver's own query, -name="
-            )
+            raise Unusable(f"unknown option{_named(key)}; {_KNOWN}")
     return options
 
 

@@ -32,8 +32,9 @@ A row holds when
 ```sh
 cd tests
 python -m faults                 # everything; what is below took {took}
-python -m faults --quick         # what the tests run, one after another
+python -m faults --quick         # what the tests run
 python -m faults --row kill-sync --row api-down
+python -m faults --at-once 1     # one row after another; else three at once
 python -m faults --seeds 20      # rows that chance decides, with so many seeds
 python -m faults --write ../docs/faults.md
 ```

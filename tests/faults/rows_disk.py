@@ -84,6 +84,8 @@ async def _held(stage: Stage) -> Counts:
                 await there.add()
                 with anyio.move_on_after(8):
                     await life.end()
+            with anyio.move_on_after(3):
+                await life.end()
             if life.process.returncode is None:
                 await there.settled(life)
                 return await there.counts()

@@ -60,18 +60,15 @@ def _has(there: Scene, count: int) -> bool:
 
 def _of_mails(mails: Sequence[Mail], *, keys: Sequence[str], allowed: int) -> Counts:
     copies: Counter[tuple[str, str]] = Counter()
-    told: dict[str, list[str]] = {ANN: [], BOB: [], EVE: []}
     for mail in mails:
         text = _text(mail)
         for who in mail.recipients:
-            copies[who, str(mail.message["message-id"])] += 1
-            told[who] += [key for key in keys if key in text]
-    firsts = {who: list(dict.fromkeys(found)) for who, found in told.items()}
+            copies.update((who, key) for key in keys if key in text)
     return replace(
         NOTHING,
         faults=3,
         messages=sum(copies.values()),
-        lost=sum(key not in firsts[who] for who in firsts for key in keys),
+        lost=sum((who, key) not in copies for who in (ANN, BOB, EVE) for key in keys),
         repeats=sum(count - 1 for count in copies.values()),
         allowed=allowed,
     )
@@ -117,7 +114,7 @@ ROWS = (
         id="mail-dropped",
         matrix="35",
         done="the connection drops after the content was taken",
-        holds="one message is repeated once, with its Message-ID",
-        run=partial(_mailed, script=_dropped, allowed=3),
+        holds="one message is repeated once",
+        run=partial(_mailed, script=_dropped, allowed=1),
     ),
 )

@@ -1,6 +1,7 @@
 """Rows: the clock jumps; and days that only a simulation has time for."""
 
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from simulation.story import Ending, tell
 from faults.jumping import OFFSET
 from faults.ledger import NOTHING, Counts, Row, Stage
 from faults.scene import Scene, scene
+from faults.verdict import verdict
 
 
 async def _jumps(stage: Stage, *, jumps: tuple[int, ...]) -> Counts:
@@ -23,7 +25,9 @@ async def _jumps(stage: Stage, *, jumps: tuple[int, ...]) -> Counts:
             for jump in jumps[: 1 if stage.quick else None]:
                 await _jump(there, jump)
             await there.settled(life)
-        return await there.counts()
+        evidence = await there.evidence()
+    # After a correction a clock is right to the second that `Date` shows.
+    return verdict(replace(evidence, precision=timedelta(seconds=1)))
 
 
 async def _jump(there: Scene, jump: int) -> None:

@@ -3,10 +3,11 @@
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
@@ -161,9 +162,14 @@ class Scene:
 
     async def settled(self, life: Life, *, patience_s: float = LONGEST_S) -> None:
         """Stop it once all was read, every start has passed, and all is told."""
-        await until(self._starts_are_over, patience_s=patience_s)
+
+        def living(is_so: Callable[[], bool]) -> bool:
+            assert life.process.returncode is None, life.said[-500:]
+            return is_so()
+
+        await until(partial(living, self._starts_are_over), patience_s=patience_s)
         await self._all_is_read(patience_s)
-        await until(self._nothing_is_open, patience_s=patience_s)
+        await until(partial(living, self._nothing_is_open), patience_s=patience_s)
         await self.stopped(life)
 
     async def ending(self, *, patience_s: float = LONGEST_S) -> Counts:

@@ -34,7 +34,7 @@ def _name(run: Run) -> str:
 @pytest.fixture(scope="module")
 async def results(request: pytest.FixtureRequest) -> dict[str, Result]:
     """What came of all runs that were chosen, many at once."""
-    chosen = [
+    chosen: list[Run] = [
         item.callspec.params["run"]
         for item in request.session.items
         if isinstance(item, pytest.Function)

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from e2e.differ import Span, content, gap, sights
@@ -35,6 +35,8 @@ class Evidence:
     #: Starts that must have been told, by milestone.
     starts: Mapping[str, str]
     broken: Sequence[str]
+    #: How far the service's clock may be off by what an API's `Date` tells.
+    precision: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,15 +162,15 @@ def _made_up(evidence: Evidence, came: Sequence[Arrival]) -> int:
     """What arrived of no event, or before it was so."""
     real = {event["event_id"] for event in evidence.events}
     return sum(
-        event["id"] not in real or _is_early(one, event)
+        event["id"] not in real or _is_early(one, event, evidence.precision)
         for one in came
         for event in one.told
     )
 
 
-def _is_early(arrival: Arrival, event: Mapping[str, Any]) -> bool:
+def _is_early(arrival: Arrival, event: Mapping[str, Any], precision: timedelta) -> bool:
     is_start = event["type"].endswith(".started")
-    return is_start and arrival.at < datetime.fromisoformat(event["time"])
+    return is_start and arrival.at + precision < datetime.fromisoformat(event["time"])
 
 
 def _overtaken(evidence: Evidence, came: Sequence[Arrival]) -> int:
