@@ -225,10 +225,7 @@ def test_no_secret_is_said_or_kept_whatever_goes_wrong(tmp_path: Path) -> None:
         said |= misconfigured(tmp_path)
 
     assert "message.failed" in said["round 1"]
-    assert {
-        what: found(CANARIES, text) for what, text in said.items()
-    } == dict.fromkeys(said, [])
-    files = kept(tmp_path)
-    assert {what: found(CANARIES, text) for what, text in files.items()} == (
-        dict.fromkeys(files, [])
-    )
+    leaks = {what: found(CANARIES, text) for what, text in said.items()}
+    assert {what: places for what, places in leaks.items() if places} == {}
+    leaks = {what: found(CANARIES, text) for what, text in kept(tmp_path).items()}
+    assert {what: places for what, places in leaks.items() if places} == {}

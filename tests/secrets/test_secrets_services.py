@@ -1,5 +1,7 @@
 """What any of Apprise's services is sent stays between it and us."""
 
+# mypy: disable-error-code="no-untyped-call,override,assignment,misc"
+
 import base64
 import io
 import logging
@@ -9,6 +11,8 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from apprise import NotifyBase
+from apprise.manager_plugins import NotificationManager
 from canaries import Baited, baited, services
 from gateway import DROP, Gateway, gateway
 from leaks import found
@@ -250,3 +254,36 @@ async def test_a_url_that_cannot_be_used_is_not_shown(
 
         shown = words + heard.getvalue() + "".join(capfd.readouterr())
         assert found(canaries, shown) == [], (url, shown)
+
+
+class Crashing(NotifyBase):
+    """A plugin that stumbles, and tells everything."""
+
+    service_name = "Crashing"
+    service_url = "https://example.com/"
+    protocol = "canarycrash"
+    templates = ("{schema}://{host}",)
+
+    def send(self, *_args: object, **_kwargs: object) -> bool:
+        """Fail as plugins do."""
+        self.logger.error("cannot post to %s", self.password)
+        raise KeyError(f"{self.user}:{self.password}")
+
+    def url(self, *_args: object, **_kwargs: object) -> str:
+        """Nothing."""
+        return "canarycrash://"
+
+
+async def test_a_plugin_that_crashes_betrays_nothing(
+    proxy: Gateway, capfd: pytest.CaptureFixture[str]
+) -> None:
+    canaries = {"user": "canaryuser", "password": "canarypassword"}
+    NotificationManager().add(Crashing, force=True)
+    try:
+        with listening() as heard:
+            outcome = await sent("canarycrash://canaryuser:canarypassword@host", proxy)
+    finally:
+        NotificationManager().remove("canarycrash")
+
+    assert outcome == Failed(reason="KeyError in the service's plugin")
+    assert found(canaries, heard.getvalue() + "".join(capfd.readouterr())) == []
