@@ -25,7 +25,7 @@ def main() -> int:
     sys.stdout.write(f"\n{len(results)} rows in {took:.0f} s; ")
     sys.stdout.write(f"broken: {', '.join(failed) or 'none'}\n")
     if asked.write is not None:
-        page.write(asked.write, results, took_s=took)
+        page.write(asked.write, ROWS, results)
     return 1 if failed else 0
 
 

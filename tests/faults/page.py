@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from faults.ledger import Counts, Result
+from faults.ledger import Counts, Result, Row
 
 _WIDTHS = (16, 6, 6, 8, 5, 8, 5, 9, 7)
 _HEADS = ("row", "faults", "events", "messages", "lost", "spurious", "order")
@@ -31,13 +31,15 @@ A row holds when
 
 ```sh
 cd tests
-python -m faults                 # everything; what is below took {took}
+python -m faults                 # everything, three rows at once
 python -m faults --quick         # what the tests run
 python -m faults --row kill-sync --row api-down
-python -m faults --at-once 1     # one row after another; else three at once
+python -m faults --at-once 1     # one row after another
 python -m faults --seeds 20      # rows that chance decides, with so many seeds
-python -m faults --write ../docs/faults.md
+python -m faults --write ../docs/faults.md   # with the figures of these rows
 ```
+
+The rows below took {took} together, on two cores with other work to do.
 
 It ends with 1 if a promise was broken, and keeps the files of broken rows alone. Rows
 that need `strace` say so where it is missing. What takes days (outages, ages, the night
@@ -67,28 +69,39 @@ def line(one: Result) -> str:
     return _aligned(cells).rstrip("\n") + verdict + "\n" + said
 
 
-def write(file: Path, results: Sequence[Result], *, took_s: float) -> None:
-    """Write the page anew from these results."""
-    took = f"{took_s / 60:.0f} min" if took_s >= 90 else f"{took_s:.0f} s"
-    rows = "".join(_row(one) for one in results)
+def write(file: Path, every: Sequence[Row], results: Sequence[Result]) -> None:
+    """Write the page anew; rows that were not run keep the figures that it has."""
+    figures = {key: cells[2:] for key, *cells in _cells(file)}
+    figures |= {one.row.id: _measured(one) for one in results}
+    known = [(row, figures[row.id]) for row in every if row.id in figures]
+    seconds = sum(int(cells[-1] or 0) for _, cells in known)
     head = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|\n"
-    file.write_text(_INTRO.format(took=took) + head + rows, "utf-8")
+    body = "".join(_row(row, cells) for row, cells in known)
+    took = f"{seconds / 60:.0f} min"
+    file.write_text(_INTRO.replace("{took}", took) + head + body, "utf-8")
 
 
 def rows(file: Path) -> list[tuple[str, str, str]]:
     """The rows on the page: id, what is done, what must hold."""
+    return [(key, done, holds) for key, done, holds, *_ in _cells(file)]
+
+
+def _cells(file: Path) -> list[list[str]]:
+    if not file.exists():
+        return []
     lines = file.read_text("utf-8").splitlines()
-    cells = [line.strip("|").split(" | ") for line in lines if line.startswith("| `")]
-    return [(one[0].strip(" `"), one[1].strip(), one[2].strip()) for one in cells]
+    found = [line[2:-2].split(" | ") for line in lines if line.startswith("| `")]
+    return [[cells[0].strip("`"), *map(str.strip, cells[1:])] for cells in found]
 
 
-def _row(one: Result) -> str:
-    row = one.row
-    if one.counts is None:
-        figures = ["", "", "", "", "", "", f"not run: {one.skipped}", ""]
-    else:
-        figures = [*_figures(one.counts), f"{one.seconds:.0f}"]
+def _row(row: Row, figures: Sequence[str]) -> str:
     return "| " + " | ".join((f"`{row.id}`", row.done, row.holds, *figures)) + " |\n"
+
+
+def _measured(one: Result) -> list[str]:
+    if one.counts is None:
+        return [*[""] * 6, f"not run: {one.skipped}", ""]
+    return [*_figures(one.counts), f"{one.seconds:.0f}"]
 
 
 def _figures(counts: Counts) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ async def _migration(stage: Stage) -> Counts:
             await there.died()
             async with there.service.life() as life:
                 await until(there.service.store.is_baselined)
-                await there.killed(life)
+                await there.stopped(life)
             there.check(not there.service.store.events(), "the baseline was announced")
         async with there.service.life() as life:
             await life.started()

@@ -35,7 +35,7 @@ def _name(run: Run) -> str:
 async def results(request: pytest.FixtureRequest) -> dict[str, Result]:
     """What came of all runs that were chosen, many at once."""
     chosen: list[Run] = [
-        item.callspec.params["run"]
+        item.callspec.params["run"]  # type: ignore[misc] # one of RUNS
         for item in request.session.items
         if isinstance(item, pytest.Function)
         and item.path == request.path

@@ -224,12 +224,16 @@ class HttpSink:
                 if step == Reset(after_reading=False):
                     return _reset(connection)
                 headers = _headers(stream)
+                length = int(headers.get("content-length", "0"))
+                body = stream.read(length)
+                if len(body) < length:
+                    return None  # whoever sent it is no more
                 received = Received(
                     method=method,
                     path=path,
                     query=query,
                     headers=headers,
-                    body=stream.read(int(headers.get("content-length", "0"))),
+                    body=body,
                     connection=number,
                     met=step,
                 )
