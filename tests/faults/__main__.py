@@ -16,7 +16,7 @@ def main() -> int:
     """Run the rows that were asked for; 1 if any of them broke a promise."""
     asked = _asked()
     chosen = [row for row in ROWS if not asked.row or row.id in asked.row]
-    chosen = [row for row in chosen if row.quick or not asked.quick]
+    chosen = [row for row in chosen if row.quick or asked.row or not asked.quick]
     begun = time.perf_counter()
     sys.stdout.write(page.heading())
     results = anyio.run(_run, chosen, asked)

@@ -41,10 +41,11 @@ python -m faults --write ../docs/faults.md   # with the figures of these rows
 
 The rows below took {took} together, on two cores with other work to do.
 
-It ends with 1 if a promise was broken, and keeps the files of broken rows alone. Rows
-that need `strace` say so where it is missing. What takes days (outages, ages, the night
-when the clocks change) is told by the simulation, which is the last row: `python -m
-simulation` from the same folder tells more of it.
+It ends with 1 if a promise was broken, and keeps the files of broken rows alone; here
+such a row is marked as broken, until the service is mended. Rows that need `strace` say
+so where it is missing. What takes days (outages, ages, a night when the clocks change)
+is told by the simulation, one of the last rows: `python -m simulation` from the same
+folder tells more of it.
 
 """
 
@@ -52,6 +53,8 @@ _COLUMNS = (
     *("row", "what is done", "what must hold", "faults", "events", "messages"),
     *("lost", "spurious", "order", "repeats", "s"),
 )
+
+_BROKEN = "**broken**"
 
 
 def heading() -> str:
@@ -74,7 +77,7 @@ def write(file: Path, every: Sequence[Row], results: Sequence[Result]) -> None:
     figures = {key: cells[2:] for key, *cells in _cells(file)}
     figures |= {one.row.id: _measured(one) for one in results}
     known = [(row, figures[row.id]) for row in every if row.id in figures]
-    seconds = sum(int(cells[-1] or 0) for _, cells in known)
+    seconds = sum(int(cells[-1].partition(",")[0] or 0) for _, cells in known)
     head = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|\n"
     body = "".join(_row(row, cells) for row, cells in known)
     took = f"{seconds / 60:.0f} min"
@@ -101,7 +104,8 @@ def _row(row: Row, figures: Sequence[str]) -> str:
 def _measured(one: Result) -> list[str]:
     if one.counts is None:
         return [*[""] * 6, f"not run: {one.skipped}", ""]
-    return [*_figures(one.counts), f"{one.seconds:.0f}"]
+    seconds = f"{one.seconds:.0f}"
+    return [*_figures(one.counts), seconds if one.holds else f"{seconds}, {_BROKEN}"]
 
 
 def _figures(counts: Counts) -> tuple[str, ...]:

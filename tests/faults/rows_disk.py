@@ -126,7 +126,6 @@ ROWS = (
         done="EIO from each `fdatasync`, from the first, second, ... on",
         holds=_HOLDS,
         run=partial(_failing, calls=SYNCS, error="EIO", quick=1, most=4),
-        quick=True,
     ),
     Row(
         id="write-error",

@@ -140,11 +140,13 @@ async def _killed_in_doubt(stage: Stage) -> Counts:
     """It hangs with the message, and the process is killed while it waits."""
     async with scene(stage) as there:
         await there.baseline()
-        there.hook.answer(HOOK, Hang(), Answer())
+        there.hook.answer(HOOK, Answer(), Hang(), Answer())
         async with there.service.life() as life:
             await life.started()
-            await there.add()
+            key = await there.add()
             await until(lambda: there.arrived(1))
+            await there.update(key)
+            await until(lambda: there.arrived(2))
             await _more(there, life)
             await there.killed(life)
         counts = await there.ending()
@@ -153,7 +155,7 @@ async def _killed_in_doubt(stage: Stage) -> Counts:
 
 
 async def _more(there: Scene, life: Life) -> None:
-    """News that wait behind it."""
+    """News that wait behind it, of the same milestone and of another."""
     await there.update("new-row-001")
     await there.add()
     await until(lambda: there.service.store.has("new-row-002"))
@@ -186,7 +188,6 @@ ROWS = (
         done="the connection is reset after a message was read",
         holds=_ONE,
         run=partial(_met, steps=(Reset(), Answer(), Reset())),
-        quick=True,
     ),
     Row(
         id="sink-reset-early",

@@ -246,7 +246,6 @@ ROWS = (
         done="SIGKILL the moment the far end has answered 200",
         holds="each death repeats one message at most, with its id",
         run=_answered,
-        quick=True,
     ),
     Row(
         id="kill-sync",
