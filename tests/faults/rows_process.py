@@ -290,7 +290,6 @@ ROWS = (
         done="SIGTERM while messages are under way",
         holds="it ends with 0; nothing is lost, nothing is repeated",
         run=_sigterm,
-        quick=True,
     ),
     Row(
         id="stand-still",
