@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from email.header import Header, decode_header, make_header
 from types import TracebackType
 from typing import Any, Self
 
@@ -47,6 +48,9 @@ _OK = 250
 _WILL_FORWARD = 251
 _GO_AHEAD = 354
 _CLOSING = 421
+
+#: Servers refuse lines of more than 998 bytes.
+_LONG_SUBJECT = re.compile(r"^Subject: (.{900,})$", re.MULTILINE)
 
 _MAIL_ERRORS = (OSError, smtplib.SMTPException)
 
@@ -378,8 +382,15 @@ def _is_bare(exc: BaseException) -> bool:
     return type(exc) in (smtplib.SMTPException, smtplib.SMTPNotSupportedError)
 
 
+def _folded(found: re.Match[str]) -> str:
+    """A subject without blanks, which the library leaves on one line of any length."""
+    text = str(make_header(decode_header(found[1])))
+    return f"Subject: {Header(text, 'utf-8', header_name='Subject').encode()}"
+
+
 def _content(message: str) -> bytes:
     """The mail as DATA wants it: CRLF, dots doubled, ended by a dot."""
+    message = _LONG_SUBJECT.sub(_folded, message, count=1)
     lines = re.sub(r"\r\n|\r|\n", "\r\n", message.removesuffix("\n"))
     dotted = re.sub(r"(?m)^\.", "..", lines)
     return dotted.encode("ascii", "surrogateescape") + b"\r\n.\r\n"
