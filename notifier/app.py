@@ -63,6 +63,8 @@ log = structlog.get_logger()
 
 #: Sends under way at a shutdown are cut after this.
 _DRAIN_S = 20.0
+#: Before a change of the configuration every attempt may come to its end.
+_EASE_S = 32.0
 #: After this the process ends, whatever still hangs: what matters is committed.
 _LAST_S = 26.0
 _USER_AGENT = f"milestone-notifier/{__version__}"
@@ -146,7 +148,7 @@ async def run(
                 gc.collect()
                 gc.freeze()
                 database = database_path(wishes.config.store)
-                await serve(loops, wishes.turn, database, parts)
+                await serve(loops, wishes.turn, database, parts, last=wishes.last)
         tasks.cancel_scope.cancel()
     log.info("app.stopped")
 
@@ -167,8 +169,20 @@ async def once(config: Config, parts: Parts | None = None) -> bool:
         return was_told and was_read
 
 
-async def serve(loops: Loops, stop: anyio.Event, database: Path, parts: Parts) -> None:
-    """Run the loops until `stop`; then finish what is under way, within 20 s."""
+async def serve(
+    loops: Loops,
+    stop: anyio.Event,
+    database: Path,
+    parts: Parts,
+    *,
+    last: anyio.Event | None = None,
+) -> None:
+    """
+    Run the loops until `stop`; then finish what is under way, within 20 s.
+
+    With `last` that stop may be no more than a pause, until it is set: then nobody
+    but those who have something under way waits for its end.
+    """
     async with anyio.create_task_group() as out:
         out.start_soon(loops.deliver.run)
         async with anyio.create_task_group() as others:
@@ -185,10 +199,25 @@ async def serve(loops: Loops, stop: anyio.Event, database: Path, parts: Parts) -
             others.start_soon(parts.supervisor.feed, loops.pulse.stuck, parts.clock)
             parts.supervisor.ready(f"running; destinations: {len(loops.deliver.lanes)}")
             await stop.wait()
+            if last is not None and not last.is_set():
+                await _unless(last, partial(loops.deliver.ease, _EASE_S))
             # First of all: what is claimed from now on would have to be cut.
             loops.deliver.close()
+            out.cancel_scope.deadline = anyio.current_time() + _DRAIN_S
             others.cancel_scope.cancel()
-        out.cancel_scope.deadline = anyio.current_time() + _DRAIN_S
+
+
+async def _unless(event: anyio.Event, wait: Callable[[], Awaitable[None]]) -> None:
+    """Wait, but no longer than until the event."""
+
+    async def end() -> None:
+        await event.wait()
+        tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(end)
+        await wait()
+        tasks.cancel_scope.cancel()
 
 
 @dataclass(kw_only=True)
@@ -199,6 +228,8 @@ class _Wishes:
     stop: bool = False
     #: The loops are to end: for good, or to begin again with another configuration.
     turn: anyio.Event = field(default_factory=anyio.Event)
+    #: They are to end for good.
+    last: anyio.Event = field(default_factory=anyio.Event)
 
 
 async def _watch_signals(
@@ -221,6 +252,7 @@ async def _watch_signals(
             _end_without_fail()
             supervisor.stopping()
             wishes.stop = True
+            wishes.last.set()
             wishes.turn.set()
 
 
@@ -501,6 +533,7 @@ def _post(destination: Destination, sender: OpenSender) -> Post:
     return Post(
         zone=destination.zone,
         rate=destination.rate or sender.default_rate(destination.name),
+        drop_ambiguous=destination.drop_ambiguous,
     )
 
 

@@ -50,6 +50,8 @@ LEASE = timedelta(seconds=90)
 _IDLE_S = 30.0
 #: What was composed is composed anew after so long: things may have changed.
 _READY_S = 1.0
+#: What takes longer than this may take long: nothing is sent after it for now.
+_BRISK_S = 1.0
 #: While others are under way what has finished waits so long for them.
 _TOGETHER_S = 0.002
 #: `once` waits for a rate's next slot, but not for a destination that does not work.
@@ -122,7 +124,8 @@ class Lane:
     #: Nothing can leave before: its rate, or the destination itself, says so.
     #: Monotonic.
     quiet_until: float = 0.0
-    flight: int = 0
+    #: The leases of what is under way.
+    tokens: set[str] = field(default_factory=set)
     finished: list[Finished] = field(default_factory=list)
     #: Something has finished, or there is something new to claim.
     bell: Bell = field(default_factory=Bell)
@@ -135,6 +138,8 @@ class Lane:
     is_probed: bool = False
     #: Whatever `once` tried was delivered.
     all_sent: bool = True
+    #: What was under way is the last; set once it has ended.
+    left: anyio.Event | None = None
     #: Its last try failed: it lets the others go first.
     failing: bool = False
 
@@ -146,7 +151,7 @@ class Lane:
     @property
     def free(self) -> int:
         """How many more may be under way."""
-        return self.way.concurrency - self.flight
+        return self.way.concurrency - len(self.tokens)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -195,6 +200,8 @@ class Look:
         if isinstance(found, Wait):
             self.wait = found.span
             return None
+        if found.probe is not None and self.free < self.way.concurrency:
+            return None  # one probe is under way already
         self.free = min(self.free, found.now)
         return found
 
@@ -236,6 +243,25 @@ class Deliver:
                 wait = await self._dispatch(tasks)
                 await self.bell.wait(wait)
 
+    async def ease(self, longest_s: float) -> None:
+        """
+        Let whoever takes long come to an end, within a time; the others go on.
+
+        Before a change of the configuration: a destination that hangs must not hold
+        up those that do not.
+        """
+        begun = {name: set(lane.tokens) for name, lane in self.lanes.items()}
+        if not any(begun.values()):
+            return
+        await self.clock.sleep(_BRISK_S)
+        slow = [one for name, one in self.lanes.items() if one.tokens & begun[name]]
+        for lane in slow:
+            lane.left = anyio.Event()
+        with anyio.move_on_after(longest_s):
+            for lane in slow:
+                if lane.left is not None:
+                    await lane.left.wait()
+
     def close(self) -> None:
         """Claim nothing more; what is under way is finished."""
         self._closing = True
@@ -259,7 +285,11 @@ class Deliver:
 
     async def _dispatch(self, tasks: TaskGroup) -> float:
         """Serve whoever has something due; seconds until somebody will."""
-        idle = [name for name, lane in self.lanes.items() if not lane.busy]
+        idle = [
+            name
+            for name, lane in self.lanes.items()
+            if not lane.busy and lane.left is None
+        ]
         for lane in self.lanes.values():
             self._tell(lane)
         now = self.clock.now()
@@ -285,6 +315,8 @@ class Deliver:
             await self._serve(lane)
         finally:
             lane.busy = False
+            if lane.left is not None:
+                lane.left.set()
             self.bell.ring()
 
     async def _drain(self, lane: Lane, until: datetime) -> None:
@@ -302,15 +334,15 @@ class Deliver:
             async with anyio.create_task_group() as sends:
                 while True:
                     for leased, events in await self._exchange(lane, until):
-                        lane.flight += 1
+                        lane.tokens.add(leased.token)
                         sends.start_soon(self._send, lane, leased, events)
-                    if not lane.flight and not lane.finished:
+                    if not lane.tokens and not lane.finished:
                         return
                     if not lane.finished:
                         wait = await self._until_next(lane)
                         await lane.bell.wait(wait)
         finally:
-            lane.flight = 0
+            lane.tokens.clear()
             if lane.finished:
                 with anyio.CancelScope(shield=True):
                     await self._exchange(lane, until, claim=False)
@@ -367,7 +399,8 @@ class Deliver:
 
     def _may_claim(self, lane: Lane) -> bool:
         """Whether anything can leave now."""
-        return not self._closing and lane.free > 0 and not self._quiet(lane)
+        is_open = not self._closing and lane.left is None
+        return is_open and lane.free > 0 and not self._quiet(lane)
 
     def _look(self, lane: Lane, until: datetime | None) -> Look:
         """What to ask the store for."""
@@ -406,7 +439,7 @@ class Deliver:
                 was_served=leased.served,
             )
         )
-        lane.flight -= 1
+        lane.tokens.discard(leased.token)
         lane.bell.ring()
 
     async def _try(

@@ -40,6 +40,7 @@ class UpkeepTurn(Protocol):
     async def alive(self, now: datetime) -> None: ...
     async def note_backup(self, *, failed: str | None, now: datetime) -> None: ...
     async def expire(self, now: datetime) -> int: ...
+    async def give_up(self, now: datetime) -> int: ...
     async def prune(
         self, *, events_before: datetime, deliveries_before: datetime
     ) -> int: ...
@@ -107,6 +108,10 @@ class Maintain:
             )
         async with self.store.upkeep_turn() as turn:
             await turn.expire(self.clock.now())
+        async with self.store.upkeep_turn() as turn:
+            dead = await turn.give_up(self.clock.now())
+        if dead:
+            log.error("deliveries.given_up", deliveries=dead)
         if freed:
             log.warning("lease.reaped", deliveries=freed)
             self.outbox.ring()

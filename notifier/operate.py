@@ -6,14 +6,23 @@ right again together with what the operator is to be told. Notices are sent besi
 deliveries, within each destination's rate, and never to one that is broken.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+import math
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from zoneinfo import ZoneInfo
 
 import anyio
+import anyio.lowlevel
 import structlog
 from anyio.abc import TaskGroup
 
@@ -23,6 +32,7 @@ from notifier.core.notice import (
     Found,
     Reader,
     Words,
+    as_it_is,
     back,
     notice_id,
     one_line,
@@ -57,6 +67,8 @@ from notifier.errors import NotifierError
 log = structlog.get_logger()
 
 _EVERY_S = 5.0
+#: At a stop a notice that is on its way may take so long to arrive.
+_LAST_S = 18.0
 #: Kalshi is asked what it says of itself for no longer than this.
 _ASK_S = 10.0
 
@@ -78,14 +90,15 @@ class OperatorTurn(Protocol):
     async def attempts_since(
         self, destination: str, since: datetime
     ) -> list[datetime]: ...
-    async def take(self, destination: str, *, now: datetime) -> Notice | None: ...
+    async def take(
+        self, destination: str, *, now: datetime, drop_ambiguous: bool
+    ) -> Notice | None: ...
     async def settle(
         self,
         notice: Notice,
         verdict: NoticeVerdict,
         *,
-        outcome: str,
-        status: int | None,
+        outcome: Outcome,
         now: datetime,
     ) -> None: ...
 
@@ -124,6 +137,12 @@ class Post:
 
     zone: ZoneInfo
     rate: Rate | None
+    #: What may have arrived there does not go again.
+    drop_ambiguous: bool = False
+
+
+#: What is wrong just now, by key.
+Wrong: TypeAlias = Mapping[str, Condition]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -143,21 +162,33 @@ class Operate:
     _begun_s: float = 0.0
     _downtime: Open | None = None
     _busy: set[str] = field(default_factory=set)
+    _under_way: set[anyio.CancelScope] = field(default_factory=set)
+    _last: float = math.inf
 
     async def run(self) -> None:
-        """Look and tell for ever; what is not told when it ends waits for the next."""
+        """
+        Look and tell until it is cancelled; what is not told waits for the next start.
+
+        A notice that is on its way then is finished, within 18 s.
+        """
         await self._wake()
         async with anyio.create_task_group() as tasks:
-            while True:
-                self.pulse("operate")
-                await self._guarded(self._round, tasks)
-                await self.clock.sleep(_EVERY_S)
+            try:
+                while True:
+                    self.pulse("operate")
+                    await self._guarded(self._round, tasks)
+                    await self.clock.sleep(_EVERY_S)
+            finally:
+                self._last = anyio.current_time() + _LAST_S
+                for scope in self._under_way:
+                    scope.deadline = self._last
 
     async def once(self) -> None:
         """One look, and one try of each notice that is due."""
-        view = await self._look()
+        view, wrong = await self._look()
         for name in sorted(view.owed & self.posts.keys()):
-            await self._tell(name)
+            while await self._tell_next(name, wrong):
+                pass
 
     async def _wake(self) -> None:
         now = self.clock.now()
@@ -169,14 +200,14 @@ class Operate:
             log.info("service.resumed", away_s=round(away.total_seconds()))
 
     async def _round(self, tasks: TaskGroup) -> None:
-        view = await self._look()
+        view, wrong = await self._look()
         for name in sorted((view.owed & self.posts.keys()) - self._busy):
             self._busy.add(name)
-            tasks.start_soon(self._serve, name)
+            tasks.start_soon(self._serve, name, wrong)
 
-    async def _serve(self, name: str) -> None:
+    async def _serve(self, name: str, wrong: Wrong) -> None:
         try:
-            await self._guarded(self._tell, name)
+            await self._guarded(self._tell, name, wrong)
         finally:
             self._busy.discard(name)
 
@@ -193,7 +224,7 @@ class Operate:
 
     # --- look ---
 
-    async def _look(self) -> View:
+    async def _look(self) -> tuple[View, Wrong]:
         """Store what became wrong, or right again; what it all looks like then."""
         now = self.clock.now()
         view = await self._view(now)
@@ -208,7 +239,8 @@ class Operate:
         if changed:
             await self._record(changed, now)
         told = await self._tell_downtime(view, now)
-        return await self._view(now) if changed or told else view
+        view = await self._view(now) if changed or told else view
+        return view, {one.key: one for one in found}
 
     async def _view(self, now: datetime) -> View:
         return await self.store.view(
@@ -242,7 +274,7 @@ class Operate:
         for raised_one in changed.raised:
             self._log_raised(raised_one)
         for over_one in gone:
-            lasted = now - over_one.since
+            lasted = (over_one.until or now) - over_one.since
             log.info(
                 "condition.cleared",
                 condition=over_one.key,
@@ -358,17 +390,41 @@ class Operate:
 
     # --- tell ---
 
-    async def _tell(self, name: str) -> None:
+    async def _tell(self, name: str, wrong: Wrong) -> None:
         """Send what is due to a destination, as far as it may be sent to."""
-        while (notice := await self._claim(name)) is not None:
-            outcome = await self._send(notice)
-            await self._settle(notice, outcome)
-            if not isinstance(outcome, Sent):
-                return
+        is_sent = True
+        while is_sent:
+            is_sent = False
+            # Here a stop ends it: between two notices.
+            await anyio.lowlevel.checkpoint()
+            with self._finished():
+                is_sent = await self._tell_next(name, wrong)
+
+    @contextmanager
+    def _finished(self) -> Iterator[None]:
+        """What is begun here is not cut off by a stop, or only some time later."""
+        scope = anyio.CancelScope(shield=True, deadline=self._last)
+        self._under_way.add(scope)
+        try:
+            with scope:
+                yield
+        finally:
+            self._under_way.discard(scope)
+
+    async def _tell_next(self, name: str, wrong: Wrong) -> bool:
+        """Send the next notice, if one may go; whether it did and arrived."""
+        notice = await self._claim(name)
+        if notice is None:
+            return False
+        reader = self._reader(name, self.clock.now())
+        outcome = await self._send(as_it_is(notice, wrong.get(notice.key), reader))
+        await self._settle(notice, outcome)
+        return isinstance(outcome, Sent)
 
     async def _claim(self, name: str) -> Notice | None:
         """The next notice, its attempt counted before anything leaves."""
-        now, rate = self.clock.now(), self.posts[name].rate
+        now, post = self.clock.now(), self.posts[name]
+        rate = post.rate
         async with self.store.operator_turn() as turn:
             if not can_be_sent_to(await turn.standing(name, now=now), now=now):
                 return None
@@ -376,7 +432,7 @@ class Operate:
                 sent = await turn.attempts_since(name, counts_since(rate, now))
                 if not has_room(rate, sent, now):
                     return None
-            return await turn.take(name, now=now)
+            return await turn.take(name, now=now, drop_ambiguous=post.drop_ambiguous)
 
     async def _send(self, notice: Notice) -> Outcome:
         message: Rendered | None = None
@@ -399,15 +455,10 @@ class Operate:
 
     async def _settle(self, notice: Notice, outcome: Outcome) -> None:
         now = self.clock.now()
-        verdict = settle_notice(notice, outcome, now=now)
+        drops = self.posts[notice.destination].drop_ambiguous
+        verdict = settle_notice(notice, outcome, now=now, drop_ambiguous=drops)
         async with self.store.operator_turn() as turn:
-            await turn.settle(
-                notice,
-                verdict,
-                outcome=type(outcome).__name__.lower(),
-                status=None if isinstance(outcome, Ambiguous) else outcome.status,
-                now=now,
-            )
+            await turn.settle(notice, verdict, outcome=outcome, now=now)
         facts = {
             "condition": notice.key,
             "kind": notice.kind.value,

@@ -7,16 +7,21 @@ from contextlib import asynccontextmanager
 
 import anyio
 
+#: So often the longest wait counts more than the priority.
+_OLDEST_EVERY = 8
+
 
 class Gate:
     """
     Lets one task in at a time: the lowest priority first, then the longest wait.
 
-    Passing it on is safe against cancellation on either side.
+    Every eighth turn goes to whoever has waited longest, so that nobody waits for
+    ever. Passing it on is safe against cancellation on either side.
     """
 
     def __init__(self) -> None:
         self._busy = False
+        self._passed = 0
         self._order = itertools.count()
         self._waiting: list[tuple[int, int, anyio.Event]] = []
 
@@ -46,10 +51,17 @@ class Gate:
             raise
 
     def _pass_on(self) -> None:
-        if self._waiting:
-            heapq.heappop(self._waiting)[2].set()
-        else:
+        if not self._waiting:
             self._busy = False
+            return
+        self._passed += 1
+        if self._passed % _OLDEST_EVERY:
+            heapq.heappop(self._waiting)[2].set()
+            return
+        oldest = min(self._waiting, key=lambda one: one[1])
+        self._waiting.remove(oldest)
+        heapq.heapify(self._waiting)
+        oldest[2].set()
 
 
 class Bell:

@@ -336,8 +336,8 @@ async def test_those_who_lack_it_get_it_and_those_who_have_it_do_not_again(
 ) -> None:
     async with staged(database, lane(drop_ambiguous=True)) as scene, scene.running():
         scene.sender.answers[HOOK] = in_turn(
-            Ambiguous(reason="bob", served=frozenset({"ann"})),
-            Ambiguous(reason="bob", served=frozenset({"ann", "cid"})),
+            Ambiguous(reason="bob", served=frozenset({"ann"}), unsure=False),
+            Ambiguous(reason="bob", served=frozenset({"ann", "cid"}), unsure=False),
             Sent(),
         )
         await scene.show("m1")
@@ -353,7 +353,7 @@ async def test_those_who_lack_it_get_it_and_those_who_have_it_do_not_again(
 async def test_who_has_a_message_is_remembered_over_a_restart(database: Path) -> None:
     async with staged(database) as scene:
         scene.sender.answers[HOOK] = in_turn(
-            Ambiguous(reason="bob", served=frozenset({"ann"})), Sent()
+            Ambiguous(reason="bob", served=frozenset({"ann"}), unsure=False), Sent()
         )
         async with scene.running():
             await scene.show("m1")
@@ -369,7 +369,7 @@ async def test_a_recipient_who_cannot_be_reached_breaks_no_destination(
 ) -> None:
     async with staged(database) as scene, scene.running():
         scene.sender.answers[HOOK] = always(
-            Ambiguous(reason="bob", served=frozenset({"ann"}))
+            Ambiguous(reason="bob", served=frozenset({"ann"}), unsure=False)
         )
         await scene.show(*_five(), *(f"n{n}" for n in range(10)))
         await anyio.sleep(60)
@@ -575,3 +575,95 @@ async def test_nothing_that_was_taken_is_sent_again(database: Path) -> None:
 
         assert len(taken) == len(set(taken))
         assert set(scene.states()) <= {"delivered", "superseded"}
+
+
+# --- one bad message ----------------------------------------------------------
+
+
+async def test_a_bad_message_that_came_during_an_outage_does_not_keep_it_going(
+    database: Path,
+) -> None:
+    async with staged(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        await scene.show(*(f"m{n}" for n in range(5)))
+        await anyio.sleep(2)
+        await scene.show("bad")
+        scene.sender.answers[HOOK] = unless("bad", UNAVAILABLE)
+        await scene.show("good")
+        await anyio.sleep(HOUR.total_seconds())
+
+        assert scene.states() == ["delivered"] * 5 + ["pending", "delivered"]
+
+
+async def test_what_follows_a_bad_message_does_not_hide_the_others_behind_it(
+    database: Path,
+) -> None:
+    async with staged(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = unless("bad", UNAVAILABLE)
+        await scene.show("bad")
+        await anyio.sleep(760)
+        await scene.show("bad", title="and more")
+        await scene.show("good")
+        await anyio.sleep(900)
+
+        assert scene.states() == ["pending", "pending", "delivered"]
+
+
+async def test_an_old_message_that_fails_for_itself_does_not_prolong_a_suspension(
+    database: Path,
+) -> None:
+    async with staged(database) as scene, scene.running():
+        refused = Refused(reason="404", scope=Scope.DESTINATION, status=404)
+        scene.sender.answers[HOOK] = always(refused)
+        await scene.show("old")
+        await scene.show("good")
+        await anyio.sleep(60)
+        scene.sender.answers[HOOK] = unless("old", UNAVAILABLE)
+        await anyio.sleep(DAY.total_seconds())
+
+        assert scene.states()[1] == "delivered"
+
+
+async def test_a_crash_during_a_suspension_kills_nothing_that_may_wait(
+    database: Path,
+) -> None:
+    async with staged(database) as scene:
+        scene.sender.answers[HOOK] = always(
+            Refused(reason="401", scope=Scope.DESTINATION, status=401)
+        )
+        async with scene.running():
+            await scene.show("m1")
+            await anyio.sleep(4 * DAY.total_seconds())
+            scene.sender.takes[HOOK] = 6 * HOUR.total_seconds()
+            await anyio.sleep(6 * HOUR.total_seconds() + 1)
+            assert scene.states() == ["leased"]
+        await scene.reap()
+
+        assert scene.states() == ["pending"]
+
+
+async def test_a_service_that_is_down_and_asks_for_patience_opens_its_breaker(
+    database: Path,
+) -> None:
+    async with staged(database) as scene, scene.running():
+        hint = Failed(reason="503", status=503, retry_after=SECOND)
+        scene.sender.answers[HOOK] = always(hint)
+        await scene.show("m1")
+        await anyio.sleep(HOUR.total_seconds())
+
+        assert len(scene.sender.requests) < 20
+
+
+async def test_only_one_probe_is_under_way_however_many_hands_are_free(
+    database: Path,
+) -> None:
+    async with staged(database, lane(concurrency=8)) as scene, scene.running():
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        await scene.show(*(f"m{n}" for n in range(20)))
+        await anyio.sleep(29)
+        scene.sender.takes[HOOK], scene.sender.most_under_way = 25, 0
+        for n in range(20):
+            await scene.show(f"x{n}")
+            await anyio.sleep(1)
+
+        assert scene.sender.most_under_way == 1

@@ -636,3 +636,95 @@ async def test_what_may_have_arrived_goes_again_whatever_is_silenced(
 
         assert scene.offsets() == [0, 5]
         assert scene.states() == ["delivered"]
+
+
+async def test_what_is_silenced_in_part_is_told_whole(database: Path) -> None:
+    async with staged(database) as scene, scene.running():
+        await scene.show("m1")
+        await anyio.sleep(1)
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        await scene.show("m1", title="Two")
+        await anyio.sleep(1)
+        await scene.show("m1", title="Two", notification_message="New words")
+        await anyio.sleep(7)
+        await scene.silence(NOW + HOUR, changed=["notification_message"])
+        scene.sender.answers.clear()
+        await anyio.sleep(600)
+
+        assert scene.states() == ["delivered", "superseded", "delivered"]
+        told = scene.sender.requests[-1].message.events[0]
+        assert [one.field for one in told.changes] == ["title", "notification_message"]
+
+
+async def test_nobody_hears_of_a_milestone_after_its_removal(database: Path) -> None:
+    daily = Manner(over=10, zone=UTC_ZONE, at=time(8))
+    at_once = Manner(over=10, zone=UTC_ZONE)
+    routes = (
+        Route(name="daily", to=(HOOK,), match=Match(events=frozenset({Kind.CREATED}))),
+        Route(name="now", to=(HOOK,), match=Match(events=frozenset({Kind.REMOVED}))),
+    )
+    manners = {"daily": daily, "now": at_once}
+    async with (
+        staged(database, lane(manners=manners), routes=routes) as scene,
+        scene.running(),
+    ):
+        await scene.show("m1")
+        await anyio.sleep(3600)
+        await scene.remove("m1")
+        await anyio.sleep(DAY.total_seconds())
+
+        assert _kinds(scene.sender.requests) == [["removed"]]
+        assert scene.rows("kind, state, reason")[0] == (
+            "created",
+            "superseded",
+            "it was removed, and that has been told",
+        )
+
+
+async def test_a_window_ends_however_often_the_process_begins_anew(
+    database: Path,
+) -> None:
+    windowed = lane(manner=Manner(over=10, zone=UTC_ZONE, window=30 * MINUTE))
+    async with staged(database, windowed) as scene:
+        await scene.show("m1", "m2")
+        for _ in range(7):
+            await scene.reload(windowed)
+            await scene.boot().once()
+            await anyio.sleep(300)
+
+        assert scene.told() == [["m1", "m2"]]
+        assert scene.offsets() == [1800]
+
+
+async def test_whoever_hangs_does_not_hold_up_the_others_before_a_change(
+    database: Path,
+) -> None:
+    async with staged(database, lane(HOOK), lane(DESK), routes=BOTH) as scene:
+        async with scene.running() as deliver, anyio.create_task_group() as tasks:
+            scene.sender.takes[HOOK] = 20
+            await scene.show("m1")
+            await anyio.sleep(1)
+            tasks.start_soon(deliver.ease, 32)
+            for key in ("m2", "m3", "m4"):
+                await scene.show(key)
+                await anyio.sleep(1)
+            assert scene.told(DESK) == [["m1"], ["m2"], ["m3"], ["m4"]]
+            await anyio.sleep(30)
+
+        assert scene.told(HOOK) == [["m1"]]
+        assert scene.rows("destination, state")[2::2] == [(HOOK, "pending")] * 3
+
+
+async def test_what_is_new_is_told_as_it_is_when_it_is_told(database: Path) -> None:
+    async with staged(database) as scene, scene.running():
+        scene.sender.answers[HOOK] = always(UNAVAILABLE)
+        await scene.show("m1", title="Rovers at Rangers")
+        await anyio.sleep(1)
+        await scene.show("m1", title="Rovers at United")
+        scene.sender.answers.clear()
+        await anyio.sleep(60)
+
+        first, second = scene.sender.requests[-2:]
+        assert "Rovers at United" in first.message.title
+        assert first.message.events[0].title == "Rovers at Rangers"
+        assert _kinds([first, second]) == [["created"], ["updated"]]

@@ -31,6 +31,7 @@ from structlog.testing import capture_logs
 from notifier.clock import Skew
 from notifier.core.commit import BadRow, ReadKind
 from notifier.core.model import (
+    Ambiguous,
     Failed,
     Format,
     Limits,
@@ -132,6 +133,7 @@ class Scene:
         self.skew = Skew()
         self.to = to
         self.rate = rate
+        self.drop_ambiguous = False
         self.pulses = 0
 
     def operate(self) -> Operate:
@@ -141,7 +143,10 @@ class Scene:
             sender=self.sender,
             clock=self.clock,
             posts={
-                name: Post(zone=NEW_YORK, rate=self.rate) for name in (HOOK, OPS, DESK)
+                name: Post(
+                    zone=NEW_YORK, rate=self.rate, drop_ambiguous=self.drop_ambiguous
+                )
+                for name in (HOOK, OPS, DESK)
             },
             policy=OperatorPolicy(
                 to=self.to, poll_every=30 * SECOND, full_read_every=HOUR
@@ -181,14 +186,14 @@ class Scene:
         with sql(self.database) as run:
             run(f"UPDATE destinations SET {sets} WHERE name = ?", *values, name)
 
-    def takes_one(self, name: str) -> None:
-        """Let a destination take a delivery's message."""
+    def takes_one(self, name: str, outcome: str = "sent") -> None:
+        """Let a destination take a delivery's message, or not."""
         now = _micros(self.clock.now())
         with sql(self.database) as run:
             run(
                 "INSERT INTO attempts (message_id, destination, n, members, started_at,"
-                " ended_at, outcome) VALUES ('msg_1', ?, 1, 1, ?, ?, 'sent')",
-                *(name, now, now),
+                " ended_at, outcome) VALUES ('msg_1', ?, 1, 1, ?, ?, ?)",
+                *(name, now, now, outcome),
             )
 
     async def fails_to_read(self, times: int = 1, error: str = UNAVAILABLE) -> None:
@@ -280,6 +285,20 @@ async def test_two_failures_are_not_enough_however_long_they_last(
         assert scene.told() == ["Kalshi cannot be read"]
 
 
+async def test_an_outage_that_comes_and_goes_is_told_once(database: Path) -> None:
+    async with _scene(database) as scene, scene.running():
+        for _ in range(10):
+            await scene.fails_to_read(17)
+            await scene.read()
+            await anyio.sleep(10)
+        assert scene.told() == ["Kalshi cannot be read"]
+
+        await anyio.sleep(3600)
+        assert scene.told()[1:] == ["Kalshi answers again"]
+        # Until the first read that was followed by no failure.
+        assert "after 30 min" in scene.body()
+
+
 async def test_a_refusal_is_told_at_once(database: Path) -> None:
     async with _scene(database) as scene, scene.running():
         await scene.read(error="401 Unauthorized: no such key")
@@ -328,7 +347,7 @@ async def test_an_outage_outlives_restarts_without_being_told_again(
             assert scene.told() == ["Kalshi cannot be read"]
 
             await scene.read()
-            await anyio.sleep(60)
+            await anyio.sleep(130)
             assert scene.told()[1:] == ["Kalshi answers again"]
 
 
@@ -352,7 +371,7 @@ async def test_starts_during_an_outage_are_counted_at_its_end(database: Path) ->
         await scene.shelf.ring(now=scene.clock.now())
         await scene.fails_to_read(5)
         await scene.read()
-        await anyio.sleep(6)
+        await anyio.sleep(130)
 
         assert scene.told()[-1] == "Kalshi answers again"
         assert "2 starts were announced on time." in scene.body()
@@ -410,6 +429,24 @@ async def test_a_breaker_that_closes_within_minutes_is_nobodys_matter(
         await anyio.sleep(3600)
 
         assert scene.told() == []
+
+
+async def test_a_destination_that_fails_on_and_off_is_told_once(
+    database: Path,
+) -> None:
+    async with _scene(database) as scene, scene.running():
+        for _ in range(5):
+            scene.stands(HOOK, open_since=scene.clock.now(), reason="503")
+            await anyio.sleep(360)
+            scene.takes_one(HOOK, outcome="failed")
+            await anyio.sleep(1)
+            scene.takes_one(HOOK)
+            scene.stands(HOOK, open_since=None, reason=None)
+            await anyio.sleep(40)
+            assert scene.told() == ["hook fails"]
+        await anyio.sleep(30)
+
+        assert scene.told()[1:] == ["hook works again"]
 
 
 async def test_a_suspension_that_turns_out_to_be_for_good_is_not_called_over(
@@ -524,6 +561,50 @@ async def test_what_is_over_before_it_could_be_told_is_told_only_if_it_was_long(
             assert "from 13:00 to 14:30 EST (1 h 30 min)" in scene.body()
 
 
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        pytest.param(Failed(reason="500", status=500), [], id="surely not arrived"),
+        pytest.param(
+            Ambiguous(reason="no answer"), ["Over: hook was suspended"], id="unsure"
+        ),
+    ],
+)
+async def test_what_surely_did_not_arrive_is_not_called_over(
+    database: Path, outcome: Outcome, told: list[str]
+) -> None:
+    async with _scene(database) as scene, scene.running():
+        scene.sender.answers[OPS] = _always(outcome)
+        scene.stands(HOOK, suspended_since=NOW)
+        await anyio.sleep(240)
+        tried = len(scene.told())
+        scene.sender.answers.clear()
+        scene.stands(HOOK, suspended_since=None)
+        await anyio.sleep(3600)
+
+        assert tried > 1
+        assert scene.told()[tried:] == told
+
+
+async def test_the_numbers_are_those_of_the_time_at_which_it_is_sent(
+    database: Path,
+) -> None:
+    async with _scene(database) as scene, scene.running():
+        scene.stands(OPS, paused_until=NOW + HOUR)
+        await _dies(scene, "m1", "m2")
+        scene.stands(DESK, suspended_since=NOW, reason="401 Unauthorized")
+        await anyio.sleep(60)
+        await _dies(scene, *(f"m{n}" for n in range(3, 9)))
+        await scene.show("m9")
+        with sql(database) as run:
+            run("UPDATE deliveries SET destination = 'desk' WHERE state = 'pending'")
+        await anyio.sleep(3600)
+
+        assert set(scene.told()) == {"hook: 8 dead letters", "desk is suspended"}
+        [desk] = [r for r in scene.sender.requests if r.title == "desk is suspended"]
+        assert "1 delivery waits" in desk.message.body
+
+
 async def test_where_nothing_else_is_due_a_notice_is_the_probe(database: Path) -> None:
     async with _scene(database) as scene, scene.running():
         paused = {"paused_until": NOW + 10 * MINUTE, "open_since": NOW}
@@ -539,7 +620,103 @@ async def test_where_nothing_else_is_due_a_notice_is_the_probe(database: Path) -
         ) == [(None, None)]
 
 
+async def test_a_notice_that_ends_a_suspension_ends_it_for_what_waited(
+    database: Path,
+) -> None:
+    async with _scene(database) as scene:
+        await scene.shelf.show(row("m1"), now=NOW)
+        long_ago, later = _micros(NOW - 3 * DAY), _micros(NOW + 5 * DAY)
+        with sql(database) as run:
+            run(
+                "UPDATE deliveries SET destination = ?, attempts = 1, born_at = ?,"
+                " due_at = ?",
+                *(OPS, long_ago, later),
+            )
+        scene.stands(OPS, suspended_since=NOW - 2 * DAY, paused_until=NOW, probes=3)
+        scene.stands(HOOK, suspended_since=NOW)
+        async with scene.running():
+            await anyio.sleep(6)
+
+        assert scene.told() == ["hook is suspended"]
+        [[born_at, due_at]] = scene.ask("SELECT born_at, due_at FROM deliveries")
+        # A day had passed before the suspension began.
+        assert 0 <= born_at - (_micros(NOW) - 24 * _HOUR_US) < 10**7
+        assert due_at <= _micros(scene.clock.now())
+
+
+async def test_a_pause_that_was_asked_for_meanwhile_stays(database: Path) -> None:
+    async with _scene(database) as scene, scene.running():
+        scene.sender.takes[OPS] = 10
+        scene.stands(HOOK, suspended_since=NOW)
+        await anyio.sleep(8)
+        scene.stands(OPS, paused_until=NOW + HOUR)
+        await anyio.sleep(10)
+
+        assert scene.ask("SELECT state FROM notices") == [("delivered",)]
+        assert scene.ask("SELECT paused_until FROM destinations WHERE name='ops'") == [
+            (_micros(NOW + HOUR),)
+        ]
+
+
+async def test_a_destination_that_asks_a_notice_for_patience_is_left_alone(
+    database: Path,
+) -> None:
+    hint = Failed(reason="429", status=429, retry_after=10 * MINUTE)
+    async with _scene(database) as scene, scene.running():
+        scene.sender.answers[OPS] = _always(hint)
+        scene.stands(HOOK, suspended_since=NOW)
+        await anyio.sleep(6)
+
+        [request] = scene.sender.requests
+        assert scene.ask("SELECT paused_until FROM destinations WHERE name='ops'") == [
+            (_micros(request.at + 10 * MINUTE),)
+        ]
+
+
 # --- sending ------------------------------------------------------------------
+
+
+async def test_a_stop_lets_a_notice_that_is_on_its_way_arrive(database: Path) -> None:
+    async with _scene(database) as scene:
+        scene.sender.takes[OPS] = 10
+        scene.skew.note(9 * SECOND)
+        for _ in range(3):
+            async with scene.running():
+                scene.stands(HOOK, suspended_since=NOW)
+                await anyio.sleep(8)
+            if not scene.ask("SELECT 1 FROM notices WHERE state = 'pending'"):
+                break
+        ids = [request.message.message_id for request in scene.sender.requests]
+
+        assert len(ids) == len(set(ids)) == 2
+        assert scene.ask("SELECT DISTINCT state FROM notices") == [("delivered",)]
+
+
+async def test_a_stop_waits_no_longer_than_it_may(database: Path) -> None:
+    async with _scene(database) as scene:
+        scene.sender.takes[OPS] = 10**6
+        scene.stands(HOOK, suspended_since=NOW)
+        async with scene.running():
+            await anyio.sleep(100)
+            stopped = scene.clock.now()
+
+        assert (scene.clock.now() - stopped).total_seconds() == pytest.approx(18)
+
+
+async def test_where_nothing_may_be_repeated_an_unsure_notice_is_not(
+    database: Path,
+) -> None:
+    async with _scene(database) as scene:
+        scene.drop_ambiguous = True
+        scene.sender.answers[OPS] = _always(Ambiguous(reason="no answer"))
+        scene.stands(HOOK, suspended_since=NOW)
+        async with scene.running():
+            await anyio.sleep(86_400)
+
+        assert scene.told() == ["hook is suspended"]
+        assert scene.ask("SELECT state, reason FROM notices") == [
+            ("dead", "it may have arrived: no answer")
+        ]
 
 
 async def test_a_notice_that_fails_is_tried_again_and_then_without_markup(
@@ -616,7 +793,8 @@ async def test_a_crash_while_sending_repeats_the_same_notice_and_no_other(
 ) -> None:
     async with _scene(database) as scene:
         async with scene.running():
-            scene.sender.takes[OPS] = 20
+            # Longer than a stop waits for it.
+            scene.sender.takes[OPS] = 30
             scene.stands(HOOK, suspended_since=NOW)
             await anyio.sleep(12)
         scene.sender.takes.clear()

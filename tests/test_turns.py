@@ -50,6 +50,18 @@ async def test_the_most_urgent_goes_first_and_then_who_waited_longest() -> None:
     assert crowd.served == ["d", "b", "e", "a", "c"]
 
 
+async def test_whoever_waits_longest_is_served_in_the_end_whatever_is_urgent() -> None:
+    crowd = _Crowd()
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks, crowd.gate.turn(9):
+            tasks.start_soon(crowd.visit, "patient", 5)
+            await _settle()
+            for n in range(20):
+                tasks.start_soon(crowd.visit, str(n), 1)
+
+    assert crowd.served.index("patient") < 10
+
+
 async def test_only_one_is_inside_however_many_come() -> None:
     crowd = _Crowd()
     with anyio.fail_after(10):

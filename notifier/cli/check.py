@@ -1,16 +1,26 @@
 """`notifier check`."""
 
 from collections.abc import Iterator
+from datetime import time
 
 from rich.table import Table
 from rich.text import Text
 
 from notifier.cli import screen
-from notifier.cli.ending import DONE
+from notifier.cli.ending import DONE, say
 from notifier.cli.given import Given
 from notifier.cli.where import configuration, unusable
 from notifier.config import Config, Egress, Source
-from notifier.core.model import Match, Route
+from notifier.config.values import DAYS, LETTERS
+from notifier.core.model import (
+    DigestPolicy,
+    Kind,
+    Match,
+    QuietPolicy,
+    Route,
+    Then,
+    Window,
+)
 from notifier.core.trial import check_template
 from notifier.core.words import span
 from notifier.errors import ConfigError
@@ -20,6 +30,7 @@ _EGRESS = {
     Egress.ANY: "any address but link-local ones and clouds' metadata",
     Egress.PUBLIC: "public addresses only, through no proxy",
 }
+_THEIRS = "its destinations'"
 
 
 def check(given: Given) -> int:
@@ -39,6 +50,7 @@ def check(given: Given) -> int:
     for table in (_destinations(found), _routes(found)):
         console.print()
         console.print(table)
+    _warn(found)
     return DONE
 
 
@@ -61,6 +73,8 @@ def _facts(found: Config) -> Table:
         facts.add_row("watched", watch.name)
     facts.add_row("times in", found.zone.key)
     facts.add_row("sends to", _EGRESS[found.egress])
+    nobody = "nobody: only the log says what is wrong"
+    facts.add_row("operator", ", ".join(found.operator) or nobody)
     return facts
 
 
@@ -71,26 +85,90 @@ def _cadence(source: Source) -> str:
     )
 
 
+def _warn(found: Config) -> None:
+    reached = {*found.operator, *(name for route in found.routes for name in route.to)}
+    for one in found.destinations:
+        if one.name not in reached:
+            say(f"warning: nothing goes to {one.name}: no route names it, nor operator")
+
+
 def _destinations(found: Config) -> Table:
-    table = screen.table("Destination", "Service", "Format", "Zone")
+    table = screen.table(
+        *("Destination", "Service", "Format", "Zone", "Quiet hours", "Digest"),
+        "No answer",
+        loose=("Destination", "Zone", "Quiet hours", "Digest"),
+    )
     for one in found.destinations:
         style = "as it likes" if one.format is None else one.format.value
-        table.add_row(one.name, scheme_of(one.url), style, one.zone.key)
+        table.add_row(
+            one.name,
+            scheme_of(one.url),
+            style,
+            one.zone.key,
+            screen.folding(_quiet(one.quiet)),
+            screen.folding(_digest(one.digest)),
+            "drop" if one.drop_ambiguous else "retry",
+        )
     return table
 
 
 def _routes(found: Config) -> Table:
+    own = any(route.quiet or route.digest for route in found.routes)
     table = screen.table(
-        "Route", "To", "Reminders", "Which events", loose=("Which events", "To")
+        *("Route", "To", "Reminders", "Which events"),
+        *(("Quiet hours", "Digest") if own else ()),
+        loose=("Which events", "To", "Quiet hours", "Digest"),
     )
     for route in found.routes:
+        quiet = _quiet(route.quiet) if route.quiet else _THEIRS
+        digest = _digest(route.digest) if route.digest else _THEIRS
         table.add_row(
             route.name,
-            Text(", ".join(route.to)),
-            ", ".join(span(lead) for lead in route.reminders),
-            screen.foreign(_which(route)),
+            screen.folding(", ".join(route.to)),
+            screen.folding(", ".join(span(lead) for lead in route.reminders)),
+            screen.folding(_which(route)),
+            *(map(screen.folding, (quiet, digest)) if own else ()),
         )
     return table
+
+
+def _quiet(policy: QuietPolicy | None) -> str:
+    """`Mon-Fri 22:00-07:00 Europe/Paris, then deliver, but started passes`."""
+    if policy is None or not policy.windows:
+        return "off"
+    zone = "" if policy.zone is None else f" {policy.zone.key}"
+    kinds = [kind.value for kind in Kind if kind in policy.let_pass]
+    verb = "passes" if len(kinds) == 1 else "pass"
+    passing = f", {' and '.join(kinds)} {verb}" if kinds else ""
+    dropping = policy.then is Then.DROP
+    then = "dropped at once" if dropping else f"then {policy.then.value}"
+    hours = " and ".join(map(_window, policy.windows))
+    return f"{hours}{zone}, {then}{passing}"
+
+
+def _window(window: Window) -> str:
+    end = "24:00" if window.end == time(0) else f"{window.end:%H:%M}"
+    days = f"{_days(window)} " if len(window.days) < len(DAYS) else ""
+    return f"{days}{window.start:%H:%M}-{end}"
+
+
+def _days(window: Window) -> str:
+    """`Mon-Fri`, `Sat,Sun`: as they are written."""
+    names = [DAYS[day][:LETTERS].capitalize() for day in sorted(window.days)]
+    first, last = min(window.days), max(window.days)
+    if len(names) > 2 and last - first + 1 == len(names):  # noqa: PLR2004 - a span
+        return f"{names[0]}-{names[-1]}"
+    return ",".join(names)
+
+
+def _digest(policy: DigestPolicy) -> str:
+    """`over 10, daily at 08:00`."""
+    parts = [] if policy.over is None else [f"over {policy.over:,}"]
+    if policy.at is not None:
+        parts.append(f"daily at {policy.at:%H:%M}")
+    elif policy.window is not None:
+        parts.append(f"after {span(policy.window)}")
+    return ", ".join(parts) or "off"
 
 
 def _which(route: Route) -> str:

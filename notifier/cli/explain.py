@@ -41,13 +41,13 @@ class _Try:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Delivery:
+    delivery_id: str
     destination: str
     route: str
     state: str
     message_id: str | None
     due_at: datetime | None
     reason: str | None
-    superseded_by: str | None
     tries: list[_Try]
 
 
@@ -108,7 +108,8 @@ def _found(
     found = None
     if ids:
         event_id = beginning if beginning in ids else ids[0]
-        found = look.event_with_deliveries(conn, event_id, decode=milestone)
+        now = SystemClock().now()
+        found = look.event_with_deliveries(conn, event_id, decode=milestone, now=now)
     if found is None:
         raise NoSuchEvent(
             f"there is no event {beginning!r}; `notifier events` lists them"
@@ -152,7 +153,7 @@ def _facts(story: _Story, teller: Teller) -> Table:
     if event.missed:
         facts.add_row("missed", "too long ago to tell anybody")
     for line in teller.changes(event.changes):
-        facts.add_row("change", screen.foreign(line))
+        facts.add_row("change", screen.folding(line))
     for trace in story.traces or ():
         facts.add_row("route", _route(trace))
     if not story.deliveries:
@@ -167,7 +168,8 @@ def _when(when: datetime, teller: Teller) -> str:
 def _route(trace: RouteTrace) -> Text:
     mark = Text("yes ", "green") if trace.matched else Text("no  ", "dim")
     to = f" -> {', '.join(trace.to)}" if trace.to else ""
-    return mark + screen.foreign(f"{trace.route}{to}: {trace.why}")
+    words = f"{trace.route}{to}: {trace.why}"
+    return screen.folding("") + mark + screen.folding(words)
 
 
 def _delivery(delivery: _Delivery, teller: Teller) -> Table:
@@ -176,14 +178,13 @@ def _delivery(delivery: _Delivery, teller: Teller) -> Table:
     due = f", due {teller.relative(delivery.due_at)}" if delivery.due_at else ""
     facts.add_row("to", heading + Text(due))
     facts.add_row("by route", delivery.route)
+    facts.add_row("delivery", delivery.delivery_id)
     if delivery.message_id is not None:
         facts.add_row("message", delivery.message_id)
     if delivery.reason is not None:
-        facts.add_row("reason", screen.foreign(delivery.reason))
-    if delivery.superseded_by is not None:
-        facts.add_row("in favour of", delivery.superseded_by)
+        facts.add_row("reason", screen.folding(delivery.reason))
     for attempt in delivery.tries:
-        facts.add_row("tried", screen.foreign(_try(attempt, teller)))
+        facts.add_row("tried", screen.folding(_try(attempt, teller)))
     return facts
 
 

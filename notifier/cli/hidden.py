@@ -14,4 +14,6 @@ def hidden(config: Config) -> frozenset[str]:
     found = [*map(secrets, urls), of_environment(os.environ)]
     if (key := config.source.api_key) is not None:
         found += [of_text(key.id), of_text(key.private_key)]
-    return frozenset[str]().union(*found)
+    names = {one.name for one in config.destinations}
+    # A name that also stands in a URL hides nothing, and is needed to tell them apart.
+    return frozenset[str]().union(*found) - names - {one.name for one in config.routes}

@@ -65,6 +65,7 @@ class _Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Delivery:
+    delivery_id: str
     event_id: str
     kind: str
     destination: str
@@ -73,7 +74,6 @@ class _Delivery:
     due_at: datetime | None
     sent_at: datetime | None
     reason: str | None
-    superseded_by: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,13 +105,17 @@ def list_events(given: Given, asked: Asked) -> int:
 
 def list_deliveries(given: Given, asked: Asked, *, dead: bool) -> int:
     """Print what was owed."""
+    now = SystemClock().now()
     with viewing(given) as conn:
-        rows = look.delivery_rows(conn, dead=dead, since=asked.since, limit=asked.most)
+        rows = look.delivery_rows(
+            conn, dead=dead, since=asked.since, limit=asked.most, now=now
+        )
         if asked.as_json:
             write_rows(rows)
         else:
             what = "dead letters" if dead else "deliveries"
-            _show(list(rows), asked, what=what, lay_out=_deliveries)
+            lay_out = _dead if dead else _deliveries
+            _show(list(rows), asked, what=what, lay_out=lay_out)
     return DONE
 
 
@@ -162,7 +166,7 @@ def _events(rows: Sequence[Row], wall: _Wall) -> Table:
 
 def _deliveries(rows: Sequence[Row], wall: _Wall) -> Table:
     table = screen.table(
-        *(f"Sent, or due ({wall.name})", "Kind", "Destination", "State", "Tries"),
+        *(f"Sent or due {wall.name}", "Kind", "Destination", "State", "Tries"),
         *("Reason", "Event"),
         loose=("Destination", "Reason"),
     )
@@ -173,15 +177,25 @@ def _deliveries(rows: Sequence[Row], wall: _Wall) -> Table:
             screen.foreign(delivery.destination),
             screen.state(delivery.state),
             str(delivery.attempts),
-            _why(delivery),
+            screen.folding(delivery.reason or ""),
             Text(screen.short(delivery.event_id), style="dim"),
         )
     return table
 
 
-def _why(delivery: _Delivery) -> Text:
-    """Why it stands as it does, and in favour of which event."""
-    why = delivery.reason or ""
-    if delivery.superseded_by is not None:
-        why = f"{screen.short(delivery.superseded_by)}: {why}"
-    return screen.foreign(why)
+def _dead(rows: Sequence[Row], _wall: _Wall) -> Table:
+    """With the ids that `redrive` takes."""
+    table = screen.table(
+        *("Delivery", "Kind", "Destination", "Tries", "Reason", "Event"),
+        loose=("Destination", "Reason"),
+    )
+    for delivery in msgspec.convert(rows, list[_Delivery]):
+        table.add_row(
+            screen.short(delivery.delivery_id),
+            screen.kind(delivery.kind),
+            screen.foreign(delivery.destination),
+            str(delivery.attempts),
+            screen.folding(delivery.reason or ""),
+            Text(screen.short(delivery.event_id), style="dim"),
+        )
+    return table

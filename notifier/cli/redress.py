@@ -9,7 +9,7 @@ from notifier.cli.given import Given
 from notifier.cli.where import database, existing
 from notifier.cli.writing import tell, write
 from notifier.clock import SystemClock
-from notifier.core.model import Json
+from notifier.core.model import Json, State
 from notifier.store.redress import redrive as put_back
 from notifier.store.redress import resume as go_on
 
@@ -33,7 +33,11 @@ def resume(given: Given, destination: str) -> int:
 def redrive(
     given: Given, ids: Sequence[str], *, destination: str | None, dry_run: bool
 ) -> int:
-    """Put dead deliveries back; all of them where none is named."""
+    """
+    Put dead deliveries back; all of them where none is named.
+
+    Raises: StoreError when nothing is called so.
+    """
     store = existing(database(given))
     now = SystemClock().now()
     question: dict[str, Json] = {
@@ -58,11 +62,15 @@ def redrive(
 
 
 def _print(rows: Sequence[Mapping[str, Any]], *, dry_run: bool) -> None:
-    for row in rows:
+    dead = [row for row in rows if row["state"] == State.DEAD.value]
+    for row in dead:
         words = (row["delivery_id"], row["destination"], row["kind"], row["reason"])
         sys.stdout.write("  ".join(str(word) for word in words) + "\n")
-    dead = f"{_deliveries(len(rows))} that had been given up"
-    say(f"{dead} would be put back" if dry_run else f"{dead}: put back")
+    for row in rows:
+        if row not in dead:
+            say(f"{row['delivery_id']} to {row['destination']} is {row['state']}: left")
+    number = f"{_deliveries(len(dead))} that had been given up"
+    say(f"{number} would be put back" if dry_run else f"{number}: put back")
 
 
 def _deliveries(number: int) -> str:

@@ -53,7 +53,7 @@ def out() -> Console:
 def table(
     *columns: str, loose: Collection[str] = (), title: str | None = None
 ) -> Table:
-    """A table without lines. `loose` columns are cut first when room is short."""
+    """A table without lines. `loose` columns give room first."""
     made = Table(
         box=None,
         title=title,
@@ -81,6 +81,12 @@ def foreign(text: str, style: str = "") -> Text:
     """A text that others wrote, in one line, with nothing a terminal would obey."""
     words = " ".join(plain(text).split())
     return Text(words, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def folding(text: str, style: str = "") -> Text:
+    """The same in as many lines as it needs where room is short."""
+    words = " ".join(plain(text).split())
+    return Text(words, style=style, no_wrap=False, overflow="fold")
 
 
 def kind(word: str) -> Text:

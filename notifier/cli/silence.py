@@ -209,8 +209,8 @@ def _table(rows: Sequence[_Row], now: datetime) -> Table:
             screen.short(row.id),
             instant(row.until, zone=zone, now=now),
             _left(row, now),
-            screen.foreign(phrase(row.match)),
-            screen.foreign(row.why),
+            screen.folding(phrase(row.match)),
+            screen.folding(row.why),
         )
     return table
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -19,9 +19,12 @@ from notifier.cli.where import database
 from notifier.clock import SystemClock
 from notifier.control import NotRunning
 from notifier.core.model import Json, Kind
+from notifier.core.settle import MAX_AGE
 from notifier.core.silence import phrase
 from notifier.core.words import count, relative
 from notifier.store import look
+
+_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +50,19 @@ class _Watch:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Destination:
     name: str
+    #: False: it was, and something is owed to it still.
+    configured: bool
     pending: int
     #: Of the pending: kept back by quiet hours, or for a digest.
     held: int
     leased: int
     dead: int
+    dropped_24h: int
     last_sent_at: datetime | None
     paused_until: datetime | None
     suspended_since: datetime | None
+    #: It said that it is gone for good.
+    gone: bool
     #: It failed so often that only probes go to it.
     open_since: datetime | None
     reason: str | None
@@ -154,7 +162,7 @@ def _facts(status: _Status, now: datetime) -> Table:
     facts.add_row("last 24 h", _events(status))
     for condition in status.conditions:
         since = f" (since {relative(condition.since, now=now)})"
-        facts.add_row("trouble", screen.foreign(condition.words, "red") + Text(since))
+        facts.add_row("trouble", screen.folding(condition.words, "red") + Text(since))
     for silence in status.silences:
         facts.add_row("silenced", _silenced(silence, now))
     if status.quarantined:
@@ -165,7 +173,7 @@ def _facts(status: _Status, now: datetime) -> Table:
 
 def _silenced(silence: _Silence, now: datetime) -> Text:
     ends = f"{screen.short(silence.id)} ends {relative(silence.until, now=now)}: "
-    return Text(ends) + screen.foreign(f"{phrase(silence.match)} ({silence.why})")
+    return screen.folding(f"{ends}{phrase(silence.match)} ({silence.why})")
 
 
 def _running(status: _Status) -> Text:
@@ -199,7 +207,7 @@ def _last(read: _Read, now: datetime) -> Text:
     when = f"last: {read.kind} {relative(read.ended_at, now=now)}, "
     if read.error is None:
         return Text(when + f"{count(read.rows, 'row')}, {count(read.events, 'event')}")
-    return Text(when) + screen.foreign(f"failed: {read.error}", "red")
+    return screen.folding(when) + screen.folding(f"failed: {read.error}", "red")
 
 
 def _events(status: _Status) -> Text:
@@ -209,8 +217,11 @@ def _events(status: _Status) -> Text:
 
 
 def _destinations(status: _Status, now: datetime) -> Table:
+    dropped = any(one.dropped_24h for one in status.destinations)
     table = screen.table(
-        *("Destination", "Pending", "Held", "Leased", "Dead", "Last sent", "State"),
+        *("Destination", "Pending", "Held", "Leased", "Dead"),
+        *(["Dropped, 24 h"] if dropped else []),
+        *("Last sent", "State"),
         loose=("Destination", "State"),
     )
     for one in status.destinations:
@@ -221,6 +232,7 @@ def _destinations(status: _Status, now: datetime) -> Table:
             f"{one.held:,}",
             f"{one.leased:,}",
             Text(f"{one.dead:,}", "bold red" if one.dead else ""),
+            *([f"{one.dropped_24h:,}"] if dropped else []),
             "never" if sent is None else relative(sent, now=now),
             _state(one, now),
         )
@@ -228,26 +240,46 @@ def _destinations(status: _Status, now: datetime) -> Table:
 
 
 def _state(one: _Destination, now: datetime) -> Text:
-    if one.suspended_since is not None:
-        since = relative(one.suspended_since, now=now)
-        return screen.foreign(f"suspended {since}: {one.reason}", "bold red")
-    if one.open_since is not None:
-        since = relative(one.open_since, now=now)
-        words = f"failing since {since}: {one.reason}, next try {_next(one, now)}"
-        return screen.foreign(words, "bold red")
-    if one.paused_until is not None and one.paused_until > now:
-        until = relative(one.paused_until, now=now)
-        return screen.foreign(f"paused, goes on {until}: {one.reason}", "yellow")
-    if one.reason is not None and one.next_try_at is not None:
-        until = relative(one.next_try_at, now=now)
-        return screen.foreign(f"failing: {one.reason}, next try {until}", "yellow")
+    if (words := _broken(one, now)) is not None:
+        return screen.folding(words, "bold red")
+    if (words := _slow(one, now)) is not None:
+        return screen.folding(words, "yellow")
     return Text("ready", "green")
 
 
+def _broken(one: _Destination, now: datetime) -> str | None:
+    """Why next to nothing is sent to it; None: it is not so."""
+    if one.gone:
+        return f"gone (410): notifier resume {one.name}"
+    if one.suspended_since is not None:
+        since = relative(one.suspended_since, now=now)
+        return f"suspended {since}: {one.reason}, next probe {_next(one, now)}"
+    if one.open_since is not None:
+        since = relative(one.open_since, now=now)
+        return f"failing since {since}: {one.reason}, next try {_next(one, now)}"
+    return None
+
+
+def _slow(one: _Destination, now: datetime) -> str | None:
+    """Why what it is owed waits; None: it does not."""
+    if not one.configured:
+        given_up = f"given up {MAX_AGE // _HOUR} h after they became due"
+        return f"not configured any more; {one.pending:,} wait, {given_up}"
+    if one.paused_until is not None and one.paused_until > now:
+        until = relative(one.paused_until, now=now)
+        return f"paused, goes on {until}: {one.reason}"
+    if one.reason is not None and one.next_try_at is not None:
+        until = relative(one.next_try_at, now=now)
+        return f"failing: {one.reason}, next try {until}"
+    return None
+
+
 def _next(one: _Destination, now: datetime) -> str:
-    """When an open breaker lets the next probe pass."""
+    """When the next probe may pass."""
     until = one.paused_until
-    return relative(until, now=now) if until is not None and until > now else "now"
+    if until is not None and until > now:
+        return relative(until, now=now)
+    return "now" if one.pending + one.leased else "with the next message"
 
 
 def _starts(status: _Status, now: datetime) -> Table:

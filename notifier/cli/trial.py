@@ -196,7 +196,7 @@ def _table(
         if message.template_error is not None:
             words += f"; but the template failed: {message.template_error}"
         style = "green" if isinstance(outcome, Sent) else "bold red"
-        table.add_row(one.name, scheme_of(one.url), screen.foreign(words, style))
+        table.add_row(one.name, scheme_of(one.url), screen.folding(words, style))
     return table, all(isinstance(outcome, Sent) for outcome, _ in results.values())
 
 

@@ -179,7 +179,7 @@ def _some(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
 def _hours(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
     """Quiet hours have some."""
     if not items:
-        raise ValueError("is empty; leave quiet out to hold nothing back")
+        raise ValueError("is empty; quiet: off holds nothing back")
     return items
 
 

@@ -5,7 +5,7 @@ Keys whose feature is not built yet are here all the same; `not_yet` refuses the
 """
 
 from datetime import timedelta
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeGuard
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -19,8 +19,10 @@ from pydantic import (
 
 from notifier.config import keys
 from notifier.config.match_keys import DOTTED, MILESTONE_KEYS
+from notifier.config.reading import quote
 from notifier.config.settings import Egress, Level, LogFormat, Updates
 from notifier.config.tree import Scalar
+from notifier.config.values import Unreadable, window
 from notifier.core.model import Rate, Then
 from notifier.core.model import Route as _Route
 
@@ -163,23 +165,53 @@ class QuietShape(Shape):
     then: keys.ThenName = Field(
         default=Then.DELIVER,
         description="What becomes of what was held back: deliver at their end,"
-        " digest: as one message, or drop.",
+        " digest: as one message; or drop: at once.",
     )
     let_pass: keys.Kinds = Field(
         default=(), alias="pass", description="Kinds that are never held back."
     )
 
 
+def _is_word(value: object) -> TypeGuard[Scalar]:
+    """Whether one word stands where a mapping, or off, ought to."""
+    return isinstance(value, Scalar) and not value.empty
+
+
 def _digest(value: object) -> object:
     """`off`: never a digest."""
-    if isinstance(value, Scalar) and value.text == "off":
-        return DigestShape.model_construct(over=None)
-    return value
+    if not _is_word(value):
+        return value
+    if value.text != "off":
+        what = f"{quote(value)} is neither off nor a mapping such as {{over: 10}}"
+        raise ValueError(what)
+    return DigestShape.model_construct(over=None)
+
+
+def _quiet(value: object) -> object:
+    """`off`: nothing is held back."""
+    if not _is_word(value):
+        return value
+    if value.text != "off":
+        hours = quote(value) if _is_window(value.text) else '"22:00-07:00"'
+        what = f"is neither off nor a mapping such as {{windows: {hours}}}"
+        raise ValueError(f"{quote(value)} {what}")
+    return QuietShape.model_construct(windows=())
+
+
+def _is_window(text: str) -> bool:
+    try:
+        window(text)
+    except Unreadable:
+        return False
+    return True
 
 
 _Off: TypeAlias = Annotated[str, WithJsonSchema({"const": "off"})]
 Digest: TypeAlias = Annotated[
     DigestShape, BeforeValidator(_digest, json_schema_input_type=DigestShape | _Off)
+]
+Quiet: TypeAlias = Annotated[
+    QuietShape, BeforeValidator(_quiet, json_schema_input_type=QuietShape | _Off)
 ]
 
 
@@ -216,8 +248,8 @@ class DestinationShape(Shape):
     digest: Digest | None = Field(
         default=None, description="When many events become one message; or: off."
     )
-    quiet: QuietShape | None = Field(
-        default=None, description="When to hold messages back."
+    quiet: Quiet | None = Field(
+        default=None, description="When to hold messages back; or: off."
     )
 
 
@@ -300,9 +332,10 @@ class RouteShape(Shape):
     digest: Digest | None = Field(
         default=None, description="Left out: as its destinations say; or: off."
     )
-    quiet: QuietShape | None = Field(
+    quiet: Quiet | None = Field(
         default=None,
-        description="When to hold messages back; left out: as its destinations say.",
+        description="When to hold messages back; left out: as its destinations say;"
+        " or: off.",
     )
     template: TemplateShape | None = Field(
         default=None, description="Messages of your own."

@@ -139,9 +139,9 @@ class Waiting:
     """What is due at a destination, and what else decides about it."""
 
     due: Sequence[Due]
-    #: In force; and, while there are any, the events of what is due.
+    #: In force; and, while there are any, by what is due: all the events it would tell.
     silences: Sequence[Silence] = ()
-    events: Mapping[str, Event] = field(default_factory=dict)
+    events: Mapping[str, Sequence[Event]] = field(default_factory=dict)
     #: By route: when the digest that gathers already will go.
     gathering: Mapping[str, datetime] = field(default_factory=dict)
 
@@ -177,14 +177,14 @@ def claim(
 def _silenced(way: Way, waiting: Waiting) -> dict[str, str]:
     if not waiting.silences:
         return {}
-    found = {
-        one.delivery_id: silencing(
-            waiting.events[one.event_id], way.name, waiting.silences
-        )
-        for one in waiting.due
-        if one.event_id in waiting.events
-    }
-    return {key: words(silence) for key, silence in found.items() if silence}
+    found: dict[str, str] = {}
+    for one in waiting.due:
+        told = waiting.events.get(one.event_id, ())
+        quiet = [silencing(event, way.name, waiting.silences) for event in told]
+        # A net change is worth telling while any of its updates is.
+        if quiet and quiet[-1] is not None and all(quiet):
+            found[one.delivery_id] = words(quiet[-1])
+    return found
 
 
 # --- settling -----------------------------------------------------------------

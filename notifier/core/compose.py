@@ -41,8 +41,12 @@ class Probe(Enum):
 
     #: It refuses us: what has waited longest.
     OLDEST = auto()
-    #: It is down: what has failed least, for the fault may be one message's own.
+    #: It is down: what was tried least, for the fault may be one message's own.
     LIKELIEST = auto()
+
+
+#: So many probes in vain may be the destination's fault; more may be the message's.
+_PATIENCE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +116,7 @@ def compose(
     alive = _without(alive, ended)
 
     kept = list(hold(alive, room.manner, gathering=rules.gathering, now=now))
-    alive = joined(_without(alive, kept))
+    alive = joined(_without(alive, kept), room.manner, now)
     if room.probe is not None:
         alive = _probing(alive, room.probe)
     return Composed(
@@ -145,11 +149,12 @@ def _probing(due: Sequence[Due], probe: Probe) -> list[Due]:
     """What a probe carries: one delivery, with those that it must go with."""
     if not due:
         return []
-    first = min(due, key=lambda one: one.seq)
-    if probe is Probe.LIKELIEST:
-        likeliest = min(due, key=lambda one: (one.attempts, one.seq))
-        # Nothing overtakes an earlier one of its milestone.
-        first = next(one for one in due if one.milestone_id == likeliest.milestone_id)
+    patience = _PATIENCE if probe is Probe.OLDEST else 0
+    # Nothing overtakes an earlier one of its milestone: the first stands for all.
+    heads: dict[str, Due] = {}
+    for one in sorted(due, key=lambda one: one.seq):
+        heads.setdefault(one.milestone_id, one)
+    first = min(heads.values(), key=lambda one: (max(0, one.tries - patience), one.seq))
     if first.frozen_in is None:
         return [first]
     return [delivery for delivery in due if delivery.frozen_in == first.frozen_in]
@@ -276,9 +281,10 @@ def _is_expired(delivery: Due, now: datetime) -> bool:
 
 
 def _moot(delivery: Due, now: datetime, again_after: timedelta) -> str | None:
-    """Why a start or reminder that has not left yet is not true any more."""
+    """Why what has not left yet is not true any more."""
     if delivery.kind not in URGENT:
-        return None
+        words = "it was removed, and that has been told"
+        return words if delivery.gone_told else None
     if delivery.over:
         return "the milestone is over or gone"
     if delivery.lead is None:

@@ -60,18 +60,30 @@ def hold(
             kept.add(verdict.delivery_id)
             yield verdict
     rest = [one for one in waiting if one.delivery_id not in kept]
-    yield from _gather(joined(rest), manner, gathering, now)
+    yield from _gather(joined(rest, manner, now), manner, gathering, now)
 
 
-def joined(waiting: Sequence[Due]) -> list[Due]:
+def joined(waiting: Sequence[Due], manner: Mannered, now: datetime) -> list[Due]:
     """The same; what comes as a digest leaves takes its place in it."""
-    leaving = {one.route for one in waiting if one.gathered}
+    leaving = {
+        one.route
+        for one in waiting
+        if one.gathered or _has_waited(one, manner(one), now)
+    }
     return [
         replace(one, gathered=True)
         if one.route in leaving and one.kind not in URGENT and one.frozen_in is None
         else one
         for one in waiting
     ]
+
+
+def _has_waited(one: Due, how: Manner, now: datetime) -> bool:
+    """Whether its window is over, however often the process began anew in it."""
+    if how.window is None or how.at is not None or one.kind in URGENT:
+        return False
+    is_fresh = one.attempts == 0 and one.frozen_in is None
+    return is_fresh and one.born_at + how.window <= now
 
 
 def _inseparable(waiting: Sequence[Due]) -> Iterable[list[Due]]:
@@ -118,7 +130,7 @@ def _gather(
         if how.at is not None:
             until = next_time(how.at, how.zone, now)
         elif how.window is not None:
-            until = min(gathering.get(one.route, FAR), now + how.window)
+            until = min(gathering.get(one.route, FAR), one.born_at + how.window)
         else:
             continue
         if until > now:

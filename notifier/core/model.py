@@ -137,6 +137,8 @@ class Event:
     lead: timedelta | None = None
     #: `started` only: the earlier start that had been announced already.
     again_from: datetime | None = None
+    #: `created` only: what has become of the milestone since, if anything.
+    present: Milestone | None = None
     #: Earlier updates, oldest first, whose changes are told in this one's place.
     supersedes: tuple[str, ...] = ()
 
@@ -401,6 +403,10 @@ class Due:
     #: that it would tell, and the milestone's row as it was then.
     changes: tuple[Change, ...] = ()
     row: Mapping[str, Json] = field(default_factory=dict, compare=False)
+    #: Tries so far, with those that cost none.
+    tries: int = 0
+    #: The milestone is gone, and that has been told there.
+    gone_told: bool = False
     #: Since its milestone was listed something of it may have been told there.
     heard: bool = False
 
@@ -536,6 +542,8 @@ class Ambiguous:
 
     reason: str
     served: frozenset[str] = frozenset()
+    #: False: those who are not `served` surely lack it.
+    unsure: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,12 +61,12 @@ class Reader:
         """`since 03:02 EST (6 min)`."""
         return f"since {self.at(when)} ({span(self.now - when)})"
 
-    def between(self, since: datetime) -> str:
+    def between(self, since: datetime, until: datetime) -> str:
         """`from 03:02 to 05:14 EST (2 h 12 min)`."""
-        first, last = (on_the_wall(when, self.zone) for when in (since, self.now))
+        first, last = (on_the_wall(when, self.zone) for when in (since, until))
         is_short = first.date() == last.date() and first.tzname() == last.tzname()
         begun = hours(first) if is_short else self.at(since)
-        return f"from {begun} to {self.at(self.now)} ({span(self.now - since)})"
+        return f"from {begun} to {self.at(until)} ({span(until - since)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,7 +321,8 @@ def over(one: Open, kind: NoticeKind, reader: Reader, *, found: Found | None) ->
     again = _AGAIN[one.trouble].format(name=one.name)
     was = _WAS[one.trouble].format(name=one.name)
     if kind is NoticeKind.OVER:
-        first = f"{was} {reader.between(one.since)}. {again}."
+        until = one.until or reader.now
+        first = f"{was} {reader.between(one.since, until)}. {again}."
         title = f"Over: {was}"
     else:
         first, title = _after(one, again, reader), again
@@ -337,7 +338,7 @@ def _after(one: Open, again: str, reader: Reader) -> str:
     if one.trouble is Trouble.QUARANTINE:
         return "Every milestone that Kalshi has shown lately could be read."
     name = f" ({one.name})" if one.trouble is Trouble.SUSPICIOUS else ""
-    return f"{again}{name} after {span(reader.now - one.since)}."
+    return f"{again}{name} after {span((one.until or reader.now) - one.since)}."
 
 
 def _meanwhile(found: Found) -> str:
@@ -406,6 +407,27 @@ def _owed(found: Found) -> Sequence[str]:
 
 
 # --- as it is sent ------------------------------------------------------------
+
+#: These count what may grow or shrink before they can be told.
+_COUNTED = frozenset(
+    {
+        Trouble.DEAD,
+        Trouble.QUARANTINE,
+        Trouble.SUSPENDED,
+        Trouble.GONE,
+        Trouble.FAILING,
+    }
+)
+
+
+def as_it_is(notice: Notice, one: Condition | None, reader: Reader) -> Notice:
+    """The notice with the numbers of now, if its condition `one` still holds."""
+    if one is None or notice.kind is not NoticeKind.RAISED or not one.reason:
+        return notice
+    if one.trouble not in _COUNTED:
+        return notice
+    words = raised(replace(one, since=notice.since), reader)
+    return replace(notice, title=words.title, body=words.body)
 
 
 def rendered(notice: Notice, limits: Limits, *, plain: bool) -> Rendered:

@@ -9,11 +9,11 @@ destination of the operator but the one that it is about. `core.notice` has the 
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from notifier.core.model import Failed, Outcome, Rate, Sent
+from notifier.core.model import Ambiguous, Failed, Outcome, Rate, Sent
 from notifier.core.settle import MAX_AGE, MAX_HINT, PATIENT
 
 #: Kalshi counts as down when nothing was read for so long, or for four polls, and
@@ -22,6 +22,8 @@ _PATIENCE, _POLLS = timedelta(seconds=30), 4
 FAILED_READS = 3
 #: A breaker that has been open for less is no matter for a person.
 _OPEN_FOR = timedelta(minutes=5)
+#: A destination that failed works again once nothing has failed for so long.
+_STEADY = timedelta(minutes=1)
 #: Tries of a notice in vain after which its destination counts as failing.
 _UNSAID = 3
 #: A row that is seen by full reads alone is seen this long after one, at the latest.
@@ -90,6 +92,8 @@ class Open:
     key: str
     since: datetime
     words: str = ""
+    #: When it ended, if that is known: it is called over only some time later.
+    until: datetime | None = None
 
     @property
     def trouble(self) -> Trouble:
@@ -117,6 +121,8 @@ class WatchView:
     failed: int = 0
     failed_since: datetime | None = None
     error: str = ""
+    #: While Kalshi counts as down: the first complete read after the last that failed.
+    good_since: datetime | None = None
     suspected_at: datetime | None = None
 
 
@@ -142,8 +148,10 @@ class DestinationView:
     unsaid: int = 0
     unsaid_since: datetime | None = None
     unsaid_reason: str = ""
-    #: It has answered since it was called failing; only then does that matter.
+    #: It has answered since it was called failing, and since when nothing has failed
+    #: any more; only then do they matter.
     has_answered: bool = True
+    steady_since: datetime | None = None
 
     @property
     def is_broken(self) -> bool:
@@ -189,6 +197,11 @@ class OperatorPolicy:
     full_read_every: timedelta
 
     @property
+    def patience(self) -> timedelta:
+        """For so long Kalshi is not read before it is down, and is before it is up."""
+        return max(_PATIENCE, _POLLS * self.poll_every)
+
+    @property
     def bad_for(self) -> timedelta:
         """A row that has not been seen for so long can be read again, or is gone."""
         return self.full_read_every + _FULL_READ_TAKES
@@ -228,16 +241,11 @@ def conditions(
 def _source(
     view: View, *, now: datetime, policy: OperatorPolicy, begun: datetime | None
 ) -> tuple[Condition, ...]:
-    patience = max(_PATIENCE, _POLLS * policy.poll_every)
-    is_open = view.is_open(Trouble.SOURCE.value)
-    down = [
-        watch
-        for watch in view.watches
-        if watch.failed
-        and (
-            is_open or is_refused(watch.error) or _is_down(watch, now, patience, begun)
-        )
-    ]
+    patience = policy.patience
+    if view.is_open(Trouble.SOURCE.value):
+        down = [one for one in view.watches if _is_shaky(one, now, patience)]
+    else:
+        down = [one for one in view.watches if _is_down(one, now, patience, begun)]
     if not down:
         return ()
     return (
@@ -256,9 +264,18 @@ def is_refused(error: str) -> bool:
     return f"{error} ".startswith(_REFUSED)
 
 
+def _is_shaky(watch: WatchView, now: datetime, patience: timedelta) -> bool:
+    """Whether Kalshi, once down, has not been read well for long enough."""
+    if watch.failed:
+        return True
+    return watch.good_since is not None and now - watch.good_since < patience
+
+
 def _is_down(
     watch: WatchView, now: datetime, patience: timedelta, begun: datetime | None
 ) -> bool:
+    if watch.failed and is_refused(watch.error):
+        return True
     known = [at for at in (watch.read_at, begun) if at is not None]
     quiet_since = max(known, default=watch.failed_since or now)
     return watch.failed >= FAILED_READS and now - quiet_since >= patience
@@ -301,15 +318,21 @@ def _standing(
         return Trouble.GONE, one.suspended_since or now, one.reason
     if one.suspended_since is not None:
         return Trouble.SUSPENDED, one.suspended_since, one.reason
+    is_told = view.is_open(f"{Trouble.FAILING.value}:{one.name}")
     if one.open_since is not None:
         # While nobody ran nobody tried: after a downtime it has its five minutes.
         tried_since = max(one.open_since, begun or one.open_since)
-        is_told = view.is_open(f"{Trouble.FAILING.value}:{one.name}")
         if is_told or now - tried_since > _OPEN_FOR:
             return Trouble.FAILING, one.open_since, one.reason
     if one.unsaid >= _UNSAID:
         return Trouble.FAILING, one.unsaid_since or now, one.unsaid_reason
+    if is_told and one.has_answered and _is_unsteady(one, now):
+        return Trouble.FAILING, one.steady_since or now, one.reason
     return None
+
+
+def _is_unsteady(one: DestinationView, now: datetime) -> bool:
+    return one.steady_since is not None and now - one.steady_since < _STEADY
 
 
 def _quarantine(bad: BadView | None) -> tuple[Condition, ...]:
@@ -374,9 +397,24 @@ def changes(view: View, found: Collection[Condition]) -> Changes:
     lapsed = tuple(one for one in over if _lapses(one, view, keys))
     return Changes(
         raised=tuple(one for one in found if not view.is_open(one.key)),
-        cleared=tuple(one for one in over if one not in lapsed),
+        cleared=tuple(
+            replace(one, until=_ended_at(one, view))
+            for one in over
+            if one not in lapsed
+        ),
         lapsed=lapsed,
     )
+
+
+def _ended_at(one: Open, view: View) -> datetime | None:
+    """When it really ended: what was waited since to be sure is none of it."""
+    known: list[datetime | None] = []
+    if one.trouble is Trouble.SOURCE:
+        known = [watch.good_since for watch in view.watches]
+    elif one.trouble is Trouble.FAILING:
+        named = [each for each in view.destinations if each.name == one.name]
+        known = [each.steady_since for each in named]
+    return max((at for at in known if at is not None), default=None)
 
 
 def _lapses(one: Open, view: View, found: Collection[str]) -> bool:
@@ -418,7 +456,8 @@ class Told:
     destination: str
     since: datetime
     state: str
-    attempts: int
+    #: An attempt got no answer, or was cut off.
+    may_have_arrived: bool = False
 
 
 def recipients(to: Sequence[str], one: Condition | Open) -> tuple[str, ...]:
@@ -439,7 +478,7 @@ def ending(one: Open, told: Told | None, *, now: datetime) -> NoticeKind | None:
         return None
     if told.state == "delivered":
         return NoticeKind.CLEARED
-    if told.attempts or now - one.since > _WORTH_TELLING:
+    if told.may_have_arrived or (one.until or now) - one.since > _WORTH_TELLING:
         return NoticeKind.OVER
     return None
 
@@ -509,20 +548,30 @@ class NoticeVerdict:
     due_at: datetime | None = None
 
 
-def settle_notice(notice: Notice, outcome: Outcome, *, now: datetime) -> NoticeVerdict:
+def settle_notice(
+    notice: Notice, outcome: Outcome, *, now: datetime, drop_ambiguous: bool = False
+) -> NoticeVerdict:
     """
     Decide about a notice whose attempt is the `notice.attempts`-th.
 
     Whatever was wrong, it is tried again for 72 h: nobody else tells the operator.
+    With `drop_ambiguous` what may have arrived does not go again.
     """
     if isinstance(outcome, Sent):
         return NoticeVerdict(state="delivered")
+    if drop_ambiguous and isinstance(outcome, Ambiguous) and outcome.unsure:
+        return unrepeated(outcome.reason)
     due_at = now + wait_after(notice.attempts)
     if isinstance(outcome, Failed) and outcome.retry_after is not None:
         due_at = max(due_at, now + min(outcome.retry_after, MAX_HINT))
     if due_at > notice.born_at + MAX_AGE:
         return NoticeVerdict(state="dead", reason=outcome.reason)
     return NoticeVerdict(state="pending", reason=outcome.reason, due_at=due_at)
+
+
+def unrepeated(reason: str) -> NoticeVerdict:
+    """It may have arrived, at a destination to which such a one does not go again."""
+    return NoticeVerdict(state="dead", reason=f"it may have arrived: {reason}")
 
 
 def wait_after(attempts: int) -> timedelta:

@@ -64,11 +64,12 @@ def render(
     )
     many = len(events) > 1 or message.form is Form.COUNTS
     error: str | None = None
+    told = [_as_it_is(event) for event in events]
     if many:
-        title, body = desk.digest(events, counts=message.form is Form.COUNTS)
+        title, body = desk.digest(told, counts=message.form is Form.COUNTS)
     else:
         route = routes.get(message.route) if rich else None
-        title, body, error = desk.single(events[0], route)
+        title, body, error = desk.single(told[0], route)
     return Rendered(
         message_id=message.id,
         title=title,
@@ -79,6 +80,11 @@ def render(
         digest=many,
         template_error=error,
     )
+
+
+def _as_it_is(event: Event) -> Event:
+    """What is new is shown to people as it is by now: nobody knows how it was."""
+    return event if event.present is None else replace(event, milestone=event.present)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

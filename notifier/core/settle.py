@@ -51,6 +51,7 @@ MAX_HINT = 1 * _H
 PROBE_FIRST, PROBE_LAST = 15 * _M, 6 * _H
 #: What waits for a suspended destination waits so long at most.
 MAX_SUSPENDED = timedelta(days=7)
+_TOO_MANY = 429
 #: A breaker opens after so many failures in a row, or when half of so many tries in
 #: so long failed; then it lets a probe pass, after twice as long each time.
 BREAK_AFTER, BREAK_TRIES, BREAK_SPAN = 5, 10, 5 * _M
@@ -146,7 +147,7 @@ def settle(
             return Delivered()
         case Refused():
             return _refused(delivery, outcome, in_digest=in_digest, now=now)
-        case Ambiguous() if drop_ambiguous and not outcome.served:
+        case Ambiguous(unsure=True) if drop_ambiguous:
             return Dropped(reason=f"it may have arrived: {outcome.reason}")
         case Failed() | Ambiguous():
             if standing is not None and standing.is_probed:
@@ -190,7 +191,12 @@ def _probed_in_vain(
 
 
 def abandoned(
-    delivery: Due, *, crashes: int, now: datetime, drop_ambiguous: bool = False
+    delivery: Due,
+    *,
+    crashes: int,
+    now: datetime,
+    standing: Standing | None = None,
+    drop_ambiguous: bool = False,
 ) -> Verdict:
     """
     Decide about a delivery whose lease ended without a settlement.
@@ -201,6 +207,8 @@ def abandoned(
     reason = "the attempt was cut off by a crash or never came back"
     if drop_ambiguous:
         return Dropped(reason=f"it may have arrived: {reason}")
+    if standing is not None and standing.suspended_since is not None:
+        return _parked(delivery, reason, now=now, frozen=True)
     wait = _wait(delivery.kind, delivery.attempts, 0.0) if crashes else timedelta(0)
     due = _next_try(delivery, now + wait, now)
     return _again(delivery, reason, due, frozen=True)
@@ -349,14 +357,20 @@ def _strained(
     hint = outcome.retry_after if isinstance(outcome, Failed) else None
     if outcome.served and before.open_since is None:
         return before  # it works; one of its recipients does not
+    asks = isinstance(outcome, Failed) and outcome.status == _TOO_MANY
     if hint is None or before.open_since is not None:
         return _broken(before, outcome.reason, now, lately, hint=hint)
     until = due_at or now + min(hint, MAX_HINT)
-    return replace(
+    paused = replace(
         before,
         paused_until=max(until, before.paused_until or until),
         reason=outcome.reason,
     )
+    # Whoever is overloaded asks for patience; whoever is down does not know.
+    if asks:
+        return paused
+    after = _broken(before, outcome.reason, now, lately, hint=hint)
+    return after if after.open_since else replace(paused, failures=after.failures)
 
 
 def rest(standing: Standing, now: datetime) -> timedelta | None:

@@ -96,7 +96,8 @@ def partly(
     if isinstance(outcome, Refused):
         scope = Scope.MESSAGE if after > before else outcome.scope
         return replace(outcome, reason=reason, scope=scope, served=after)
-    return Ambiguous(reason=reason, served=after)
+    unsure = isinstance(outcome, Ambiguous)
+    return Ambiguous(reason=reason, served=after, unsure=unsure)
 
 
 def is_taken(

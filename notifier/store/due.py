@@ -46,13 +46,16 @@ _d, _a = t.deliveries.c, t.attempts.c
 # All that follow are made once: it costs more to make a statement than to run it.
 #: No attempt lasts longer, its settlement included.
 _LONGEST_ATTEMPT = timedelta(seconds=60)
+# What is under way has not reached anybody yet, for all that is known.
+_reached = func.coalesce(
+    _a.ended_at, bindparam("now", type_=t.Instant), _a.started_at, type_=t.Instant
+)
 _ATTEMPTS_SINCE = (
-    select(func.coalesce(_a.ended_at, _a.started_at, type_=t.Instant).label("at"))
+    select(_reached.label("at"))
     .where(
         _a.destination == bindparam("destination"),
         _a.started_at > bindparam("begun", type_=t.Instant),
-        func.coalesce(_a.ended_at, _a.started_at, type_=t.Instant)
-        > bindparam("since", type_=t.Instant),
+        _reached > bindparam("since", type_=t.Instant),
     )
     .order_by(_a.started_at.desc())
 )
@@ -69,14 +72,23 @@ _GATHERING = (
 )
 #: By milestone: the last delivery that a destination has, or may have, got.
 _HEARD = (
-    select(_d.milestone_id, func.max(_d.seq))
+    select(_d.milestone_id, _d.kind, func.max(_d.seq).label("last"))
     .join(t.events, t.events.c.id == _d.event_id)
     .where(
         t.events.c.milestone_id.in_(bindparam("milestones", expanding=True)),
         _d.destination == bindparam("destination"),
         or_(_d.sent_at.is_not(None), _d.frozen),
     )
-    .group_by(_d.milestone_id)
+    .group_by(_d.milestone_id, _d.kind)
+)
+#: What has become of milestones since these events were seen.
+_PRESENT = (
+    select(t.events.c.id, t.milestones.c.doc)
+    .join(t.milestones, t.milestones.c.id == t.events.c.milestone_id)
+    .where(
+        t.events.c.id.in_(bindparam("ids", expanding=True)),
+        t.milestones.c.changed_at > t.events.c.seen_at,
+    )
 )
 _TOLD_TOO = (
     select(_d.superseded_by, _d.event_id)
@@ -171,12 +183,23 @@ def _with_heard(conn: Connection, destination: str, found: list[Due]) -> list[Du
     """The same; what might be passed over knows whether anything was told since."""
     removed = {one.milestone_id for one in found if one.kind is Kind.REMOVED}
     removed &= {one.milestone_id for one in found if one.kind is Kind.CREATED}
-    if not removed:
+    over = {one.milestone_id for one in found if one.over and one.kind not in URGENT}
+    if not removed and not over:
         return found
-    asked = {"milestones": list(removed), "destination": destination}
-    last = {row[0]: row[1] for row in conn.execute(_HEARD, asked)}
+    asked = {"milestones": list(removed | over), "destination": destination}
+    last: dict[str, int] = defaultdict(int)
+    gone: dict[str, int] = defaultdict(int)
+    for row in conn.execute(_HEARD, asked):
+        last[row.milestone_id] = max(last[row.milestone_id], row.last)
+        if row.kind == Kind.REMOVED.value:
+            gone[row.milestone_id] = row.last
     return [
-        replace(one, heard=last.get(one.milestone_id, 0) > one.seq) for one in found
+        replace(
+            one,
+            heard=last[one.milestone_id] > one.seq,
+            gone_told=gone[one.milestone_id] > one.seq,
+        )
+        for one in found
     ]
 
 
@@ -266,6 +289,7 @@ def one(row: Row[Any], now: datetime) -> Due:
         born_at=row.born_at,
         expires_at=row.expires_at,
         attempts=row.attempts,
+        tries=row.tries,
         form=Form(row.form),
         frozen_in=row.message_id if row.frozen else None,
         at=row.at,
@@ -278,15 +302,19 @@ def one(row: Row[Any], now: datetime) -> Due:
 
 
 def attempts_since(
-    conn: Connection, destination: str, since: datetime
+    conn: Connection,
+    destination: str,
+    since: datetime,
+    now: datetime | None = None,
 ) -> list[datetime]:
     """
     When requests may have reached a destination after an instant, newest first.
 
-    The latest moment at which each can have arrived: a connection takes its time.
+    The latest moment at which each can have arrived: a connection takes its time. What
+    is under way may arrive `now`.
     """
     begun = since - _LONGEST_ATTEMPT
-    asked = {"destination": destination, "since": since, "begun": begun}
+    asked = {"destination": destination, "since": since, "begun": begun, "now": now}
     return list(conn.scalars(_ATTEMPTS_SINCE, asked))
 
 
@@ -294,6 +322,26 @@ def gathering(conn: Connection, destination: str, now: datetime) -> dict[str, da
     """By route: when the digest that gathers for a destination will go."""
     rows = conn.execute(_GATHERING, {"destination": destination, "now": now})
     return {row[0]: row[1] for row in rows}
+
+
+def carried(
+    conn: Connection, destination: str, found: Sequence[Due], *, decode: Decode
+) -> dict[str, list[Event]]:
+    """By event of what is due: all that it would tell, itself last."""
+    own = [one.event_id for one in found]
+    updates = [one.event_id for one in found if one.kind is Kind.UPDATED]
+    earlier: dict[str, list[str]] = defaultdict(list)
+    if updates:
+        asked = {"events": updates, "destination": destination}
+        for newest, event_id in conn.execute(_TOLD_TOO, asked):
+            earlier[newest].append(event_id)
+    ids = [*own, *(key for keys in earlier.values() for key in keys)]
+    events = events_of(conn, ids, decode=decode)
+    return {
+        key: [events[each] for each in (*earlier[key], key) if each in events]
+        for key in own
+        if key in events
+    }
 
 
 def served(conn: Connection, messages: Sequence[Message]) -> dict[str, frozenset[str]]:
@@ -316,6 +364,9 @@ def members(
     nets = _nets(conn, messages[0].destination, own) if own else {}
     for key, (earlier, changes) in nets.items():
         found[key] = replace(found[key], changes=changes, supersedes=earlier)
+    new = [key for key, one in found.items() if one.kind is Kind.CREATED]
+    for row in conn.execute(_PRESENT, {"ids": new}) if new else ():
+        found[row.id] = replace(found[row.id], present=decode(row.doc))
     return [[found[key] for key in message.event_ids] for message in messages]
 
 

@@ -1,6 +1,6 @@
 """What people and programs read: rows as the contract shows them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, bindparam, func, select
 from notifier.core.model import Change, Event, Json, Kind, State, TimerKind
 from notifier.core.silence import spelt
 from notifier.store import schema as t
-from notifier.store import silences
+from notifier.store import silences, statements
 from notifier.store.pages import Decode
 
 _FINAL = (
@@ -37,6 +37,30 @@ _HELD = (
     )
     .group_by(t.deliveries.c.destination)
 )
+#: By destination: how many deliveries were dropped lately.
+_DROPPED = (
+    select(t.deliveries.c.destination, func.count())
+    .where(
+        t.deliveries.c.state == State.DROPPED.value,
+        t.deliveries.c.settled_at >= bindparam("day", type_=t.Instant),
+    )
+    .group_by(t.deliveries.c.destination)
+)
+_STANDINGS = select(t.destinations).order_by(t.destinations.c.name)
+_OWED = (
+    select(t.deliveries.c.destination)
+    .where(statements.is_pending(t.deliveries.c.state))
+    .distinct()
+)
+#: How a destination stands that is not in force.
+_UNKNOWN: Mapping[str, Json] = {
+    "paused_until": None,
+    "suspended_since": None,
+    "gone": False,
+    "open_since": None,
+    "reason": None,
+    "next_try_at": None,
+}
 #: Built once: it is asked for with every message.
 _EVENTS = select(t.events).where(t.events.c.id.in_(bindparam("ids", expanding=True)))
 _CHANGES = select(t.events.c.id, t.events.c.changes).where(
@@ -146,20 +170,55 @@ def delivery_rows(
     dead: bool = False,
     since: datetime | None = None,
     limit: int | None = None,
+    now: datetime | None = None,
 ) -> Iterator[dict[str, Json]]:
-    """Deliveries, oldest first; with `limit` the newest of them."""
+    """
+    Deliveries, oldest first; with `limit` the newest of them.
+
+    With `now`, what waits for its destination alone says so.
+    """
     d = t.deliveries.c
+    resting = _resting(conn, now)
     wanted = select(t.deliveries)
     if dead:
         wanted = wanted.where(d.state == State.DEAD.value)
     if since is not None:
         wanted = wanted.where(d.born_at >= since)
     for row in _oldest_first(conn, wanted, d.seq, limit):
-        yield delivery_row(row)
+        yield delivery_row(row, resting)
 
 
-def delivery_row(row: Row[Any]) -> dict[str, Json]:
-    """One delivery as the contract shows it."""
+def _resting(conn: Connection, now: datetime | None) -> dict[str, str]:
+    """By destination: why nothing is sent to it."""
+    if now is None:
+        return {}
+    found = {row.name: _rest(row, now) for row in conn.execute(_STANDINGS)}
+    for name in conn.scalars(_OWED):
+        found.setdefault(name, f"{name} is not configured any more")
+    return {name: words for name, words in found.items() if words is not None}
+
+
+def _rest(row: Row[Any], now: datetime) -> str | None:
+    """Why nothing is sent to a destination; None: no such reason."""
+    if row.gone:
+        how = "gone"
+    elif row.suspended_since is not None:
+        how = "suspended"
+    elif row.open_since is not None:
+        how = "failing"
+    elif row.paused_until is not None and row.paused_until > now:
+        how = "paused"
+    else:
+        return None
+    return ": ".join(filter(None, (f"{row.name} is {how}", row.reason)))
+
+
+def delivery_row(row: Row[Any], resting: Mapping[str, str]) -> dict[str, Json]:
+    """One delivery as the contract shows it; `resting` says who is sent nothing."""
+    waits = row.state == State.PENDING.value
+    reason = row.reason
+    if row.superseded_by not in {None, row.event_id}:
+        reason = f"{row.reason}: {row.superseded_by}"
     return {
         "delivery_id": row.id,
         "event_id": row.event_id,
@@ -172,15 +231,20 @@ def delivery_row(row: Row[Any]) -> dict[str, Json]:
         "attempts": row.attempts,
         "due_at": None if row.state in _FINAL else stamp(row.due_at),
         "sent_at": stamp(row.sent_at),
-        "reason": (row.state == State.PENDING.value and row.held) or row.reason,
-        "superseded_by": row.superseded_by,
+        "reason": (waits and row.held)
+        or reason
+        or (resting.get(row.destination) if waits else None),
     }
 
 
 def event_with_deliveries(
-    conn: Connection, event_id: str, *, decode: Decode
+    conn: Connection, event_id: str, *, decode: Decode, now: datetime | None = None
 ) -> tuple[Event, dict[str, Json], list[dict[str, Json]]] | None:
-    """One event as value and as row, and its deliveries; None: no such event."""
+    """
+    One event as value and as row, and its deliveries; None: no such event.
+
+    With `now`, what waits for its destination alone says so.
+    """
     row = conn.execute(select(t.events).where(t.events.c.id == event_id)).first()
     if row is None:
         return None
@@ -188,7 +252,11 @@ def event_with_deliveries(
     owed = conn.execute(
         select(t.deliveries).where(d.event_id == event_id).order_by(d.seq)
     )
-    rows = [delivery_row(r) | {"tries": _tries(conn, r.message_id)} for r in owed]
+    resting = _resting(conn, now)
+    rows = [
+        delivery_row(row, resting) | {"tries": _tries(conn, row.message_id)}
+        for row in owed
+    ]
     return _event(row, decode), event_row(row), rows
 
 
@@ -318,7 +386,8 @@ def _read(row: Row[Any]) -> dict[str, Json]:
 
 
 def _destinations(conn: Connection, now: datetime) -> list[Json]:
-    d, c = t.deliveries.c, t.destinations.c
+    """Those in force by name, then those that are not and are owed something."""
+    d = t.deliveries.c
     told = (State.PENDING.value, State.LEASED.value, State.DEAD.value)
     rows = conn.execute(
         select(d.destination, d.state, func.count())
@@ -328,6 +397,30 @@ def _destinations(conn: Connection, now: datetime) -> list[Json]:
     counts = {(row[0], row[1]): row[2] for row in rows}
     last = select(d.destination, func.max(d.sent_at)).group_by(d.destination)
     sent = {row[0]: row[1] for row in conn.execute(last)}
+    held = {row[0]: row[1] for row in conn.execute(_HELD, {"now": now})}
+    day = {"day": now - timedelta(days=1)}
+    dropped = {row[0]: row[1] for row in conn.execute(_DROPPED, day)}
+    stands = _standings(conn)
+    owed = {name for name, state in counts if state == State.PENDING.value}
+    return [
+        {
+            "name": name,
+            "configured": name in stands,
+            "pending": counts.get((name, State.PENDING.value), 0),
+            "held": held.get(name, 0),
+            "leased": counts.get((name, State.LEASED.value), 0),
+            "dead": counts.get((name, State.DEAD.value), 0),
+            "dropped_24h": dropped.get(name, 0),
+            "last_sent_at": stamp(sent.get(name)),
+            **stands.get(name, _UNKNOWN),
+        }
+        for name in (*stands, *sorted(owed - stands.keys()))
+    ]
+
+
+def _standings(conn: Connection) -> dict[str, dict[str, Json]]:
+    """How each destination in force stands, by name."""
+    d = t.deliveries.c
     failing = {row.destination: row.reason for row in conn.execute(_FAILING)}
     again = {
         row[0]: row[1]
@@ -337,23 +430,17 @@ def _destinations(conn: Connection, now: datetime) -> list[Json]:
             .group_by(d.destination)
         )
     }
-    held = {row[0]: row[1] for row in conn.execute(_HELD, {"now": now})}
-    return [
-        {
-            "name": row.name,
-            "pending": counts.get((row.name, State.PENDING.value), 0),
-            "held": held.get(row.name, 0),
-            "leased": counts.get((row.name, State.LEASED.value), 0),
-            "dead": counts.get((row.name, State.DEAD.value), 0),
-            "last_sent_at": stamp(sent.get(row.name)),
+    return {
+        row.name: {
             "paused_until": stamp(row.paused_until),
             "suspended_since": stamp(row.suspended_since),
+            "gone": row.gone,
             "open_since": stamp(row.open_since),
             "reason": row.reason or failing.get(row.name),
             "next_try_at": stamp(again.get(row.name)),
         }
-        for row in conn.execute(select(t.destinations).order_by(c.name))
-    ]
+        for row in conn.execute(_STANDINGS)
+    }
 
 
 def _next_starts(conn: Connection, now: datetime) -> list[Json]:

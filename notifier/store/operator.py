@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from notifier.core.model import Kind, State
-from notifier.core.notice import Found, notice_id
+from notifier.core.notice import Found
 from notifier.core.operate import (
     AWAY,
     DEAD_FOR,
@@ -34,27 +34,27 @@ from notifier.core.operate import (
     DestinationView,
     Notice,
     NoticeKind,
-    NoticeVerdict,
     Open,
-    Told,
     Trouble,
     View,
     WatchView,
-    wait_after,
 )
 from notifier.store import schema as t
 from notifier.store import statements
+from notifier.store.notices import PENDING, is_owed
 from notifier.store.pages import many
 from notifier.store.upkeep import fact, set_fact
 
 ALIVE_AT = "alive_at"
 BACKUP_FAILED = "backup_failed"
 
-_PENDING, _SUPERSEDED = "pending", "superseded"
+_SUPERSEDED = "superseded"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 #: Notices that are finished are forgotten after this.
 _KEPT = timedelta(days=30)
+#: A read ends so long after its first request at the latest.
+_LONGEST_READ = timedelta(hours=1)
 #: Titles of missed starts that are named.
 _NAMED = 5
 #: A start that is told so long after it is told on time.
@@ -63,7 +63,6 @@ _ON_TIME_US = 60 * 10**6
 _n, _c, _r, _q = t.notices.c, t.conditions.c, t.reads.c, t.quarantine.c
 _d, _to, _e, _a = t.deliveries.c, t.destinations.c, t.events.c, t.attempts.c
 # Spelled out, not bound: SQLite uses a partial index only for what it can read.
-_is_owed = _n.state == literal_column(f"'{_PENDING}'")
 _is_dead = _d.state == literal_column(f"'{State.DEAD.value}'")
 
 # --- made once: it costs more to make a statement than to run it --------------
@@ -84,13 +83,23 @@ _FAILED = (
     .limit(FAILED_READS)
 )
 _FIRST_FAILED = select(func.min(_r.ended_at)).where(*_failed_reads)
-_DESTINATIONS = select(t.destinations)
-_STANDING = _DESTINATIONS.where(_to.name == bindparam("name"))
-_DUE = select(func.count()).where(
-    statements.is_pending(_d.state),
-    _d.destination == bindparam("name"),
-    _d.due_at <= bindparam("now", type_=t.Instant),
+_LAST_BAD = (
+    select(_r.id)
+    .where(
+        _r.watch == bindparam("watch"),
+        _r.id >= bindparam("first"),
+        _r.error.is_not(None),
+    )
+    .order_by(_r.id.desc())
+    .limit(1)
 )
+_FIRST_GOOD = (
+    select(_r.ended_at)
+    .where(_r.watch == bindparam("watch"), _r.id > bindparam("bad"), _r.error.is_(None))
+    .order_by(_r.id)
+    .limit(1)
+)
+_DESTINATIONS = select(t.destinations)
 _WAITING = (
     select(_d.destination, func.count())
     .where(statements.is_pending(_d.state))
@@ -113,17 +122,23 @@ _DIED_OF = (
     .order_by(_d.settled_at.desc())
     .limit(1)
 )
-_ANSWERED = (
-    select(_a.seq)
-    .where(
-        _a.destination == bindparam("name"),
-        _a.started_at >= bindparam("since", type_=t.Instant),
-        _a.outcome.in_(("sent", "refused")),
-    )
+#: Tries since it was called failing: the last that failed, and what was answered.
+_tries_since = (
+    _a.destination == bindparam("name"),
+    _a.started_at >= bindparam("since", type_=t.Instant),
+)
+_LOST = (
+    select(_a.seq, _a.ended_at)
+    .where(*_tries_since, _a.outcome.in_(("failed", "ambiguous")))
+    .order_by(_a.started_at.desc(), _a.seq.desc())
     .limit(1)
 )
+_ANSWERED = select(
+    func.count().label("number"),
+    func.min(case((_a.seq > bindparam("lost"), _a.ended_at))).label("first"),
+).where(*_tries_since, _a.outcome.in_(("sent", "refused")))
 _OWED = select(_n.destination, _n.due_at, _n.attempts, _n.born_at, _n.reason).where(
-    _is_owed
+    is_owed
 )
 _was_seen = _q.last_seen_at > bindparam("seen", type_=t.Instant)
 _BAD = select(func.count(_q.milestone_id.distinct())).where(_was_seen)
@@ -162,49 +177,8 @@ _GOING = select(func.count()).where(
     ),
 )
 
-_NEXT = (
-    select(t.notices)
-    .where(
-        _is_owed,
-        _n.destination == bindparam("name"),
-        _n.due_at <= bindparam("now", type_=t.Instant),
-    )
-    .order_by(_n.seq)
-    .limit(1)
-)
-_TRY = (
-    update(t.notices)
-    .where(_n.seq == bindparam("key_"))
-    .values(attempts=_n.attempts + 1, due_at=bindparam("again", type_=t.Instant))
-)
-_SETTLE = (
-    update(t.notices)
-    .where(_is_owed, _n.seq == bindparam("key_"), _n.attempts == bindparam("number"))
-    .values(
-        state=bindparam("to"),
-        reason=bindparam("why"),
-        sent_at=bindparam("sent", type_=t.Instant),
-        due_at=func.coalesce(
-            bindparam("again", type_=t.Instant), _n.due_at, type_=t.Instant
-        ),
-    )
-)
-_END_ATTEMPT = (
-    update(t.attempts)
-    .where(
-        _a.message_id == bindparam("message"),
-        _a.n == bindparam("number"),
-        _a.outcome.is_(None),
-    )
-    .values(
-        ended_at=bindparam("now", type_=t.Instant),
-        outcome=bindparam("seen"),
-        status=bindparam("said"),
-        reason=bindparam("why"),
-    )
-)
 _SUPERSEDE = (
-    update(t.notices).where(_is_owed).values(state=_SUPERSEDED, reason=bindparam("why"))
+    update(t.notices).where(is_owed).values(state=_SUPERSEDED, reason=bindparam("why"))
 )
 _OVER = _SUPERSEDE.where(
     _n.key == bindparam("about"), _n.kind == NoticeKind.RAISED.value
@@ -212,19 +186,7 @@ _OVER = _SUPERSEDE.where(
 _NOBODY = _SUPERSEDE.where(_n.destination.not_in(bindparam("to", expanding=True)))
 _CLOSE = delete(t.conditions).where(_c.key == bindparam("about"))
 _PRUNE = delete(t.notices).where(
-    ~_is_owed, _n.born_at < bindparam("before", type_=t.Instant)
-)
-_MEND = (
-    update(t.destinations)
-    .where(_to.name == bindparam("about"), ~_to.gone)
-    .values(
-        paused_until=None,
-        suspended_since=None,
-        probes=0,
-        failures=0,
-        open_since=None,
-        reason=None,
-    )
+    ~is_owed, _n.born_at < bindparam("before", type_=t.Instant)
 )
 
 
@@ -238,12 +200,13 @@ def view(
     owed = conn.execute(_OWED).all()
     told = tuple(Open(**row._asdict()) for row in conn.execute(_OPEN))
     failing = {one.name: one.since for one in told if one.trouble is Trouble.FAILING}
+    down = next((one.since for one in told if one.trouble is Trouble.SOURCE), None)
     return View(
-        watches=tuple(_watch(conn, row) for row in conn.execute(statements.WATCHES)),
+        watches=tuple(
+            _watch(conn, row, down) for row in conn.execute(statements.WATCHES)
+        ),
         destinations=tuple(
-            replace(one, has_answered=_has_answered(conn, one.name, failing[one.name]))
-            if one.name in failing
-            else one
+            _steadied(conn, one, failing[one.name]) if one.name in failing else one
             for one in _destinations(conn, names, owed, now)
         ),
         bad=_bad(conn, now - bad_for),
@@ -253,7 +216,7 @@ def view(
     )
 
 
-def _watch(conn: Connection, row: Row[Any]) -> WatchView:
+def _watch(conn: Connection, row: Row[Any], down: datetime | None) -> WatchView:
     read = [at for at in (row.polled_at, row.swept_at, row.full_at) if at is not None]
     read_at = max(read, default=None)
     first = 0 if read_at is None else (read_at - _EPOCH) // _TICK
@@ -266,8 +229,18 @@ def _watch(conn: Connection, row: Row[Any]) -> WatchView:
         failed=len(failed),
         failed_since=conn.scalar(_FIRST_FAILED, asked) if failed else None,
         error=failed[0].error if failed else "",
+        good_since=None if failed or down is None else _good(conn, row.name, down),
         suspected_at=row.suspected_at,
     )
+
+
+def _good(conn: Connection, watch: str, down: datetime) -> datetime | None:
+    """The first complete read after the last that failed, of an outage."""
+    asked = {"watch": watch, "first": (down - _LONGEST_READ - _EPOCH) // _TICK}
+    bad = conn.scalar(_LAST_BAD, asked)
+    if bad is None:
+        return None
+    return conn.scalar(_FIRST_GOOD, {"watch": watch, "bad": bad})
 
 
 def _destinations(
@@ -309,8 +282,16 @@ def _destinations(
     return found
 
 
-def _has_answered(conn: Connection, name: str, since: datetime) -> bool:
-    return conn.scalar(_ANSWERED, {"name": name, "since": since}) is not None
+def _steadied(
+    conn: Connection, one: DestinationView, since: datetime
+) -> DestinationView:
+    """Whether it has answered since, and since when nothing failed any more."""
+    asked: dict[str, Any] = {"name": one.name, "since": since}
+    lost = conn.execute(_LOST, asked).first()
+    asked["lost"] = 0 if lost is None else lost.seq
+    answered = conn.execute(_ANSWERED, asked).one()
+    steady = answered.first or (None if lost is None else lost.ended_at)
+    return replace(one, has_answered=answered.number > 0, steady_since=steady)
 
 
 def _bad(conn: Connection, since: datetime) -> BadView | None:
@@ -398,25 +379,6 @@ def note_backup(conn: Connection, *, failed: str | None, now: datetime) -> None:
     set_fact(conn, BACKUP_FAILED, value)
 
 
-def told(conn: Connection, keys: Collection[str]) -> list[Told]:
-    """To whom the beginning of these conditions was told, or is to be."""
-    rows = conn.execute(
-        select(t.notices)
-        .where(_n.key.in_(list(keys)), _n.kind == NoticeKind.RAISED.value)
-        .order_by(_n.seq)
-    )
-    return [
-        Told(
-            key=row.key,
-            destination=row.destination,
-            since=row.since,
-            state=row.state,
-            attempts=row.attempts,
-        )
-        for row in rows
-    ]
-
-
 def record(
     conn: Connection,
     *,
@@ -450,7 +412,7 @@ def record(
                 "since": one.since,
                 "title": one.title,
                 "body": one.body,
-                "state": _PENDING,
+                "state": PENDING,
                 "born_at": one.born_at,
                 "due_at": one.born_at,
             }
@@ -464,90 +426,3 @@ def suspect(conn: Connection, *, watch: int, since: datetime | None) -> None:
     """Remember since when a watch's long reads show too little; None: enough."""
     w = t.watches.c
     conn.execute(update(t.watches).where(w.id == watch).values(suspected_at=since))
-
-
-# --- sending ------------------------------------------------------------------
-
-
-def standing(conn: Connection, name: str, *, now: datetime) -> DestinationView:
-    """How a destination stands just now; of what waits for it, only what is due."""
-    row = conn.execute(_STANDING, {"name": name}).first()
-    if row is None:
-        return DestinationView(name=name)
-    return DestinationView(
-        name=name,
-        paused_until=row.paused_until,
-        suspended_since=row.suspended_since,
-        gone=row.gone,
-        open_since=row.open_since,
-        waiting=conn.scalar(_DUE, {"name": name, "now": now}) or 0,
-    )
-
-
-def take(conn: Connection, name: str, *, now: datetime) -> Notice | None:
-    """The next notice of a destination, its attempt counted and noted."""
-    row = conn.execute(_NEXT, {"name": name, "now": now}).first()
-    if row is None:
-        return None
-    notice = Notice(
-        seq=row.seq,
-        key=row.key,
-        kind=NoticeKind(row.kind),
-        destination=row.destination,
-        since=row.since,
-        title=row.title,
-        body=row.body,
-        born_at=row.born_at,
-        attempts=row.attempts + 1,
-    )
-    # Should the attempt never be settled: as late as after one that failed.
-    again = now + wait_after(notice.attempts)
-    conn.execute(_TRY, {"key_": notice.seq, "again": again})
-    conn.execute(
-        t.attempts.insert(),
-        {
-            "message_id": notice_id(notice),
-            "destination": notice.destination,
-            "n": notice.attempts,
-            "members": 0,
-            "started_at": now,
-        },
-    )
-    return notice
-
-
-def settle(
-    conn: Connection,
-    notice: Notice,
-    verdict: NoticeVerdict,
-    *,
-    outcome: str,
-    status: int | None,
-    now: datetime,
-) -> None:
-    """Write what became of a notice's attempt; one that is over stays as it is."""
-    is_sent = verdict.state == State.DELIVERED.value
-    conn.execute(
-        _SETTLE,
-        {
-            "key_": notice.seq,
-            "number": notice.attempts,
-            "to": verdict.state,
-            "why": verdict.reason,
-            "sent": now if is_sent else None,
-            "again": verdict.due_at,
-        },
-    )
-    conn.execute(
-        _END_ATTEMPT,
-        {
-            "message": notice_id(notice),
-            "number": notice.attempts,
-            "now": now,
-            "seen": outcome,
-            "said": status,
-            "why": verdict.reason,
-        },
-    )
-    if is_sent:
-        conn.execute(_MEND, {"about": notice.destination})

@@ -51,7 +51,6 @@ from notifier.errors import StoreError
 from notifier.store import due, silences, standing, statements
 from notifier.store import schema as t
 from notifier.store.due import LEASED, PENDING
-from notifier.store.look import events_of
 from notifier.store.pages import Decode, many
 
 # All that follow are made once: it costs more to make a statement than to run it.
@@ -67,6 +66,7 @@ _LEASE = (
         message_id=bindparam("message"),
         lease_until=bindparam("until"),
         attempts=_d.attempts + 1,
+        tries=_d.tries + 1,
         held=None,
     )
 )
@@ -131,6 +131,12 @@ _HOLD = (
     .values(
         due_at=bindparam("until"), held=bindparam("why"), gathered=bindparam("together")
     )
+)
+#: An attempt that nobody will end may have lasted until now.
+_CUT_OFF = (
+    update(t.attempts)
+    .where(_a.ended_at.is_(None))
+    .values(ended_at=bindparam("now", type_=t.Instant))
 )
 _CRASHED = (
     update(t.deliveries).where(_d.id == bindparam("key")).values(crashes=_d.crashes + 1)
@@ -226,7 +232,7 @@ def exchange(
         return Exchange(settled=settled)
     sent: list[datetime] = []
     if ask.since is not None:
-        sent = due.attempts_since(conn, ask.destination, ask.since)
+        sent = due.attempts_since(conn, ask.destination, ask.since, ask.now)
     space = ask.space(standing.standing(conn, ask.destination), sent)
     if space is None:
         return Exchange(settled=settled)
@@ -270,9 +276,9 @@ def _look(
     if not found:
         return Claim(destination=ask.destination)
     quiet = silences.active(conn, ask.now)
-    events: dict[str, Event] = {}
+    events: dict[str, list[Event]] = {}
     if quiet:
-        events = events_of(conn, [one.event_id for one in found], decode=decode)
+        events = due.carried(conn, ask.destination, found, decode=decode)
     together: dict[str, datetime] = {}
     if ask.gathers:
         together = due.gathering(conn, ask.destination, ask.now)
@@ -555,6 +561,12 @@ def reap(
     messages: dict[str, list[Row[Any]]] = defaultdict(list)
     for row in conn.execute(leased):
         messages[row.token].append(row)
+    if everything:
+        conn.execute(_CUT_OFF, {"now": now})
+    stands = {
+        name: standing.standing(conn, name)
+        for name in {rows[0].destination for rows in messages.values()}
+    }
     for rows in messages.values():
         verdicts = together(
             [
@@ -562,6 +574,7 @@ def reap(
                     due.one(row, now),
                     crashes=row.crashes,
                     now=now,
+                    standing=stands[row.destination],
                     drop_ambiguous=row.destination in unrepeated,
                 )
                 for row in rows

@@ -40,7 +40,7 @@ _ABSENCES = 3
 _CALM = 50
 _STORM_SHARE = 0.2
 #: Deliveries that one transaction lets come due: nobody waits long behind it.
-_RELEASED = 1000
+_RELEASED = 300
 #: As many as a signed 64-bit number has bits for, with one to spare.
 _WATCHES = 62
 
@@ -360,8 +360,12 @@ def _quarantine(conn: Connection, bad: Sequence[BadRow], now: datetime) -> None:
 # --- the end of a read --------------------------------------------------------
 
 
-def end_read(conn: Connection, end: ReadEnd) -> Release:
-    """Record how a read ended; what was held back for it is released next."""
+def end_read(conn: Connection, end: ReadEnd) -> Release | None:
+    """
+    Record how a read ended, and let what was held back for it come due.
+
+    What is too much for one turn is left to be released next.
+    """
     conn.execute(
         statements.add_new(conn.dialect.name, t.reads),
         asdict(end.progress)
@@ -376,7 +380,8 @@ def end_read(conn: Connection, end: ReadEnd) -> Release:
     if end.error is None:
         _advance(conn, end)
     is_storm = end.progress.events > _CALM and _is_storm(conn, end)
-    return Release(read_id=end.id, now=end.ended_at, is_storm=is_storm)
+    held = Release(read_id=end.id, now=end.ended_at, is_storm=is_storm)
+    return held if release(conn, held) else None
 
 
 def release(conn: Connection, held: Release) -> bool:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -187,6 +188,8 @@ deliveries = Table(
     Column("due_at", Instant, nullable=False),
     Column("expires_at", Instant),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
+    # The same with those that cost no try.
+    Column("tries", Integer, nullable=False, server_default=text("0")),
     # Leases that ended without a settlement.
     Column("crashes", Integer, nullable=False, server_default=text("0")),
     Column("form", Text, nullable=False, server_default=text("'rich'")),
@@ -206,7 +209,7 @@ deliveries = Table(
     # Why it is kept back until it is due: quiet hours, or a digest that gathers.
     Column("held", Text),
     # Kept back to go as a digest with whatever else was, even if that is little.
-    Column("gathered", Boolean, nullable=False, server_default=text("0")),
+    Column("gathered", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("event_id", "destination"),
     Index(
         "deliveries_due",

@@ -67,7 +67,11 @@ _NO_OLDER = (
 def set_destinations(
     conn: Connection, fingerprints: dict[str, str], now: datetime
 ) -> None:
-    """Remember the destinations in force; one whose URL changed starts afresh."""
+    """
+    Remember the destinations in force, and no others.
+
+    One whose URL changed starts afresh, and so does one that comes back.
+    """
     c = t.destinations.c
     old = {row.name: row.fingerprint for row in conn.execute(select(t.destinations))}
     fresh = Standing()
@@ -82,6 +86,10 @@ def set_destinations(
                 .where(c.name == name)
                 .values(fingerprint=fingerprint)
             )
+    for name in old.keys() - fingerprints.keys():
+        # What it is owed has waited for nothing while it was suspended.
+        restand(conn, name, standing(conn, name), fresh, now)
+        conn.execute(t.destinations.delete().where(c.name == name))
 
 
 def standing(conn: Connection, destination: str) -> Standing:

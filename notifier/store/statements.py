@@ -15,9 +15,11 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    case,
     delete,
     func,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -115,22 +117,27 @@ NOTE_SEEN = (
 
 NOT_ABSENT = update(t.milestones).where(_m.id == bindparam("key")).values(absences=0)
 
-_held_for = select(_d.seq).where(
+_now = bindparam("now", type_=t.Instant)
+_is_new = _d.kind == Kind.CREATED.value
+_waits_for = select(_d.seq).where(
     is_pending(_d.state),
     _d.read_id == bindparam("read"),
     _d.attempts == 0,
-    _d.due_at > bindparam("now", type_=t.Instant),
     # What quiet hours or a digest keep back is not theirs to let go.
     _d.held.is_(None),
+    or_(
+        _d.due_at > bindparam("now", type_=t.Instant),
+        and_(bindparam("is_storm", type_=Boolean), _is_new, _d.storm.is_(False)),
+    ),
 )
 #: Of what waited for the end of the read `read`, so much is due `now`; of a storm
 #: what is new goes as a digest.
 RELEASE_HELD = (
     update(t.deliveries)
-    .where(_d.seq.in_(_held_for.order_by(_d.seq).limit(bindparam("most"))))
+    .where(_d.seq.in_(_waits_for.order_by(_d.seq).limit(bindparam("most"))))
     .values(
-        due_at=bindparam("now", type_=t.Instant),
-        storm=and_(bindparam("is_storm", type_=Boolean), _d.kind == Kind.CREATED.value),
+        due_at=case((_d.due_at < _now, _d.due_at), else_=_now),
+        storm=and_(bindparam("is_storm", type_=Boolean), _is_new),
     )
 )
 

@@ -41,7 +41,7 @@ from notifier.core.commit import (
     WatchRow,
 )
 from notifier.core.diff import Known
-from notifier.core.model import Delivery, Event, Message, Silence
+from notifier.core.model import Delivery, Event, Message, Outcome, Silence
 from notifier.core.notice import Found
 from notifier.core.operate import (
     DestinationView,
@@ -56,6 +56,7 @@ from notifier.errors import StoreBroken, StoreError
 from notifier.store import (
     due,
     files,
+    notices,
     operator,
     outbox,
     pages,
@@ -127,11 +128,11 @@ class PageTurn(Turn):
         return await self._do(partial(pages.new_bad, bad=bad)) if bad else []
 
     async def commit(self, page: PageCommit) -> Release | None:
-        """Write a page, or a part of it; with the read's end: what it releases."""
+        """Write a page, or a part of it; what is still to be released at its end."""
         return await self._commit(partial(pages.commit_page, page=page))
 
-    async def end_read(self, end: ReadEnd) -> Release:
-        """Record the end of a read; what it releases."""
+    async def end_read(self, end: ReadEnd) -> Release | None:
+        """Record the end of a read; what is still to be released."""
         return await self._commit(partial(pages.end_read, end=end))
 
     async def release(self, held: Release) -> bool:
@@ -281,6 +282,10 @@ class UpkeepTurn(Turn):
         """End what can only be too late where nothing is sent; how many."""
         return await self._commit(partial(upkeep.expire, now=now))
 
+    async def give_up(self, now: datetime) -> int:
+        """End what has waited too long for destinations that refuse us; how many."""
+        return await self._commit(partial(upkeep.give_up, now=now))
+
     async def prune(
         self, *, events_before: datetime, deliveries_before: datetime
     ) -> int:
@@ -311,7 +316,7 @@ class OperatorTurn(Turn):
 
     async def told(self, keys: Collection[str]) -> list[Told]:
         """To whom the beginning of these conditions was told, or is to be."""
-        return await self._do(partial(operator.told, keys=keys))
+        return await self._do(partial(notices.told, keys=keys))
 
     async def record(
         self,
@@ -334,7 +339,7 @@ class OperatorTurn(Turn):
 
     async def standing(self, destination: str, *, now: datetime) -> DestinationView:
         """How a destination stands just now."""
-        return await self._do(partial(operator.standing, name=destination, now=now))
+        return await self._do(partial(notices.standing, name=destination, now=now))
 
     async def attempts_since(self, destination: str, since: datetime) -> list[datetime]:
         """When requests may have reached a destination after an instant."""
@@ -342,27 +347,34 @@ class OperatorTurn(Turn):
             partial(due.attempts_since, destination=destination, since=since)
         )
 
-    async def take(self, destination: str, *, now: datetime) -> Notice | None:
+    async def take(
+        self, destination: str, *, now: datetime, drop_ambiguous: bool = False
+    ) -> Notice | None:
         """The next notice of a destination, its attempt counted and noted."""
-        return await self._commit(partial(operator.take, name=destination, now=now))
+        return await self._commit(
+            partial(
+                notices.take,
+                name=destination,
+                now=now,
+                drop_ambiguous=drop_ambiguous,
+            )
+        )
 
     async def settle(
         self,
         notice: Notice,
         verdict: NoticeVerdict,
         *,
-        outcome: str,
-        status: int | None,
+        outcome: Outcome,
         now: datetime,
     ) -> None:
-        """Write what became of a notice's attempt."""
+        """Write what became of a notice's attempt, and how its destination stands."""
         await self._commit(
             partial(
-                operator.settle,
+                notices.settle,
                 notice=notice,
                 verdict=verdict,
                 outcome=outcome,
-                status=status,
                 now=now,
             )
         )

@@ -3,9 +3,20 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from notifier.core.model import State
+from notifier.core.settle import MAX_SUSPENDED
 from notifier.core.timing import TimePolicy
 from notifier.store import schema as t
 from notifier.store import statements
@@ -87,6 +98,40 @@ def expire(conn: Connection, now: datetime) -> int:
     ).rowcount
 
 
+def give_up(conn: Connection, now: datetime) -> int:
+    """End what has waited too long for destinations that refuse us; how many."""
+    d, to = t.deliveries.c, t.destinations.c
+    refusing = select(to.name).where(or_(to.gone, to.suspended_since.is_not(None)))
+    return conn.execute(
+        update(t.deliveries)
+        .where(
+            statements.is_pending(d.state),
+            d.destination.in_(refusing),
+            d.born_at < now - MAX_SUSPENDED,
+        )
+        .values(
+            state=State.DEAD.value,
+            reason=f"its destination has refused us for {MAX_SUSPENDED.days} days",
+            settled_at=now,
+        )
+    ).rowcount
+
+
+def _is_carried() -> ColumnElement[bool]:
+    """Whether a message that is still to be sent tells what this one would have."""
+    d, carrier = t.deliveries.c, t.deliveries.alias("carrier")
+    return and_(
+        d.superseded_by.is_not(None),
+        exists(
+            select(carrier.c.seq).where(
+                carrier.c.event_id == d.superseded_by,
+                carrier.c.destination == d.destination,
+                carrier.c.state.in_(_KEPT),
+            )
+        ),
+    )
+
+
 def prune(
     conn: Connection, *, events_before: datetime, deliveries_before: datetime
 ) -> int:
@@ -99,7 +144,7 @@ def prune(
     q = t.quarantine.c
     old_deliveries = (
         select(d.seq)
-        .where(d.settled_at < deliveries_before, d.state.not_in(_KEPT))
+        .where(d.settled_at < deliveries_before, d.state.not_in(_KEPT), ~_is_carried())
         .limit(_BATCH)
     )
     old_events = (

@@ -114,6 +114,46 @@ routes:
     assert "bWlsZXN0b25l" not in ended.out
 
 
+def test_check_shows_when_and_how_each_is_told(tmp_path: Path) -> None:
+    (tmp_path / "notifier.yaml").write_text("""\
+destinations:
+  desk:
+    url: terminal://
+    quiet: {windows: ["Mon-Fri 22:00-07:00", "Sat,Sun 00:00-24:00"], pass: started}
+    digest: {over: 5, at: "08:00"}
+    on_ambiguous: drop
+  ops: {url: terminal://}
+  spare: {url: terminal://}
+routes:
+  - {name: games, to: desk, quiet: off, digest: off}
+  - {name: rest, to: desk, quiet: {windows: "22:00-07:00", then: drop}}
+operator: {to: ops}
+""")
+
+    ended = typed("check", cwd=tmp_path)
+
+    lines = [" ".join(line.split()) for line in ended.out.splitlines()]
+    assert ended.status == 0
+    assert "operator ops" in lines
+    assert (
+        "desk terminal as it likes UTC Mon-Fri 22:00-07:00 and Sat,Sun 00:00-24:00, "
+        "then deliver, started passes over 5, daily at 08:00 drop" in lines
+    )
+    assert "ops terminal as it likes UTC off over 10 retry" in lines
+    assert "games desk all off off" in lines
+    assert "rest desk all 22:00-07:00, dropped at once its destinations'" in lines
+    assert ended.err == (
+        "warning: nothing goes to spare: no route names it, nor operator\n"
+    )
+
+
+def test_check_says_that_the_operator_is_nobody(tmp_path: Path) -> None:
+    ended = typed("check", cwd=tmp_path)
+
+    assert "nobody: only the log says what is wrong" in ended.out
+    assert ended.err == ""
+
+
 def test_reading_commands_say_that_nothing_has_run_yet(tmp_path: Path) -> None:
     for command in (["events"], ["deliveries"], ["status"], ["explain", "evt_A"]):
         ended = typed(*command, cwd=tmp_path)

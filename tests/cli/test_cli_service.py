@@ -89,7 +89,6 @@ def test_deliveries_are_one_object_a_line(scene: Scene) -> None:
     assert set(rows["terminal"]) == {
         *("delivery_id", "event_id", "kind", "milestone_id", "message_id"),
         *("destination", "route", "state", "attempts", "due_at", "sent_at", "reason"),
-        "superseded_by",
     }
     assert rows["terminal"]["state"] == "delivered"
     assert rows["terminal"]["due_at"] is None
@@ -178,6 +177,16 @@ def test_status_tells_how_things_stand(scene: Scene) -> None:
     assert f"running (process {row['pid']})" in said
     assert "1 updated" in said
     assert row["next_starts"][0]["title"] in said
+
+
+def test_the_service_puts_nothing_back_that_is_not_there(scene: Scene) -> None:
+    typo = scene.typed("redrive", "dlv_typo")
+    nobody = scene.typed("redrive", "--destination", "daef")
+    nothing = scene.typed("redrive")
+
+    assert (typo.status, nobody.status, nothing.status) == (1, 1, 0)
+    assert "there is no delivery 'dlv_typo'; none is dead" in typo.err
+    assert "'daef' is no destination; there are deaf, terminal" in nobody.err
 
 
 def test_a_service_whose_loops_advance_is_healthy(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-from datetime import time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -6,6 +6,7 @@ import pytest
 from configured import configure, refused
 
 from notifier.config import load, load_routes
+from notifier.core.calendar import quiet_until
 from notifier.core.model import DigestPolicy, Kind, QuietPolicy, Then, Window
 
 WEEK = frozenset(range(7))
@@ -74,11 +75,19 @@ def test_quiet_hours_need_windows_and_nothing_else(tmp_path: Path) -> None:
     ("quiet", "problem"),
     [
         ("{}", ".windows: is missing"),
-        ("off", ": must be a mapping of keys to values"),
+        ("[22:00-07:00]", ": must be a mapping of keys to values"),
         (
-            "{windows: []}",
-            ".windows: is empty; leave quiet out to hold nothing back",
+            "of",
+            (': "of" is neither off nor a mapping such as {windows: "22:00-07:00"}'),
         ),
+        (
+            "Mon 21:00-07:00",
+            (
+                ': "Mon 21:00-07:00" is neither off nor a mapping such as '
+                '{windows: "Mon 21:00-07:00"}'
+            ),
+        ),
+        ("{windows: []}", ".windows: is empty; quiet: off holds nothing back"),
         (
             "{windows: [22-7]}",
             '.windows[0]: "22-7" is not a time of day such as 08:00',
@@ -143,6 +152,19 @@ def test_wrong_quiet_hours_are_refused(
     ]
 
 
+def test_a_route_can_lift_its_destinations_quiet_hours(tmp_path: Path) -> None:
+    hours = ONE % "quiet: {windows: '22:00-07:00'}"
+    config = configure(tmp_path, f"{hours}\n{RULE % 'quiet: off'}")
+
+    [destination], [route] = config.destinations, config.routes
+    assert destination.quiet is not None
+    assert destination.quiet.windows
+    assert route.quiet == QuietPolicy(windows=())
+    night = datetime(2026, 11, 22, 23, tzinfo=UTC)
+    assert quiet_until(destination.quiet, destination.zone, night)
+    assert quiet_until(route.quiet, destination.zone, night) is None
+
+
 # --- timed digests ------------------------------------------------------------
 
 
@@ -199,6 +221,14 @@ def test_routes_alone_keep_their_quiet_hours_and_digests(tmp_path: Path) -> None
     assert (route,) == load(path, {}, cwd=tmp_path).routes
     assert route.digest == DigestPolicy(at=time(8))
     assert route.quiet
+
+
+def test_a_digest_that_is_one_wrong_word_might_have_been_off(tmp_path: Path) -> None:
+    problem = '"of" is neither off nor a mapping such as {over: 10}'
+
+    assert refused(tmp_path, ONE % "digest: of") == [
+        f"1: destinations.a.digest: {problem}"
+    ]
 
 
 # --- what may have arrived ----------------------------------------------------

@@ -42,6 +42,7 @@ def due(
         born_at=born_at,
         expires_at=expires_at,
         attempts=attempts,
+        tries=attempts,
         form=form,
         frozen_in=frozen_in,
         at=at,

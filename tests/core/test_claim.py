@@ -149,7 +149,7 @@ def _claim(*owed: Due, silences: tuple[Silence, ...] = ()) -> Claim:
     waiting = Waiting(
         due=owed,
         silences=silences,
-        events={one.event_id: event(one.kind) for one in owed},
+        events={one.event_id: [event(one.kind)] for one in owed},
     )
     return claim(PLAIN, space, waiting, now=NOON, started_again_after=15 * MINUTE)
 

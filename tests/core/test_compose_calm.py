@@ -55,7 +55,7 @@ def _update(seq: int, before: str, after: str, **more: Any) -> Due:
 
 
 def test_a_destination_that_refuses_us_is_probed_with_what_waited_longest() -> None:
-    owed = [due(2), due(1, attempts=5), started(3)]
+    owed = [due(2), due(1, attempts=3), started(3)]
 
     assert _told(_composed(*owed, probe=Probe.OLDEST)) == [[1]]
 
@@ -70,6 +70,28 @@ def test_a_probe_overtakes_nothing_of_its_milestone() -> None:
     owed = [due(1, attempts=5, milestone="m"), due(2, milestone="m")]
 
     assert _told(_composed(*owed, probe=Probe.LIKELIEST)) == [[1]]
+
+
+def test_what_comes_after_a_bad_message_of_its_milestone_is_no_better_probe() -> None:
+    owed = [
+        due(1, attempts=5, milestone="m"),
+        due(2, milestone="m"),
+        due(3, attempts=1),
+    ]
+
+    assert _told(_composed(*owed, probe=Probe.LIKELIEST)) == [[3]]
+
+
+@pytest.mark.parametrize(("probe", "most"), [(Probe.LIKELIEST, 1), (Probe.OLDEST, 4)])
+def test_probes_that_cost_no_try_do_not_make_one_message_the_probe_for_ever(
+    probe: Probe, most: int
+) -> None:
+    for tries in range(most):
+        bad = replace(due(1), tries=tries)
+        assert _told(_composed(bad, due(2), probe=probe)) == [[1]]
+
+    bad = replace(due(1), tries=most)
+    assert _told(_composed(bad, due(2), probe=probe)) == [[2]]
 
 
 @pytest.mark.parametrize("probe", Probe)

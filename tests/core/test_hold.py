@@ -209,18 +209,40 @@ def test_what_is_urgent_or_has_waited_already_does_not_gather(
     assert _hold(one, manner=manner) == {}
 
 
+def _windowed(_one: Due) -> Manner:
+    return WINDOW
+
+
+def test_a_window_begins_with_the_event_however_often_the_process_begins_anew() -> None:
+    late = replace(due(1), born_at=NOON - 20 * SECOND)
+    over = replace(due(1), born_at=NOON - MINUTE)
+
+    assert _held(late, manner=WINDOW) == {"dlv_1": (40 * SECOND, True)}
+    assert _hold(over, due(2), manner=WINDOW) == {}
+    assert [one.gathered for one in joined([over, due(2)], _windowed, NOON)] == [
+        True,
+        True,
+    ]
+
+
 def test_what_comes_as_a_digest_leaves_goes_with_it() -> None:
     ripe = replace(due(1), gathered=True)
 
     assert _hold(ripe, due(2), manner=WINDOW) == {}
-    assert [one.gathered for one in joined([ripe, due(2)])] == [True, True]
+    assert [one.gathered for one in joined([ripe, due(2)], _windowed, NOON)] == [
+        True,
+        True,
+    ]
 
 
 def test_a_digest_takes_along_neither_starts_nor_doubts_nor_other_routes() -> None:
     ripe = replace(due(1), gathered=True)
     others: Sequence[Due] = [started(2), due(3, frozen_in="msg"), due(4, route="all")]
 
-    assert [one.gathered for one in joined([ripe, *others])] == [True, *[False] * 3]
+    assert [one.gathered for one in joined([ripe, *others], _windowed, NOON)] == [
+        True,
+        *[False] * 3,
+    ]
 
 
 def test_quiet_hours_go_before_gathering_and_a_digest_stays_one_through_them() -> None:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from notifier.core.model import (
+    Ambiguous,
     Failed,
     Format,
     Kind,
@@ -125,6 +126,24 @@ def test_an_outage_lasts_until_a_read_is_complete() -> None:
 
 
 @pytest.mark.parametrize(
+    ("poll_every", "well", "keys"),
+    [
+        (30 * SECOND, 119 * SECOND, ["source"]),
+        (30 * SECOND, 120 * SECOND, []),
+        (5 * SECOND, 29 * SECOND, ["source"]),
+        (5 * SECOND, 30 * SECOND, []),
+    ],
+)
+def test_an_outage_is_over_after_as_long_as_it_takes_to_call_it_one(
+    poll_every: timedelta, well: timedelta, keys: Sequence[str]
+) -> None:
+    told = (Open(key="source", since=NOW - HOUR),)
+    view = View(watches=(_watch(good_since=NOW - well),), open=told)
+
+    assert _keys(view, policy=replace(POLICY, poll_every=poll_every)) == keys
+
+
+@pytest.mark.parametrize(
     ("fields", "keys"),
     [
         ({"suspended_since": NOW}, ["suspended:ops"]),
@@ -225,21 +244,25 @@ def test_a_destination_hears_nothing_of_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "attempts", "lasted", "kind"),
+    ("state", "unsure", "lasted", "kind"),
     [
-        ("delivered", 1, MINUTE, NoticeKind.CLEARED),
-        ("pending", 0, MINUTE, None),
-        ("pending", 0, HOUR + SECOND, NoticeKind.OVER),
-        ("pending", 1, MINUTE, NoticeKind.OVER),
-        ("dead", 13, 80 * HOUR, NoticeKind.OVER),
+        ("delivered", False, MINUTE, NoticeKind.CLEARED),
+        ("pending", False, MINUTE, None),
+        ("pending", False, HOUR + SECOND, NoticeKind.OVER),
+        ("pending", True, MINUTE, NoticeKind.OVER),
+        ("dead", False, 80 * HOUR, NoticeKind.OVER),
     ],
 )
 def test_an_end_is_told_as_far_as_its_beginning_was(
-    state: str, attempts: int, lasted: timedelta, kind: NoticeKind | None
+    state: str, *, unsure: bool, lasted: timedelta, kind: NoticeKind | None
 ) -> None:
     one = Open(key="source", since=NOW - lasted)
     told = Told(
-        key="source", destination="ops", since=one.since, state=state, attempts=attempts
+        key="source",
+        destination="ops",
+        since=one.since,
+        state=state,
+        may_have_arrived=unsure,
     )
 
     assert ending(one, told, now=NOW) is kind
@@ -297,6 +320,22 @@ def test_a_notice_is_tried_for_three_days_whatever_is_wrong(outcome: Outcome) ->
     assert tries == len(PATIENT) + 1
     assert now - NOW <= 72 * HOUR
     assert settle_notice(notice, Sent(), now=now).state == "delivered"
+
+
+def test_what_may_have_arrived_goes_again_only_where_it_may() -> None:
+    unsure, sure = Ambiguous(reason="no answer"), Ambiguous(reason="no", unsure=False)
+
+    verdict = settle_notice(_notice(), unsure, now=NOW, drop_ambiguous=True)
+    assert (verdict.state, verdict.reason, verdict.due_at) == (
+        "dead",
+        "it may have arrived: no answer",
+        None,
+    )
+    again = [
+        settle_notice(_notice(), unsure, now=NOW),
+        settle_notice(_notice(), sure, now=NOW, drop_ambiguous=True),
+    ]
+    assert [one.state for one in again] == ["pending", "pending"]
 
 
 def test_a_service_that_asks_for_patience_gets_it() -> None:

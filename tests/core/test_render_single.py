@@ -73,6 +73,18 @@ def test_a_placeholder_start_is_not_a_time() -> None:
     assert "2000" not in told.title + told.body
 
 
+def test_what_was_told_late_is_new_as_it_is_by_now() -> None:
+    was = event(Kind.CREATED)
+    now = replace(
+        was.milestone, title="Syracuse at Pitt", start=START + timedelta(hours=1)
+    )
+
+    told = put(replace(was, present=now))
+
+    assert told.title.startswith("New: Syracuse at Pitt")
+    assert told.events[0].title == was.milestone.title
+
+
 def test_a_net_change_says_how_many_updates_it_is() -> None:
     update = event(Kind.UPDATED, changes=(MOVED,))
     told = put(replace(update, supersedes=("evt_1", "evt_2")))

@@ -125,12 +125,18 @@ def test_what_surely_did_not_arrive_is_tried_again_even_there(
 
 
 def test_those_who_surely_lack_it_get_it_even_there() -> None:
-    partly = replace(SILENT, served=frozenset({"ann"}))
+    partly = replace(SILENT, served=frozenset({"ann"}), unsure=False)
 
     verdict = _settle(due(attempts=1), partly, drop=True)
 
     assert isinstance(verdict, Rescheduled)
     assert verdict.frozen
+
+
+def test_nobody_gets_it_twice_there_for_the_sake_of_those_who_lack_it() -> None:
+    unsure = replace(SILENT, served=frozenset({"ann"}))
+
+    assert isinstance(_settle(due(attempts=1), unsure, drop=True), Dropped)
 
 
 def test_a_digest_that_may_have_arrived_is_dropped_whole() -> None:

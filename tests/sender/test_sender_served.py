@@ -132,7 +132,9 @@ async def test_a_server_that_is_away_takes_no_marks_away(post: SmtpSink) -> None
 
     assert isinstance(first, Ambiguous)
     assert second == Ambiguous(
-        reason="partly sent; connection lost while sending", served=first.served
+        reason="partly sent; connection lost while sending",
+        served=first.served,
+        unsure=False,
     )
     assert third == Sent(status=250)
     assert sorted(receivers(post)) == [ANN, BOB]

@@ -93,7 +93,7 @@ def _of_gathering(books: Books, attempts: Sequence[Attempt]) -> Iterator[str]:
             continue
         begun = attempt.begun_at
         if not any(
-            one.born_at <= begun - GATHERED_FOR
+            books.events[one.event_id].seen_at <= begun - GATHERED_FOR
             and (one.settled_at is None or one.settled_at >= begun)
             for one in waiting
         ):

@@ -1,6 +1,7 @@
 """What people and programs read: the rows of the contract."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, time
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from notifier.core.model import (
     Refused,
     Scope,
     Sent,
+    Then,
     Window,
 )
 from notifier.source import wire
@@ -207,13 +209,10 @@ async def test_the_status_says_why_the_last_read_failed(
 # --- what is held, superseded, failing ----------------------------------------
 
 
-QUIET = Manner(
-    over=None,
-    zone=UTC_ZONE,
-    quiet=QuietPolicy(
-        windows=(Window(days=frozenset(range(7)), start=time(17), end=time(7)),)
-    ),
+_WINDOW = QuietPolicy(
+    windows=(Window(days=frozenset(range(7)), start=time(17), end=time(7)),)
 )
+QUIET = Manner(over=None, zone=UTC_ZONE, quiet=_WINDOW)
 
 
 async def test_a_held_delivery_says_why_and_until_when(
@@ -251,15 +250,11 @@ async def test_what_was_held_says_how_it_ended_once_it_has(
     await shelf.settle(lease, Sent(), now=morning)
 
     _, _, newest = (event["event_id"] for event in _events(database))
-    assert [(one["state"], one["superseded_by"]) for one in _deliveries(database)] == [
+    told = f"told with a later update of the milestone: {newest}"
+    assert [(one["state"], one["reason"]) for one in _deliveries(database)] == [
         ("delivered", None),
-        ("superseded", newest),
+        ("superseded", told),
         ("delivered", None),
-    ]
-    assert [one["reason"] for one in _deliveries(database)] == [
-        None,
-        "told with a later update of the milestone",
-        None,
     ]
 
 
@@ -296,3 +291,84 @@ async def test_the_status_shows_what_is_wrong_until_it_is_over(database: Path) -
     assert status["conditions"] == [
         {"key": "source", "since": stamp(NOW), "words": "Kalshi cannot be read"}
     ]
+
+
+# --- destinations that rest, or are no more -----------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scope", "gone", "words"),
+    [
+        (Scope.DESTINATION, False, "hook is suspended: HTTP 401"),
+        (Scope.GONE, True, "hook is gone: HTTP 401"),
+    ],
+)
+async def test_what_waits_for_a_destination_that_refuses_all_says_so(
+    shelf: Shelf, database: Path, scope: Scope, gone: bool, words: str
+) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim()
+    await shelf.settle(lease, Refused(reason="HTTP 401", scope=scope))
+    [step] = await shelf.show(row("m2"))
+    assert step.event is not None
+
+    [_, fresh] = _deliveries(database, now=NOW)
+    with reading(database) as conn:
+        found = look.event_with_deliveries(
+            conn, step.event.id, decode=wire.milestone, now=NOW
+        )
+    [status] = _status(database, NOW)["destinations"]
+
+    assert fresh["reason"] == words
+    assert found is not None
+    assert found[2][0]["reason"] == words
+    assert (status["gone"], status["configured"]) == (gone, True)
+
+
+async def test_what_was_dropped_in_the_last_day_is_counted(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    drop = Manner(over=None, zone=UTC_ZONE, quiet=replace(_WINDOW, then=Then.DROP))
+    await shelf.claim(manner=drop)
+
+    [hook] = _status(database, NOW + HOUR)["destinations"]
+    [later] = _status(database, NOW + 2 * DAY)["destinations"]
+
+    assert (hook["dropped_24h"], later["dropped_24h"]) == (1, 0)
+
+
+async def test_a_destination_out_of_the_configuration_is_shown_while_it_is_owed(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    async with shelf.store.upkeep_turn() as turn:
+        await turn.set_destinations({"other": "fingerprint"}, NOW)
+
+    shown = _status(database, NOW)["destinations"]
+    [waiting] = _deliveries(database, now=NOW)
+    [lease] = await shelf.claim()
+    await shelf.settle(lease, Sent())
+    left = _status(database, NOW)["destinations"]
+
+    assert [(one["name"], one["configured"], one["pending"]) for one in shown] == [
+        ("other", True, 0),
+        (HOOK, False, 1),
+    ]
+    assert waiting["reason"] == "hook is not configured any more"
+    assert [one["name"] for one in left] == ["other"]
+
+
+async def test_a_destination_that_comes_back_starts_afresh(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim()
+    await shelf.settle(lease, Refused(reason="401", scope=Scope.DESTINATION))
+    for names in ({"other": "1"}, {HOOK: "fingerprint"}):
+        async with shelf.store.upkeep_turn() as turn:
+            await turn.set_destinations(names, NOW + HOUR)
+
+    [hook] = _status(database, NOW + HOUR)["destinations"]
+
+    assert (hook["name"], hook["suspended_since"]) == (HOOK, None)

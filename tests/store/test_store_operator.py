@@ -24,7 +24,7 @@ from storing import (
 )
 
 from notifier.core.commit import ReadKind
-from notifier.core.model import Kind
+from notifier.core.model import Ambiguous, Failed, Kind, Outcome, Sent
 from notifier.core.operate import Notice, NoticeKind, NoticeVerdict, View
 from notifier.store.store import Store
 
@@ -78,10 +78,14 @@ async def _take(store: Store, now: datetime = NOW) -> Notice | None:
 
 
 async def _settle(
-    store: Store, notice: Notice, verdict: NoticeVerdict = SENT, now: datetime = NOW
+    store: Store,
+    notice: Notice,
+    verdict: NoticeVerdict = SENT,
+    outcome: Outcome | None = None,
+    now: datetime = NOW,
 ) -> None:
     async with store.operator_turn() as turn:
-        await turn.settle(notice, verdict, outcome="sent", status=204, now=now)
+        await turn.settle(notice, verdict, outcome=outcome or Sent(status=204), now=now)
 
 
 async def _view(store: Store, now: datetime = NOW) -> View:
@@ -187,6 +191,46 @@ async def test_an_attempt_that_comes_back_late_does_not_settle_the_next(
 
     await _settle(shelf.store, second)
     assert ask(database, "SELECT state FROM notices") == [("delivered",)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "unsure"),
+    [
+        pytest.param(Failed(reason="500", status=500), False, id="failed"),
+        pytest.param(Ambiguous(reason="no answer"), True, id="no answer"),
+        pytest.param(None, True, id="cut off"),
+    ],
+)
+async def test_it_is_known_whether_an_attempt_may_have_arrived(
+    shelf: Shelf, outcome: Outcome | None, *, unsure: bool
+) -> None:
+    await _record(shelf.store, _notice(), raised=("source",))
+    notice = await _take(shelf.store)
+    assert notice is not None
+    if outcome is not None:
+        later = NoticeVerdict(state="pending", reason="no", due_at=NOW + MINUTE)
+        await _settle(shelf.store, notice, later, outcome)
+
+    async with shelf.store.operator_turn() as turn:
+        [told] = await turn.told(["source"])
+    assert told.may_have_arrived is unsure
+
+
+async def test_what_was_cut_off_does_not_go_again_where_it_may_not(
+    shelf: Shelf, database: Path
+) -> None:
+    await _record(shelf.store, _notice(), _notice(key="clock"), raised=("source",))
+    await _take(shelf.store)
+
+    async with shelf.store.operator_turn() as turn:
+        notice = await turn.take(HOOK, now=NOW + MINUTE, drop_ambiguous=True)
+
+    assert notice is not None
+    assert notice.key == "clock"
+    assert ask(database, "SELECT key, state, reason FROM notices ORDER BY seq") == [
+        ("source", "dead", "it may have arrived: the attempt was cut off"),
+        ("clock", "pending", None),
+    ]
 
 
 async def test_whoever_is_no_operator_any_more_is_told_nothing(

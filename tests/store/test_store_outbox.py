@@ -556,6 +556,6 @@ async def test_the_attempts_of_a_destination_are_remembered_newest_first(
         await shelf.settle(lease, Sent(), now=NOW + n * SECOND)
 
     with reading(database) as conn:
-        some = attempts_since(conn, HOOK, NOW)
+        some = attempts_since(conn, HOOK, NOW, NOW + MINUTE)
 
     assert some == [NOW + 2 * SECOND, NOW + SECOND]

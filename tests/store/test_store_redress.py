@@ -65,11 +65,66 @@ async def test_only_what_is_named_is_put_back(shelf: Shelf, database: Path) -> N
     await _kill(shelf, "m2")
     [(wanted,)] = ask(database, "SELECT id FROM deliveries WHERE milestone_id = 'm2'")
 
-    assert await _redrive(shelf, to="nobody") == []
     assert await _redrive(shelf, wanted) == ["HTTP 400"]
 
     states = ask(database, "SELECT milestone_id, state FROM deliveries ORDER BY seq")
     assert states == [("m1", "dead"), ("m2", "pending")]
+
+
+async def test_the_beginning_of_an_id_is_enough_to_put_it_back(
+    shelf: Shelf, database: Path
+) -> None:
+    await _kill(shelf, "m1")
+    [(whole,)] = ask(database, "SELECT id FROM deliveries")
+
+    assert await _redrive(shelf, whole[:12], whole, to=HOOK) == ["HTTP 400"]
+    assert ask(database, "SELECT state FROM deliveries") == [("pending",)]
+
+
+async def test_what_is_called_otherwise_is_not_put_back(
+    shelf: Shelf, database: Path
+) -> None:
+    await _kill(shelf, "m1")
+    await _kill(shelf, "m2")
+    first, second = (row[0] for row in ask(database, "SELECT id FROM deliveries"))
+
+    for wrong, says in (
+        ("dlv_nobody", f"no delivery 'dlv_nobody'; the dead ones are {first}"),
+        ("", "there is no delivery ''"),
+        ("dlv_", rf"dlv_ is the beginning of {first} \({HOOK}\), {second}"),
+    ):
+        with pytest.raises(StoreError, match=says):
+            await _redrive(shelf, first, wrong)
+    with pytest.raises(StoreError, match=f"'hok' is no destination; there are {HOOK}"):
+        await _redrive(shelf, to="hok")
+
+    states = ask(database, "SELECT state FROM deliveries")
+    assert states == [("dead",), ("dead",)]
+
+
+async def test_what_is_not_dead_is_left_as_it_is_and_said(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    [(waiting,)] = ask(database, "SELECT id FROM deliveries")
+
+    async with shelf.store.upkeep_turn() as turn:
+        [named] = await turn.redrive(
+            ids=[waiting], destination=None, now=NOW, dry_run=False
+        )
+
+    assert (named["delivery_id"], named["state"]) == (waiting, "pending")
+    assert await _redrive(shelf, to=HOOK) == []
+
+
+async def test_the_dead_letters_of_a_destination_that_is_no_more_are_put_back(
+    shelf: Shelf,
+) -> None:
+    await _kill(shelf, "m1")
+    async with shelf.store.upkeep_turn() as turn:
+        await turn.set_destinations({"other": "fingerprint"}, NOW)
+
+    assert await _redrive(shelf, to=HOOK) == ["HTTP 400"]
 
 
 @pytest.mark.parametrize("scope", [Scope.DESTINATION, Scope.GONE])

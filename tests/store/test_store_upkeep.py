@@ -249,3 +249,37 @@ async def test_who_has_a_message_is_forgotten_once_nobody_waits_for_it(
 
     assert kept == [("rcp_1",)]
     assert ask(database, "SELECT mark FROM served") == []
+
+
+async def test_what_waits_for_a_destination_that_is_gone_dies_after_seven_days(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"), row("m2"))
+    [lease] = await shelf.claim(room=1)
+    await shelf.settle(lease, Refused(reason="410", scope=Scope.GONE))
+
+    dead = []
+    for days in (6, 8):
+        async with shelf.store.upkeep_turn() as turn:
+            dead.append(await turn.give_up(NOW + days * DAY))
+
+    assert dead == [0, 2]
+    assert ask(database, "SELECT DISTINCT state, reason FROM deliveries") == [
+        ("dead", "its destination has refused us for 7 days")
+    ]
+
+
+async def test_what_a_waiting_message_tells_beside_its_own_is_kept(
+    shelf: Shelf, database: Path
+) -> None:
+    await shelf.show(row("m1"))
+    [lease] = await shelf.claim()
+    await shelf.settle(lease, Sent())
+    await shelf.show(row("m1", title="Two"))
+    await shelf.show(row("m1", title="Two", notification_message="New words"))
+    [lease] = await shelf.claim()
+    await shelf.settle(lease, Refused(reason="401", scope=Scope.DESTINATION))
+    await _prune_all(shelf)
+
+    states = ask(database, "SELECT kind, state FROM deliveries ORDER BY seq")
+    assert states == [("updated", "superseded"), ("updated", "pending")]

@@ -17,8 +17,13 @@ def upgrade() -> None:
     op.add_column("deliveries", sa.Column("held", sa.Text()))
     op.add_column(
         "deliveries",
-        sa.Column("gathered", sa.Boolean(), nullable=False, server_default=_OFF),
+        sa.Column("gathered", sa.Boolean(), nullable=False, server_default=sa.false()),
     )
+    op.add_column(
+        "deliveries",
+        sa.Column("tries", sa.Integer(), nullable=False, server_default=_OFF),
+    )
+    op.execute("UPDATE deliveries SET tries = attempts")
     op.create_index(
         "deliveries_read",
         "deliveries",
