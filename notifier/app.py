@@ -57,7 +57,7 @@ from notifier.store.daily import DailyBackups
 from notifier.store.files import InstanceLock, database_path
 from notifier.store.store import Offload, Store, open_store
 from notifier.systemd import Supervisor
-from notifier.turns import Bell
+from notifier.turns import Bell, unless
 
 log = structlog.get_logger()
 
@@ -200,24 +200,11 @@ async def serve(
             parts.supervisor.ready(f"running; destinations: {len(loops.deliver.lanes)}")
             await stop.wait()
             if last is not None and not last.is_set():
-                await _unless(last, partial(loops.deliver.ease, _EASE_S))
+                await unless(last, partial(loops.deliver.ease, _EASE_S))
             # First of all: what is claimed from now on would have to be cut.
             loops.deliver.close()
             out.cancel_scope.deadline = anyio.current_time() + _DRAIN_S
             others.cancel_scope.cancel()
-
-
-async def _unless(event: anyio.Event, wait: Callable[[], Awaitable[None]]) -> None:
-    """Wait, but no longer than until the event."""
-
-    async def end() -> None:
-        await event.wait()
-        tasks.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(end)
-        await wait()
-        tasks.cancel_scope.cancel()
 
 
 @dataclass(kw_only=True)
@@ -570,7 +557,12 @@ def _signing(key: ApiKey | None, clock: Clock) -> Signing | None:
 def _heartbeat(config: Config, clock: Clock) -> Heartbeat | None:
     if config.heartbeat_url is None:
         return None
-    return Heartbeat(config.heartbeat_url, clock=clock, user_agent=_USER_AGENT)
+    return Heartbeat(
+        config.heartbeat_url,
+        clock=clock,
+        user_agent=_USER_AGENT,
+        may_reach=config.may_reach,
+    )
 
 
 def _watching(watcher: Watcher, heartbeat: Heartbeat | None) -> Watcher:
@@ -592,4 +584,5 @@ async def _sender(parts: Parts, config: Config) -> OpenSender:
         offload=in_thread,
         output=parts.output,
         clock=parts.clock,
+        may_reach=config.may_reach,
     )

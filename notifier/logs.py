@@ -12,7 +12,15 @@ from typing import Any, TextIO
 import structlog
 
 #: Libraries that write URLs and payloads into their logs.
-_TALKATIVE = ("apprise", "urllib3", "requests", "httpx", "httpcore", "asyncio")
+_TALKATIVE = (
+    "apprise",
+    "urllib3",
+    "requests",
+    "httpx",
+    "httpcore",
+    "asyncio",
+    "oauthlib",
+)
 
 Redact = Callable[[str], str]
 
@@ -62,9 +70,23 @@ def _redacted(redact: Redact) -> structlog.typing.Processor:
     def process(
         _logger: object, _name: str, line: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
-        return {
-            key: redact(value) if isinstance(value, str) else value
-            for key, value in line.items()
-        }
+        return {key: _without(value, redact) for key, value in line.items()}
 
     return process
+
+
+def _without(value: Any, redact: Redact) -> Any:
+    """The value with all texts in it redacted, however deep they lie."""
+    match value:
+        case str():
+            return redact(value)
+        case bool() | int() | float() | None:
+            return value
+        case dict():
+            return {
+                redact(str(key)): _without(one, redact) for key, one in value.items()
+            }
+        case list() | tuple() | set() | frozenset():
+            return [_without(one, redact) for one in value]
+        case _:
+            return redact(str(value))

@@ -2,7 +2,7 @@
 
 import heapq
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -82,3 +82,16 @@ class Bell:
         if heard:
             self._rung = anyio.Event()
         return heard
+
+
+async def unless(event: anyio.Event, wait: Callable[[], Awaitable[None]]) -> None:
+    """Wait, but no longer than until the event."""
+
+    async def end() -> None:
+        await event.wait()
+        tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(end)
+        await wait()
+        tasks.cancel_scope.cancel()

@@ -10,7 +10,7 @@ from notifier.cli import screen
 from notifier.cli.ending import DONE, say
 from notifier.cli.given import Given
 from notifier.cli.where import configuration, unusable
-from notifier.config import Config, Source
+from notifier.config import Config, Egress, Source
 from notifier.config.values import DAYS, LETTERS
 from notifier.core.model import (
     DigestPolicy,
@@ -26,6 +26,10 @@ from notifier.core.words import span
 from notifier.errors import ConfigError
 from notifier.sender.address import scheme_of
 
+_EGRESS = {
+    Egress.ANY: "any address but link-local ones and clouds' metadata",
+    Egress.PUBLIC: "public addresses only, through no proxy",
+}
 _THEIRS = "its destinations'"
 
 
@@ -68,6 +72,7 @@ def _facts(found: Config) -> Table:
     for watch in source.watch:
         facts.add_row("watched", watch.name)
     facts.add_row("times in", found.zone.key)
+    facts.add_row("sends to", _EGRESS[found.egress])
     nobody = "nobody: only the log says what is wrong"
     facts.add_row("operator", ", ".join(found.operator) or nobody)
     return facts

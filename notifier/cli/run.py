@@ -15,10 +15,11 @@ from notifier.cli.baseline import Baseline
 from notifier.cli.ending import DONE, FAILED, say
 from notifier.cli.footer import Footer
 from notifier.cli.given import Given
+from notifier.cli.hidden import hidden
 from notifier.cli.where import configuration, placing, unusable
 from notifier.config import Config
 from notifier.errors import ConfigError
-from notifier.sender.redact import redact, secrets
+from notifier.sender.redact import redact
 from notifier.store.files import SOUND_SQLITE, database_path
 from notifier.systemd import supervisor
 
@@ -70,16 +71,10 @@ def _above(footer: Footer | None, stream: TextIO) -> TextIO:
 
 def _set_up_logs(given: Given, found: Config, footer: Footer | None) -> None:
     """Log as the configuration says, with none of its secrets."""
-    urls = [one.url for one in found.destinations]
-    if found.heartbeat_url is not None:
-        urls.append(found.heartbeat_url)
-    names = {one.name for one in found.destinations} | {r.name for r in found.routes}
-    # A name that also stands in a URL hides nothing, and is needed to tell them apart.
-    hidden = frozenset[str]().union(*map(secrets, urls)) - names
     logs.set_up(
         level=given.log_level or found.log.level.value,
         style=found.log.format.value,
-        redact=logs.redacting(hidden, redact),
+        redact=logs.redacting(hidden(found), redact),
         stream=_above(footer, sys.stderr),
     )
 

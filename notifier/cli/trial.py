@@ -12,6 +12,7 @@ from notifier import logs
 from notifier.cli import screen
 from notifier.cli.ending import DONE, FAILED, USAGE, say
 from notifier.cli.given import Given
+from notifier.cli.hidden import hidden
 from notifier.cli.where import configuration, placing
 from notifier.clock import Clock, SystemClock
 from notifier.config import Config
@@ -36,7 +37,7 @@ from notifier.core.model import (
 from notifier.core.render import render
 from notifier.sender.address import scheme_of
 from notifier.sender.lane import in_thread
-from notifier.sender.redact import redact, secrets
+from notifier.sender.redact import redact
 from notifier.sender.sender import Sender, open_sender
 from notifier.source.wire import milestone
 from notifier.store.look import stamp
@@ -50,11 +51,10 @@ def trial(given: Given, names: Sequence[str]) -> int:
     chosen = _chosen(config, names)
     if chosen is None:
         return USAGE
-    hidden = frozenset[str]().union(*(secrets(one.url) for one in chosen))
     logs.set_up(
         level=given.log_level or "warning",
         style=config.log.format.value,
-        redact=logs.redacting(hidden, redact),
+        redact=logs.redacting(hidden(config), redact),
     )
     with placing(given):
         results = anyio.run(_send_all, config, chosen)
@@ -84,7 +84,11 @@ async def _send_all(
     """What became of the message, by destination; all are asked at once."""
     clock = SystemClock()
     sender = await open_sender(
-        chosen, offload=in_thread, output=sys.stdout, clock=clock
+        chosen,
+        offload=in_thread,
+        output=sys.stdout,
+        clock=clock,
+        may_reach=config.may_reach,
     )
     results: dict[str, tuple[Outcome, Rendered]] = {}
 

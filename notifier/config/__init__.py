@@ -21,6 +21,7 @@ from notifier.config.load import (
 from notifier.config.settings import (
     ApiKey,
     Config,
+    Egress,
     Level,
     Log,
     LogFormat,
@@ -34,6 +35,7 @@ __all__ = [
     "NAME",
     "ApiKey",
     "Config",
+    "Egress",
     "Level",
     "Log",
     "LogFormat",

@@ -48,6 +48,7 @@ def build(shape: FileShape, *, path: Path | None, folder: Path) -> Config:
         ),
         operator=tuple(dict.fromkeys(shape.operator.to)),
         heartbeat_url=shape.heartbeat_url,
+        egress=shape.egress,
     )
 
 

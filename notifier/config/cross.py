@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from notifier.config.match_keys import unknown
 from notifier.config.reading import quote
+from notifier.config.settings import Egress
 from notifier.config.tree import (
     Items,
     Node,
@@ -16,9 +17,12 @@ from notifier.config.tree import (
     under,
 )
 from notifier.config.values import Unreadable, listen, nearest
+from notifier.core.reach import anywhere, literal, public
 
 #: The destination that is there when no other is.
 TERMINAL = "terminal"
+#: Their libraries connect in threads of their own, and again when they like.
+_UNWATCHED = frozenset({"mqtt", "mqtts", "xmpp", "xmpps"})
 
 
 def cross(root: Node) -> Iterator[Problem]:
@@ -30,6 +34,7 @@ def cross(root: Node) -> Iterator[Problem]:
     yield from _unknown_match_keys(root)
     yield from _days_without_time(root)
     yield from _open_doors(root)
+    yield from _out_of_reach(root)
 
 
 def _destinations_without_url(root: Node) -> Iterator[Problem]:
@@ -115,6 +120,32 @@ def _open_doors(root: Node) -> Iterator[Problem]:
         if not _is_loopback(host):
             what = "others can reach it there; set password_file"
             yield Problem(node.place, path, what)
+
+
+def _out_of_reach(root: Node) -> Iterator[Problem]:
+    """Addresses in figures that nothing will ever be sent to; names may resolve."""
+    wish = under(root, ("egress",))
+    only_public = isinstance(wish, Scalar) and wish.text == Egress.PUBLIC
+    for pattern in ("destinations.*.url", "heartbeat_url"):
+        for path, node in select(root, pattern):
+            if not isinstance(node, Scalar):
+                continue
+            what = _unreachable(node.text, only_public=only_public)
+            if what is not None:
+                yield Problem(locate(root, path)[0], path, what)
+
+
+def _unreachable(url: str, *, only_public: bool) -> str | None:
+    """Why nothing will ever be sent there, as far as the URL tells."""
+    scheme = url.partition(":")[0].lower()
+    if only_public and scheme in _UNWATCHED:
+        return f"egress: public cannot see where {scheme}:// connects to"
+    address = literal(url)
+    if address is not None and not anywhere(address):
+        return "a link-local address, or a cloud's metadata: never connected to"
+    if only_public and address is not None and not public(address):
+        return "egress: public forbids this address; any allows it"
+    return None
 
 
 def _is_loopback(host: str) -> bool:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSc
 from notifier.config import values
 from notifier.config.private_key import private_key
 from notifier.config.reading import read_flag, reading
-from notifier.config.settings import Level, LogFormat, Updates
+from notifier.config.settings import Egress, Level, LogFormat, Updates
 from notifier.config.store_url import store_url
 from notifier.config.template import template
 from notifier.config.tree import Scalar
@@ -30,13 +30,6 @@ class Ambiguity(StrEnum):
 
     RETRY = "retry"
     DROP = "drop"
-
-
-class Egress(StrEnum):
-    """Which addresses destinations may have."""
-
-    ANY = "any"
-    PUBLIC = "public"
 
 
 class Every(StrEnum):

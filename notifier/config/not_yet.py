@@ -6,7 +6,6 @@ from notifier.config.tree import Node, Problem, Scalar, locate, select
 
 #: key -> the texts that say what the program does now. Delete a row to open a key.
 NOT_YET: dict[str, frozenset[str]] = {
-    "egress": frozenset({"any"}),
     "web": frozenset({"off"}),
 }
 

@@ -1,5 +1,6 @@
 """What a configuration comes to: frozen, resolved, checked. None: not wanted."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -7,6 +8,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from notifier.core.model import Destination, Rate, Route, Watch
+from notifier.core.reach import anywhere, public
 
 
 class Updates(StrEnum):
@@ -14,6 +16,13 @@ class Updates(StrEnum):
 
     CONTENT = "content"
     TIMESTAMP = "timestamp"
+
+
+class Egress(StrEnum):
+    """Which addresses are connected to, of destinations and of `heartbeat_url`."""
+
+    ANY = "any"
+    PUBLIC = "public"
 
 
 class Level(StrEnum):
@@ -104,3 +113,9 @@ class Config:
     operator: tuple[str, ...] = ()
     #: Asked after each complete read; a secret.
     heartbeat_url: str | None = field(default=None, repr=False)
+    egress: Egress = Egress.ANY
+
+    @property
+    def may_reach(self) -> Callable[[str], bool]:
+        """Whether an IP address may be connected to, but for Kalshi's API."""
+        return public if self.egress is Egress.PUBLIC else anywhere

@@ -20,7 +20,7 @@ from pydantic import (
 from notifier.config import keys
 from notifier.config.match_keys import DOTTED, MILESTONE_KEYS
 from notifier.config.reading import quote
-from notifier.config.settings import Level, LogFormat, Updates
+from notifier.config.settings import Egress, Level, LogFormat, Updates
 from notifier.config.tree import Scalar
 from notifier.config.values import Unreadable, window
 from notifier.core.model import Rate, Then
@@ -421,8 +421,9 @@ class FileShape(Shape):
         description="Asked after each complete read, at most once in 10 s.",
     )
     egress: keys.EgressName = Field(
-        default=keys.Egress.ANY,
-        description="public: destinations may not have private addresses.",
+        default=Egress.ANY,
+        description="public: nothing is sent to loopback, private or other addresses "
+        "that the internet does not reach.",
     )
     log: LogShape = Field(default_factory=LogShape, description="What is logged.")
     retention: RetentionShape = Field(

@@ -1,5 +1,6 @@
 """A configuration as written: texts, lists and mappings that know their place."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -8,6 +9,10 @@ from typing import TypeAlias
 Path: TypeAlias = tuple[str | int, ...]
 #: The same without places; the leaves still know theirs.
 Plain: TypeAlias = "Scalar | list[Plain] | dict[str, Plain]"
+
+
+#: What stands in URLs, and in no name of a key.
+_URL = re.compile(r"://|[=&?@%]|whsec_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +91,19 @@ class Problem:
 
 
 def key(path: Path) -> str:
-    """A path as people write it: `routes[0].match.details.league`."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    """
+    A path as people write it: `routes[0].match.details.league`.
+
+    A colon or a comma too few makes a key of a URL, or of its half: it is not shown.
+    """
+    parts = (
+        f"[{part}]" if isinstance(part, int) else f".{_named(part)}" for part in path
+    )
     return "".join(parts).removeprefix(".")
+
+
+def _named(part: str) -> str:
+    return "***" if _URL.search(part) else part
 
 
 def child(node: Node, part: str | int) -> Node | None:

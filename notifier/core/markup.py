@@ -5,7 +5,8 @@ Text arrives here as people would read it; markup is added last and is therefore
 never cut. What is done to foreign text, in every format: control characters,
 bidirectional controls, zero-width characters and lone surrogates go, white space
 is folded, and an `@` before a name gets a zero-width space behind it, so that it
-reads the same but calls nobody.
+reads the same but calls nobody. A word joiner, which nobody sees, goes into `](` and
+`<#`: Discord makes links and mentions of them even in a plain text.
 
 Markdown is CommonMark, which Apprise translates for each service. Slack knows no
 escape for `* _ ~` and backticks (it would show the backslash), and entities reach
@@ -39,6 +40,8 @@ _CONTROLS = re.compile(
 )
 _SPACES = re.compile(r"\s+")
 _MENTION = re.compile(r"@(?=[\w&!])")
+#: Between these two, some services make a link or a mention even of plain text.
+_PARTED = re.compile(r"(?<=\])(?=\()|(?<=<)(?=#)")
 _OUTER_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 _ENTITY = re.compile(r"&(?=#?\w{1,32};)")
 _OPENS_BLOCK = re.compile(r"(?:[-+]|-?#{1,6}|\d{1,9}[.)])(?=\s|$)|[-=]+\s*$|-[- ]+$")
@@ -90,7 +93,8 @@ def clean(text: str, limit: int) -> str:
 
 def plain(text: str) -> str:
     """The text without markup, calling nobody."""
-    return _MENTION.sub("@" + _ZERO_WIDTH_SPACE, fold(text))
+    text = _MENTION.sub("@" + _ZERO_WIDTH_SPACE, fold(text))
+    return _PARTED.sub(_JOINER, text) if "](" in text or "<#" in text else text
 
 
 def shorten(text: str, limit: int) -> str:

@@ -37,7 +37,7 @@ class Break(StrEnum):
     CONNECT_TIMEOUT = "timed out while connecting"
     TLS = "TLS handshake failed"
     CERTIFICATE = "certificate not trusted"
-    FORBIDDEN = "its address may not be connected to"
+    FORBIDDEN = "egress forbids its address"
     NO_STARTTLS = "the server offers no STARTTLS"
     NO_LOGIN = "the server offers no login"
     SENDING = "connection lost while sending"

@@ -7,7 +7,9 @@ import httpx
 import structlog
 
 from notifier.clock import Clock
+from notifier.core.reach import anywhere
 from notifier.errors import ConfigError
+from notifier.sender.egress import Egress, guarded, install, uses_proxies
 from notifier.sender.tls import trusting
 from notifier.turns import Bell
 
@@ -24,16 +26,27 @@ class Heartbeat:
     """
     Asks an address after `beat` was called, never more than once in 10 s.
 
+    `may_reach` says which addresses are connected to, whatever its name resolves to.
+
     What goes wrong is logged, and hurts nothing else; the URL never shows.
     Making one raises a ConfigError over an address, or a proxy of the environment,
     that cannot be used.
     """
 
-    def __init__(self, url: str, *, clock: Clock, user_agent: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        user_agent: str,
+        may_reach: Egress = anywhere,
+    ) -> None:
+        install()
+        self._may_reach = may_reach
         self._url = _url(url)
         self._clock = clock
         self._bell = Bell()
-        self._http = _http(self._url, user_agent)
+        self._http = _http(self._url, user_agent, proxied=uses_proxies(may_reach))
 
     def beat(self) -> None:
         """There is something to show; returns at once."""
@@ -62,6 +75,11 @@ class Heartbeat:
 
     async def _attempt(self) -> str | None:
         """What went wrong, in words that hold nothing of the URL."""
+        with guarded(self._may_reach) as guard:
+            reason = await self._get()
+        return "egress forbids its address" if reason and guard.refused else reason
+
+    async def _get(self) -> str | None:
         try:
             with anyio.fail_after(_TIMEOUT_S):
                 # What the answer says is of no interest: its body is not read.
@@ -85,7 +103,7 @@ def _url(url: str) -> httpx.URL:
         raise ConfigError(["heartbeat_url: is no web address"]) from None
 
 
-def _http(url: httpx.URL, user_agent: str) -> httpx.AsyncClient:
+def _http(url: httpx.URL, user_agent: str, *, proxied: bool) -> httpx.AsyncClient:
     try:
         return httpx.AsyncClient(
             headers={"user-agent": user_agent},
@@ -93,7 +111,7 @@ def _http(url: httpx.URL, user_agent: str) -> httpx.AsyncClient:
             limits=httpx.Limits(max_keepalive_connections=0),
             timeout=None,  # the total deadline serves  # noqa: S113
             verify=trusting(),
-            trust_env=not _is_loopback(url.host),
+            trust_env=proxied and not _is_loopback(url.host),
         )
     except (ValueError, ImportError, httpx.InvalidURL) as exc:
         # Not the value itself: it may hold a password.

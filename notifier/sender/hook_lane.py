@@ -11,8 +11,9 @@ import httpcore
 import httpx
 
 from notifier.core.model import Format, Limits, Outcome, Rendered
+from notifier.core.reach import anywhere
 from notifier.sender import webhook
-from notifier.sender.egress import Egress, Forbidden, anywhere, check_peer
+from notifier.sender.egress import Egress, guarded
 from notifier.sender.exchange import BODY_KEPT, Answer, Phase, Recorder
 from notifier.sender.outcome import of
 
@@ -31,7 +32,6 @@ _BROKEN = (
     httpcore.TimeoutException,
     httpcore.ProtocolError,
 )
-_CONNECTED = "connection.connect_tcp.complete"
 #: httpcore's words for how far a request got.
 _PHASES = {
     "connection.connect_tcp.started": Phase.CONNECTING,
@@ -83,7 +83,7 @@ class HookLane:
         """Make one attempt; whatever the receiver does is an outcome."""
         recorder = Recorder()
         recorder.enter(Phase.CONNECTING)
-        with anyio.move_on_after(self._limit_s):
+        with guarded(self._may_reach), anyio.move_on_after(self._limit_s):
             await self._post(message, recorder)
         if not recorder.seen:
             recorder.cut = True
@@ -96,11 +96,9 @@ class HookLane:
             await connection.aclose()
 
     async def _post(self, message: Rendered, recorder: Recorder) -> None:
-        async def trace(event: str, info: dict[str, Any]) -> None:
+        async def trace(event: str, _info: dict[str, Any]) -> None:
             if event in _PHASES:
                 recorder.enter(_PHASES[event])
-            if event == _CONNECTED:
-                await self._check(info["return_value"])
 
         built = webhook.request(self._target, message, now=self._now())
         headers = {"accept": "*/*", **built.headers}
@@ -127,14 +125,6 @@ class HookLane:
         return httpcore.AsyncConnectionPool(
             ssl_context=self._tls, max_connections=1, keepalive_expiry=KEPT_S
         )
-
-    async def _check(self, stream: Any) -> None:
-        """Close httpcore's new connection if it leads where it may not."""
-        try:
-            check_peer(stream.get_extra_info("server_addr"), self._may_reach)
-        except Forbidden:
-            await stream.aclose()
-            raise
 
 
 async def _take(response: httpcore.Response, recorder: Recorder) -> None:

@@ -25,7 +25,8 @@ from requests.utils import get_environ_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from notifier.sender.egress import Egress, anywhere, check_peer
+from notifier.core.reach import anywhere
+from notifier.sender.egress import Egress, Forbidden, check_literal, uses_proxies
 from notifier.sender.exchange import (
     BODY_KEPT,
     Answer,
@@ -97,9 +98,6 @@ class _WatchedConnection(HTTPConnection):
         _enter(Phase.CONNECTING, self)
         self._used_at = time.monotonic()
         super().connect()
-        wire = _wire.get()
-        if wire is not None and self.sock is not None:
-            check_peer(self.sock.getpeername(), wire.may_reach)
         _enter(Phase.SENDING, self)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -132,7 +130,7 @@ class Wire(HTTPAdapter):
     """One destination's connections over HTTP."""
 
     def __init__(self, tls: ssl.SSLContext, *, may_reach: Egress = anywhere) -> None:
-        self.may_reach = may_reach
+        self._uses_proxies = uses_proxies(may_reach)
         self._tls = tls
         self._proxies: dict[str, dict[str, str]] = {}
         super().__init__()
@@ -169,14 +167,17 @@ class Wire(HTTPAdapter):
         **kwargs: Any,
     ) -> requests.Response:
         """Send one request, read its answer up to a cap, and write both down."""
-        proxies = proxies or self._proxies_for(request.url or "")
+        url = request.url or ""
+        proxies = (proxies or self._proxies_for(url)) if self._uses_proxies else {}
         recorder = current()
         if recorder is None or stream:
             return super().send(request, stream=stream, proxies=proxies, **kwargs)
         try:
             recorder.enter(Phase.IDLE)
+            if proxies:
+                check_literal(url)
             response = super().send(request, stream=True, proxies=proxies, **kwargs)
-        except AttemptOver as exc:
+        except (AttemptOver, Forbidden) as exc:
             raise requests.exceptions.ConnectionError(exc) from exc
         except (requests.RequestException, urllib3.exceptions.HTTPError) as exc:
             recorder.broke(exc)

@@ -17,13 +17,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from email.header import Header, decode_header, make_header
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import apprise.plugins.email.base as plugin
 from apprise.plugins.email.smtp import AppriseSMTPController, SMTPSecureMode
 
-from notifier.sender.egress import Egress, anywhere, check_peer
 from notifier.sender.exchange import (
     Break,
     Broken,
@@ -40,12 +40,17 @@ IDLE_S = 60.0
 AGE_S = 600.0
 #: Servers may think long about a mail. The attempt's own limit comes first.
 REPLY_S = 120.0
+#: A server that lists its extensions needs a thousandth of it.
+REPLY_CAP = 1 << 20
 _KEPT = 2
 _READY = 220
 _OK = 250
 _WILL_FORWARD = 251
 _GO_AHEAD = 354
 _CLOSING = 421
+
+#: Servers refuse lines of more than 998 bytes.
+_LONG_SUBJECT = re.compile(r"^Subject: (.{900,})$", re.MULTILINE)
 
 _MAIL_ERRORS = (OSError, smtplib.SMTPException)
 
@@ -63,23 +68,56 @@ class Server:
     socket_connect_timeout: float = 15.0
 
 
+class _Capped:
+    """A server's reply, which is not read for ever."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._room = 0
+
+    def begin(self) -> None:
+        """Another reply comes."""
+        self._room = REPLY_CAP
+
+    def readline(self, limit: int = -1) -> bytes:
+        """
+        One line of it.
+
+        Raises:
+            SMTPServerDisconnected: it is longer than any reply.
+
+        """
+        line: bytes = self._file.readline(limit)
+        self._room -= len(line)
+        if self._room < 0:
+            raise smtplib.SMTPServerDisconnected("the reply has no end")
+        return line
+
+    def close(self) -> None:
+        """Close it."""
+        self._file.close()
+
+
 class _Session(smtplib.SMTP):
     """A connection to a mail server."""
 
+    file: Any
     opened_at = 0.0
     used_at = 0.0
 
     def getreply(self) -> tuple[int, bytes]:
         """Wait for a reply on a socket that the attempt can be cut by."""
-        recorder, bound = current(), _through.get()
+        recorder = current()
         try:
-            if bound is not None and self.sock is not None:
-                check_peer(self.sock.getpeername(), bound[0].may_reach)
             if recorder is not None:
                 recorder.enter(recorder.phase, self.sock)
         except OSError:
             self.close()
             raise
+        if self.sock is not None:
+            # smtplib ends no reply that a server never ends.
+            self.file = self.file or _Capped(self.sock.makefile("rb"))
+            self.file.begin()
         return super().getreply()
 
 
@@ -90,14 +128,7 @@ class _TlsSession(_Session, smtplib.SMTP_SSL):
 class MailPool:
     """One destination's connections to its mail server."""
 
-    def __init__(
-        self,
-        *,
-        tls: ssl.SSLContext,
-        unverified: ssl.SSLContext,
-        may_reach: Egress = anywhere,
-    ) -> None:
-        self.may_reach = may_reach
+    def __init__(self, *, tls: ssl.SSLContext, unverified: ssl.SSLContext) -> None:
         self._tls = tls
         self._unverified = unverified
         self._idle: deque[_Session] = deque()
@@ -351,8 +382,15 @@ def _is_bare(exc: BaseException) -> bool:
     return type(exc) in (smtplib.SMTPException, smtplib.SMTPNotSupportedError)
 
 
+def _folded(found: re.Match[str]) -> str:
+    """A subject without blanks, which the library leaves on one line of any length."""
+    text = str(make_header(decode_header(found[1])))
+    return f"Subject: {Header(text, 'utf-8', header_name='Subject').encode()}"
+
+
 def _content(message: str) -> bytes:
     """The mail as DATA wants it: CRLF, dots doubled, ended by a dot."""
+    message = _LONG_SUBJECT.sub(_folded, message, count=1)
     lines = re.sub(r"\r\n|\r|\n", "\r\n", message.removesuffix("\n"))
     dotted = re.sub(r"(?m)^\.", "..", lines)
     return dotted.encode("ascii", "surrogateescape") + b"\r\n.\r\n"

@@ -27,7 +27,7 @@ from notifier.core.model import (
 )
 from notifier.sender import http_seam, mail_seam, registry
 from notifier.sender.dialect import DIALECTS
-from notifier.sender.egress import Egress
+from notifier.sender.egress import Egress, guarded
 from notifier.sender.exchange import Break, Broken, Recorder, recording
 from notifier.sender.lane import Offload
 from notifier.sender.marks import Marks, Tracker
@@ -44,6 +44,7 @@ class Seams:
 
     wire: http_seam.Wire
     mail: mail_seam.MailPool
+    may_reach: Egress
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -55,8 +56,11 @@ def open_seams(
     *, tls: ssl.SSLContext, unverified: ssl.SSLContext, may_reach: Egress
 ) -> Seams:
     """The seams of one destination; nothing is connected yet."""
-    mail = mail_seam.MailPool(tls=tls, unverified=unverified, may_reach=may_reach)
-    return Seams(wire=http_seam.Wire(tls, may_reach=may_reach), mail=mail)
+    return Seams(
+        wire=http_seam.Wire(tls, may_reach=may_reach),
+        mail=mail_seam.MailPool(tls=tls, unverified=unverified),
+        may_reach=may_reach,
+    )
 
 
 class PluginLane:
@@ -137,6 +141,14 @@ class PluginLane:
 
     def _notify(self, message: Rendered, recorder: Recorder, marks: Marks) -> "_Ending":
         """Runs in a thread; ends soon after `recorder.abort`."""
+        with guarded(self._seams.may_reach) as guard:
+            ending = self._call(message, recorder, marks)
+        if guard.refused and ending is not True and not recorder.seen:
+            recorder.saw(Broken(Break.FORBIDDEN))
+            return False
+        return ending
+
+    def _call(self, message: Rendered, recorder: Recorder, marks: Marks) -> "_Ending":
         with ExitStack() as stack:
             stack.enter_context(recording(recorder))
             stack.enter_context(http_seam.through(self._seams.wire))

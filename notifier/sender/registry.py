@@ -53,7 +53,10 @@ _RATES: Mapping[str, Rate] = {
 }
 
 #: Loggers whose records show addresses, tokens and texts.
-_TALKATIVE = ("requests", "urllib3", "httpx", "httpcore", "markdown")
+_TALKATIVE = (
+    *("requests", "requests_oauthlib", "oauthlib", "urllib3"),
+    *("httpx", "httpcore", "markdown"),
+)
 #: Slack refuses more in one block.
 _BLOCK_TITLE, _BLOCK_BODY = 150, 3_000
 _BODY = 32_768
@@ -99,7 +102,12 @@ def hush() -> None:
 
 def medium_of(plugin: NotifyBase) -> Medium:
     """What the plugin speaks."""
-    modules = [sys.modules[cls.__module__] for cls in type(plugin).__mro__]
+    return speaks(type(plugin))
+
+
+def speaks(kind: type[NotifyBase]) -> Medium:
+    """What the plugins of a class speak."""
+    modules = [sys.modules[cls.__module__] for cls in kind.__mro__]
     own = [one for one in modules if one.__name__.startswith("apprise.plugins.")]
     if any(hasattr(module, "AppriseSMTPController") for module in own):
         return Medium.MAIL

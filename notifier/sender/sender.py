@@ -15,10 +15,11 @@ import httpx
 
 from notifier.clock import Clock
 from notifier.core.model import Destination, Limits, Outcome, Rate, Rendered
+from notifier.core.reach import anywhere
 from notifier.errors import ConfigError
 from notifier.sender import tls, webhook
 from notifier.sender.address import check_options, scheme_of
-from notifier.sender.egress import Egress, anywhere
+from notifier.sender.egress import Egress, install
 from notifier.sender.hook_lane import HookLane
 from notifier.sender.lane import Lane, Offload, Unusable
 from notifier.sender.marks import salt_of
@@ -98,6 +99,7 @@ async def open_sender(
         ConfigError: some destinations cannot be used; every one is named.
 
     """
+    install()
     desk = _Desk(
         offload=offload,
         output=output,

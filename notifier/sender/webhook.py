@@ -33,6 +33,10 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _OURS = re.compile(
     r"webhook-.*|content-(type|length)|transfer-encoding|host|connection"
 )
+_KNOWN = (
+    "there are secret=, verify=, +Header= and, for the receiver's own query, -name="
+)
+_PLAIN_NAME = re.compile(r"(?=.{1,20}$)[a-z]+(-[a-z]+)*")
 _PORT = re.compile(r"[0-9]{1,5}")
 _YES = frozenset({"yes", "true", "on", "1"})
 _NO = frozenset({"no", "false", "off", "0"})
@@ -170,15 +174,19 @@ def _options(query: str) -> list[tuple[str, str]]:
     pairs = [pair.partition("=") for pair in query.split("&") if pair]
     # No form decoding: a + is part of a base64 secret and of +Header.
     options = [(unquote(key), unquote(value)) for key, _, value in pairs]
+    if not all(equals for _, equals, _ in pairs):
+        raise Unusable(f"an option has no value; {_KNOWN}")
     for key, _value in options:
         if key[:1] in {"+", "-"} and len(key) > 1:
             continue
         if key.lower() not in {"secret", "verify"}:
-            raise Unusable(
-                f"unknown option {key[:20]!r}; there are secret=, verify=, +Header= "
-                "and, for the receiver's own query, -name="
-            )
+            raise Unusable(f"unknown option{_named(key)}; {_KNOWN}")
     return options
+
+
+def _named(key: str) -> str:
+    """The option's name, unless it may be a secret in the wrong place."""
+    return f" {key!r}" if _PLAIN_NAME.fullmatch(key) else ""
 
 
 def _headers(options: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -188,11 +196,11 @@ def _headers(options: Sequence[tuple[str, str]]) -> dict[str, str]:
             continue
         name = key[1:].lower()
         if not _HEADER_NAME.fullmatch(name):
-            raise Unusable(f"{name[:20]!r} is no name for a header")
+            raise Unusable("what stands after + is no name for a header")
         if _OURS.fullmatch(name):
             raise Unusable(f"the header {name} is set by the notifier itself")
         if not _HEADER_VALUE.fullmatch(value):
-            raise Unusable(f"the value of the header {name} is not plain ASCII")
+            raise Unusable(f"the value of the header{_named(name)} is not plain ASCII")
         headers[name] = value.strip()
     return headers
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import structlog
 from typer.testing import CliRunner
 
 from notifier.cli.commands import app
@@ -38,6 +39,8 @@ def typed(*args: object, cwd: Path, **environ: str) -> Ended:
     env: dict[str, str | None] = {**dict.fromkeys(absent), "HOME": str(cwd), **environ}
     with contextlib.chdir(cwd):
         result = CliRunner().invoke(app, list(map(str, args)), env=env)
+    # Its logs went to a stream that is closed by now.
+    structlog.reset_defaults()
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ended(status=result.exit_code, out=result.stdout, err=result.stderr)

@@ -60,3 +60,25 @@ def test_a_destination_that_is_not_there_is_a_mistyped_one(
     assert "'goon' is no destination; did you mean good?" in ended.err
     assert "'xyz' is no destination; there are good, gone, here" in ended.err
     assert sink.requests == []
+
+
+def test_check_and_test_say_what_egress_forbids(tmp_path: Path, sink: HttpSink) -> None:
+    file = tmp_path / "notifier.yaml"
+    file.write_text(
+        "egress: public\n"
+        "destinations:\n"
+        f"  named: {{url: 'json://localtest.invalid@localhost.:{sink.port}/in'}}\n"
+        f"  known: {{url: 'webhook://{sink.netloc}/in'}}\n"
+    )
+    forbidden = "url: egress: public forbids this address; any allows it"
+
+    for command in ("check", "test"):
+        ended = typed(command, cwd=tmp_path)
+
+        assert ended.status == 78
+        assert f"notifier.yaml:3: destinations.named.{forbidden}" in ended.err
+        assert f"notifier.yaml:4: destinations.known.{forbidden}" in ended.err
+
+    file.write_text("egress: public\ndestinations: {here: {url: 'terminal://'}}\n")
+    assert "public addresses only" in typed("check", cwd=tmp_path).out
+    assert sink.connections == 0

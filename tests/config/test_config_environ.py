@@ -134,8 +134,8 @@ def test_names_without_two_underscores_are_not_ours(tmp_path: Path, name: str) -
         ),
         (
             "NOTIFIER__EGRESS",
-            "public",
-            "egress: not available yet",
+            "pubic",
+            'egress: "pubic" is none of any, public; did you mean public?',
         ),
     ],
 )

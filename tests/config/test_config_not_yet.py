@@ -7,7 +7,6 @@ from configured import configure, refused
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ("egress: public", "egress"),
         ("web: {listen: '127.0.0.1:80'}", "web"),
         ("web: {listen: '127.0.0.1:80', external_url: https://x}", "web"),
     ],
@@ -18,7 +17,7 @@ def test_a_key_whose_feature_is_not_built_yet_is_refused(
     assert refused(tmp_path, text) == [f"1: {key}: not available yet"]
 
 
-@pytest.mark.parametrize("text", ["egress: any", "web: off", "web: 'off'"])
+@pytest.mark.parametrize("text", ["web: off", "web: 'off'"])
 def test_what_the_program_does_anyway_may_be_said(tmp_path: Path, text: str) -> None:
     configure(tmp_path, text)
 
@@ -26,10 +25,6 @@ def test_what_the_program_does_anyway_may_be_said(tmp_path: Path, text: str) -> 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (
-            "egress: pubic",
-            '1: egress: "pubic" is none of any, public; did you mean public?',
-        ),
         (
             "web: {listen: '0.0.0.0:80'}",
             "1: web.listen: others can reach it there; set password_file",

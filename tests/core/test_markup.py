@@ -54,7 +54,7 @@ def test_html_is_escaped_with_its_quotes() -> None:
         ("<!channel>", "\\<!channel\\>"),
         ("*b* _i_ ~s~ `c`", "∗b∗ ˍiˍ ∼s∼ ˋcˋ"),
         ("in_progress", "in_progress"),
-        ("[l](http://x)", "\\[l\\](http://x)"),
+        ("[l](http://x)", "\\[l\\]\u2060(http://x)"),
         ("a\\*b", "a\\\\∗b"),
         ("AT&T &lt;", "AT&T &\u2060lt;"),
         ("http://a.b/c_d?e=1", "http://a.b/c_d?e=1"),

@@ -89,15 +89,18 @@ def test_a_start_has_parts_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        (Format.TEXT, "<b>*x*</b> [y](z) @\u200bhere {{ 7 * 7 }} <!channel> _i_"),
+        (Format.TEXT, "<b>*x*</b> [y]\u2060(z) @\u200bhere {{ 7 * 7 }} <!channel> _i_"),
         (
             Format.MARKDOWN,
-            "\\<b\\>∗x∗\\</b\\> \\[y\\](z) @\u200bhere {{ 7 ∗ 7 }} \\<!channel\\> ˍiˍ",
+            (
+                "\\<b\\>∗x∗\\</b\\> \\[y\\]\u2060(z) @\u200bhere {{ 7 ∗ 7 }} "
+                "\\<!channel\\> ˍiˍ"
+            ),
         ),
         (
             Format.HTML,
             (
-                "&lt;b&gt;*x*&lt;/b&gt; [y](z) @\u200bhere {{ 7 * 7 }} "
+                "&lt;b&gt;*x*&lt;/b&gt; [y]\u2060(z) @\u200bhere {{ 7 * 7 }} "
                 "&lt;!channel&gt; _i_"
             ),
         ),
@@ -126,7 +129,7 @@ def test_a_title_template_gives_one_line_without_markup() -> None:
         template=Template(title="{{ kind }}\n\n{{ title }}"),
     )
 
-    assert told.title == "created <b>*x*</b> [y](z) @\u200bhere"
+    assert told.title == "created <b>*x*</b> [y]\u2060(z) @\u200bhere"
     assert told.body.startswith("<p>Starts <b>")
 
 
@@ -140,7 +143,7 @@ def test_a_template_title_opens_the_body_where_there_are_no_titles() -> None:
 
     assert told.title == ""
     assert told.body == (
-        "<p><b>&lt;b&gt;*x*&lt;/b&gt; [y](z) @\u200bhere</b></p><i>created</i>"
+        "<p><b>&lt;b&gt;*x*&lt;/b&gt; [y]\u2060(z) @\u200bhere</b></p><i>created</i>"
     )
 
 

@@ -5,10 +5,8 @@ What it should have told is computed here, from the pages that the API served, b
 differ that shares nothing with the program's own.
 """
 
-import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -16,10 +14,10 @@ from typing import Any
 
 import anyio
 import pytest
-from village import Api, Arrival, Life, Page, Service, Sink, api, sink, soon, until
 
-from notifier.core.model import Json
-from notifier.demo.population import milestone
+from e2e.differ import Gap, Sight, content, gap, sights
+from e2e.traffic import Story
+from e2e.village import Api, Arrival, Life, Service, Sink, api, sink, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -28,174 +26,6 @@ SEED = 20261122
 #: Two lanes read side by side: of two answers so close together either may be
 #: committed first, and the older one is then rightly not believed.
 _CLOSE = timedelta(seconds=1)
-
-
-# --- what happens at the API --------------------------------------------------
-
-
-@dataclass
-class Story:
-    """Seeded changes of the list, as fast as the API takes them."""
-
-    api: Api
-    random: Random
-    #: Whether the service has read that milestone before.
-    is_known: Callable[[str], bool]
-    #: Never updated since hours: only sweeps show what happens to these.
-    quiet: list[str] = field(default_factory=list)
-    lively: list[str] = field(default_factory=list)
-    #: Starts that were moved so near that they will come within the story.
-    near: dict[str, str] = field(default_factory=dict)
-    told: int = 0
-
-    async def open(self) -> None:
-        """What is there before anybody looks."""
-        long_ago = soon(datetime.now(UTC), -6 * 3600)
-        for n in range(40):
-            key = f"old-{n:02d}"
-            await self.api.tell("add", **self._game(key, last_updated_ts=long_ago))
-            self.quiet.append(key)
-
-    async def go_on(self) -> None:
-        """One thing after another, until cancelled."""
-        while True:
-            await anyio.sleep(self.random.uniform(0.02, 0.2))
-            with anyio.CancelScope(shield=True):
-                await self._happen()
-
-    async def _happen(self) -> None:
-        self.told += 1
-        what = self.random.choices(
-            ("add", "burst", "update", "touch", "move", "start", "silent"),
-            (4, 0.5, 8, 3, 2, 2, 2),
-        )[0]
-        if what in {"add", "burst"} or not self.lively:
-            for _ in range(14 if what == "burst" else 1):
-                await self._add()
-        elif what == "silent":
-            await self._tell(
-                "change_without_bump", self.quiet, fields={"title": self._text()}
-            )
-        elif what == "update":
-            fields = {"title": self._text(), "details": {"round": self._text()}}
-            await self._tell("update", self.lively, fields=fields)
-        elif what == "touch":
-            await self._tell("touch", self.lively)
-        elif what == "move":
-            start = soon(datetime.now(UTC), self.random.randrange(7200, 90_000))
-            await self._tell("move_start", self.lively, start=start)
-        else:
-            await self._bring_near()
-
-    async def _add(self) -> None:
-        key = f"new-{self.told}-{len(self.lively):03d}"
-        await self.api.tell("add", **self._game(key))
-        self.lively.append(key)
-
-    async def _tell(self, what: str, keys: Sequence[str], **more: Any) -> None:
-        await self.api.tell(what, id=self.random.choice(keys), **more)
-
-    async def _bring_near(self) -> None:
-        """
-        Move a start so near that it comes soon; it is left alone from then on.
-
-        One that is known: a start that is past when it is first seen is not told.
-        """
-        key = self.random.choice(self.lively)
-        if not self.is_known(key):
-            return
-        self.lively.remove(key)
-        start = soon(datetime.now(UTC), 4)
-        await self.api.tell("move_start", id=key, start=start)
-        self.near[key] = start
-
-    def _game(self, key: str, **more: Json) -> dict[str, Json]:
-        start = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
-        return milestone(
-            milestone_id=key,
-            title=self._text(),
-            start=start,
-            tickers=("KXNFLGAME-A", "KXNFLGAME-B"),
-            **more,
-        )
-
-    def _text(self) -> str:
-        return f"Game {self.random.getrandbits(64):016x}"
-
-
-# --- what should follow from it -----------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sight:
-    """One milestone on one page that was served."""
-
-    at: datetime
-    lane: str
-    content: str
-    start: str
-    #: Nobody can tell whether the page was committed before the process died.
-    maybe: bool
-
-
-def _content(row: Mapping[str, Json]) -> str:
-    kept = {
-        key: sorted(map(str, value)) if isinstance(value, list) else value
-        for key, value in row.items()
-        if key != "last_updated_ts" and value is not None
-    }
-    return json.dumps(kept, sort_keys=True)
-
-
-def _sights(pages: Sequence[Page], deaths: Sequence[int]) -> dict[str, list[Sight]]:
-    """By milestone: what was shown of it, in the order of the API."""
-    uncertain = {number for at in deaths for number in _last_of_lanes(pages, at)}
-    found: dict[str, list[Sight]] = defaultdict(list)
-    for page in pages:
-        for row in page.rows:
-            found[str(row["id"])].append(
-                Sight(
-                    at=page.at,
-                    lane=page.lane,
-                    content=_content(row),
-                    start=str(row["start_date"]),
-                    maybe=page.number in uncertain,
-                )
-            )
-    return found
-
-
-def _last_of_lanes(pages: Sequence[Page], death: int) -> Iterator[int]:
-    """The pages that each lane was on when the process died."""
-    for lane in ("poll", "sweep"):
-        served = [p.number for p in pages if p.lane == lane and p.number <= death]
-        yield from served[-1:]
-
-
-def _is_overtaken(sight: Sight, later: Sequence[Sight]) -> bool:
-    return any(
-        other.lane != sight.lane
-        and other.content != sight.content
-        and other.at - sight.at <= _CLOSE
-        for other in later
-    )
-
-
-def _explains(sights: Sequence[Sight], chain: Sequence[str]) -> bool:
-    """Whether a differ that saw these could have told exactly this chain."""
-    reached = {0} if chain and sights[0].content == chain[0] else set()
-    for n, sight in enumerate(sights):
-        may_skip = sight.maybe or _is_overtaken(sight, sights[n + 1 : n + 40])
-        following: set[int] = set()
-        for at in reached:
-            if sight.content == chain[at]:
-                following.add(at)
-            elif at + 1 < len(chain) and chain[at + 1] == sight.content:
-                following.add(at + 1)
-            if may_skip:
-                following.add(at)
-        reached = following
-    return len(chain) - 1 in reached
 
 
 # --- the deaths ---------------------------------------------------------------
@@ -306,7 +136,7 @@ async def test_however_often_it_is_killed_nothing_is_lost_and_nothing_told_twice
     events, arrivals = service.store.events(), hook.arrivals()
     assert len(events) > 20
     assert service.store.ask("PRAGMA integrity_check") == [("ok",)]
-    _assert_every_change_is_one_event(_sights(pages, deaths), events)
+    _assert_every_change_is_one_event(sights(pages, deaths), events)
     _assert_every_start_is_told_once(story, events)
     _assert_everything_owed_is_accounted_for(service, events)
     _assert_everything_arrived(service, events, arrivals)
@@ -314,22 +144,16 @@ async def test_however_often_it_is_killed_nothing_is_lost_and_nothing_told_twice
 
 
 def _assert_every_change_is_one_event(
-    sights: Mapping[str, Sequence[Sight]], events: Sequence[Mapping[str, Any]]
+    shown: Mapping[str, Sequence[Sight]], events: Sequence[Mapping[str, Any]]
 ) -> None:
     told: dict[str, list[str]] = defaultdict(list)
     for event in events:
         if event["kind"] in {"created", "updated"}:
-            told[event["milestone_id"]].append(_content(event["milestone"]))
-    assert told.keys() <= sights.keys()
-    for key, seen in sights.items():
-        is_old = key.startswith("old-")
-        chain = [seen[0].content, *told[key]] if is_old else told[key]
-        if not chain:
-            assert all(sight.maybe for sight in seen), key
-        else:
-            first = next(n for n, s in enumerate(seen) if s.content == chain[0])
-            assert all(sight.maybe for sight in seen[:first]), key
-            assert _explains(seen[first:], chain), (key, chain, seen)
+            told[event["milestone_id"]].append(content(event["milestone"]))
+    assert told.keys() <= shown.keys()
+    for key, seen in shown.items():
+        found = gap(seen, told[key], is_known=key.startswith("old-"))
+        assert found == Gap(lost=0, spurious=0), (key, told[key], seen)
 
 
 def _assert_every_start_is_told_once(

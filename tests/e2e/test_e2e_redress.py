@@ -6,8 +6,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from village import Service, api, sink, until
 
+from e2e.village import Service, api, sink, until
 from notifier.demo.population import milestone
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]

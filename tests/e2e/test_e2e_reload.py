@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from village import Service, api, sink, until
 
+from e2e.village import Service, api, sink, until
 from notifier.demo.population import milestone
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from village import Api, Service, Sink, api, sink, soon, until
 
+from e2e.village import Api, Service, Sink, api, sink, soon, until
 from notifier.clock import SystemClock
 from notifier.demo.loopback import Request, Response, serving
 from notifier.demo.population import milestone

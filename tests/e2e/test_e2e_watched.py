@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from servers.http_sink import http_sink
-from village import Service, api, sink, until
+
+from e2e.village import Service, api, sink, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 

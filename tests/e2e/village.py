@@ -29,9 +29,11 @@ _LOOK_EVERY_S = 0.05
 _LONGEST_LINE = 64 * 1024
 
 
-async def until(come_true: Callable[[], bool]) -> None:
+async def until(
+    come_true: Callable[[], bool], *, patience_s: float = PATIENCE_S
+) -> None:
     """Wait for what other processes do."""
-    with anyio.fail_after(PATIENCE_S):
+    with anyio.fail_after(patience_s):
         while not come_true():  # noqa: ASYNC110 - no event reaches us from there
             await anyio.sleep(_LOOK_EVERY_S)
 
@@ -41,6 +43,8 @@ async def _process(
     *command: str, cwd: Path, err: int | None = None
 ) -> AsyncIterator[Process]:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("NOTIFIER_")}
+    # It sees the same modules as we do.
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     process = await anyio.open_process(
         [sys.executable, "-m", *command], cwd=cwd, env=environ, stderr=err
     )
@@ -94,20 +98,25 @@ class Api:
         answer = await self._client.get("/_control/state")
         return int(answer.json()["requests"])
 
-    async def pages(self) -> list[Page]:
-        """Everything it has served of the list, in order."""
-        answer = await self._client.get("/_control/served", params={"after": 0})
-        return [
+    async def pages(self, *, after: int = 0) -> list[Page]:
+        """Every whole page of the list that it has served since, in order."""
+        answer = await self._client.get("/_control/served", params={"after": after})
+        pages = (
             _page(one)
             for one in answer.json()["served"]
             if one["status"] == 200
             and urlsplit(one["target"]).path.endswith("/milestones")
-        ]
+        )
+        return [page for page in pages if page is not None]
 
 
-def _page(served: Mapping[str, Any]) -> Page:
+def _page(served: Mapping[str, Any]) -> Page | None:
+    """None: its body was spoilt."""
     query = parse_qs(urlsplit(served["target"]).query)
-    body = json.loads(base64.b64decode(served["body"]))
+    try:
+        body = json.loads(base64.b64decode(served["body"]))
+    except ValueError:
+        return None
     return Page(
         number=served["number"],
         at=datetime.fromisoformat(served["at"]),
@@ -117,9 +126,12 @@ def _page(served: Mapping[str, Any]) -> Page:
 
 
 @asynccontextmanager
-async def api(folder: Path, *, milestones: int = 0) -> AsyncIterator[Api]:
+async def api(
+    folder: Path, *, milestones: int = 0, record: bool = True
+) -> AsyncIterator[Api]:
     """The stand-in, which can be told what happens next and records what it serves."""
-    options = ("--control", "--record", "--milestones", str(milestones))
+    options = ["--control", "--milestones", str(milestones)]
+    options += ["--record"] if record else []
     async with _process("notifier.demo.api", *options, cwd=folder) as process:
         said = await _said_first(process)
         root = f"http://127.0.0.1:{said['port']}"
@@ -180,22 +192,30 @@ async def sink(folder: Path) -> AsyncIterator[Sink]:
 
 # --- the service --------------------------------------------------------------
 
+_HASTY = {"poll_every": "200ms", "sweep_every": "1500ms", "rate": "100/s"}
+
 
 class Service:
     """`notifier run`, one life after another, on one configuration."""
 
-    def __init__(self, folder: Path, *, base_url: str, hook: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        base_url: str,
+        hook: str,
+        source: Mapping[str, str] = _HASTY,
+        program: Sequence[str] = ("notifier", "run"),
+    ) -> None:
         self.folder = folder
         self.store = StoreView(folder / "notifier.db")
+        self._program = program
         self._lives = 0
+        keys = {"base_url": base_url, **_HASTY, **source}
         (folder / "notifier.yaml").write_text(
             "source:\n"
-            f"  base_url: {base_url}\n"
-            "  poll_every: 200ms\n"
-            "  sweep_every: 1500ms\n"
-            "  rate: 100/s\n"
-            "destinations:\n"
-            f'  hook: {{url: "{hook}"}}\n'
+            + "".join(f"  {key}: {value}\n" for key, value in keys.items())
+            + f'destinations:\n  hook: {{url: "{hook}"}}\n'
         )
 
     @asynccontextmanager
@@ -205,7 +225,7 @@ class Service:
         log = self.folder / f"life-{self._lives}.log"
         with log.open("wb") as err:
             async with _process(
-                "notifier", "run", cwd=self.folder, err=err.fileno()
+                *self._program, cwd=self.folder, err=err.fileno()
             ) as process:
                 yield Life(process, log)
 

@@ -14,7 +14,8 @@ from servers.authority import Authority
 
 from notifier.clock import SystemClock
 from notifier.core.model import CloudEvent, Destination, Format, Outcome, Rendered
-from notifier.sender.egress import Egress, anywhere
+from notifier.core.reach import anywhere
+from notifier.sender.egress import Egress
 from notifier.sender.lane import Offload, in_thread
 from notifier.sender.sender import Sender, open_sender
 

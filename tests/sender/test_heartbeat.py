@@ -133,3 +133,19 @@ async def test_an_address_that_is_none_is_an_error_of_configuration() -> None:
         Heartbeat("https://-ä.hunter2", clock=PausedClock(), user_agent="x")
 
     assert caught.value.problems == ("heartbeat_url: is no web address",)
+
+
+async def test_an_address_that_egress_forbids_is_not_asked() -> None:
+    with http_sink() as far_end, capture_logs() as lines:
+        one = Heartbeat(
+            far_end.url("/hunter2"),
+            clock=PausedClock(),
+            user_agent="x",
+            may_reach=lambda _: False,
+        )
+        async with aclosing(one):
+            one.beat()
+            await one.once()
+
+        assert far_end.connections == 0
+    assert [line["reason"] for line in lines] == ["egress forbids its address"]

@@ -1,60 +1,182 @@
 """Which addresses are connected to."""
 
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
 import pytest
 from sending import authority, destination, opened, rendered
 from servers.http_sink import http_sink
 from servers.smtp_sink import smtp_sink
 
-from notifier.core.model import Refused, Scope
-from notifier.sender.egress import anywhere
+from notifier.core.model import Outcome, Refused, Scope, Sent
+from notifier.core.reach import anywhere, public
+from notifier.sender.egress import Egress, Forbidden, guarded, install
 
 pytestmark = pytest.mark.anyio
 
+FORBIDDEN = Refused(reason="egress forbids its address", scope=Scope.DESTINATION)
+FORMS = [
+    "json://{http}/in",
+    "jsons://{https}/in",
+    "webhook://{http}/in",
+    "webhooks://{https}/in",
+    "mailto://{smtp}?from=us@example.com&to=ann@example.com",
+    "mailtos://{smtps}?from=us@example.com&to=ann@example.com&mode=ssl",
+    "irc://{http}/#ops",
+]
+
+
+@dataclass(frozen=True)
+class Inside:
+    """A host inside: a server of each kind, and whoever came near one of them."""
+
+    names: dict[str, str]
+    servers: dict[str, socket.socket]
+
+    @property
+    def untouched(self) -> bool:
+        return not any(map(_was_asked, self.servers.values()))
+
+
+def _was_asked(listener: socket.socket) -> bool:
+    listener.setblocking(False)
+    try:
+        listener.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def inside(host: str = "localhost") -> Iterator[Inside]:
+    """Listeners that accept nothing by themselves: whoever connects is found."""
+    with ExitStack() as stack:
+        servers = {
+            kind: stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            for kind in ("http", "https", "smtp", "smtps")
+        }
+        names = {
+            kind: f"{host}:{one.getsockname()[1]}" for kind, one in servers.items()
+        }
+        yield Inside(names, servers)
+
+
+async def outcome_of(url: str, may_reach: Egress) -> Outcome:
+    async with opened(destination(url), may_reach=may_reach) as sender:
+        return await sender.send("ops", rendered())
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+@pytest.mark.parametrize("form", FORMS)
+async def test_what_may_not_be_reached_is_not_even_connected_to(
+    form: str, host: str
+) -> None:
+    with inside(host) as here:
+        outcome = await outcome_of(form.format(**here.names), public)
+
+        assert outcome == FORBIDDEN
+        assert here.untouched
+
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1", "::1", "10.0.0.7", "192.168.1.1", "fd12::1", "1.1.1.1"]
-)
-def test_loopback_private_and_public_addresses_may_be_reached(address: str) -> None:
-    assert anywhere(address)
-
-
-@pytest.mark.parametrize(
-    "address",
+    "url",
     [
-        "169.254.169.254",
-        "169.254.0.1",
-        "fe80::1%eth0",
-        "::ffff:169.254.169.254",
-        "fd00:ec2::254",
-        "100.100.100.200",
+        "json://169.254.169.254/latest/",
+        "webhook://169.254.169.254/latest/",
+        "webhook://[fe80::1]/",
+        "webhook://[::ffff:169.254.169.254]/",
+        "mailto://169.254.169.254?from=us@example.com&to=ann@example.com",
+        "json://100.100.100.200/latest",
+        # Figures that only the system's resolver takes for an address.
+        "json://169.254.43518/latest/",
+        "webhook://0xA9FEA9FE/latest/",
+        "webhook://2852039166/latest/",
+        "rsyslog://169.254.169.254",
     ],
 )
-def test_link_local_and_metadata_addresses_are_never_reached(address: str) -> None:
-    assert not anywhere(address)
+async def test_metadata_is_never_connected_to(url: str) -> None:
+    assert await outcome_of(url, anywhere) == FORBIDDEN
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        "json://{http}/in",
-        "jsons://{https}/in",
-        "webhook://{http}/in",
-        "webhooks://{https}/in",
-        "mailto://{smtp}?from=us@example.com&to=ann@example.com",
-    ],
-)
-async def test_nothing_is_sent_to_an_address_that_may_not_be_reached(form: str) -> None:
+async def test_a_name_that_resolves_anew_is_judged_anew() -> None:
+    judged: list[str] = []
+
+    def once(address: str) -> bool:
+        judged.append(address)
+        return len(judged) == 1
+
+    with http_sink() as far_end:
+        url = far_end.url("/in").replace("http", "webhook")
+        async with opened(destination(url), may_reach=once) as sender:
+            first = await sender.send("ops", rendered())
+            far_end.drop_connections()
+            second = await sender.send("ops", rendered())
+
+    assert (first, second) == (Sent(status=200), FORBIDDEN)
+    assert judged == ["127.0.0.1", "127.0.0.1"]
+
+
+@pytest.mark.parametrize("form", ["json://{host}/in", "slack://T1JJ3T3L2/A1BRTD4JD/x"])
+async def test_public_goes_through_no_proxy(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with http_sink() as proxy:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url())
+        monkeypatch.setenv("no_proxy", "")
+
+        outcome = await outcome_of(
+            form.format(host="inside.localhost"), may_reach=lambda _: False
+        )
+
+        assert not isinstance(outcome, Sent)
+        assert proxy.connections == 0
+
+
+async def test_any_goes_through_a_proxy_but_not_to_metadata(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with http_sink() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url())
+        monkeypatch.setenv("no_proxy", "")
+
+        well = await outcome_of("json://example.invalid/in", anywhere)
+        never = await outcome_of("json://169.254.169.254/in", anywhere)
+
+        assert well == Sent(status=200)
+        assert never == FORBIDDEN
+        assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "169.254.43518", "fe80::1"])
+def test_outside_of_a_destination_metadata_stays_out_of_reach(host: str) -> None:
+    install()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as link:
+        with pytest.raises(Forbidden):
+            link.sendto(b"x", (host, 9))
+        with pytest.raises(Forbidden):
+            link.sendto(b"x", 0, (host, 9))
+        with pytest.raises(Forbidden):
+            link.connect((host, 9))
+        with pytest.raises(Forbidden):
+            link.connect_ex((host, 9))
+
+
+def test_sockets_of_other_families_are_left_alone() -> None:
+    install()
+    with guarded(lambda _: False), socket.socket(socket.AF_UNIX) as link:
+        assert link.connect_ex("/nowhere/at/all") != 0
+
+
+async def test_what_may_be_reached_is_reached() -> None:
     with (
         http_sink() as http,
         http_sink(tls=authority()) as https,
         smtp_sink() as smtp,
     ):
-        url = form.format(http=http.netloc, https=https.netloc, smtp=smtp.netloc)
-        async with opened(destination(url), may_reach=lambda _: False) as sender:
-            outcome = await sender.send("ops", rendered())
-
-        assert outcome == Refused(
-            reason="its address may not be connected to", scope=Scope.DESTINATION
-        )
-        assert http.requests == https.requests == []
-        assert smtp.mails == []
+        for form in FORMS[:5]:
+            url = form.format(http=http.netloc, https=https.netloc, smtp=smtp.netloc)
+            assert isinstance(await outcome_of(url, anywhere), Sent)

@@ -26,3 +26,9 @@ class Authority:
         context = ssl.create_default_context()
         self._ca.configure_trust(context)
         return context
+
+    def playing(self, name: str) -> ssl.SSLContext:
+        """What a server presents itself with that plays another host."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._ca.issue_cert(name).configure_cert(context)
+        return context

@@ -10,9 +10,10 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from itertools import takewhile
 from typing import BinaryIO, TypeAlias
@@ -32,6 +33,9 @@ class Received:
     body: bytes
     #: Which connection it came over, counted from 1.
     connection: int
+    #: What the script had for it.
+    met: "Step"
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def json(self) -> object:
@@ -100,6 +104,8 @@ class HttpSink:
     def __init__(self, *, tls: Authority | None) -> None:
         self.requests: list[Received] = []
         self.connections = 0
+        #: Called, in a thread of its own, as soon as a request has been answered.
+        self.after_answer: Callable[[Received], None] = lambda _: None
         self._scheme = "https" if tls else "http"
         self._tls = tls.server if tls else None
         self._scripts: dict[str, list[Step]] = {}
@@ -218,18 +224,25 @@ class HttpSink:
                 if step == Reset(after_reading=False):
                     return _reset(connection)
                 headers = _headers(stream)
+                length = int(headers.get("content-length", "0"))
+                body = stream.read(length)
+                if len(body) < length:
+                    return None  # whoever sent it is no more
                 received = Received(
                     method=method,
                     path=path,
                     query=query,
                     headers=headers,
-                    body=stream.read(int(headers.get("content-length", "0"))),
+                    body=body,
                     connection=number,
+                    met=step,
                 )
                 with self._changed:
                     self.requests.append(received)
                     self._changed.notify_all()
-                if not self._play(step, connection):
+                goes_on = self._play(step, connection)
+                self.after_answer(received)
+                if not goes_on:
                     return None
 
     def _next(self, path: str) -> Step:

@@ -1,0 +1,19 @@
+"""What no log and no screen may show of a configuration."""
+
+import os
+
+from notifier.config import Config
+from notifier.sender.redact import of_environment, of_text, secrets
+
+
+def hidden(config: Config) -> frozenset[str]:
+    """Every secret of it, and of the environment's proxies, in every form."""
+    urls = [one.url for one in config.destinations]
+    if config.heartbeat_url is not None:
+        urls.append(config.heartbeat_url)
+    found = [*map(secrets, urls), of_environment(os.environ)]
+    if (key := config.source.api_key) is not None:
+        found += [of_text(key.id), of_text(key.private_key)]
+    names = {one.name for one in config.destinations}
+    # A name that also stands in a URL hides nothing, and is needed to tell them apart.
+    return frozenset[str]().union(*found) - names - {one.name for one in config.routes}

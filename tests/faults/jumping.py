@@ -1,0 +1,36 @@
+"""`python -m faults.jumping`: the service, whose clock jumps as a file tells it."""
+
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import anyio
+
+from notifier import app, config, logs
+from notifier.clock import SystemClock
+
+#: Seconds by which the clock is off.
+OFFSET = "clock.offset"
+
+
+class JumpingClock(SystemClock):
+    """The machine's clocks, the one on the wall off by what the file says."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=float(self._file.read_text() or 0))
+
+
+def main() -> None:
+    """Be the service in the current folder."""
+    here = Path.cwd()
+    found = config.load(here / "notifier.yaml", os.environ, cwd=here)
+    logs.set_up(level="info", style="json")
+    anyio.run(app.run, found, app.Parts(clock=JumpingClock(here / OFFSET)))
+
+
+if __name__ == "__main__":
+    main()

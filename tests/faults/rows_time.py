@@ -1,0 +1,101 @@
+"""Rows: the clock jumps; and days that only a simulation has time for."""
+
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import anyio
+from e2e.village import until
+from simulation.story import Ending, tell
+
+from faults.jumping import OFFSET
+from faults.ledger import NOTHING, Counts, Row, Stage
+from faults.scene import Scene, scene
+from faults.verdict import verdict
+
+
+async def _jumps(stage: Stage, *, jumps: tuple[int, ...]) -> Counts:
+    """The machine's clock jumps, again and again, while starts come near."""
+    _set(stage.folder, 0)
+    async with scene(stage, program=("faults.jumping",)) as there:
+        await there.baseline()
+        async with there.service.life() as life:
+            await life.started()
+            for jump in jumps[: 1 if stage.quick else None]:
+                await _jump(there, jump)
+            await there.settled(life)
+        evidence = await there.evidence()
+    # After a correction a clock is right to the second that `Date` shows.
+    return verdict(replace(evidence, precision=timedelta(seconds=1)))
+
+
+async def _jump(there: Scene, jump: int) -> None:
+    """One comes near, one is far; the clock jumps between them, and back."""
+    near, far = await there.add(), await there.add()
+    await until(lambda: there.service.store.has(far))
+    await there.bring_near(near, seconds=5)
+    await anyio.sleep(1)
+    _set(there.stage.folder, jump)
+    there.faults += 1
+    await there.add()
+    await anyio.sleep(6)
+    _set(there.stage.folder, 0)
+    await anyio.sleep(3)
+
+
+def _set(folder: Path, seconds: int) -> None:
+    """At once and whole, for whoever reads it at this moment."""
+    new = folder / f"{OFFSET}.new"
+    new.write_text(str(seconds), "utf-8")
+    new.replace(folder / OFFSET)
+
+
+async def _simulated(stage: Stage) -> Counts:
+    """Seeded days of faults and crashes in simulated time, held to more promises."""
+    ending = await anyio.to_thread.run_sync(tell, stage.seed)
+    return _of_story(ending)
+
+
+def _of_story(ending: Ending) -> Counts:
+    """The simulation's verdict says in words what others count."""
+    kinds = ("created", "updated", "upcoming", "started", "ended", "removed")
+    found = ending.counts
+    return replace(
+        NOTHING,
+        faults=found["lives"],
+        events=sum(found.get(kind, 0) for kind in kinds),
+        messages=found["attempts"],
+        lost=sum(" lost " in text for text in ending.complaints),
+        broken=tuple(ending.complaints),
+    )
+
+
+ROWS = (
+    Row(
+        id="clock-ahead",
+        matrix="43",
+        done="the machine's clock jumps ahead by an hour, 40 s and a day, and back; "
+        "starts are two days away, and near",
+        holds="no start is told before its time, or twice; nothing is lost",
+        run=partial(_jumps, jumps=(3_600, 40, 86_400)),
+    ),
+    Row(
+        id="clock-behind",
+        matrix="43",
+        done="the machine's clock jumps back by an hour, 40 s and to 1970, and again "
+        "ahead",
+        holds="no start is told before its time, or twice; nothing is lost",
+        run=partial(_jumps, jumps=(-3_600, -40, -1_795_000_000)),
+    ),
+    Row(
+        id="simulated-days",
+        matrix="6, 16, 21, 24-26, 28-32, 44, 45, 52",
+        done="the simulation: two and a half days a seed with outages, stale and "
+        "garbled answers, deaths at any statement, and the night when Europe's clocks "
+        "are set back; quiet hours and digests go on",
+        holds="every promise of the simulation's verdict; `messages` are attempts",
+        run=_simulated,
+        seeded=True,
+    ),
+)

@@ -1,0 +1,284 @@
+"""The API, the far end and the service of one row, and what happens there."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from random import Random
+from urllib.parse import urlsplit
+
+import anyio
+from e2e.differ import Span
+from e2e.traffic import Story
+from e2e.village import Api, Life, Service, api, soon, until
+from servers.http_sink import HttpSink, http_sink
+
+from faults.ledger import Counts, Stage
+from faults.proxy import Proxy, proxy
+from faults.verdict import Evidence, verdict
+from notifier.core.model import Json
+from notifier.demo.population import milestone
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+HOOK = "/hook"
+#: The longest that anything owed may take to come to its end.
+LONGEST_S = 180.0
+
+
+@dataclass(kw_only=True)
+class Scene:
+    """One row's world."""
+
+    stage: Stage
+    api: Api
+    #: The wire between the service and the API.
+    wire: Proxy
+    hook: HttpSink
+    service: Service
+    story: Story
+    random: Random
+    deaths: list[int] = field(default_factory=list)
+    lost_on_the_way: list[Span] = field(default_factory=list)
+    in_flight: int = 0
+    #: How often the fault struck.
+    faults: int = 0
+    broken: list[str] = field(default_factory=list)
+    #: Starts of milestones that the row brought itself, by milestone.
+    starts: dict[str, str] = field(default_factory=dict)
+    added: int = 0
+
+    # --- what happens ---
+
+    async def add(self, **more: Json) -> str:
+        """One new milestone, which everybody is to be told of."""
+        key = self.next_key
+        self.added += 1
+        start = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
+        doc = milestone(
+            milestone_id=key,
+            title=f"Added {key}",
+            start=start,
+            tickers=("KXNFLGAME-A",),
+        )
+        await self.api.tell("add", **{**doc, **more})
+        return key
+
+    @property
+    def next_key(self) -> str:
+        """What the next new one will be called."""
+        return f"new-row-{self.added + 1:03d}"
+
+    @property
+    def keys(self) -> list[str]:
+        """All that was added."""
+        return [f"new-row-{n + 1:03d}" for n in range(self.added)]
+
+    async def update(self, key: str) -> None:
+        """Change it."""
+        text = f"Changed {self.random.getrandbits(64):016x}"
+        await self.api.tell("update", id=key, fields={"title": text})
+
+    async def bring_near(self, key: str, *, seconds: float) -> str:
+        """Move its start; it must be told then."""
+        start = soon(datetime.now(UTC), seconds)
+        await self.api.tell("move_start", id=key, start=start)
+        self.starts[key] = start
+        return start
+
+    async def fault(self, *faults: Mapping[str, Json], times: int | None = 1) -> None:
+        """What goes wrong at the API with the next so many answers of the list."""
+        await self.api.tell(
+            "fault", faults=list(faults), times=times, path="/milestones"
+        )
+        self.faults += 1
+
+    @asynccontextmanager
+    async def traffic(self) -> AsyncIterator[None]:
+        """Milestones come, change, move and start, as long as it lasts."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.story.go_on)
+            try:
+                yield
+            finally:
+                tasks.cancel_scope.cancel()
+
+    # --- the service ---
+
+    async def baseline(self) -> None:
+        """A first life, which reads what is there and tells nobody."""
+        async with self.service.life() as life:
+            await until(self.service.store.is_baselined)
+            await self.stopped(life)
+        told = self.service.store.ask("SELECT 1 FROM events")
+        self.check(not told, "the baseline was announced")
+
+    async def killed(self, life: Life) -> None:
+        """Kill it, and note what it was at."""
+        if life.process.returncode is None:
+            await life.kill()
+        self.faults += 1
+        await self.died(life)
+
+    async def died(self, life: Life | None = None) -> None:
+        """Note what it was at when it died."""
+        self.deaths.append(await self.requests_until_now())
+        self.in_flight += self._leased()
+        if life is not None:
+            self.check("Traceback" not in life.said, "a traceback was logged")
+
+    async def requests_until_now(self) -> int:
+        """How many the API has had, the last ones of a dead process included."""
+        before = -1
+        while before != (now := await self.api.requests()):
+            before = now
+            await anyio.sleep(0.05)
+        return now
+
+    def _leased(self) -> int:
+        rows = self.service.store.ask(
+            "SELECT count(DISTINCT message_id) FROM deliveries WHERE state = 'leased'"
+        )
+        return int(rows[0][0]) if rows else 0
+
+    async def stopped(self, life: Life) -> None:
+        """Stop it as one should."""
+        self.check(await life.stop() == 0, "it did not end well")
+        await self.died(life)
+
+    def arrived(self, count: int) -> bool:
+        """Whether so many requests have come."""
+        return len(self.hook.requests) >= count
+
+    def check(self, holds: bool, else_: str) -> None:
+        """Something that must hold in this row."""
+        if not holds:
+            self.broken.append(else_)
+
+    # --- the end ---
+
+    async def settled(self, life: Life, *, patience_s: float = LONGEST_S) -> None:
+        """Stop it once all was read, every start has passed, and all is told."""
+
+        def living(is_so: Callable[[], bool]) -> bool:
+            assert life.process.returncode is None, life.said[-500:]
+            return is_so()
+
+        await until(partial(living, self._starts_are_over), patience_s=patience_s)
+        await self._all_is_read(patience_s)
+        await until(partial(living, self._nothing_is_open), patience_s=patience_s)
+        await self.stopped(life)
+
+    async def ending(self, *, patience_s: float = LONGEST_S) -> Counts:
+        """A last, calm life; then what is counted."""
+        async with self.service.life() as life:
+            await life.started()
+            await self.settled(life, patience_s=patience_s)
+        return await self.counts()
+
+    async def counts(self) -> Counts:
+        """What was counted."""
+        return verdict(await self.evidence())
+
+    async def evidence(self) -> Evidence:
+        """All that is known when it is over."""
+        store = self.service.store
+        sound = store.ask("PRAGMA integrity_check") == [("ok",)]
+        self.check(sound, "the database is not sound")
+        return Evidence(
+            pages=await self.api.pages(),
+            deaths=self.deaths,
+            lost_on_the_way=self.lost_on_the_way,
+            in_flight=self.in_flight,
+            faults=self.faults,
+            events=store.events(),
+            deliveries=store.ask(
+                "SELECT event_id, state, superseded_by FROM deliveries"
+            ),
+            requests=list(self.hook.requests),
+            starts={**self.story.near, **self.starts},
+            broken=self.broken,
+        )
+
+    async def _all_is_read(self, patience_s: float) -> None:
+        """A whole poll and a whole sweep, from now on."""
+        seen = await self.api.requests()
+        lanes: set[str] = set()
+        with anyio.fail_after(patience_s):
+            while lanes != {"poll", "sweep"}:
+                await anyio.sleep(0.2)
+                lanes = {page.lane for page in await self.api.pages(after=seen)}
+
+    def _starts_are_over(self) -> bool:
+        starts = [*self.story.near.values(), *self.starts.values()]
+        return all(datetime.fromisoformat(at) < datetime.now(UTC) for at in starts)
+
+    def _nothing_is_open(self) -> bool:
+        ask = self.service.store.ask
+        states = self.service.store.states()
+        now = (datetime.now(UTC) - _EPOCH) // timedelta(microseconds=1)
+        due = ask("SELECT 1 FROM timers WHERE fire_at <= ?", now)
+        return not due and not states.get("pending") and not states.get("leased")
+
+
+@asynccontextmanager
+async def scene(
+    stage: Stage,
+    *,
+    source: Mapping[str, str] | None = None,
+    hook_url: str | None = None,
+    milestones: int = 0,
+    record: bool = True,
+    program: Sequence[str] = ("notifier", "run"),
+) -> AsyncIterator[Scene]:
+    """A world with a few milestones, before anybody has looked."""
+    folder = stage.folder
+    async with (
+        api(folder, milestones=milestones, record=record) as kalshi,
+        proxy(urlsplit(kalshi.base_url).port or 0) as wire,
+    ):
+        with http_sink() as hook:
+            service = Service(
+                folder,
+                base_url=kalshi.base_url.replace(f":{wire.target}/", f":{wire.port}/"),
+                hook=hook_url or f"webhook://{hook.netloc}{HOOK}",
+                source=source or {},
+                program=program,
+            )
+            random = Random(stage.seed)
+            story = Story(kalshi, Random(stage.seed + 1), service.store.has)
+            await story.open()
+            yield Scene(
+                stage=stage,
+                api=kalshi,
+                wire=wire,
+                hook=hook,
+                service=service,
+                story=story,
+                random=random,
+            )
+
+
+async def command(folder: Path, *words: str) -> tuple[int, str]:
+    """A command beside the service: its status, and what it said."""
+    done = await anyio.run_process(
+        [sys.executable, "-m", "notifier", *words],
+        cwd=folder,
+        check=False,
+        stderr=subprocess.STDOUT,
+    )
+    return done.returncode, done.stdout.decode()
+
+
+def pause(life: Life) -> None:
+    """Let it stand still."""
+    life.process.send_signal(signal.SIGSTOP)
+
+
+def go_on(life: Life) -> None:
+    """Let it go on."""
+    life.process.send_signal(signal.SIGCONT)

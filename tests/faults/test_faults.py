@@ -1,0 +1,76 @@
+"""The quick rows of the ledger; `python -m faults`, from `tests`, runs all of them."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+
+from faults import page
+from faults.catalogue import ROWS
+from faults.ledger import Result, Row, result
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "faults.md"
+SEEDS = (1, 2, 3)
+#: They wait more than they work.
+AT_ONCE = 7
+
+Run = tuple[Row, int]
+
+RUNS: Sequence[Run] = [
+    (row, seed)
+    for row in ROWS
+    if row.quick
+    for seed in (SEEDS if row.seeded else SEEDS[:1])
+]
+
+
+def _name(run: Run) -> str:
+    row, seed = run
+    return f"{row.id}-{seed}" if row.seeded else row.id
+
+
+@pytest.fixture(scope="module")
+async def results(request: pytest.FixtureRequest) -> dict[str, Result]:
+    """What came of all runs that were chosen, many at once."""
+    chosen: list[Run] = [
+        item.callspec.params["run"]  # type: ignore[misc] # one of RUNS
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and item.path == request.path
+        and hasattr(item, "callspec")
+    ]
+    found: dict[str, Result] = {}
+    limit = anyio.CapacityLimiter(AT_ONCE)
+
+    async def tell(run: Run) -> None:
+        row, seed = run
+        async with limit:
+            found[_name(run)] = await result(row, seeds=(seed,), quick=True)
+
+    async with anyio.create_task_group() as tasks:
+        for run in chosen:
+            tasks.start_soon(partial(tell, run))
+    return found
+
+
+@pytest.mark.anyio
+@pytest.mark.slow
+@pytest.mark.parametrize("run", RUNS, ids=_name)
+async def test_the_promise_holds_whatever_breaks(
+    run: Run, results: dict[str, Result]
+) -> None:
+    one = results[_name(run)]
+
+    if one.skipped:
+        pytest.skip(one.skipped)
+    assert one.holds, page.heading() + page.line(one)
+    assert one.counts is not None
+    assert one.counts.faults > 0
+    assert one.counts.events > 0
+    assert one.counts.messages > 0
+
+
+def test_the_page_shows_exactly_the_rows_that_there_are() -> None:
+    assert page.rows(PAGE) == [(row.id, row.done, row.holds) for row in ROWS]
