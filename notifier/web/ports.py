@@ -1,0 +1,265 @@
+"""
+What the web is handed: the books, the deeds and the doors.
+
+Rows are those of the contract (`notifier events --json` and its kin), so that a
+command, the API and a page say the same. Instants are RFC 3339 in UTC with `Z`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from notifier.core.model import Json, Kind, Silence, State
+
+RowJson = dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf:
+    """One page of a long list."""
+
+    rows: Sequence[RowJson]
+    #: Where the next page begins; None: there is none.
+    next: str | None = None
+
+
+class BadCursor(ValueError):
+    """A cursor that no list has given out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """How much of a long list, and from where."""
+
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MilestoneFilter:
+    """Which milestones: each given condition must hold."""
+
+    #: In the title, the id or a ticker, in any case.
+    search: str = ""
+    category: str | None = None
+    type: str | None = None
+    #: Starting at or after, and before.
+    since: datetime | None = None
+    until: datetime | None = None
+    #: None: both those that are there and those that were removed.
+    gone: bool | None = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events: each given condition must hold."""
+
+    kinds: Sequence[Kind] = ()
+    milestone_id: str | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFilter:
+    """Which deliveries: each given condition must hold."""
+
+    states: Sequence[State] = ()
+    destination: str | None = None
+    route: str | None = None
+    milestone_id: str | None = None
+    since: datetime | None = None
+
+
+class Books(Protocol):
+    """
+    What the store tells. Lists are newest first unless said otherwise.
+
+    Raises: BadCursor for a cursor that it has not given out; StoreError.
+    """
+
+    async def status(self, now: datetime) -> RowJson:
+        """What `notifier status --json` says, but for the running service."""
+        ...
+
+    async def overview(self, now: datetime) -> RowJson:
+        """
+        For the first page, cheap: at most a few seconds old.
+
+        `{"status": as above, "starts": [{milestone_id, title, category, type,
+        start}] of the next 24 h (200 at most, soonest first), "hours": [{"hour",
+        "created", "updated", "upcoming", "started", "ended", "removed"}] of the last
+        48 h, oldest first, none missing, "latency": {"sent", "p50_s", "p99_s"} from
+        seen to sent, of what was sent in the last 24 h}`.
+        """
+        ...
+
+    async def kinds_of_milestones(self) -> Sequence[RowJson]:
+        """`{"category", "type", "milestones"}` of those that are there, by name."""
+        ...
+
+    async def milestones(self, wanted: MilestoneFilter, part: Slice) -> Leaf:
+        """
+        By start, soonest first.
+
+        `{milestone_id, title, category, type, start, end, status, first_seen_at,
+        changed_at, gone_at}`; `status` is `details.status`.
+        """
+        ...
+
+    async def milestone(self, milestone_id: str) -> RowJson | None:
+        """
+        One milestone and all that is known of it.
+
+        `{"milestone": the row above, "document": as Kalshi sent it, "events": its
+        newest 100 rows, "timers": [{kind, lead_s, fire_at}], "deliveries": its newest
+        200 rows, "live": {status, checked_at} or null}`.
+        """
+        ...
+
+    async def events(self, wanted: EventFilter, part: Slice) -> Leaf:
+        """The events' rows."""
+        ...
+
+    async def newest(self) -> int:
+        """The number of the newest event; 0 without any."""
+        ...
+
+    async def events_after(
+        self, number: int, *, limit: int
+    ) -> Sequence[tuple[int, RowJson]]:
+        """Events with their numbers, oldest first: those above a number."""
+        ...
+
+    async def explain(self, beginning: str, now: datetime) -> RowJson | None:
+        """
+        One event and why it went where it went, by the beginning of its id.
+
+        `{event, routes: [{route, matched, why, to}], deliveries: [row | {tries:
+        [{at, outcome, status, reason, members}], sent: {title, body} or null}]}`;
+        None: no such event, or several.
+        """
+        ...
+
+    async def deliveries(self, wanted: DeliveryFilter, part: Slice) -> Leaf:
+        """The deliveries' rows, with `title` (the milestone's) and `born_at`."""
+        ...
+
+    async def destinations(self, now: datetime) -> Sequence[RowJson]:
+        """
+        Those of `status`, in its order, with what else there is to know.
+
+        `| {"service": "slack", "rate": "1/s" or null, "used": requests of the rate's
+        last unit, "sent_24h", "failed_24h", "tries": its newest 20 {at, outcome,
+        status, reason, members}}`.
+        """
+        ...
+
+    async def routes(self, now: datetime) -> Sequence[RowJson]:
+        """
+        The routes in their order.
+
+        `{"name", "match": {key: [patterns]}, "to", "stop", "reminders": ["15m"],
+        "events_24h": {kind: n}, "latest": [its newest 5 {event_id, kind, at, title,
+        milestone_id}]}`.
+        """
+        ...
+
+    async def silences(
+        self, now: datetime, *, everything: bool = False
+    ) -> Sequence[RowJson]:
+        """The rows of `notifier silence list --json`."""
+        ...
+
+    async def audit(self, part: Slice) -> Leaf:
+        """`{at, who, action, subject, detail}`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Who:
+    """Who asks for something to be done, for the audit."""
+
+    #: `session`, `token desk-bot`, `command`, or `loopback` where nobody signs in.
+    name: str
+    #: Whether deeds are open to them, or looking alone.
+    may_write: bool = True
+
+
+class Deeds(Protocol):
+    """
+    What a person can have done; each leaves a row in the audit.
+
+    Raises: NotifierError with words for the person.
+    """
+
+    async def resume(self, who: Who, destination: str) -> int:
+        """End a suspension; how many deliveries waited."""
+        ...
+
+    async def redrive(
+        self,
+        who: Who,
+        *,
+        ids: Sequence[str] = (),
+        destination: str | None = None,
+        dry_run: bool = False,
+    ) -> Sequence[RowJson]:
+        """Put dead letters back; their rows. Without ids: all (of a destination)."""
+        ...
+
+    async def silence(
+        self, who: Who, match: Mapping[str, Json], *, until: datetime, why: str
+    ) -> Silence:
+        """Suppress what matches, until then."""
+        ...
+
+    async def expire(self, who: Who, beginning: str) -> Silence:
+        """End a silence before its time, by the beginning of its id."""
+        ...
+
+    async def test(self, who: Who, destination: str) -> RowJson:
+        """Send a message marked as a test: `{destination, ok, said, seconds}`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vital:
+    """Whether the service is well, as `/-/healthy` and `/-/ready` say it."""
+
+    #: Loops that have not advanced for too long.
+    stuck: Sequence[str] = ()
+    #: Why it is not ready; none: it is.
+    unready: Sequence[str] = ()
+    #: Seconds that the machine's clock is off; None: not known.
+    skew_s: float | None = None
+
+
+class Vitals(Protocol):
+    """How the service itself fares, now."""
+
+    async def __call__(self) -> Vital: ...
+
+
+class Now(Protocol):
+    """The corrected clock."""
+
+    def __call__(self) -> datetime: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """All that the web is handed."""
+
+    books: Books
+    deeds: Deeds
+    vitals: Vitals
+    now: Now
+    #: For times where the reader's own zone is not known.
+    zone: str = "UTC"
+    #: How people reach it, if that is known.
+    external_url: str | None = None
+    version: str = ""
+    #: Names, in the order of the configuration.
+    destinations: Sequence[str] = ()
+    routes: Sequence[str] = field(default_factory=tuple)
