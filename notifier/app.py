@@ -13,40 +13,36 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 import anyio
 import structlog
 from anyio.abc import TaskStatus
 
-from notifier import __version__, control
+from notifier import __version__, control, policies
 from notifier.alarm import Alarm
 from notifier.clock import Clock, Skew, SystemClock
-from notifier.config import ApiKey, Config, Updates
-from notifier.core.cadence import ReadPolicy
-from notifier.core.claim import Way
+from notifier.config import ApiKey, Config
 from notifier.core.commit import Progress, ReadEnd, ReadKind
-from notifier.core.diff import DiffPolicy
-from notifier.core.hold import Manner
-from notifier.core.model import Destination, Json, Rate, Route, Silence
+from notifier.core.model import Destination, Rate
 from notifier.core.operate import OperatorPolicy
 from notifier.core.route import leads
-from notifier.core.silence import made, phrase, spelt
 from notifier.core.timing import TimePolicy
-from notifier.deliver import Deliver, Lane, Sender
+from notifier.deeds import Deeds, answer
+from notifier.deliver import Deliver, Sender
 from notifier.errors import ConfigError
 from notifier.health import Pulse
 from notifier.maintain import Maintain
-from notifier.operate import Exchange, Operate, Post
+from notifier.operate import Exchange, Operate
 from notifier.pace import Pace
 from notifier.poll import Poll
-from notifier.read import DiffRules, Reader, Source
+from notifier.read import Reader, Source
 from notifier.sender.heartbeat import Heartbeat
 from notifier.sender.lane import in_thread
 from notifier.sender.sender import open_sender
@@ -54,10 +50,14 @@ from notifier.source.client import KalshiClient
 from notifier.source.sign import Signing
 from notifier.source.wire import fingerprint, milestone
 from notifier.store.daily import DailyBackups
+from notifier.store.doors import Doors
 from notifier.store.files import InstanceLock, database_path
 from notifier.store.store import Offload, Store, open_store
 from notifier.systemd import Supervisor
 from notifier.turns import Bell, unless
+from notifier.vitals import Vitals
+from notifier.web.listen import Front, Place, PortTaken
+from notifier.web.ports import Ports
 
 log = structlog.get_logger()
 
@@ -105,6 +105,11 @@ class Parts:
     serve_commands: bool = True
     #: What is known of the machine's clock: a reload must not forget it.
     skew: Skew = field(default_factory=Skew)
+    #: Where the web listens; it stays there over a reload. A simulation has none.
+    serve_web: bool = True
+    front: Front = field(default_factory=Front)
+    #: Seals the forms of those who are not signed in.
+    seal: bytes = field(default_factory=secrets.token_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +121,12 @@ class Loops:
     deliver: Deliver
     maintain: Maintain
     operate: Operate
-    #: For what commands have done.
     store: Store
+    #: What people have done by commands and the web.
+    deeds: Deeds
+    vitals: Vitals
+    #: Answers people until it is cancelled; None: there is no web.
+    web: Callable[[], Coroutine[Any, Any, None]] | None = None
     pulse: Pulse
     heartbeat: Heartbeat | None
 
@@ -140,10 +149,11 @@ async def run(
     parts = parts or Parts()
     wishes = _Wishes(config=config)
     async with anyio.create_task_group() as tasks:
-        await tasks.start(_watch_signals, wishes, again, parts.supervisor)
+        await tasks.start(_watch_signals, wishes, again, parts)
         while not wishes.stop:
             wishes.turn = anyio.Event()
             async with built(wishes.config, parts) as loops:
+                parts.front.move(_place(wishes.config, parts))
                 # What is loaded stays: looking through it again delays starts.
                 gc.collect()
                 gc.freeze()
@@ -192,13 +202,16 @@ async def serve(
             others.start_soon(loops.maintain.run)
             others.start_soon(loops.operate.run)
             if parts.serve_commands:
-                answer = partial(_answer, loops, parts.clock)
-                others.start_soon(control.serve, database, answer)
+                answered = partial(answer, loops.deeds, loops.pulse)
+                others.start_soon(control.serve, database, answered)
+            if loops.web is not None:
+                others.start_soon(loops.web)
             if loops.heartbeat is not None:
                 others.start_soon(loops.heartbeat.run)
             others.start_soon(parts.supervisor.feed, loops.pulse.stuck, parts.clock)
             parts.supervisor.ready(f"running; destinations: {len(loops.deliver.lanes)}")
             await stop.wait()
+            loops.vitals.is_stopping = True
             if last is not None and not last.is_set():
                 await unless(last, partial(loops.deliver.ease, _EASE_S))
             # First of all: what is claimed from now on would have to be cut.
@@ -222,7 +235,7 @@ class _Wishes:
 async def _watch_signals(
     wishes: _Wishes,
     again: Callable[[], Config] | None,
-    supervisor: Supervisor,
+    parts: Parts,
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -231,13 +244,14 @@ async def _watch_signals(
         task_status.started()
         async for number in signals:
             if number == signal.SIGHUP:
-                await _reload(wishes, again)
+                await _reload(wishes, again, parts)
                 continue
             if wishes.stop:
                 os._exit(128 + number)
             log.info("app.stopping", signal=signal.Signals(number).name)
             _end_without_fail()
-            supervisor.stopping()
+            parts.supervisor.stopping()
+            parts.front.close()
             wishes.stop = True
             wishes.last.set()
             wishes.turn.set()
@@ -250,7 +264,9 @@ def _end_without_fail() -> None:
     last.start()
 
 
-async def _reload(wishes: _Wishes, again: Callable[[], Config] | None) -> None:
+async def _reload(
+    wishes: _Wishes, again: Callable[[], Config] | None, parts: Parts
+) -> None:
     """Let a good new configuration take over; stay with the old one otherwise."""
     if again is None:
         return
@@ -262,73 +278,14 @@ async def _reload(wishes: _Wishes, again: Callable[[], Config] | None) -> None:
     if fresh.store != wishes.config.store:
         log.error("config.rejected", problems=["store: cannot change while running"])
         return
+    try:
+        parts.front.move(_place(fresh, parts))
+    except PortTaken as exc:
+        log.error("config.rejected", problems=[str(exc)])  # noqa: TRY400 - likewise
+        return
     log.info("config.reloaded", path=str(fresh.path))
     wishes.config = fresh
     wishes.turn.set()
-
-
-async def _answer(
-    loops: Loops, clock: Clock, question: Mapping[str, Json]
-) -> Mapping[str, Json]:
-    """What a command wants to know, or to have done."""
-    match question:
-        case {"ask": "health"}:
-            return _health(loops.pulse)
-        case {"ask": "resume", "destination": str(destination)}:
-            async with loops.store.upkeep_turn() as turn:
-                waiting = await turn.resume(destination, now=clock.now())
-            loops.deliver.wake(destination)
-            return {"waiting": waiting}
-        case {"ask": "redrive", "ids": list(ids), "dry_run": bool(dry_run)}:
-            only = question.get("destination")
-            async with loops.store.upkeep_turn() as turn:
-                rows = await turn.redrive(
-                    ids=[str(one) for one in ids],
-                    destination=None if only is None else str(only),
-                    now=clock.now(),
-                    dry_run=dry_run,
-                )
-            loops.deliver.bell.ring()
-            return {"deliveries": rows}
-        case {"ask": "silence", "match": dict(keys), "until": str(until)}:
-            silence = made(
-                keys,
-                why=str(question.get("why", "")),
-                created_at=clock.now(),
-                until=datetime.fromisoformat(until),
-            )
-            return await _silence(loops, silence)
-        case {"ask": "expire", "silence": str(beginning)}:
-            return await _expire(loops, beginning, clock.now())
-        case _:
-            return {"error": "this service does not know that question"}
-
-
-async def _silence(loops: Loops, silence: Silence) -> Mapping[str, Json]:
-    async with loops.store.upkeep_turn() as turn:
-        await turn.silence(silence)
-    loops.deliver.bell.ring()
-    log.info("silence.added", id=silence.id, match=phrase(spelt(silence)))
-    return {"id": silence.id}
-
-
-async def _expire(loops: Loops, beginning: str, now: datetime) -> Mapping[str, Json]:
-    async with loops.store.upkeep_turn() as turn:
-        silence = await turn.expire_silence(beginning, now=now)
-    loops.deliver.bell.ring()
-    log.info("silence.expired", id=silence.id)
-    return {"id": silence.id}
-
-
-def _health(pulse: Pulse) -> Mapping[str, Json]:
-    ages = pulse.ages()
-    stuck = pulse.stuck()
-    return {
-        "ok": not stuck,
-        "stuck": stuck,
-        "loops": {loop: round(age, 1) for loop, age in ages.items()},
-        "pid": os.getpid(),
-    }
 
 
 # --- building -----------------------------------------------------------------
@@ -367,6 +324,29 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
         if heartbeat is not None:
             ends.push_async_callback(heartbeat.aclose)
 
+        deliver = Deliver(
+            store=store,
+            sender=sender,
+            clock=clock,
+            lanes={
+                d.name: policies.lane(d, config, sender) for d in config.destinations
+            },
+            routes={route.name: route for route in config.routes},
+            bell=outbox_bell,
+            token=parts.token,
+            chance=parts.chance,
+            pulse=pulse,
+            started_again_after=time.started_again_after,
+            external_url=config.external_url,
+        )
+        vitals = Vitals(store=store, skew=parts.skew, stuck=pulse.stuck)
+        deeds = Deeds(
+            store=store,
+            clock=clock,
+            wake=deliver.wake,
+            look=outbox_bell.ring,
+            trial=policies.trial(config, sender, clock, milestone),
+        )
         yield Loops(
             poll=Poll(
                 reader=Reader(
@@ -378,7 +358,7 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                     fingerprint=fingerprint,
                     watches={watch.name: watch for watch in config.source.watch},
                     routes=config.routes,
-                    rules=_diff_rules(config, time),
+                    rules=policies.diff_rules(config, time),
                     alarm=alarm_bell,
                     outbox=outbox_bell,
                     watcher=_watching(parts.watcher, heartbeat),
@@ -387,7 +367,7 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                 ),
                 store=store,
                 clock=clock,
-                policy=_read_policy(config),
+                policy=policies.read_policy(config),
                 chance=parts.chance,
                 pulse=pulse,
             ),
@@ -400,18 +380,7 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                 outbox=outbox_bell,
                 pulse=pulse,
             ),
-            deliver=Deliver(
-                store=store,
-                sender=sender,
-                clock=clock,
-                lanes={d.name: _lane(d, config, sender) for d in config.destinations},
-                routes={route.name: route for route in config.routes},
-                bell=outbox_bell,
-                token=parts.token,
-                chance=parts.chance,
-                pulse=pulse,
-                started_again_after=time.started_again_after,
-            ),
+            deliver=deliver,
             maintain=Maintain(
                 store=store,
                 clock=clock,
@@ -419,7 +388,7 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                 keep_deliveries=config.retention.deliveries,
                 outbox=outbox_bell,
                 destinations=[one.name for one in config.destinations],
-                unrepeated=_unrepeated(config.destinations),
+                unrepeated=policies.unrepeated(config.destinations),
                 pulse=pulse,
                 back_up=DailyBackups(database, offload=parts.offload).write,
             ),
@@ -428,7 +397,9 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                 source=source,
                 sender=sender,
                 clock=clock,
-                posts={one.name: _post(one, sender) for one in config.destinations},
+                posts={
+                    one.name: policies.post(one, sender) for one in config.destinations
+                },
                 policy=OperatorPolicy(
                     to=config.operator,
                     poll_every=config.source.poll_every,
@@ -440,7 +411,79 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
             store=store,
             pulse=pulse,
             heartbeat=heartbeat,
+            deeds=deeds,
+            vitals=vitals,
+            web=partial(
+                _attend,
+                config,
+                parts,
+                store=store,
+                sender=sender,
+                deeds=deeds,
+                vitals=vitals,
+            ),
         )
+
+
+def _place(config: Config, parts: Parts) -> Place | None:
+    return policies.place(config) if parts.serve_web else None
+
+
+async def _attend(
+    config: Config,
+    parts: Parts,
+    *,
+    store: Store,
+    sender: OpenSender,
+    deeds: Deeds,
+    vitals: Vitals,
+) -> None:
+    """Answer people where the web listens, if it does."""
+    if config.web is None or parts.front.place is None:
+        return
+    try:
+        # Loaded only for those who want it, and not while the loops wait.
+        await anyio.to_thread.run_sync(import_module, "notifier.web.open")
+        from notifier.store.books import Books  # noqa: PLC0415 - see above
+        from notifier.web.api import api  # noqa: PLC0415 - see above
+        from notifier.web.open import Access, attend  # noqa: PLC0415 - see above
+
+        ports = Ports(
+            books=Books(
+                store,
+                routes=config.routes,
+                destinations=config.destinations,
+                decode=milestone,
+                rates={
+                    one.name: one.rate or sender.default_rate(one.name)
+                    for one in config.destinations
+                },
+                now=parts.clock.now,
+                limits={d.name: sender.limits(d.name) for d in config.destinations},
+                external_url=config.external_url,
+            ),
+            deeds=deeds,
+            vitals=vitals,
+            now=parts.clock.now,
+            zone=config.zone.key,
+            external_url=config.external_url,
+            version=__version__,
+            destinations=[one.name for one in config.destinations],
+            routes=[one.name for one in config.routes],
+        )
+        access = Access(
+            password=config.web.password,
+            keeper=Doors(store),
+            fresh=parts.token,
+            secret=parts.seal,
+            offload=parts.offload,
+            sleep=parts.clock.sleep,
+        )
+        await attend(parts.front, ports, access, more=[*api(ports)])
+    except Exception as exc:
+        # Whatever is wrong with it, messages go out.
+        log.exception("web.broken", reason=type(exc).__name__)
+        parts.front.close()
 
 
 async def _settle_in(
@@ -458,7 +501,7 @@ async def _settle_in(
         await turn.set_reminders(time, now)
     async with store.upkeep_turn() as turn:
         freed = await turn.reap(
-            now, everything=True, unrepeated=_unrepeated(config.destinations)
+            now, everything=True, unrepeated=policies.unrepeated(config.destinations)
         )
     async with store.upkeep_turn() as turn:
         await turn.look_again(now)
@@ -471,71 +514,8 @@ async def _settle_in(
     )
 
 
-def _unrepeated(destinations: Sequence[Destination]) -> frozenset[str]:
-    """Where what may have arrived is not sent again."""
-    return frozenset(one.name for one in destinations if one.drop_ambiguous)
-
-
 def _url_fingerprint(destination: Destination) -> str:
     return hashlib.sha256(destination.url.encode()).hexdigest()
-
-
-def _read_policy(config: Config) -> ReadPolicy:
-    return ReadPolicy(
-        poll_every=config.source.poll_every,
-        sweep_every=config.source.sweep_every,
-        full_read_every=config.source.full_read_every,
-    )
-
-
-def _diff_rules(config: Config, time: TimePolicy) -> DiffRules:
-    source = config.source
-    touched = source.updates is Updates.TIMESTAMP
-    return DiffRules(
-        diff=DiffPolicy(time=time, touched_is_updated=touched),
-        look_back=source.look_back,
-        started_grace=source.started_grace,
-        ignore_tickers=source.ignore_tickers,
-        announce_existing=source.announce_existing,
-    )
-
-
-def _lane(destination: Destination, config: Config, sender: OpenSender) -> Lane:
-    return Lane(
-        way=Way(
-            name=destination.name,
-            manners={
-                route.name: _manner(destination, route) for route in config.routes
-            },
-            manner_else=_manner(destination, None),
-            rate=destination.rate or sender.default_rate(destination.name),
-            concurrency=destination.concurrency,
-            drop_ambiguous=destination.drop_ambiguous,
-        ),
-        zone=destination.zone,
-    )
-
-
-def _post(destination: Destination, sender: OpenSender) -> Post:
-    return Post(
-        zone=destination.zone,
-        rate=destination.rate or sender.default_rate(destination.name),
-        drop_ambiguous=destination.drop_ambiguous,
-    )
-
-
-def _manner(destination: Destination, route: Route | None) -> Manner:
-    """How a route's events go to a destination: as the route says, if it does."""
-    digest, quiet = destination.digest, destination.quiet
-    if route is not None:
-        digest, quiet = route.digest or digest, route.quiet or quiet
-    return Manner(
-        over=digest.over,
-        zone=destination.zone,
-        window=digest.window,
-        at=digest.at,
-        quiet=quiet,
-    )
 
 
 def _source(config: Config, clock: Clock) -> OpenSource:

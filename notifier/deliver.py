@@ -231,6 +231,8 @@ class Deliver:
     pulse: Callable[[str], None]
     #: A start that moves by no more is not announced again.
     started_again_after: timedelta = timedelta(minutes=15)
+    #: Where links in messages lead; None: to Kalshi.
+    external_url: str | None = None
     _closing: bool = field(default=False)
 
     async def run(self) -> None:
@@ -463,6 +465,7 @@ class Deliver:
             limits=self.sender.limits(lane.name),
             zone=lane.zone,
             now=self.clock.now(),
+            external_url=self.external_url,
         )
         if rendered.template_error is not None:
             log.error(

@@ -564,3 +564,22 @@ async def test_whatever_happens_everything_owed_is_accounted_for(
             ids = tuple(sorted(event.id for event in one.message.events))
             again.setdefault(one.message.message_id, set()).add(ids)
         assert all(len(members) == 1 for members in again.values())
+
+
+@pytest.mark.parametrize(
+    ("external_url", "link"),
+    [
+        ("https://n.example.com", "https://n.example.com/milestones/m1"),
+        (None, "https://kalshi.com/markets/kxnflgame/KXNFLGAME-A"),
+    ],
+)
+async def test_links_lead_to_the_dashboard_where_people_reach_it_else_to_kalshi(
+    database: Path, external_url: str | None, link: str
+) -> None:
+    async with staged(database) as scene, scene.running() as deliver:
+        deliver.external_url = external_url
+        await scene.show("m1")
+        await anyio.sleep(1)
+
+        [sent] = scene.sender.requests
+        assert link in sent.message.body

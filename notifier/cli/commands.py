@@ -41,6 +41,21 @@ def _until(text: str) -> datetime:
     return until(text)
 
 
+def _scope(text: str) -> str:
+    if text not in {"read", "write"}:
+        raise typer.BadParameter(f"{text!r} is neither read nor write")
+    return text
+
+
+def _kind(text: str) -> str:
+    from notifier.core.model import Kind
+
+    kinds = [kind.value for kind in Kind]
+    if text.lower() not in kinds:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(kinds)}")
+    return text.lower()
+
+
 def _limit(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 62:
         raise typer.BadParameter(f"{text!r} is no count of rows")
@@ -192,13 +207,46 @@ def send_test(
         typer.Argument(metavar="[DESTINATION]...", help="Left out: all of them."),
     ] = None,
     *,
+    drill: Annotated[
+        bool,
+        typer.Option("--drill", help="One milestone through the true routes."),
+    ] = False,
+    milestone: Annotated[
+        str | None,
+        typer.Option(
+            "--milestone", metavar="ID", help="Which one acts; left out: the newest."
+        ),
+    ] = None,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kind",
+            parser=_kind,
+            metavar="KIND",
+            help="Only this kind; several times: these.",
+        ),
+    ] = None,
+    json: Json = False,
     config: Config = None,
     log_level: LogLevel = None,
 ) -> int:
     """Send a test message to each destination."""
-    from notifier.cli.trial import trial
+    given = _given(ctx, config, log_level)
+    if not drill:
+        if milestone is not None or kinds or json:
+            raise typer.BadParameter("--milestone, --kind and --json need --drill")
+        from notifier.cli.trial import trial
 
-    return trial(_given(ctx, config, log_level), destinations or [])
+        return trial(given, destinations or [])
+    from notifier.cli.drill import Wanted, drilled
+    from notifier.core.model import Kind
+
+    wanted = Wanted(
+        names=destinations or [],
+        milestone=milestone,
+        kinds=frozenset(map(Kind, kinds or ())),
+    )
+    return drilled(given, wanted, as_json=json)
 
 
 @app.command()
@@ -286,6 +334,37 @@ def explain(
     from notifier.cli.explain import explain
 
     return explain(_given(ctx, config, log_level), event_id, as_json=json)
+
+
+@app.command()
+@ends
+def replay(
+    ctx: typer.Context,
+    *,
+    since: Annotated[
+        datetime,
+        typer.Option(
+            "--since",
+            parser=_since,
+            metavar="WHEN",
+            help="From when on: 7d, 90m, 2026-11-22T18:00:00Z.",
+        ),
+    ] = "7d",  # type: ignore[assignment] # as typed
+    routes: Annotated[
+        Path | None,
+        typer.Option(
+            "--routes", metavar="FILE", help="Its routes; left out: the present ones."
+        ),
+    ] = None,
+    json: Json = False,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """Say what routes would have sent, without sending anything."""
+    from notifier.cli.replay import replay
+
+    given = _given(ctx, config, log_level)
+    return replay(given, since=since, routes=routes, as_json=json)
 
 
 # --- setting right ------------------------------------------------------------
@@ -416,6 +495,87 @@ def expire_silence(
     from notifier.cli.silence import expire
 
     return expire(_given(ctx, config, log_level), silence_id)
+
+
+token = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(token, name="token")
+
+
+@token.callback()
+def _token(
+    ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None
+) -> None:
+    """Let programs and feed readers in: add, list, revoke."""
+    ctx.obj = _given(ctx, config, log_level)
+
+
+@token.command("add")
+@ends
+def add_token(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose it is.")],
+    *,
+    scope: Annotated[
+        str | None,
+        typer.Option(
+            "--scope", parser=_scope, metavar="SCOPE", help="read (the default), write."
+        ),
+    ] = None,
+    feed: Annotated[
+        str | None,
+        typer.Option("--feed", metavar="ROUTE", help="Opens this feed alone; *: all."),
+    ] = None,
+    expires: Annotated[
+        datetime | None,
+        typer.Option(
+            "--expires",
+            parser=_until,
+            metavar="WHEN",
+            help="When it ends: 90d, 2027-01-01T00:00Z; left out: never.",
+        ),
+    ] = None,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """Make a token, and print it once."""
+    from notifier.cli.token import add
+
+    given = _given(ctx, config, log_level)
+    return add(given, name, scope=scope, feed=feed, expires_at=expires)
+
+
+@token.command("list")
+@ends
+def list_tokens(
+    ctx: typer.Context,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that were revoked.")
+    ] = False,
+    json: Json = False,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """List the tokens, oldest first; the tokens themselves are kept nowhere."""
+    from notifier.cli.token import list_tokens
+
+    given = _given(ctx, config, log_level)
+    return list_tokens(given, everything=everything, as_json=json)
+
+
+@token.command("revoke")
+@ends
+def revoke_token(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    *,
+    config: Config = None,
+    log_level: LogLevel = None,
+) -> int:
+    """Let a token in no more."""
+    from notifier.cli.token import revoke
+
+    return revoke(_given(ctx, config, log_level), name)
 
 
 @app.command()

@@ -24,6 +24,7 @@ from notifier.demo.loopback import serving
 from notifier.demo.sink import Sink
 from notifier.demo.standin import StandIn
 from notifier.demo.world import World
+from notifier.web.listen import Place
 
 #: By then all is told that the end of the story set going.
 _EPILOGUE_S = 1.5
@@ -50,7 +51,7 @@ async def _play(folder: Path, console: Console) -> Tally:
         serving(sink.answer) as sink_port,
     ):
         found = _configured(folder, api_port, sink_port)
-        await _perform(found, folder / _DATABASE, world, stage)
+        await _perform(found, folder / _DATABASE, world, stage, console)
     return tally(folder / _DATABASE, sink.arrivals)
 
 
@@ -61,7 +62,9 @@ def _configured(folder: Path, api_port: int, sink_port: int) -> Config:
     return config.load(file, {}, cwd=folder)
 
 
-async def _perform(found: Config, database: Path, world: World, stage: Stage) -> None:
+async def _perform(
+    found: Config, database: Path, world: World, stage: Stage, console: Console
+) -> None:
     """Run the service while the story happens."""
     is_known, stop = anyio.Event(), anyio.Event()
 
@@ -76,11 +79,14 @@ async def _perform(found: Config, database: Path, world: World, stage: Stage) ->
         stop.set()
 
     parts = app.Parts(watcher=watch, output=stage)
+    parts.front.move(Place(host="127.0.0.1", port=0))
+    console.print(f"The dashboard, while it lasts: http://{parts.front.place}/")
     async with app.built(found, parts) as loops, anyio.create_task_group() as tasks:
         tasks.start_soon(_watch_signals, stop, tasks.cancel_scope)
         tasks.start_soon(tell)
         await app.serve(loops, stop, database, parts)
         tasks.cancel_scope.cancel()
+    parts.front.close()
 
 
 async def _watch_signals(stop: anyio.Event, everything: anyio.CancelScope) -> None:

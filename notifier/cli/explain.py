@@ -1,15 +1,15 @@
 """`notifier explain`."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import msgspec
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import Connection
 
 from notifier import config
 from notifier.cli import screen
@@ -18,16 +18,16 @@ from notifier.cli.given import Given
 from notifier.cli.lists import write_rows
 from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
-from notifier.core.model import Event, Json, RouteTrace
+from notifier.core.model import Json, Route, RouteTrace
 from notifier.core.news import Teller
-from notifier.core.route import route
 from notifier.core.words import count
-from notifier.errors import ConfigError, NotifierError
+from notifier.errors import ConfigError
+from notifier.sender.terminal import plain
 from notifier.source.wire import milestone
-from notifier.store import look
+from notifier.store.story import Desk, Story, story
 
-#: Of several ids that begin alike, so many are named.
-_NAMED = 5
+#: As much of a message as is shown; a digest may have hundreds of lines.
+_LINES_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,13 @@ class _Try:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Sent:
+    title: str
+    body: str
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Delivery:
     delivery_id: str
     destination: str
@@ -49,35 +56,7 @@ class _Delivery:
     due_at: datetime | None
     reason: str | None
     tries: list[_Try]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Story:
-    """All there is to say about one event."""
-
-    event: Event
-    row: Mapping[str, Json]
-    #: None: the configuration does not say.
-    traces: Sequence[RouteTrace] | None
-    deliveries: Sequence[Mapping[str, Json]]
-
-    def as_json(self) -> dict[str, Json]:
-        """The row of the contract."""
-        routes: Json = None
-        if self.traces is not None:
-            routes = [
-                {"route": trace.route, "matched": trace.matched, "why": trace.why}
-                for trace in self.traces
-            ]
-        owed: list[Json] = [
-            {key: value for key, value in row.items() if key != "tries"}
-            for row in self.deliveries
-        ]
-        return {"event": self.row, "routes": routes, "deliveries": owed}
-
-
-class NoSuchEvent(NotifierError):
-    """No event, or more than one, has an id that begins so."""
+    sent: _Sent | None
 
 
 def explain(given: Given, beginning: str, *, as_json: bool) -> int:
@@ -86,64 +65,73 @@ def explain(given: Given, beginning: str, *, as_json: bool) -> int:
 
     Raises: NoSuchEvent.
     """
+    routes = _routes(given)
+    desk = Desk(routes=routes or (), zones=_zones(given))
+    now = SystemClock().now()
     with viewing(given) as conn:
-        event, row, deliveries = _found(conn, beginning)
-    story = _Story(
-        event=event, row=row, traces=_traces(given, event), deliveries=deliveries
-    )
+        found = story(conn, beginning, desk, decode=milestone, now=now)
     if as_json:
-        write_rows([story.as_json()])
+        write_rows([_row(found, is_routed=routes is not None)])
     else:
-        _tell(story)
+        _tell(found)
     return DONE
 
 
-def _found(
-    conn: Connection, beginning: str
-) -> tuple[Event, dict[str, Json], list[dict[str, Json]]]:
-    ids = look.event_ids(conn, beginning, limit=_NAMED + 1) if beginning else []
-    if len(ids) > 1 and beginning not in ids:
-        named = ", ".join(ids[:_NAMED]) + (" ..." if ids[_NAMED:] else "")
-        raise NoSuchEvent(f"{beginning} is the beginning of {named}")
-    found = None
-    if ids:
-        event_id = beginning if beginning in ids else ids[0]
-        now = SystemClock().now()
-        found = look.event_with_deliveries(conn, event_id, decode=milestone, now=now)
-    if found is None:
-        raise NoSuchEvent(
-            f"there is no event {beginning!r}; `notifier events` lists them"
-        )
-    return found
+def _row(found: Story, *, is_routed: bool) -> dict[str, Json]:
+    """The row of the contract."""
+    routes: Json = [
+        {"route": trace.route, "matched": trace.matched, "why": trace.why}
+        for trace in found.traces
+    ]
+    owed: list[Json] = [
+        {key: value for key, value in row.items() if key not in {"tries", "sent"}}
+        for row in found.deliveries
+    ]
+    return {
+        "event": found.row,
+        "routes": routes if is_routed else None,
+        "deliveries": owed,
+    }
 
 
-def _traces(given: Given, event: Event) -> Sequence[RouteTrace] | None:
-    """What the routes say, as they are configured now."""
+def _routes(given: Given) -> Sequence[Route] | None:
+    """The routes as they are configured now; None: that is wrong, which is said."""
     here = Path.cwd()
     try:
         path = config.find(given.config, os.environ, cwd=here)
-        return route(event, config.load_routes(path, os.environ, cwd=here))
+        return config.load_routes(path, os.environ, cwd=here)
     except ConfigError as exc:
         say(f"The routes are missing here, for the configuration is wrong:\n{exc}")
         return None
 
 
+def _zones(given: Given) -> dict[str, ZoneInfo]:
+    """The zones of the destinations' messages, as far as the configuration is right."""
+    here = Path.cwd()
+    try:
+        path = config.find(given.config, os.environ, cwd=here)
+        plan = config.load_plan(path, os.environ, cwd=here)
+    except ConfigError:
+        return {}
+    return {one.name: one.zone for one in plan.destinations}
+
+
 # --- for people ---------------------------------------------------------------
 
 
-def _tell(story: _Story) -> None:
-    event, console = story.event, screen.out()
+def _tell(found: Story) -> None:
+    event, console = found.event, screen.out()
     teller = Teller(zone=screen.local_zone(), now=SystemClock().now())
     title = screen.foreign(event.milestone.title, "bold")
     console.print(Text("  ").join([screen.kind(event.kind.value), title]))
-    console.print(_facts(story, teller))
-    for delivery in msgspec.convert(story.deliveries, list[_Delivery]):
+    console.print(_facts(found, teller))
+    for delivery in msgspec.convert(found.deliveries, list[_Delivery]):
         console.print()
         console.print(_delivery(delivery, teller))
 
 
-def _facts(story: _Story, teller: Teller) -> Table:
-    event, facts = story.event, screen.facts()
+def _facts(found: Story, teller: Teller) -> Table:
+    event, facts = found.event, screen.facts()
     milestone = event.milestone
     what = f"{milestone.id} ({milestone.category}, {milestone.type})"
     facts.add_row("event", event.id)
@@ -154,9 +142,9 @@ def _facts(story: _Story, teller: Teller) -> Table:
         facts.add_row("missed", "too long ago to tell anybody")
     for line in teller.changes(event.changes):
         facts.add_row("change", screen.folding(line))
-    for trace in story.traces or ():
+    for trace in found.traces:
         facts.add_row("route", _route(trace))
-    if not story.deliveries:
+    if not found.deliveries:
         facts.add_row("deliveries", "none")
     return facts
 
@@ -185,7 +173,20 @@ def _delivery(delivery: _Delivery, teller: Teller) -> Table:
         facts.add_row("reason", screen.folding(delivery.reason))
     for attempt in delivery.tries:
         facts.add_row("tried", screen.folding(_try(attempt, teller)))
+    if (sent := delivery.sent) is not None:
+        facts.add_row("told", _told(sent))
+        if sent.note is not None:
+            facts.add_row("", screen.folding(f"({sent.note})", "dim"))
     return facts
+
+
+def _told(sent: _Sent) -> Text:
+    """The message, put into words once more; foreign text obeys no terminal."""
+    lines = plain("\n".join(filter(None, (sent.title, sent.body)))).splitlines()
+    shown = [Text(line) for line in lines[:_LINES_SHOWN]]
+    if (rest := len(lines) - _LINES_SHOWN) > 0:
+        shown.append(Text(f"... and {count(rest, 'more line')}", "dim"))
+    return Text("\n").join(shown)
 
 
 def _try(attempt: _Try, teller: Teller) -> str:

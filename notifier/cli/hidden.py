@@ -14,6 +14,8 @@ def hidden(config: Config) -> frozenset[str]:
     found = [*map(secrets, urls), of_environment(os.environ)]
     if (key := config.source.api_key) is not None:
         found += [of_text(key.id), of_text(key.private_key)]
+    if config.web is not None and config.web.password:
+        found.append(of_text(config.web.password))
     names = {one.name for one in config.destinations}
     # A name that also stands in a URL hides nothing, and is needed to tell them apart.
     return frozenset[str]().union(*found) - names - {one.name for one in config.routes}

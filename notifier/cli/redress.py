@@ -10,6 +10,8 @@ from notifier.cli.where import database, existing
 from notifier.cli.writing import tell, write
 from notifier.clock import SystemClock
 from notifier.core.model import Json, State
+from notifier.deeds import COMMAND, redriven, resumed
+from notifier.store.doors import noted
 from notifier.store.redress import redrive as put_back
 from notifier.store.redress import resume as go_on
 
@@ -22,7 +24,14 @@ def resume(given: Given, destination: str) -> int:
     waiting = (
         said["waiting"]
         if said is not None
-        else write(store, lambda conn: go_on(conn, destination, now=now))
+        else write(
+            store,
+            lambda conn: noted(
+                conn,
+                lambda conn: go_on(conn, destination, now=now),
+                lambda waiting: resumed(COMMAND, now, destination, waiting),
+            ),
+        )
     )
     sys.stdout.write(
         f"{destination} goes on; {_deliveries(int(str(waiting)))} waited for it\n"
@@ -52,8 +61,14 @@ def redrive(
         if said is not None
         else write(
             store,
-            lambda conn: put_back(
-                conn, ids=ids, destination=destination, now=now, dry_run=dry_run
+            lambda conn: noted(
+                conn,
+                lambda conn: put_back(
+                    conn, ids=ids, destination=destination, now=now, dry_run=dry_run
+                ),
+                lambda rows: (
+                    None if dry_run else redriven(COMMAND, now, rows, destination)
+                ),
             ),
         )
     )

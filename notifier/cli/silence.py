@@ -26,8 +26,10 @@ from notifier.core.model import Json, Kind, Silence
 from notifier.core.route import fits
 from notifier.core.silence import DESTINATION, made, phrase, spelt
 from notifier.core.words import count, instant, relative, span
+from notifier.deeds import COMMAND, expired, silenced
 from notifier.source.wire import milestone
 from notifier.store import look, silences
+from notifier.store.doors import noted
 
 #: A silence is held against what happened in so long a time.
 _PAST = timedelta(days=7)
@@ -70,7 +72,14 @@ def add(
         }
         said = tell(store, question)
         if said is None:
-            write(store, lambda conn: silences.add(conn, silence))
+            write(
+                store,
+                lambda conn: noted(
+                    conn,
+                    lambda conn: silences.add(conn, silence),
+                    lambda _done: silenced(COMMAND, silence),
+                ),
+            )
         sys.stdout.write(f"{silence.id if said is None else said['id']}\n")
     say(words)
     return DONE
@@ -102,7 +111,14 @@ def expire(given: Given, beginning: str) -> int:
     ended = (
         said["id"]
         if said is not None
-        else write(store, lambda conn: silences.expire(conn, beginning, now=now)).id
+        else write(
+            store,
+            lambda conn: noted(
+                conn,
+                lambda conn: silences.expire(conn, beginning, now=now),
+                lambda one: expired(COMMAND, now, one),
+            ),
+        ).id
     )
     sys.stdout.write(f"{ended}\n")
     say("It is over; what it dropped stays dropped.")

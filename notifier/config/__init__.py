@@ -1,8 +1,8 @@
 """
 File + environment -> a frozen `Config`; everything is checked here, at the start.
 
-`find` says which file, `load` reads it all; `load_store`, `load_routes` and
-`load_destinations` read one part, whatever is wrong with the others.
+`find` says which file, `load` reads it all; `load_store`, `load_routes`, `load_plan`
+and `load_destinations` read one part, whatever is wrong with the others.
 text -> `read_yaml` -> tree -> `override`, `expand`, `read_secrets` -> `check` (the
 keys: `shape`, what one asks of another: `cross`, what must wait: `not_yet`) ->
 `build`. The tree remembers the line of every value, so every problem has a place.
@@ -14,6 +14,7 @@ from notifier.config.find import NAME, find, usual
 from notifier.config.load import (
     load,
     load_destinations,
+    load_plan,
     load_routes,
     load_store,
     place_of,
@@ -28,6 +29,7 @@ from notifier.config.settings import (
     Retention,
     Source,
     Updates,
+    Web,
 )
 from notifier.core.model import Json
 
@@ -42,10 +44,12 @@ __all__ = [
     "Retention",
     "Source",
     "Updates",
+    "Web",
     "find",
     "init_text",
     "load",
     "load_destinations",
+    "load_plan",
     "load_routes",
     "load_store",
     "place_of",

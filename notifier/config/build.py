@@ -1,10 +1,11 @@
 """Shape -> Config: defaults that depend on other keys are filled in here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from notifier.config.cross import TERMINAL
 from notifier.config.keys import Ambiguity
-from notifier.config.settings import ApiKey, Config, Log, Retention, Source
+from notifier.config.settings import ApiKey, Config, Log, Retention, Source, Web
 from notifier.config.shape import (
     ApiKeyShape,
     DestinationShape,
@@ -16,6 +17,7 @@ from notifier.config.shape import (
     SourceShape,
     TextsShape,
     WatchShape,
+    WebShape,
 )
 from notifier.config.store_url import absolute
 from notifier.core.model import (
@@ -49,6 +51,7 @@ def build(shape: FileShape, *, path: Path | None, folder: Path) -> Config:
         operator=tuple(dict.fromkeys(shape.operator.to)),
         heartbeat_url=shape.heartbeat_url,
         egress=shape.egress,
+        web=None if shape.web is None else _web(shape.web),
     )
 
 
@@ -74,6 +77,14 @@ def _source(shape: SourceShape) -> Source:
 
 def _api_key(shape: ApiKeyShape) -> ApiKey:
     return ApiKey(id=shape.id, private_key=shape.private_key or "")
+
+
+def _web(shape: WebShape) -> Web:
+    web = Web(external_url=shape.external_url, password=shape.password)
+    if shape.listen is None:
+        return web
+    host, port = shape.listen
+    return replace(web, host=host, port=port, is_asked_for=True)
 
 
 def _watch(shape: WatchShape) -> Watch:

@@ -104,13 +104,16 @@ BaseUrl: TypeAlias = Annotated[
 Address: TypeAlias = Annotated[
     str, PlainValidator(reading(values.address, secret=True)), _string("https?://.+")
 ]
-HttpUrl: TypeAlias = Annotated[
-    str, PlainValidator(reading(values.http_url, secret=True)), _string("https?://.+")
-]
 AppriseUrl: TypeAlias = Annotated[
     str,
     PlainValidator(reading(values.apprise_url, secret=True)),
     _string("[A-Za-z][A-Za-z0-9+.-]*://.*"),
+]
+Site: TypeAlias = Annotated[
+    str, PlainValidator(reading(values.site, secret=True)), _string("https?://.+")
+]
+Password: TypeAlias = Annotated[
+    str, PlainValidator(reading(values.password, secret=True)), _string()
 ]
 Listen: TypeAlias = Annotated[
     tuple[str, int], PlainValidator(reading(values.listen)), _string(".+:[0-9]+")

@@ -1,6 +1,6 @@
 """File + environment -> Config, or every problem at once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,12 +25,20 @@ from notifier.config.tree import (
     under,
 )
 from notifier.config.tree import Path as Key
+from notifier.config.values import nearest
 from notifier.core.model import Destination, Route
 from notifier.errors import ConfigError
 
 #: More than any configuration; less than what hurts.
 LARGEST = 1_000_000
 STORE = ("store",)
+#: What a plan takes from the configuration in force, whatever file its routes are in.
+_IN_FORCE = (
+    ("retention",),
+    ("source", "started_grace"),
+    ("source", "started_again_after"),
+    ("web", "external_url"),
+)
 _DEFAULT = Scalar(
     text="sqlite:///notifier.db", written="", place=Place("(the default)")
 )
@@ -87,6 +95,69 @@ def load_routes(
     alone, unset = expand(alone, environ)
     known = [p for p in (*duplicates, *misnamed) if p.path[:1] == ("routes",)]
     return _built(alone, (*known, *unset), path=path, cwd=cwd).routes
+
+
+def load_plan(
+    path: Path | None,
+    environ: Mapping[str, str],
+    *,
+    cwd: Path,
+    routes: Path | None = None,
+) -> Config:
+    """
+    Which events go where and how, without a secret: every URL is a stand-in.
+
+    `routes` is another file whose routes are taken instead, and its destinations and
+    time zone if it has any. Of what is neither, the defaults are told.
+
+    Raises: ConfigError with every problem in the file of the routes.
+    """
+    own, known = _read(path, cwd)
+    own, misnamed = override(own, environ)
+    wanted, problems = own, [*known, *misnamed]
+    if routes is not None:
+        wanted, known = _read(routes, cwd)
+        problems = [*known, *_strangers(wanted)]
+    root: Node = Table(wanted.place)
+    for key, sources in _parts_of_a_plan(wanted, own):
+        nodes = [node for one in sources if (node := under(one, key)) is not None]
+        root = put(root, key, nodes[0]) if nodes else root
+    root, unset = expand(_without_urls(root), environ)
+    if routes is None:
+        problems = [p for p in problems if under(root, p.path[:1]) is not None]
+    return _built(root, (*problems, *unset), path=path, cwd=cwd)
+
+
+def _parts_of_a_plan(wanted: Node, own: Node) -> Iterator[tuple[Key, tuple[Node, ...]]]:
+    """What a plan is made of, each with the trees that it may come from."""
+    yield ("routes",), (wanted,)
+    yield from ((key, (wanted, own)) for key in (("timezone",), ("destinations",)))
+    yield from ((key, (own,)) for key in _IN_FORCE)
+
+
+def _strangers(root: Node) -> Iterator[Problem]:
+    """What keeps a file from being one of routes, though its routes be right."""
+    from notifier.config.shape import FileShape  # noqa: PLC0415 - see `_built`
+
+    if not isinstance(root, Table):
+        yield Problem(root.place, (), "must be a mapping of keys to values")
+        return
+    known = tuple(FileShape.model_fields)
+    for name, entry in root.entries.items():
+        if name not in known:
+            words = "; ".join(filter(None, ("unknown key", nearest(name, known))))
+            yield Problem(entry.place, (name,), words)
+    if not {"routes", "destinations"} & root.entries.keys():
+        yield Problem(root.place, ("routes",), "is missing")
+
+
+def _without_urls(root: Node) -> Node:
+    """The tree with a stand-in for each destination's URL."""
+    for at, node in list(select(root, "destinations.*")):
+        if isinstance(node, Table):
+            root = put(root, at, drop(drop(node, "url"), "url_file"))
+        root = put(root, (*at, "url"), replace(_TERMINAL, place=node.place))
+    return root
 
 
 def load_destinations(

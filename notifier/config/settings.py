@@ -90,6 +90,20 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Web:
+    """Where the dashboard listens, and who may come in."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    #: It was asked for: without it the service does not run.
+    is_asked_for: bool = False
+    #: How people reach it, without a slash at its end.
+    external_url: str | None = None
+    #: Itself, or its Argon2 hash. None: whoever reaches it is let in.
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """
     Everything that a person decides.
@@ -114,6 +128,13 @@ class Config:
     #: Asked after each complete read; a secret.
     heartbeat_url: str | None = field(default=None, repr=False)
     egress: Egress = Egress.ANY
+    #: None: no dashboard, no feeds, no metrics.
+    web: Web | None = None
+
+    @property
+    def external_url(self) -> str | None:
+        """Where links in messages lead; None: to Kalshi."""
+        return None if self.web is None else self.web.external_url
 
     @property
     def may_reach(self) -> Callable[[str], bool]:

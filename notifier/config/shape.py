@@ -376,11 +376,12 @@ class WebShape(Shape):
     listen: keys.Listen | None = Field(
         default=None, description="An address and port; left out: 127.0.0.1:8080."
     )
-    external_url: keys.HttpUrl | None = Field(
+    external_url: keys.Site | None = Field(
         default=None, description="How people reach it; links lead there."
     )
-    password: keys.Secret | None = Field(
-        default=None, description="Needed unless it listens on loopback."
+    password: keys.Password | None = Field(
+        default=None,
+        description="Needed unless it listens on loopback. Or its argon2id hash.",
     )
     password_file: keys.Text | None = Field(
         default=None, description="A file that holds the password."
@@ -432,4 +433,4 @@ class FileShape(Shape):
     )
     web: Annotated[
         WebShape | None, BeforeValidator(_web, json_schema_input_type=WebShape | _Off)
-    ] = Field(default=None, description="The dashboard; or: off.")
+    ] = Field(default_factory=WebShape, description="The dashboard; or: off.")

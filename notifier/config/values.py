@@ -290,6 +290,22 @@ def http_url(value: str) -> str:
     return address(value).rstrip("/")
 
 
+def site(value: str) -> str:
+    """How people reach a site of their own: no path, its pages stand at the root."""
+    url = base_url(value)
+    if urlsplit(url).path:
+        raise Unreadable("must end after the host and port: the pages need the root")
+    return url
+
+
+def password(value: str) -> str:
+    """A password, or the Argon2 hash of one."""
+    form = r"\$argon2id\$v=19\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+"
+    if value.startswith("$argon2") and not re.fullmatch(form, value):
+        raise Unreadable("begins like an Argon2 hash, but is no whole argon2id hash")
+    return text(value)
+
+
 def base_url(value: str) -> str:
     """An http or https address to put paths behind."""
     url = http_url(value)

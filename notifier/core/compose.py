@@ -170,11 +170,11 @@ def _message(destination: str, members: Sequence[Due]) -> Message:
         id=members[0].frozen_in or fresh_id,
         destination=destination,
         members=tuple(members),
-        form=_form(members),
+        form=form_of(members),
     )
 
 
-def _form(members: Sequence[Due]) -> Form:
+def form_of(members: Sequence[Due]) -> Form:
     """The plainest that any of them has come to; one by itself is never counted."""
     plainest = max((member.form for member in members), key=_PLAINNESS.__getitem__)
     if plainest is Form.COUNTS and len(members) == 1:

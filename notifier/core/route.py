@@ -201,8 +201,8 @@ def _lead_objection(event: Event, rule: Route) -> str:
     """Against a reminder at a lead that this route does not list."""
     if not rule.reminders:
         return "kind is upcoming, and this route has no reminders"
-    wanted = _either([_span(lead) for lead in rule.reminders])
-    asked = "at no known time" if event.lead is None else _span(event.lead)
+    wanted = _either([spelt_lead(lead) for lead in rule.reminders])
+    asked = "at no known time" if event.lead is None else spelt_lead(event.lead)
     return f"the reminder is {asked} before the start, wants {wanted}"
 
 
@@ -353,7 +353,7 @@ def _quote(value: str) -> str:
     return flat if len(flat) <= QUOTED else flat[: QUOTED - 1] + "…"
 
 
-def _span(lead: timedelta) -> str:
+def spelt_lead(lead: timedelta) -> str:
     """A lead as the configuration spells it."""
     seconds = lead.total_seconds()
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):

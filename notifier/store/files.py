@@ -20,7 +20,7 @@ from notifier.store import schema as t
 
 SCRIPTS = Path(__file__).parent / "migrations"
 #: The newest revision among them.
-HEAD = "0002"
+HEAD = "0003"
 #: From here on SQLite is free of the bug that can corrupt a WAL at its reset.
 SOUND_SQLITE = (3, 51, 3)
 

@@ -1,11 +1,11 @@
 """What people and programs read: rows as the contract shows them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, func, select
+from sqlalchemy import Connection, Row, bindparam, func, literal_column, select
 
 from notifier.core.model import Change, Event, Json, Kind, State, TimerKind
 from notifier.core.silence import spelt
@@ -18,20 +18,30 @@ _FINAL = (
     *(State.DROPPED.value, State.DEAD.value),
 )
 
-_a, _latest = t.attempts.c, t.attempts.alias("latest")
-#: Destinations whose latest finished attempt was not taken, and why.
-_FAILING = select(_a.destination, _a.reason).where(
-    _a.outcome != "sent",
-    _a.seq
-    == select(func.max(_latest.c.seq))
-    .where(_latest.c.destination == _a.destination, _latest.c.outcome.is_not(None))
-    .scalar_subquery(),
+_a, _d = t.attempts.c, t.deliveries.c
+#: The latest finished attempt of a destination.
+_LATEST = (
+    select(_a.outcome, _a.reason)
+    .where(_a.destination == bindparam("destination"), _a.outcome.is_not(None))
+    .order_by(_a.started_at.desc(), _a.seq.desc())
+    .limit(1)
+)
+_LAST_SENT = select(func.max(_d.sent_at)).where(
+    _d.destination == bindparam("destination"), _d.sent_at.is_not(None)
+)
+#: By destination: how many deliveries are in one of the states that last.
+_LASTING = tuple(
+    select(_d.destination, literal_column(f"'{state.value}'"), func.count())
+    .where(_d.state == literal_column(f"'{state.value}'"))
+    # Not by an index of all there are, for the sake of its order.
+    .group_by(_d.destination + "")
+    for state in (State.PENDING, State.LEASED, State.DEAD)
 )
 #: By destination: how many deliveries quiet hours or a digest keep back.
 _HELD = (
     select(t.deliveries.c.destination, func.count())
     .where(
-        t.deliveries.c.state == State.PENDING.value,
+        statements.is_pending(t.deliveries.c.state),
         t.deliveries.c.held.is_not(None),
         t.deliveries.c.due_at > bindparam("now", type_=t.Instant),
     )
@@ -178,17 +188,17 @@ def delivery_rows(
     With `now`, what waits for its destination alone says so.
     """
     d = t.deliveries.c
-    resting = _resting(conn, now)
+    rests = resting(conn, now)
     wanted = select(t.deliveries)
     if dead:
         wanted = wanted.where(d.state == State.DEAD.value)
     if since is not None:
         wanted = wanted.where(d.born_at >= since)
     for row in _oldest_first(conn, wanted, d.seq, limit):
-        yield delivery_row(row, resting)
+        yield delivery_row(row, rests)
 
 
-def _resting(conn: Connection, now: datetime | None) -> dict[str, str]:
+def resting(conn: Connection, now: datetime | None) -> dict[str, str]:
     """By destination: why nothing is sent to it."""
     if now is None:
         return {}
@@ -252,19 +262,25 @@ def event_with_deliveries(
     owed = conn.execute(
         select(t.deliveries).where(d.event_id == event_id).order_by(d.seq)
     )
-    resting = _resting(conn, now)
+    rests = resting(conn, now)
     rows = [
-        delivery_row(row, resting) | {"tries": _tries(conn, row.message_id)}
+        delivery_row(row, rests) | {"tries": _tries(conn, row.message_id)}
         for row in owed
     ]
     return _event(row, decode), event_row(row), rows
 
 
-def _tries(conn: Connection, message_id: str | None) -> list[Json]:
+def _tries(conn: Connection, message_id: str | None) -> list[dict[str, Json]]:
     a = t.attempts.c
-    rows = conn.execute(
-        select(t.attempts).where(a.message_id == message_id).order_by(a.seq)
+    return try_rows(
+        conn.execute(
+            select(t.attempts).where(a.message_id == message_id).order_by(a.seq)
+        )
     )
+
+
+def try_rows(rows: Iterable[Row[Any]]) -> list[dict[str, Json]]:
+    """Attempts as people see them."""
     return [
         {
             "at": stamp(row.started_at),
@@ -280,25 +296,32 @@ def _tries(conn: Connection, message_id: str | None) -> list[Json]:
 def event_ids(conn: Connection, beginning: str, *, limit: int) -> list[str]:
     """The ids that begin so."""
     e = t.events.c
-    wanted = select(e.id).where(e.id.startswith(beginning, autoescape=True))
-    return list(conn.scalars(wanted.order_by(e.seq).limit(limit)))
+    # A range, and not LIKE: that would look at every id.
+    begins = (e.id >= beginning, e.id < beginning + "\U0010ffff")
+    return list(conn.scalars(select(e.id).where(*begins).order_by(e.id).limit(limit)))
 
 
 # --- status -------------------------------------------------------------------
 
 
-def status(conn: Connection, now: datetime) -> dict[str, Json]:
-    """What is watched, the last reads, what is owed, and the next starts."""
+def status(
+    conn: Connection, now: datetime, *, living: int | None = None
+) -> dict[str, Json]:
+    """
+    What is watched, the last reads, what is owed, and the next starts.
+
+    `living` may say how many milestones there are: to count them takes longest.
+    """
     e, q = t.events.c, t.quarantine.c
     day = now - timedelta(days=1)
     kinds = conn.execute(
-        select(e.kind, func.count()).where(e.seen_at >= day).group_by(e.kind)
+        select(e.kind, func.count()).where(e.seen_at >= day).group_by(e.kind + "")
     ).all()
     return {
-        "milestones": _living(conn),
+        "milestones": count_living(conn) if living is None else living,
         "watches": [_watch(conn, row) for row in conn.execute(select(t.watches))],
         "events_24h": {row[0]: row[1] for row in kinds},
-        "destinations": _destinations(conn, now),
+        "destinations": destination_rows(conn, now),
         "quarantined": conn.scalar(select(func.count(q.fingerprint))),
         "next_starts": _next_starts(conn, now),
         "conditions": _conditions(conn),
@@ -348,10 +371,11 @@ def outlook(conn: Connection, now: datetime) -> tuple[int, int]:
     starts = select(func.count()).where(
         c.kind == TimerKind.START.value, c.fire_at > now
     )
-    return _living(conn), conn.scalar(starts) or 0
+    return count_living(conn), conn.scalar(starts) or 0
 
 
-def _living(conn: Connection) -> int:
+def count_living(conn: Connection) -> int:
+    """How many milestones there are."""
     m = t.milestones.c
     living = select(func.count()).where(m.gone_at.is_(None), m.watches != 0)
     return conn.scalar(living) or 0
@@ -385,23 +409,17 @@ def _read(row: Row[Any]) -> dict[str, Json]:
     }
 
 
-def _destinations(conn: Connection, now: datetime) -> list[Json]:
+def destination_rows(conn: Connection, now: datetime) -> list[dict[str, Json]]:
     """Those in force by name, then those that are not and are owed something."""
-    d = t.deliveries.c
-    told = (State.PENDING.value, State.LEASED.value, State.DEAD.value)
-    rows = conn.execute(
-        select(d.destination, d.state, func.count())
-        .where(d.state.in_(told))
-        .group_by(d.destination, d.state)
-    )
-    counts = {(row[0], row[1]): row[2] for row in rows}
-    last = select(d.destination, func.max(d.sent_at)).group_by(d.destination)
-    sent = {row[0]: row[1] for row in conn.execute(last)}
+    lasting = [row for asked in _LASTING for row in conn.execute(asked)]
+    counts = {(row[0], row[1]): row[2] for row in lasting}
     held = {row[0]: row[1] for row in conn.execute(_HELD, {"now": now})}
     day = {"day": now - timedelta(days=1)}
     dropped = {row[0]: row[1] for row in conn.execute(_DROPPED, day)}
     stands = _standings(conn)
     owed = {name for name, state in counts if state == State.PENDING.value}
+    names = (*stands, *sorted(owed - stands.keys()))
+    sent = {one: conn.scalar(_LAST_SENT, {"destination": one}) for one in names}
     return [
         {
             "name": name,
@@ -414,19 +432,18 @@ def _destinations(conn: Connection, now: datetime) -> list[Json]:
             "last_sent_at": stamp(sent.get(name)),
             **stands.get(name, _UNKNOWN),
         }
-        for name in (*stands, *sorted(owed - stands.keys()))
+        for name in names
     ]
 
 
 def _standings(conn: Connection) -> dict[str, dict[str, Json]]:
     """How each destination in force stands, by name."""
     d = t.deliveries.c
-    failing = {row.destination: row.reason for row in conn.execute(_FAILING)}
     again = {
         row[0]: row[1]
         for row in conn.execute(
             select(d.destination, func.min(d.due_at))
-            .where(d.state == State.PENDING.value, d.attempts > 0)
+            .where(statements.is_pending(d.state), d.attempts > 0)
             .group_by(d.destination)
         )
     }
@@ -436,11 +453,17 @@ def _standings(conn: Connection) -> dict[str, dict[str, Json]]:
             "suspended_since": stamp(row.suspended_since),
             "gone": row.gone,
             "open_since": stamp(row.open_since),
-            "reason": row.reason or failing.get(row.name),
+            "reason": row.reason or _failing(conn, row.name),
             "next_try_at": stamp(again.get(row.name)),
         }
         for row in conn.execute(_STANDINGS)
     }
+
+
+def _failing(conn: Connection, destination: str) -> str | None:
+    """Why the latest finished attempt was not taken; None: it was."""
+    last = conn.execute(_LATEST, {"destination": destination}).first()
+    return None if last is None or last.outcome == "sent" else last.reason
 
 
 def _next_starts(conn: Connection, now: datetime) -> list[Json]:

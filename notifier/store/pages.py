@@ -28,6 +28,7 @@ from notifier.core.commit import (
 )
 from notifier.core.diff import Doubt, Known, Step
 from notifier.core.model import Delivery, Event, Milestone, State, Timer, TimerKind
+from notifier.core.search import kept
 from notifier.core.timing import Fired
 from notifier.errors import StoreError
 from notifier.store import schema as t
@@ -256,6 +257,7 @@ def _row(step: Step, page: PageCommit) -> dict[str, Any]:
         "doc": milestone.raw,
         "first_seen_at": page.now,
         "changed_at": page.now,
+        "search": kept((milestone.title[:500], *milestone.tickers)),
     }
 
 

@@ -33,6 +33,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 
 
+def ticks(when: datetime) -> int:
+    """Microseconds since 1970."""
+    return (when - _EPOCH) // _TICK
+
+
 class Instant(TypeDecorator[datetime]):
     """An aware datetime, kept as whole microseconds since 1970."""
 
@@ -42,7 +47,7 @@ class Instant(TypeDecorator[datetime]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> int | None:
         """From datetime to number."""
         del dialect
-        return None if value is None else (value - _EPOCH) // _TICK
+        return None if value is None else ticks(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """From number to datetime."""
@@ -131,10 +136,12 @@ milestones = Table(
     Column("doubt_read", BigInteger),
     # Complete reads in a row that ought to have shown it and did not.
     Column("absences", Integer, nullable=False, server_default=text("0")),
+    # What people look for it by: the parts of its title and tickers.
+    Column("search", Text, nullable=False, server_default=text("''")),
     # Answers "which rows of this page are new?" without touching the rows.
     Index("milestones_known", "id", "fingerprint", "watches", "gone_at", "doubt"),
-    # Counts the milestones of a window without touching the rows.
-    Index("milestones_start", "start_at", "watches", "gone_at"),
+    # Counts and lists the milestones of a window and a sort without touching others.
+    Index("milestones_start", "start_at", "watches", "gone_at", "category", "type"),
     # Says that nobody is absent without looking at everybody.
     Index(
         "milestones_absent",
@@ -170,8 +177,13 @@ events = Table(
     Column("again_from", Instant),
     Column("doc", Packed, nullable=False),
     Index("events_milestone", "milestone_id", "seq"),
-    Index("events_seen", "seen_at"),
+    # Counts what happened lately without touching the rows.
+    Index("events_seen", "seen_at", "kind"),
+    Index("events_kind", "kind", "seq"),
 )
+
+#: Spelled so that SQLite sees that each of them alone is within.
+_UNSENT = "state = 'expired' OR state = 'superseded' OR state = 'dropped'"
 
 deliveries = Table(
     "deliveries",
@@ -254,6 +266,23 @@ deliveries = Table(
         "destination",
         sqlite_where=text("superseded_by IS NOT NULL"),
         postgresql_where=text("superseded_by IS NOT NULL"),
+    ),
+    # Lists for people, newest first.
+    Index("deliveries_destination", "destination", "seq"),
+    Index("deliveries_route", "route", "seq"),
+    Index(
+        "deliveries_unsent",
+        "state",
+        "seq",
+        sqlite_where=text(_UNSENT),
+        postgresql_where=text(_UNSENT),
+    ),
+    Index(
+        "deliveries_sent",
+        "destination",
+        "sent_at",
+        sqlite_where=text("sent_at IS NOT NULL"),
+        postgresql_where=text("sent_at IS NOT NULL"),
     ),
 )
 
@@ -361,6 +390,44 @@ quarantine = Table(
     Column("last_seen_at", Instant, nullable=False),
     # Counts what was seen lately without touching the rows.
     Index("quarantine_seen", "last_seen_at", "milestone_id"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    # SHA-256 of what its holder shows; the token itself is kept nowhere.
+    Column("hash", Text, primary_key=True),
+    # session | api | feed
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    # api: read | write; feed: a route's name or *; session: nothing.
+    Column("scope", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("used_at", Instant),
+    Column("revoked_at", Instant),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    # What people had done, and who came in.
+    Column("seq", _Serial, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", JSON, nullable=False),
+)
+
+live = Table(
+    "live",
+    metadata,
+    # What is known of milestones that are under way, beside Kalshi's list.
+    Column("milestone_id", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("checked_at", Instant, nullable=False),
 )
 
 facts = Table(

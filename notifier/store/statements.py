@@ -63,7 +63,7 @@ def put(dialect: str, table: Table, keys: tuple[str, ...], change: str) -> Any:
 
 _CONTENT = (
     *("fingerprint", "version", "generation", "category", "type"),
-    *("title", "start_at", "end_at", "doc", "changed_at"),
+    *("title", "start_at", "end_at", "doc", "changed_at", "search"),
 )
 
 

@@ -25,7 +25,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -41,6 +41,7 @@ from notifier.core.commit import (
     WatchRow,
 )
 from notifier.core.diff import Known
+from notifier.core.door import Note, Token
 from notifier.core.model import Delivery, Event, Message, Outcome, Silence
 from notifier.core.notice import Found
 from notifier.core.operate import (
@@ -54,6 +55,7 @@ from notifier.core.operate import (
 from notifier.core.timing import TimePolicy
 from notifier.errors import StoreBroken, StoreError
 from notifier.store import (
+    doors,
     due,
     files,
     notices,
@@ -70,6 +72,12 @@ from notifier.store.pages import Decode
 from notifier.turns import Gate
 
 T = TypeVar("T")
+#: The audit's row about what was done; None: it needs none.
+Noting: TypeAlias = Callable[[T], Note | None]
+
+
+def _nothing(_done: object) -> None:
+    """What needs no row in the audit."""
 
 
 class Offload(Protocol):
@@ -235,11 +243,12 @@ class UpkeepTurn(Turn):
             partial(outbox.reap, now=now, everything=everything, unrepeated=unrepeated)
         )
 
-    async def resume(self, destination: str, *, now: datetime) -> int:
+    async def resume(
+        self, destination: str, *, now: datetime, note: Noting[int] = _nothing
+    ) -> int:
         """End a destination's suspension; how many deliveries waited for it."""
-        return await self._commit(
-            partial(redress.resume, destination=destination, now=now)
-        )
+        work = partial(redress.resume, destination=destination, now=now)
+        return await self._commit(partial(doors.noted, work=work, entry=note))
 
     async def redrive(
         self,
@@ -248,27 +257,49 @@ class UpkeepTurn(Turn):
         destination: str | None,
         now: datetime,
         dry_run: bool,
+        note: Noting[list[dict[str, Any]]] = _nothing,
     ) -> list[dict[str, Any]]:
         """Put dead deliveries back; the rows that were, or would be."""
-        return await self._commit(
-            partial(
-                redress.redrive,
-                ids=ids,
-                destination=destination,
-                now=now,
-                dry_run=dry_run,
-            )
+        work = partial(
+            redress.redrive,
+            ids=ids,
+            destination=destination,
+            now=now,
+            dry_run=dry_run,
         )
+        return await self._commit(partial(doors.noted, work=work, entry=note))
 
-    async def silence(self, silence: Silence) -> None:
+    async def silence(self, silence: Silence, *, note: Noting[None] = _nothing) -> None:
         """Put a silence into force."""
-        await self._commit(partial(silences.add, silence=silence))
+        work = partial(silences.add, silence=silence)
+        await self._commit(partial(doors.noted, work=work, entry=note))
 
-    async def expire_silence(self, beginning: str, *, now: datetime) -> Silence:
+    async def expire_silence(
+        self, beginning: str, *, now: datetime, note: Noting[Silence] = _nothing
+    ) -> Silence:
         """End the silence whose id begins so."""
-        return await self._commit(
-            partial(silences.expire, beginning=beginning, now=now)
-        )
+        work = partial(silences.expire, beginning=beginning, now=now)
+        return await self._commit(partial(doors.noted, work=work, entry=note))
+
+    async def let_in(self, token: Token, *, note: Noting[None] = _nothing) -> None:
+        """Let a token in from now on."""
+        work = partial(doors.add, token=token)
+        await self._commit(partial(doors.noted, work=work, entry=note))
+
+    async def revoke(
+        self, name: str, *, now: datetime, note: Noting[Token] = _nothing
+    ) -> Token:
+        """Let the token of this name in no more."""
+        work = partial(doors.revoke, name=name, now=now)
+        return await self._commit(partial(doors.noted, work=work, entry=note))
+
+    async def note(self, entry: Note) -> None:
+        """Put a row into the audit."""
+        await self._commit(partial(doors.note, entry=entry))
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Do something else, and commit it."""
+        return await self._commit(work)
 
     async def bury(
         self, homes: Collection[str], *, before: datetime, now: datetime
@@ -435,51 +466,53 @@ class Store:
         self, prints: Mapping[str, bytes], watch: WatchRow
     ) -> frozenset[str]:
         """Which of these ids are known with these fingerprints."""
-        return await self._ask(partial(pages.unchanged, prints=prints, watch=watch))
+        return await self.ask(partial(pages.unchanged, prints=prints, watch=watch))
 
     async def watches(self) -> list[WatchRow]:
         """The watches in force."""
-        return await self._ask(pages.watches)
+        return await self.ask(pages.watches)
 
     async def count_known(self, watch: WatchRow, since: datetime | None) -> int:
         """How many living milestones of a watch start at `since` or later."""
-        return await self._ask(partial(pages.count_known, watch=watch, since=since))
+        return await self.ask(partial(pages.count_known, watch=watch, since=since))
 
     async def is_anyone_absent(self) -> bool:
         """Whether an absence is counted for any milestone."""
-        return await self._ask(pages.is_anyone_absent)
+        return await self.ask(pages.is_anyone_absent)
 
     async def next_fire(self) -> datetime | None:
         """When the next timer comes due."""
-        return await self._ask(timers.next_fire)
+        return await self.ask(timers.next_fire)
 
     async def next_start(self, after: datetime) -> datetime | None:
         """The next start after an instant."""
-        return await self._ask(partial(timers.next_start, after=after))
+        return await self.ask(partial(timers.next_start, after=after))
 
     async def told(self, messages: Sequence[Message]) -> list[list[Event]]:
         """What each of these messages tells, in its order."""
-        return await self._ask(
+        return await self.ask(
             partial(due.members, messages=messages, decode=self._decode)
         )
 
     async def next_due(self, destinations: Sequence[str]) -> dict[str, datetime]:
         """By destination: when its next pending delivery is due."""
-        return await self._ask(partial(due.next_due, destinations=destinations))
+        return await self.ask(partial(due.next_due, destinations=destinations))
 
     async def view(
         self, *, names: Collection[str], now: datetime, bad_for: timedelta
     ) -> View:
         """How the service fares."""
-        return await self._ask(
+        return await self.ask(
             partial(operator.view, names=names, now=now, bad_for=bad_for)
         )
 
     async def found(self, *, since: datetime, now: datetime) -> Found:
         """What has happened since an instant."""
-        return await self._ask(partial(operator.found, since=since, now=now))
+        return await self.ask(partial(operator.found, since=since, now=now))
 
-    async def _ask(self, question: Callable[[Connection], T]) -> T:
+    async def ask(self, question: Callable[[Connection], T]) -> T:
+        """Ask something else, by a connection that cannot write."""
+
         def asked() -> T:
             with self._readers.connect() as conn:
                 return _guarded(conn, question)

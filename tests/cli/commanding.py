@@ -58,10 +58,13 @@ class Running:
         stderr: int = subprocess.PIPE,
     ) -> None:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("NOTIFIER_")}
+        env = {**kept, "HOME": str(cwd), "NOTIFIER__WEB": "off", **environ}
+        if not env["NOTIFIER__WEB"]:  # as the file says
+            del env["NOTIFIER__WEB"]
         self.process = subprocess.Popen(
             command,
             cwd=cwd,
-            env={**kept, "HOME": str(cwd), **environ},
+            env=env,
             stdout=subprocess.PIPE,
             stderr=stderr,
             encoding="utf-8",

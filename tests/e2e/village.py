@@ -215,7 +215,7 @@ class Service:
         (folder / "notifier.yaml").write_text(
             "source:\n"
             + "".join(f"  {key}: {value}\n" for key, value in keys.items())
-            + f'destinations:\n  hook: {{url: "{hook}"}}\n'
+            + f'destinations:\n  hook: {{url: "{hook}"}}\nweb: off\n'
         )
 
     @asynccontextmanager

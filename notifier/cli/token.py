@@ -1,0 +1,191 @@
+"""`notifier token add`, `list` and `revoke`."""
+
+import os
+import secrets
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from notifier import config
+from notifier.cli import screen
+from notifier.cli.ending import DONE, say
+from notifier.cli.given import Given
+from notifier.cli.lists import write_rows
+from notifier.cli.store_view import viewing
+from notifier.cli.where import database, existing
+from notifier.cli.writing import tell, write
+from notifier.clock import SystemClock
+from notifier.config.values import Unreadable, handle, nearest
+from notifier.core.door import EVERY_FEED, PREFIX, Scope, Token, TokenKind, digest
+from notifier.core.model import Json
+from notifier.core.words import instant, relative
+from notifier.deeds import COMMAND, let_in, revoked
+from notifier.store import doors
+
+
+def add(
+    given: Given,
+    name: str,
+    *,
+    scope: str | None,
+    feed: str | None,
+    expires_at: datetime | None,
+) -> int:
+    """
+    Make a token and print it, once: nothing but its hash is kept.
+
+    Raises: StoreError when another one has that name; BadParameter.
+    """
+    store = existing(database(given))
+    shown = f"{PREFIX}{secrets.token_hex()}"
+    token = Token(
+        hash=digest(shown),
+        kind=TokenKind.API if feed is None else TokenKind.FEED,
+        name=_name(name),
+        scope=_scope(given, scope, feed),
+        created_at=SystemClock().now(),
+        expires_at=expires_at,
+    )
+    wish: dict[str, Json] = {
+        "hash": token.hash,
+        "kind": token.kind.value,
+        "name": token.name,
+        "scope": token.scope,
+        "expires_at": None if expires_at is None else expires_at.isoformat(),
+    }
+    if tell(store, {"ask": "token add", "token": wish}) is None:
+        entry = let_in(COMMAND, token)
+        write(
+            store,
+            lambda conn: doors.noted(
+                conn, lambda conn: doors.add(conn, token), lambda _done: entry
+            ),
+        )
+    sys.stdout.write(f"{shown}\n")
+    say(f"Keep it: it is shown this once. {_use(token)}")
+    return DONE
+
+
+def list_tokens(given: Given, *, everything: bool, as_json: bool) -> int:
+    """Print the tokens in force, or all of them."""
+    with viewing(given) as conn:
+        tokens = doors.listed(conn, everything=everything)
+    if as_json:
+        write_rows([_row(token) for token in tokens])
+    elif not tokens:
+        say("No tokens.")
+    else:
+        screen.out().print(_table(tokens, SystemClock().now()))
+    return DONE
+
+
+def revoke(given: Given, name: str) -> int:
+    """
+    Let a token in no more, at once.
+
+    Raises: StoreError when none in force has that name.
+    """
+    store = existing(database(given))
+    now = SystemClock().now()
+    if tell(store, {"ask": "token revoke", "name": name}) is None:
+        write(
+            store,
+            lambda conn: doors.noted(
+                conn,
+                lambda conn: doors.revoke(conn, name, now=now),
+                lambda one: revoked(COMMAND, now, one),
+            ),
+        )
+    say(f"{name} opens nothing any more.")
+    return DONE
+
+
+# --- what was typed -----------------------------------------------------------
+
+
+def _name(text: str) -> str:
+    try:
+        return handle(text)
+    except Unreadable as exc:
+        raise typer.BadParameter(f"{text!r} {exc.what}; {exc.advice}") from None
+
+
+def _scope(given: Given, scope: str | None, feed: str | None) -> str:
+    """What the token opens."""
+    if feed is None:
+        return scope or Scope.READ.value
+    if scope is not None:
+        raise typer.BadParameter(
+            "a feed can only be read; leave it out", param_hint="--scope"
+        )
+    known = _routes(given)
+    if feed != EVERY_FEED and feed not in known:
+        advice = nearest(feed, known) or f"there are {', '.join(known)}"
+        raise typer.BadParameter(f"{feed!r} is no route; {advice}", param_hint="--feed")
+    return feed
+
+
+def _routes(given: Given) -> list[str]:
+    here = Path.cwd()
+    path = config.find(given.config, os.environ, cwd=here)
+    return [one.name for one in config.load_routes(path, os.environ, cwd=here)]
+
+
+# --- for people ---------------------------------------------------------------
+
+
+def _use(token: Token) -> str:
+    if token.kind is TokenKind.API:
+        return "Programs show it as `Authorization: Bearer ...`."
+    what = "any feed" if token.scope == EVERY_FEED else f"/feeds/{token.scope}.ics"
+    return f"Put it behind the address of {what}: `?token=...`."
+
+
+def _row(token: Token) -> dict[str, Json]:
+    return {
+        "name": token.name,
+        "kind": token.kind.value,
+        "scope": token.scope,
+        "created_at": _stamp(token.created_at),
+        "expires_at": _stamp(token.expires_at),
+        "used_at": _stamp(token.used_at),
+        "revoked_at": _stamp(token.revoked_at),
+    }
+
+
+def _stamp(when: datetime | None) -> str | None:
+    if when is None:
+        return None
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _table(tokens: list[Token], now: datetime) -> Table:
+    zone = screen.local_zone()
+    table = screen.table("Token", "Opens", "Made", "Ends", "Last used")
+    for token in tokens:
+        table.add_row(
+            token.name,
+            _opens(token),
+            instant(token.created_at, zone=zone, now=now),
+            _ends(token, now),
+            relative(token.used_at, now=now) if token.used_at else "never",
+        )
+    return table
+
+
+def _opens(token: Token) -> str:
+    if token.kind is TokenKind.API:
+        return token.scope
+    return "every feed" if token.scope == EVERY_FEED else f"feed {token.scope}"
+
+
+def _ends(token: Token, now: datetime) -> str:
+    if token.revoked_at is not None:
+        return f"revoked {relative(token.revoked_at, now=now)}"
+    if token.expires_at is None:
+        return "never"
+    verb = "ended " if token.expires_at <= now else ""
+    return f"{verb}{relative(token.expires_at, now=now)}"

@@ -1,0 +1,69 @@
+"""
+What is asked of long lists, and one page of an answer.
+
+Rows are those of the contract, as `notifier.web.ports` describes them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from notifier.core.model import Json, Kind, State
+
+RowJson = dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf:
+    """One page of a long list."""
+
+    rows: Sequence[RowJson]
+    #: Where the next page begins; None: there is none.
+    next: str | None = None
+
+
+class BadCursor(ValueError):
+    """A cursor that no list has given out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """How much of a long list, and from where."""
+
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MilestoneFilter:
+    """Which milestones: each given condition must hold."""
+
+    #: In the title, the id or a ticker, in any case.
+    search: str = ""
+    category: str | None = None
+    type: str | None = None
+    #: Starting at or after, and before.
+    since: datetime | None = None
+    until: datetime | None = None
+    #: None: both those that are there and those that were removed.
+    gone: bool | None = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events: each given condition must hold."""
+
+    kinds: Sequence[Kind] = ()
+    milestone_id: str | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFilter:
+    """Which deliveries: each given condition must hold."""
+
+    states: Sequence[State] = ()
+    destination: str | None = None
+    route: str | None = None
+    milestone_id: str | None = None
+    since: datetime | None = None

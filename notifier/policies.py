@@ -1,0 +1,140 @@
+"""What the configuration comes to for each loop."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+from notifier.clock import Clock
+from notifier.config import Config, Updates
+from notifier.core.cadence import ReadPolicy
+from notifier.core.claim import Way
+from notifier.core.diff import DiffPolicy
+from notifier.core.hold import Manner
+from notifier.core.model import (
+    Destination,
+    Limits,
+    Milestone,
+    Outcome,
+    Rate,
+    Rendered,
+    Route,
+)
+from notifier.core.sample import sample
+from notifier.core.timing import TimePolicy
+from notifier.deeds import Trial
+from notifier.deliver import Lane
+from notifier.operate import Post
+from notifier.read import DiffRules
+from notifier.web.listen import Place
+
+
+class Rates(Protocol):
+    """What is known of the far ends."""
+
+    def default_rate(self, destination: str) -> Rate | None:
+        """How often the service may be asked when the configuration is silent."""
+        ...
+
+
+class Far(Rates, Protocol):
+    """... and what they can take."""
+
+    async def send(
+        self, destination: str, message: Rendered, *, served: frozenset[str]
+    ) -> Outcome: ...
+    def limits(self, destination: str) -> Limits: ...
+
+
+def read_policy(config: Config) -> ReadPolicy:
+    """How often is read."""
+    return ReadPolicy(
+        poll_every=config.source.poll_every,
+        sweep_every=config.source.sweep_every,
+        full_read_every=config.source.full_read_every,
+    )
+
+
+def diff_rules(config: Config, time: TimePolicy) -> DiffRules:
+    """What counts as news."""
+    source = config.source
+    touched = source.updates is Updates.TIMESTAMP
+    return DiffRules(
+        diff=DiffPolicy(time=time, touched_is_updated=touched),
+        look_back=source.look_back,
+        started_grace=source.started_grace,
+        ignore_tickers=source.ignore_tickers,
+        announce_existing=source.announce_existing,
+    )
+
+
+def unrepeated(destinations: Sequence[Destination]) -> frozenset[str]:
+    """Where what may have arrived is not sent again."""
+    return frozenset(one.name for one in destinations if one.drop_ambiguous)
+
+
+def lane(destination: Destination, config: Config, sender: Rates) -> Lane:
+    """A destination's way out."""
+    return Lane(
+        way=Way(
+            name=destination.name,
+            manners={
+                route.name: _manner(destination, route) for route in config.routes
+            },
+            manner_else=_manner(destination, None),
+            rate=destination.rate or sender.default_rate(destination.name),
+            concurrency=destination.concurrency,
+            drop_ambiguous=destination.drop_ambiguous,
+        ),
+        zone=destination.zone,
+    )
+
+
+def post(destination: Destination, sender: Rates) -> Post:
+    """How a destination's operator is told."""
+    return Post(
+        zone=destination.zone,
+        rate=destination.rate or sender.default_rate(destination.name),
+        drop_ambiguous=destination.drop_ambiguous,
+    )
+
+
+def _manner(destination: Destination, route: Route | None) -> Manner:
+    """How a route's events go to a destination: as the route says, if it does."""
+    digest, quiet = destination.digest, destination.quiet
+    if route is not None:
+        digest, quiet = route.digest or digest, route.quiet or quiet
+    return Manner(
+        over=digest.over,
+        zone=destination.zone,
+        window=digest.window,
+        at=digest.at,
+        quiet=quiet,
+    )
+
+
+def trial(
+    config: Config, sender: Far, clock: Clock, decode: Callable[[bytes], Milestone]
+) -> Trial:
+    """How a test goes out."""
+    known = {one.name: one for one in config.destinations}
+
+    def message(name: str) -> Rendered:
+        return sample(
+            known[name],
+            config.routes,
+            limits=sender.limits(name),
+            decode=decode,
+            now=clock.now(),
+            external_url=config.external_url,
+        )
+
+    send = partial(sender.send, served=frozenset())
+    return Trial(destinations=tuple(known), message=message, send=send)
+
+
+def place(config: Config) -> Place | None:
+    """Where the web listens; None: there is none."""
+    web = config.web
+    if web is None:
+        return None
+    return Place(host=web.host, port=web.port, is_asked_for=web.is_asked_for)

@@ -1,0 +1,243 @@
+"""What the store tells the web: lists, stories, and figures kept for a while."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Generic, TypeVar
+from urllib.parse import urlsplit
+
+import anyio
+from sqlalchemy import Connection
+
+from notifier.core.lists import (
+    DeliveryFilter,
+    EventFilter,
+    Leaf,
+    MilestoneFilter,
+    RowJson,
+    Slice,
+)
+from notifier.core.model import Destination, Limits, Rate, Route
+from notifier.store import browse, figures, look
+from notifier.store.pages import Decode
+from notifier.store.store import Store
+from notifier.store.story import Desk, NoSuchEvent, story
+
+T = TypeVar("T")
+
+#: What people look at together is read once.
+_SOON = timedelta(seconds=2)
+#: What takes longer to count.
+_LATER = timedelta(seconds=30)
+#: Questions at a time: the loops ask as well.
+_AT_ONCE = 2
+#: An hour's events are all there so long after its end.
+_SETTLED = timedelta(minutes=10)
+
+
+class Books:
+    """
+    What people and programs read, without ever making the loops wait.
+
+    Lists are newest first unless said otherwise. Figures may be as old as said.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        routes: Sequence[Route],
+        destinations: Sequence[Destination],
+        decode: Decode,
+        rates: Mapping[str, Rate | None],
+        now: Callable[[], datetime],
+        limits: Mapping[str, Limits] | None = None,
+        external_url: str | None = None,
+    ) -> None:
+        self._store = store
+        self._decode = decode
+        self._now = now
+        self._names = [one.name for one in destinations]
+        self._services = {one.name: _service(one) for one in destinations}
+        self._rates = rates
+        self._desk = Desk(
+            routes=routes,
+            limits=limits or {},
+            zones={one.name: one.zone for one in destinations},
+            external_url=external_url,
+        )
+        self._room = anyio.Semaphore(_AT_ONCE)
+        self._status: _Kept[RowJson] = _Kept(_SOON)
+        self._overview: _Kept[RowJson] = _Kept(_SOON)
+        self._living: _Kept[int] = _Kept(_LATER)
+        self._latency: _Kept[RowJson] = _Kept(_LATER)
+        self._kinds: _Kept[Sequence[RowJson]] = _Kept(_LATER)
+        self._routes: _Kept[Sequence[RowJson]] = _Kept(_LATER)
+        self._destinations: _Kept[Sequence[RowJson]] = _Kept(_SOON)
+        self._hours: dict[datetime, dict[str, int]] = {}
+
+    # --- at a glance ---
+
+    async def status(self, now: datetime) -> RowJson:
+        """What `notifier status --json` says of the store; two seconds old at most."""
+
+        async def made() -> RowJson:
+            living = await self._living.get(now, partial(self._ask, look.count_living))
+            return await self._ask(partial(look.status, now=now, living=living))
+
+        return await self._status.get(now, made)
+
+    async def overview(self, now: datetime) -> RowJson:
+        """What the first page shows; a few seconds old at most, its latency 30 s."""
+
+        async def made() -> RowJson:
+            return {
+                "status": await self.status(now),
+                "starts": await self._ask(partial(figures.starts, now=now)),
+                "hours": await self._by_hour(now),
+                "latency": await self._latency.get(now, partial(self._took, now)),
+            }
+
+        return await self._overview.get(now, made)
+
+    async def _by_hour(self, now: datetime) -> list[RowJson]:
+        """Only what may have changed since the last time is counted again."""
+        hours = figures.hours_of(now)
+        settled = [
+            hour for hour in hours if hour in self._hours and _is_settled(hour, now)
+        ]
+        fresh = hours[len(settled) :] if settled == hours[: len(settled)] else hours
+        counted = await self._ask(partial(figures.by_hour, hours=fresh))
+        known = {hour: self._hours[hour] for hour in hours if hour not in counted}
+        self._hours = {hour: (known | counted)[hour] for hour in hours}
+        return figures.hour_rows(self._hours)
+
+    async def _took(self, now: datetime) -> RowJson:
+        return await self._ask(partial(figures.latency, names=self._names, now=now))
+
+    # --- milestones ---
+
+    async def kinds_of_milestones(self) -> Sequence[RowJson]:
+        """How many of each category and type, by name; half a minute old at most."""
+        ask = partial(self._ask, browse.kinds_of_milestones)
+        return await self._kinds.get(self._now(), ask)
+
+    async def milestones(self, wanted: MilestoneFilter, part: Slice) -> Leaf:
+        """By start, soonest first."""
+        return await self._ask(partial(browse.milestones, wanted=wanted, part=part))
+
+    async def milestone(self, milestone_id: str) -> RowJson | None:
+        """One milestone and all that is known of it."""
+        return await self._ask(
+            partial(browse.milestone, milestone_id=milestone_id, now=self._now())
+        )
+
+    # --- events ---
+
+    async def events(self, wanted: EventFilter, part: Slice) -> Leaf:
+        """The events' rows."""
+        return await self._ask(partial(browse.events, wanted=wanted, part=part))
+
+    async def newest(self) -> int:
+        """The number of the newest event; 0 without any."""
+        return await self._ask(browse.newest)
+
+    async def events_after(
+        self, number: int, *, limit: int
+    ) -> Sequence[tuple[int, RowJson]]:
+        """Events with their numbers, oldest first: those above a number."""
+        return await self._ask(partial(browse.events_after, number=number, limit=limit))
+
+    async def explain(self, beginning: str, now: datetime) -> RowJson | None:
+        """One event and why it went where it went; None: no such, or several."""
+
+        def told(conn: Connection) -> RowJson | None:
+            try:
+                found = story(conn, beginning, self._desk, decode=self._decode, now=now)
+            except NoSuchEvent:
+                return None
+            return found.as_json()
+
+        return await self._ask(told)
+
+    # --- what is sent, and where ---
+
+    async def deliveries(self, wanted: DeliveryFilter, part: Slice) -> Leaf:
+        """The deliveries' rows, each with its milestone's title."""
+        return await self._ask(
+            partial(browse.deliveries, wanted=wanted, part=part, now=self._now())
+        )
+
+    async def destinations(self, now: datetime) -> Sequence[RowJson]:
+        """Those of `status`, and what else there is to know; two seconds old."""
+        ask = partial(
+            figures.destinations,
+            now=now,
+            services=self._services,
+            rates=self._rates,
+        )
+        return await self._destinations.get(now, partial(self._ask, ask))
+
+    async def routes(self, now: datetime) -> Sequence[RowJson]:
+        """The routes in their order; half a minute old at most."""
+        ask = partial(figures.routes, rules=self._desk.routes, now=now)
+        return await self._routes.get(now, partial(self._ask, ask))
+
+    async def silences(
+        self, now: datetime, *, everything: bool = False
+    ) -> Sequence[RowJson]:
+        """The rows of `notifier silence list --json`."""
+
+        def listed(conn: Connection) -> list[RowJson]:
+            return list(look.silence_rows(conn, now, everything=everything))
+
+        return await self._ask(listed)
+
+    async def audit(self, part: Slice) -> Leaf:
+        """What people had done."""
+        return await self._ask(partial(browse.audit, part=part))
+
+    async def _ask(self, question: Callable[[Connection], T]) -> T:
+        async with self._room:
+            return await self._store.ask(question)
+
+
+@dataclass(kw_only=False)
+class _Kept(Generic[T]):
+    """
+    A value that is good for a while.
+
+    Whoever finds it too old makes it anew; others get the old one meanwhile.
+    """
+
+    good_for: timedelta
+    value: T | None = None
+    at: datetime | None = None
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+
+    async def get(self, now: datetime, make: Callable[[], Awaitable[T]]) -> T:
+        if self._is_good(now):
+            return self._known()
+        if self.at is not None and self.lock.statistics().locked:
+            return self._known()
+        async with self.lock:
+            if not self._is_good(now):
+                self.value = await make()
+                self.at = now
+            return self._known()
+
+    def _is_good(self, now: datetime) -> bool:
+        return self.at is not None and abs(now - self.at) <= self.good_for
+
+    def _known(self) -> T:
+        return self.value  # type: ignore[return-value]  # there is one since `at` is
+
+
+def _is_settled(hour: datetime, now: datetime) -> bool:
+    return hour + timedelta(hours=1) + _SETTLED < now
+
+
+def _service(destination: Destination) -> str:
+    """The kind of service, which is no secret: what its URL begins with."""
+    return urlsplit(destination.url).scheme or destination.url.partition(":")[0]

@@ -1,0 +1,99 @@
+"""Which path leads where, and what stands before all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from notifier.web.answers import API, refusal
+from notifier.web.door import Door, Locks, SigningIn
+from notifier.web.guard import (
+    Bodies,
+    Dressed,
+    Forms,
+    Hosts,
+    Origins,
+    Unbroken,
+    names_of,
+)
+from notifier.web.pages import dressed, mishap, pages
+from notifier.web.ports import Ports
+from notifier.web.tokens import Tries
+
+#: It listens on every address that the machine has.
+_ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+#: Paths whose refusals are for programs.
+_PROGRAMS = (API, "/feeds/", "/metrics", "/-/", "/static/")
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """The routes; what they cannot find says so in the form of its readers."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self.app(scope, receive, send)
+
+
+def build(
+    ports: Ports, locks: Locks, *, host: str, more: Sequence[BaseRoute] = ()
+) -> ASGIApp:
+    """
+    Everything behind its doors. `host`: where it listens.
+
+    `more`: what else there is beside the pages: the API, the feeds, the metrics.
+    """
+    dress = dressed(ports)
+    routes = [
+        *_health(ports),
+        *SigningIn(locks, dress.page, Tries()).places(),
+        *more,
+        *pages(ports, dress),
+    ]
+    wrong = mishap(dress)
+
+    async def refused(request: Request, exc: Exception) -> Response:
+        if isinstance(exc, HTTPException) and request.scope["path"].startswith(
+            _PROGRAMS
+        ):
+            headers = exc.headers
+            return refusal(request.scope, exc.status_code, exc.detail, headers=headers)
+        return await wrong(request, exc)
+
+    app: ASGIApp = _Site(
+        ExceptionMiddleware(Router(routes), handlers={HTTPException: refused})
+    )
+    app = Forms(app, locks.browser_cookie, is_open=locks.password is None)
+    app = Door(app, locks)
+    app = Bodies(app)
+    app = Origins(app, ports.external_url)
+    names = names_of(host, ports.external_url)
+    app = Hosts(app, names=names, any_ip=host in _ANY)
+    return Dressed(Unbroken(app, locks.tokens.fresh))
+
+
+def _health(ports: Ports) -> list[BaseRoute]:
+    async def healthy(_request: Request) -> Response:
+        vital = await ports.vitals()
+        return JSONResponse(
+            {"ok": not vital.stuck, "stuck": list(vital.stuck)},
+            503 if vital.stuck else 200,
+        )
+
+    async def ready(_request: Request) -> Response:
+        vital = await ports.vitals()
+        found = {
+            "ready": not vital.unready,
+            "because": list(vital.unready),
+            "clock_off_s": vital.skew_s,
+        }
+        return JSONResponse(found, 503 if vital.unready else 200)
+
+    return [Route("/-/healthy", healthy), Route("/-/ready", ready)]

@@ -1,0 +1,29 @@
+"""`/audit`: who did what."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from notifier.web.pages import asked
+from notifier.web.pages.dress import Dress
+from notifier.web.ports import BadCursor
+
+
+def places(dress: Dress) -> list[BaseRoute]:
+    """The list."""
+
+    async def found(request: Request) -> Response:
+        query = request.query_params
+        try:
+            leaf = await dress.ports.books.audit(asked.part(query))
+        except BadCursor as exc:
+            raise asked.bad_cursor(exc) from None
+        return await dress.page(
+            request,
+            "audit.html",
+            rows=leaf.rows,
+            next=asked.next_page(query, leaf),
+            first="cursor" not in query,
+        )
+
+    return [Route("/audit", found)]

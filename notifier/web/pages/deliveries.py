@@ -1,0 +1,98 @@
+"""`/deliveries`: what is owed to whom, what became of it; dead letters put back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from notifier.core.model import State
+from notifier.errors import NotifierError
+from notifier.web.pages import asked
+from notifier.web.pages.dress import Dress, seen_off, writer
+from notifier.web.ports import BadCursor, DeliveryFilter, RowJson
+
+#: Dead letters that the question before all of them are put back names.
+_SHOWN = 20
+
+
+def places(dress: Dress) -> list[BaseRoute]:
+    """The list, and putting back."""
+    page = _Page(dress)
+    return [
+        Route("/deliveries", page.found, methods=["GET"]),
+        Route("/deliveries/redrive", page.confirm, methods=["GET"]),
+        Route("/deliveries/redrive", page.redrive, methods=["POST"]),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    dress: Dress
+
+    async def found(self, request: Request) -> Response:
+        return await self._listed(request)
+
+    async def confirm(self, request: Request) -> Response:
+        """What putting back all that is dead would come to."""
+        by = writer(request)
+        destination = asked.text(request.query_params, "destination") or None
+        deeds = self.dress.ports.deeds
+        try:
+            rows = await deeds.redrive(by, destination=destination, dry_run=True)
+        except NotifierError as exc:
+            raise HTTPException(404, str(exc)) from None
+        return await self.dress.page(
+            request,
+            "redrive.html",
+            destination=destination,
+            dead=len(rows),
+            rows=rows[:_SHOWN],
+        )
+
+    async def redrive(self, request: Request) -> Response:
+        by = writer(request)
+        form = await request.form()
+        ids, destination = asked.many(form, "id"), asked.field(form, "destination")
+        if not ids and not destination and asked.field(form, "all") != "yes":
+            raise HTTPException(400, "No dead letter was named.")
+        deeds = self.dress.ports.deeds
+        try:
+            rows = await deeds.redrive(by, ids=ids, destination=destination or None)
+        except NotifierError as exc:
+            return await self._listed(request, wrong=str(exc), code=409)
+        return seen_off("/deliveries", "redriven", n=_dead(rows))
+
+    async def _listed(
+        self, request: Request, *, wrong: str = "", code: int = 200
+    ) -> Response:
+        query, ports = request.query_params, self.dress.ports
+        wanted = DeliveryFilter(
+            states=asked.choices(query, "state", State),
+            destination=asked.text(query, "destination") or None,
+            route=asked.text(query, "route") or None,
+        )
+        try:
+            leaf = await ports.books.deliveries(wanted, asked.part(query))
+        except BadCursor as exc:
+            raise asked.bad_cursor(exc) from None
+        return await self.dress.page(
+            request,
+            "deliveries.html",
+            code=code,
+            wrong=wrong,
+            rows=leaf.rows,
+            next=asked.next_page(query, leaf),
+            first="cursor" not in query,
+            wanted=wanted,
+            states=[state.value for state in wanted.states],
+            destinations=ports.destinations,
+            routes=ports.routes,
+        )
+
+
+def _dead(rows: Sequence[RowJson]) -> int:
+    """How many were put back: what was named and not dead stays as it is."""
+    return sum(row.get("state") == State.DEAD.value for row in rows)

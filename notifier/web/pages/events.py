@@ -1,0 +1,72 @@
+"""`/events`: what happened, live; and why each went where it went."""
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from notifier.core.model import Kind
+from notifier.web.pages import asked
+from notifier.web.pages.dress import Dress
+from notifier.web.pages.spoken import Row
+from notifier.web.ports import BadCursor, EventFilter
+
+#: More at once than this are for the list, not to be slipped in above it.
+_AT_ONCE = 50
+
+
+def places(dress: Dress) -> list[BaseRoute]:
+    """The list, its newest rows alone, and a page each."""
+    books = dress.ports.books
+
+    async def found(request: Request) -> Response:
+        query = request.query_params
+        kinds = asked.choices(query, "kind", Kind)
+        # Before the rows, so that none falls between them and the stream.
+        newest = await books.newest()
+        try:
+            leaf = await books.events(EventFilter(kinds=kinds), asked.part(query))
+        except BadCursor as exc:
+            raise asked.bad_cursor(exc) from None
+        return await dress.page(
+            request,
+            "events.html",
+            rows=leaf.rows,
+            next=asked.next_page(query, leaf),
+            first="cursor" not in query,
+            kinds=[kind.value for kind in kinds],
+            newest=newest,
+            status=None if leaf.rows else await books.status(dress.ports.now()),
+        )
+
+    async def newer(request: Request) -> Response:
+        """The rows above a number, newest first, and up to where they reach."""
+        query = request.query_params
+        after = query.get("after", "")
+        if not (after.isascii() and after.isdigit() and len(after) < 19):  # noqa: PLR2004 - SQLite's integers end there
+            raise HTTPException(400, "`after` is the number of an event.")
+        numbered = await books.events_after(int(after), limit=_AT_ONCE)
+        kinds = {kind.value for kind in asked.choices(query, "kind", Kind)}
+        rows = [row for _, row in reversed(numbered)]
+        text = await dress.rendered(
+            request,
+            "newer.html",
+            rows=[row for row in rows if not kinds or row["kind"] in kinds],
+        )
+        reached = numbered[-1][0] if numbered else int(after)
+        return HTMLResponse(
+            text, headers={"x-newest": f"{reached}", "cache-control": "no-store"}
+        )
+
+    async def one(request: Request) -> Response:
+        now = dress.ports.now()
+        told: Row | None = await books.explain(request.path_params["id"], now)
+        if told is None:
+            raise HTTPException(404, "No event has this id, or several begin so.")
+        return await dress.page(request, "event.html", **told)
+
+    return [
+        Route("/events", found),
+        Route("/events/newer", newer),
+        Route("/events/{id}", one),
+    ]

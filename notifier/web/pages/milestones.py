@@ -1,0 +1,72 @@
+"""`/milestones`: search them, and all that is known of one."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from notifier.core.cloudevent import link
+from notifier.web.pages import asked, spoken
+from notifier.web.pages.dress import Dress
+from notifier.web.pages.spoken import Row
+from notifier.web.ports import BadCursor, MilestoneFilter
+
+#: What began so lately may still be going on.
+_LATELY = timedelta(hours=6)
+_GONE = {"": False, "only": True, "with": None}
+
+
+def places(dress: Dress) -> list[BaseRoute]:
+    """The list, and a page each."""
+    books = dress.ports.books
+
+    async def found(request: Request) -> Response:
+        query = request.query_params
+        wanted, when = _wanted(request, dress)
+        try:
+            leaf = await books.milestones(wanted, asked.part(query))
+        except BadCursor as exc:
+            raise asked.bad_cursor(exc) from None
+        kinds: Sequence[Row] = await books.kinds_of_milestones()
+        return await dress.page(
+            request,
+            "milestones.html",
+            rows=leaf.rows,
+            next=asked.next_page(query, leaf),
+            first="cursor" not in query,
+            wanted=wanted,
+            when=when,
+            gone=query.get("gone", ""),
+            categories=sorted({row["category"] for row in kinds}),
+            types=sorted({row["type"] for row in kinds}),
+            known=sum(row["milestones"] for row in kinds),
+        )
+
+    async def one(request: Request) -> Response:
+        known: Row | None = await books.milestone(request.path_params["id"])
+        if known is None:
+            raise HTTPException(404, "No milestone has this id.")
+        document = known["document"]
+        at_kalshi = link(spoken.milestone_of(document), None)
+        return await dress.page(request, "milestone.html", at_kalshi=at_kalshi, **known)
+
+    return [Route("/milestones", found), Route("/milestones/{id:path}", one)]
+
+
+def _wanted(request: Request, dress: Dress) -> tuple[MilestoneFilter, str]:
+    """Which milestones; and whether all times are wanted, or what lies ahead."""
+    query = request.query_params
+    search = asked.text(query, "q")
+    # Whoever searches may look for what is over.
+    when = query.get("when") or ("all" if search else "ahead")
+    wanted = MilestoneFilter(
+        search=search,
+        category=asked.text(query, "category") or None,
+        type=asked.text(query, "type") or None,
+        since=None if when == "all" else dress.ports.now() - _LATELY,
+        gone=_GONE.get(query.get("gone", ""), False),
+    )
+    return wanted, when

@@ -1,0 +1,94 @@
+"""`/`: whether it works, what lies ahead, what has happened."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from notifier.web.pages import picture
+from notifier.web.pages.dress import Dress
+from notifier.web.pages.spoken import Row
+from notifier.web.ports import EventFilter, Slice, Vital
+
+_NEWEST = 8
+#: Starts that the list shows before it is unfolded.
+_SOON = 8
+#: Starts that the list has; the picture shows more.
+_LISTED = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Something that a person should look at."""
+
+    words: str
+    since: object = None
+    #: Where more can be seen.
+    href: str = ""
+
+
+def places(dress: Dress) -> list[BaseRoute]:
+    """The first page."""
+    books, ports = dress.ports.books, dress.ports
+
+    async def overview(request: Request) -> Response:
+        now = ports.now()
+        # Before the rows, so that none falls between them and the stream.
+        newest = await books.newest()
+        events = await books.events(EventFilter(), Slice(limit=_NEWEST))
+        told: Row = await books.overview(now)
+        vital = await ports.vitals()
+        status, starts, hours = (told[key] for key in ("status", "starts", "hours"))
+        return await dress.page(
+            request,
+            "overview.html",
+            status=status,
+            vital=vital,
+            troubles=list(troubles(status, vital)),
+            starts=starts,
+            soon=_SOON,
+            listed=_LISTED,
+            timeline=picture.timeline(starts, now=now, zone=dress.zone),
+            bars=picture.bars(hours, zone=dress.zone, now=now),
+            hours=hours,
+            latency=told["latency"],
+            events=events.rows,
+            newest=newest,
+        )
+
+    return [Route("/", overview)]
+
+
+def troubles(status: Row, vital: Vital) -> Iterator[Trouble]:
+    """All that is wrong, the service itself first."""
+    if vital.stuck:
+        yield Trouble(words=f"No progress in: {', '.join(vital.stuck)}.")
+    for words in vital.unready:
+        yield Trouble(words=f"Not ready: {words}")
+    for row in status["conditions"]:
+        yield Trouble(words=row["words"], since=row["since"])
+    yield from _unsaid(status["destinations"], status["conditions"])
+
+
+def _unsaid(
+    destinations: Sequence[Row], conditions: Sequence[Row]
+) -> Iterator[Trouble]:
+    """What stands still at a destination and is no condition yet."""
+    known = " ".join(str(row["key"]) for row in conditions)
+    for one in destinations:
+        name, href = one["name"], f"/destinations#{one['name']}"
+        if f":{name}" in known:
+            continue
+        if one["gone"] or one["suspended_since"] is not None:
+            yield Trouble(
+                words=f"Nothing is sent to {name}: {one['reason'] or 'suspended'}",
+                since=one["suspended_since"],
+                href=href,
+            )
+        elif one["dead"]:
+            yield Trouble(
+                words=f"{name} has {one['dead']:,} dead letters.",
+                href=f"/deliveries?state=dead&destination={name}",
+            )

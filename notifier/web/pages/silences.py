@@ -1,0 +1,220 @@
+"""`/silences`: those in force, a new one, and the end of one."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from zoneinfo import ZoneInfo
+
+import anyio.to_thread
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from notifier.core.model import Event, Kind, Silence
+from notifier.core.route import fits
+from notifier.core.silence import DESTINATION, made
+from notifier.core.words import span
+from notifier.errors import NotifierError
+from notifier.web.pages import asked, spoken
+from notifier.web.pages.dress import Dress, seen_off, writer
+from notifier.web.ports import Books, EventFilter, RowJson, Slice
+
+#: Fields of the form, each of which is a key of the match.
+_KEYS = ("category", "type", "title", "tickers")
+_SPANS = {
+    "1h": timedelta(hours=1),
+    "4h": timedelta(hours=4),
+    "12h": timedelta(hours=12),
+    "1d": timedelta(days=1),
+    "3d": timedelta(days=3),
+    "7d": timedelta(days=7),
+}
+_SPAN_WORDS = {key: span(length) for key, length in _SPANS.items()}
+#: A silence is held against what happened in so long a time, or so many events.
+_PAST, _PAST_EVENTS = timedelta(days=1), 500
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What was typed into the form."""
+
+    match: Mapping[str, list[str]] = field(default_factory=dict)
+    more: str = ""
+    span: str = "4h"
+    until: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a silence would have come to."""
+
+    silence: Silence
+    matched: int
+    events: int
+    examples: Sequence[RowJson]
+
+
+def places(dress: Dress) -> list[BaseRoute]:
+    """The list with its form, and what it sends."""
+    page = _Page(dress)
+    return [
+        Route("/silences", page.found, methods=["GET"]),
+        Route("/silences", page.add, methods=["POST"]),
+        Route("/silences/{id}/expire", page.expire, methods=["POST"]),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    dress: Dress
+
+    async def found(self, request: Request) -> Response:
+        return await self._listed(request)
+
+    async def add(self, request: Request) -> Response:
+        by, form = writer(request), await request.form()
+        given, ports = _given(form), self.dress.ports
+        now = ports.now()
+        try:
+            _check(given)
+            until = _until(given, now=now, zone=self.dress.zone)
+            if asked.field(form, "step") == "preview":
+                why = given.why or "a preview"
+                silence = made(given.match, why=why, created_at=now, until=until)
+                preview = await _preview(ports.books, silence, now=now)
+                return await self._listed(request, given=given, preview=preview)
+            await ports.deeds.silence(by, given.match, until=until, why=given.why)
+        except (ValueError, NotifierError) as exc:
+            wrong = str(exc)
+            return await self._listed(request, given=given, wrong=wrong, code=422)
+        return seen_off("/silences", "silenced")
+
+    async def expire(self, request: Request) -> Response:
+        by = writer(request)
+        try:
+            await self.dress.ports.deeds.expire(by, request.path_params["id"])
+        except NotifierError as exc:
+            return await self._listed(request, wrong=str(exc), code=409)
+        return seen_off("/silences", "expired")
+
+    async def _listed(
+        self,
+        request: Request,
+        *,
+        given: Given | None = None,
+        wrong: str = "",
+        preview: Preview | None = None,
+        code: int = 200,
+    ) -> Response:
+        ports = self.dress.ports
+        everything = request.query_params.get("all") == "yes"
+        return await self.dress.page(
+            request,
+            "silences.html",
+            code=code,
+            rows=await ports.books.silences(ports.now(), everything=everything),
+            everything=everything,
+            given=given or Given(),
+            wrong=wrong,
+            preview=preview,
+            spans=_SPAN_WORDS,
+            destinations=ports.destinations,
+            kinds=await ports.books.kinds_of_milestones(),
+        )
+
+
+# --- the form -----------------------------------------------------------------
+
+
+def _given(form: FormData) -> Given:
+    """The form as it was sent; a key that is named twice has two patterns."""
+    match: dict[str, list[str]] = {}
+    pairs = [
+        *(("events", kind) for kind in asked.many(form, "events")),
+        *((key, asked.field(form, key)) for key in _KEYS),
+        *((DESTINATION, name) for name in asked.many(form, DESTINATION)),
+    ]
+    more = asked.lines(form, "more")
+    for line in more:
+        key, _, pattern = line.partition("=")
+        pairs.append((key.strip(), pattern.strip()))
+    for key, pattern in pairs:
+        if pattern and pattern not in match.setdefault(key, []):
+            match[key].append(pattern)
+    return Given(
+        match={key: patterns for key, patterns in match.items() if patterns},
+        more="\n".join(more),
+        span=asked.field(form, "span"),
+        until=asked.field(form, "until"),
+        why=asked.field(form, "why"),
+    )
+
+
+def _check(given: Given) -> None:
+    """
+    See that each of the other lines says what is to be matched.
+
+    Raises:
+        ValueError: one does not.
+    """
+    for line in given.more.splitlines():
+        key, equals, pattern = (part.strip() for part in line.partition("="))
+        if not key or not equals or not pattern:
+            raise ValueError(f"{line!r} is not KEY=PATTERN, such as category=Sports")
+
+
+def _until(given: Given, *, now: datetime, zone: ZoneInfo) -> datetime:
+    """
+    When it ends: an instant that was typed beats a span that was chosen.
+
+    Raises:
+        ValueError: neither can be read.
+    """
+    if not given.until:
+        if given.span not in _SPANS:
+            raise ValueError("a silence needs an end: choose how long it lasts")
+        return (now + _SPANS[given.span]).replace(microsecond=0)
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?", given.until):
+        raise ValueError("the end is not a time such as 2026-12-01T08:00")
+    try:
+        wall = datetime.fromisoformat(given.until)
+        return wall.replace(tzinfo=zone).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("the end is on no calendar") from None
+
+
+# --- what it would have come to -----------------------------------------------
+
+
+async def _preview(books: Books, silence: Silence, *, now: datetime) -> Preview:
+    leaf = await books.events(EventFilter(since=now - _PAST), Slice(limit=_PAST_EVENTS))
+    work = partial(_fitting, silence, leaf.rows)
+    fitting = await anyio.to_thread.run_sync(work)
+    return Preview(
+        silence=silence,
+        matched=len(fitting),
+        events=len(leaf.rows),
+        examples=fitting[:_SHOWN],
+    )
+
+
+def _fitting(silence: Silence, rows: Sequence[RowJson]) -> list[RowJson]:
+    return [row for row in rows if fits(_event(row), silence.match)]
+
+
+def _event(row: spoken.Row) -> Event:
+    """The event that a row of the contract shows, as far as a match looks at it."""
+    at = spoken.parsed(row["at"]) or datetime(2000, 1, 1, tzinfo=UTC)
+    return Event(
+        id=row["event_id"],
+        kind=Kind(row["kind"]),
+        milestone=spoken.milestone_of(row["milestone"]),
+        at=at,
+        seen_at=at,
+        changes=spoken.changes_of(row["changes"]),
+    )

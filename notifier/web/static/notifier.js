@@ -1,0 +1,236 @@
+// What the pages can do beyond being read: times in the reader's zone, words that
+// tick, and new events as they come. Without it, everything is there all the same.
+"use strict";
+
+(() => {
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
+
+  // The service's clock, not this machine's.
+  const offset = Date.parse(document.body.dataset.now) - Date.now() || 0;
+  const now = () => Date.now() + offset;
+
+  // --- times -------------------------------------------------------------------
+
+  const parts = (format, at) =>
+    Object.fromEntries(format.formatToParts(at).map((part) => [part.type, part.value]));
+  const format = new Intl.DateTimeFormat("en-GB", {
+    weekday: "short", day: "numeric", month: "short", year: "numeric",
+    hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZoneName: "short",
+  });
+
+  const instant = (at) => {
+    const it = parts(format, at), today = parts(format, now());
+    const year = it.year === today.year ? "" : ` ${it.year}`;
+    const month = it.month === "Sept" ? "Sep" : it.month;
+    return `${it.weekday} ${it.day} ${month}${year}, ${clock(it)}`;
+  };
+  const clock = (it) => `${it.hour}:${it.minute} ${it.timeZoneName}`;
+
+  const moment = (at) => {
+    const it = parts(format, at), today = parts(format, now());
+    const isToday = ["year", "month", "day"].every((key) => it[key] === today[key]);
+    return isToday ? clock(it) : instant(at);
+  };
+
+  const two = (big, small, bigUnit, smallUnit) =>
+    `${big} ${bigUnit}` + (small ? ` ${small} ${smallUnit}` : "");
+
+  // As `notifier.core.words.span` says it.
+  const span = (length) => {
+    const seconds = Math.round(Math.abs(length) / SECOND);
+    if (seconds < 60) return `${seconds} s`;
+    const minutes = Math.round(seconds / 60);
+    if (minutes < 60) return `${minutes} min`;
+    if (minutes < 24 * 60) return two(Math.floor(minutes / 60), minutes % 60, "h", "min");
+    const hours = Math.round(seconds / 3600);
+    if (hours < 7 * 24) {
+      const days = Math.floor(hours / 24);
+      return two(days, hours % 24, days === 1 ? "day" : "days", "h");
+    }
+    const days = Math.round(seconds / 86400);
+    return days < 730 ? `${days} days` : `${Math.round(days / 365.2425)} years`;
+  };
+
+  const relative = (at) => {
+    const words = span(at - now());
+    if (words === "0 s") return "now";
+    return at > now() ? `in ${words}` : `${words} ago`;
+  };
+
+  const say = (node, words) => {
+    if (node.textContent !== words) node.textContent = words;
+  };
+
+  const dress = (within) => {
+    for (const node of all("time[data-when]", within)) {
+      const at = Date.parse(node.dateTime);
+      say(node, moment(at));
+      node.title = relative(at);
+    }
+    for (const node of all("time[data-ago]", within)) {
+      node.title = instant(Date.parse(node.dateTime));
+    }
+    for (const node of all("text[data-hour]", within)) {
+      const it = parts(format, Date.parse(node.dataset.hour));
+      say(node, `${it.hour}:${it.minute}`);
+    }
+  };
+
+  const tick = () => {
+    for (const node of all("time[data-ago]")) say(node, relative(Date.parse(node.dateTime)));
+  };
+
+  // --- new events --------------------------------------------------------------
+
+  const live = (list) => {
+    const pause = document.querySelector("[data-live-pause]");
+    const pill = document.querySelector("[data-live-pill]");
+    const words = document.querySelector("[data-live-words]");
+    const kinds = (list.dataset.liveKinds || "").split(",").filter(Boolean);
+    const most = Number(list.dataset.liveMost || 200);
+    let reached = Number(list.dataset.live);
+    let waiting = new Map();
+    let asking = null;
+    let again = false;
+    let stream = null;
+
+    const isPaused = () => pause?.getAttribute("aria-pressed") === "true";
+    // What slips in above would push away what is being read.
+    const isBelow = () => pill !== null && list.getBoundingClientRect().top < -40;
+
+    const announce = (rows) => {
+      if (!words) return;
+      const newest = rows[0].querySelector("a")?.textContent ?? "";
+      const kind = rows[0].querySelector(".chip")?.textContent ?? "";
+      const events = rows.length === 1 ? "1 new event" : `${rows.length} new events`;
+      words.textContent = `${events}: ${kind}, ${newest}`;
+    };
+
+    const show = () => {
+      const rows = [...waiting.values()];
+      waiting = new Map();
+      if (pill) pill.hidden = true;
+      if (!rows.length) return;
+      document.querySelector("[data-live-empty]")?.remove();
+      for (const row of rows.toReversed()) {
+        row.classList.add("fresh");
+        list.prepend(row);
+      }
+      while (list.children.length > most) list.lastElementChild.remove();
+      announce(rows);
+      tick();
+    };
+
+    const offer = () => {
+      if (!waiting.size) return;
+      if (!isPaused() && !isBelow()) {
+        show();
+        return;
+      }
+      pill.textContent = `${waiting.size} new`;
+      pill.setAttribute("aria-label", `Show ${waiting.size} new events`);
+      pill.hidden = false;
+    };
+
+    // The service draws the rows, so that they look like the others.
+    const fetchNewer = async () => {
+      const query = new URLSearchParams({ after: String(reached) });
+      for (const kind of kinds) query.append("kind", kind);
+      const answer = await fetch(`/events/newer?${query}`, { credentials: "same-origin" });
+      if (!answer.ok) return false;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const rows = all("li[data-event]", page.body).map((row) => document.adoptNode(row));
+      const before = reached;
+      reached = Number(answer.headers.get("x-newest")) || reached;
+      const fresh = rows.filter(
+        (row) =>
+          !waiting.has(row.dataset.event) &&
+          !list.querySelector(`[data-event="${CSS.escape(row.dataset.event)}"]`),
+      );
+      for (const row of fresh) dress(row);
+      // Newest first: what came now stands before what waits.
+      waiting = new Map([
+        ...fresh.map((row) => [row.dataset.event, row]),
+        ...waiting,
+      ].slice(0, most));
+      offer();
+      return reached > before;
+    };
+
+    const ask = async () => {
+      again = true;
+      if (asking) return;
+      asking = true;
+      try {
+        while (again) {
+          again = false;
+          while ((await fetchNewer()) && !again) { /* until nothing is newer */ }
+        }
+      } catch {
+        // The stream comes back by itself, and asks again.
+      } finally {
+        asking = null;
+      }
+    };
+
+    const listen = () => {
+      if (document.hidden) return;
+      if (stream && stream.readyState !== EventSource.CLOSED) return;
+      stream = new EventSource(`/api/v1/stream?after=${reached}`);
+      stream.addEventListener("event", ask);
+      // It comes back by itself, unless it was refused: too many listen.
+      stream.addEventListener("error", () => {
+        if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 30 * SECOND);
+      });
+    };
+
+    if (pause) {
+      pause.hidden = false;
+      pause.addEventListener("click", () => {
+        const paused = !isPaused();
+        pause.setAttribute("aria-pressed", String(paused));
+        if (!paused) show();
+      });
+    }
+    pill?.addEventListener("click", () => {
+      pause?.setAttribute("aria-pressed", "false");
+      show();
+      list.scrollIntoView({ block: "nearest" });
+      document.getElementById("main").focus({ preventScroll: true });
+      if (list.getBoundingClientRect().top < 0) window.scrollTo({ top: 0 });
+    });
+    // A page that nobody sees takes no place in the stream.
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) stream?.close();
+      else listen();
+    });
+    window.addEventListener("pagehide", () => stream?.close());
+    window.addEventListener("pageshow", listen);
+    window.addEventListener("scroll", () => { if (!isPaused()) offer(); }, { passive: true });
+    listen();
+  };
+
+  // --- begin -------------------------------------------------------------------
+
+  dress(document);
+  tick();
+  setInterval(tick, SECOND);
+  for (const node of all("[data-zone]")) {
+    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    const name = parts(format, now()).timeZoneName;
+    node.textContent = `times in your zone, ${zone} (${name})`;
+  }
+  // A deed takes a while: once is enough.
+  for (const form of all("form[method=post]")) {
+    form.addEventListener("submit", (event) => {
+      if (form.dataset.sent) event.preventDefault();
+      form.dataset.sent = "yes";
+    });
+  }
+  window.addEventListener("pageshow", () => {
+    for (const form of all("form[data-sent]")) delete form.dataset.sent;
+  });
+  const list = document.querySelector("[data-live]");
+  if (list && "EventSource" in window) live(list);
+})();

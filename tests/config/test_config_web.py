@@ -1,0 +1,96 @@
+"""Where the dashboard listens, and who may come in."""
+
+from pathlib import Path
+
+import pytest
+from configured import configure, refused
+
+from notifier.config import Web
+
+HASH = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$aGFzaA"
+
+
+@pytest.mark.parametrize("text", ["", "web:", "web: {}"])
+def test_left_out_it_listens_on_loopback_and_may_find_it_taken(
+    tmp_path: Path, text: str
+) -> None:
+    assert configure(tmp_path, text).web == Web(host="127.0.0.1", port=8080)
+
+
+@pytest.mark.parametrize("text", ["web: off", "web: 'off'"])
+def test_it_can_be_left_out(tmp_path: Path, text: str) -> None:
+    config = configure(tmp_path, text)
+
+    assert config.web is None
+    assert config.external_url is None
+
+
+def test_an_address_that_is_given_is_asked_for_even_if_it_is_the_usual_one(
+    tmp_path: Path,
+) -> None:
+    config = configure(tmp_path, "web: {listen: '127.0.0.1:8080'}")
+
+    assert config.web == Web(is_asked_for=True)
+
+
+def test_links_lead_where_people_reach_it(tmp_path: Path) -> None:
+    config = configure(tmp_path, "web: {external_url: 'https://n.example.com/'}")
+
+    assert config.external_url == "https://n.example.com"
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:80", "127.8.0.1:80", "[::1]:80"])
+def test_on_loopback_no_password_is_needed(tmp_path: Path, listen: str) -> None:
+    configure(tmp_path, f"web: {{listen: '{listen}'}}")
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:80", "[::]:80", "192.168.1.5:80", "h:80"])
+def test_where_others_reach_it_a_password_is_needed(
+    tmp_path: Path, listen: str
+) -> None:
+    (tmp_path / "it").write_text("hunter2\n")
+
+    assert refused(tmp_path, f"web: {{listen: '{listen}'}}") == [
+        "1: web.listen: others can reach it there; set password_file"
+    ]
+    config = configure(tmp_path, f"web: {{listen: '{listen}', password_file: it}}")
+
+    assert config.web is not None
+    assert config.web.password == "hunter2"
+    assert "hunter2" not in repr(config)
+
+
+def test_the_password_may_be_its_hash(tmp_path: Path) -> None:
+    config = configure(tmp_path, f"web: {{password: '{HASH}'}}")
+
+    assert config.web is not None
+    assert config.web.password == HASH
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("web: on", "1: web: must be a mapping of keys to values"),
+        ("web: []", "1: web: must be a mapping of keys to values"),
+        (
+            "web: {password: '$argon2id$v=19$m=1'}",
+            (
+                "1: web.password: begins like an Argon2 hash, but is no whole argon2id "
+                "hash"
+            ),
+        ),
+        (
+            "web: {external_url: 'https://x.example/notifier'}",
+            (
+                "1: web.external_url: must end after the host and port: the pages need "
+                "the root"
+            ),
+        ),
+        (
+            "web: {external_url: 'https://u:p@x.example'}",
+            ("1: web.external_url: must end before any ? or #, and hold no user name"),
+        ),
+    ],
+)
+def test_what_is_wrong_with_it_is_said(tmp_path: Path, text: str, problem: str) -> None:
+    assert refused(tmp_path, text) == [problem]

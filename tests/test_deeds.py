@@ -1,0 +1,261 @@
+"""What people have done: each deed leaves its row in the audit, or nothing happens."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from storing import HOOK, HOUR, NOW, Shelf, ask, opened, row, stocked
+
+from notifier.clock import SystemClock
+from notifier.core.model import (
+    Failed,
+    Format,
+    Json,
+    Outcome,
+    Refused,
+    Rendered,
+    Scope,
+    Sent,
+)
+from notifier.deeds import Deeds, Trial, answer
+from notifier.deeds import Refused as NotDone
+from notifier.errors import StoreError
+from notifier.health import Pulse
+from notifier.web.ports import Who
+
+pytestmark = pytest.mark.anyio
+
+DESK = Who(name="token desk-bot")
+
+
+class Clock(SystemClock):
+    """It stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passed = 0.0
+
+    def now(self) -> Any:
+        return NOW + timedelta(seconds=self.passed)
+
+    def monotonic(self) -> float:
+        return self.passed
+
+
+@dataclass
+class Scene:
+    database: Path
+    shelf: Shelf
+    deeds: Deeds
+    clock: Clock
+    woken: list[str]
+    outcomes: list[Outcome] = field(default_factory=lambda: [Sent(status=200)])
+
+    def audit(self) -> list[tuple[str, str, str, dict[str, Any]]]:
+        rows = ask(
+            self.database, "SELECT who, action, subject, detail FROM audit ORDER BY seq"
+        )
+        return [(who, did, what, json.loads(detail)) for who, did, what, detail in rows]
+
+    async def die(self, name: str) -> str:
+        """A dead letter; its id."""
+        await self.shelf.show(row(name))
+        for _ in range(2):
+            for lease in await self.shelf.claim():
+                refused = Refused(reason="no", status=400, scope=Scope.MESSAGE)
+                await self.shelf.settle(lease, refused)
+        query = "SELECT id FROM deliveries WHERE milestone_id = ? AND state = 'dead'"
+        [(found,)] = ask(self.database, query, name)
+        return str(found)
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    database = tmp_path / "notifier.db"
+    async with opened(database) as store:
+        async with store.upkeep_turn() as turn:
+            await turn.set_destinations({HOOK: "x"}, NOW)
+        woken: list[str] = []
+        clock = Clock()
+        found: list[Scene] = []
+
+        async def send(_name: str, _message: Rendered) -> Outcome:
+            clock.passed += 2
+            return found[0].outcomes[-1]
+
+        deeds = Deeds(
+            store=store,
+            clock=clock,
+            wake=woken.append,
+            look=lambda: woken.append("*"),
+            trial=Trial(destinations=[HOOK], message=_message, send=send),
+        )
+        found.append(Scene(database, await stocked(store), deeds, clock, woken))
+        yield found[0]
+
+
+def _message(name: str) -> Rendered:
+    return Rendered(
+        message_id="msg_TEST",
+        title=name,
+        body="It works.",
+        format=Format.TEXT,
+        urgent=False,
+        events=(),
+    )
+
+
+async def test_a_resume_wakes_its_destination(scene: Scene) -> None:
+    assert await scene.deeds.resume(DESK, HOOK) == 0
+
+    assert scene.woken == [HOOK]
+    assert scene.audit() == [("token desk-bot", "resume", HOOK, {"waiting": 0})]
+
+
+async def test_dead_letters_that_are_put_back_are_one_row(scene: Scene) -> None:
+    first, second = await scene.die("m1"), await scene.die("m2")
+
+    rows = await scene.deeds.redrive(DESK)
+
+    assert {one["delivery_id"] for one in rows} == {first, second}
+    assert scene.woken == ["*"]
+    assert scene.audit() == [
+        ("token desk-bot", "redrive", "dead letters", {"deliveries": 2})
+    ]
+
+
+async def test_looking_at_dead_letters_is_no_deed_and_nor_is_nothing(
+    scene: Scene,
+) -> None:
+    await scene.deeds.redrive(DESK)
+    dead = await scene.die("m1")
+    rows = await scene.deeds.redrive(DESK, dry_run=True)
+
+    assert [one["delivery_id"] for one in rows] == [dead]
+    assert scene.audit() == []
+
+
+async def test_a_silence_and_its_end_are_two_rows(scene: Scene) -> None:
+    silence = await scene.deeds.silence(
+        DESK, {"category": ["Sports"]}, until=NOW + HOUR, why="noisy"
+    )
+    ended = await scene.deeds.expire(DESK, silence.id[:10])
+
+    assert ended.id == silence.id
+    assert scene.woken == ["*", "*"]
+    assert scene.audit() == [
+        (
+            "token desk-bot",
+            "silence",
+            silence.id,
+            {
+                "match": "category=Sports",
+                "until": "2026-11-22T19:00:00+00:00",
+                "why": "noisy",
+            },
+        ),
+        ("token desk-bot", "expire", silence.id, {}),
+    ]
+
+
+async def test_what_cannot_be_done_leaves_no_row(scene: Scene) -> None:
+    with pytest.raises(StoreError, match="'nobody' is no destination"):
+        await scene.deeds.resume(DESK, "nobody")
+    with pytest.raises(StoreError, match="there is no delivery 'x'"):
+        await scene.deeds.redrive(DESK, ids=["x"])
+    with pytest.raises(NotDone, match="in the future"):
+        await scene.deeds.silence(DESK, {"title": ["x"]}, until=NOW, why="x")
+    with pytest.raises(StoreError, match="no silence is in force"):
+        await scene.deeds.expire(DESK, "sil_")
+    with pytest.raises(NotDone, match="'nobody' is no destination; there are hook"):
+        await scene.deeds.test(DESK, "nobody")
+
+    assert (scene.audit(), scene.woken) == ([], [])
+
+
+async def test_a_test_says_what_became_of_it(scene: Scene) -> None:
+    good = await scene.deeds.test(DESK, HOOK)
+    scene.clock.passed += 60
+    scene.outcomes.append(Failed(reason="HTTP 503"))
+    bad = await scene.deeds.test(DESK, HOOK)
+
+    assert good == {"destination": HOOK, "ok": True, "said": "sent", "seconds": 2.0}
+    assert (bad["ok"], bad["said"]) == (False, "HTTP 503")
+    assert [(did, detail) for _, did, _, detail in scene.audit()] == [
+        ("test", {"ok": True, "said": "sent"}),
+        ("test", {"ok": False, "said": "HTTP 503"}),
+    ]
+
+
+async def test_tests_of_a_destination_lie_apart(scene: Scene) -> None:
+    await scene.deeds.test(DESK, HOOK)
+    with pytest.raises(NotDone, match="hook was just tested; wait 8 s"):
+        await scene.deeds.test(DESK, HOOK)
+
+    scene.clock.passed += 8
+    await scene.deeds.test(DESK, HOOK)
+    assert len(scene.audit()) == 2
+
+
+# --- by commands --------------------------------------------------------------
+
+
+async def _asked(scene: Scene, question: dict[str, Json]) -> Any:
+    pulse = Pulse(scene.clock)
+    pulse("poll")
+    return await answer(scene.deeds, pulse, question)
+
+
+async def test_commands_do_the_same_in_their_own_name(scene: Scene) -> None:
+    await scene.die("m1")
+    until = (NOW + HOUR).isoformat()
+    match: Json = {"title": ["x"]}
+    said = [
+        await _asked(scene, {"ask": "resume", "destination": HOOK}),
+        await _asked(scene, {"ask": "redrive", "ids": [], "dry_run": False}),
+        await _asked(
+            scene, {"ask": "silence", "match": match, "until": until, "why": "x"}
+        ),
+        await _asked(scene, {"ask": "expire", "silence": "sil_"}),
+    ]
+
+    assert said[0] == {"waiting": 0}
+    assert len(said[1]["deliveries"]) == 1
+    assert said[2] == said[3]
+    assert [(who, did) for who, did, _, _ in scene.audit()] == [
+        ("command", "resume"),
+        ("command", "redrive"),
+        ("command", "silence"),
+        ("command", "expire"),
+    ]
+
+
+async def test_a_command_makes_and_revokes_tokens_and_only_a_hash_is_told(
+    scene: Scene,
+) -> None:
+    wish: Json = {"hash": "h", "kind": "api", "name": "bot", "scope": "read"}
+    assert await _asked(scene, {"ask": "token add", "token": wish}) == {"name": "bot"}
+    with pytest.raises(StoreError, match="there is a token 'bot' already"):
+        await _asked(scene, {"ask": "token add", "token": wish})
+    revoked = await _asked(scene, {"ask": "token revoke", "name": "bot"})
+    with pytest.raises(StoreError, match="'bot' is no token in force; there are none"):
+        await _asked(scene, {"ask": "token revoke", "name": "bot"})
+
+    assert revoked == {"name": "bot"}
+    assert scene.audit() == [
+        ("command", "token add", "bot", {"scope": "read"}),
+        ("command", "token revoke", "bot", {}),
+    ]
+
+
+async def test_health_names_what_is_stuck_and_the_rest_is_not_understood(
+    scene: Scene,
+) -> None:
+    health = await _asked(scene, {"ask": "health"})
+
+    assert (health["ok"], health["stuck"], health["loops"]) == (True, [], {"poll": 0.0})
+    assert list(await _asked(scene, {"ask": "what"})) == ["error"]

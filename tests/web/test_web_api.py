@@ -1,0 +1,441 @@
+"""The API: rows as the commands print them, and words when something cannot be."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import pytest
+from starlette.routing import Mount, Route, Router
+from storing import DAY, HOUR, MINUTE, NOW, stamp
+from visiting import Site, site
+
+from notifier.core.model import Failed
+from notifier.store import look
+from notifier.web.api import api, openapi
+from notifier.web.ports import BadCursor, Ports, Who
+
+pytestmark = pytest.mark.anyio
+
+API = "/api/v1"
+#: A page of somebody else's cannot say this without being asked.
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Site]:
+    async with site(tmp_path / "notifier.db", more=api) as found:
+        yield found
+
+
+@pytest.fixture
+async def client(place: Site) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(place.app)
+    async with httpx.AsyncClient(
+        transport=transport, base_url=f"http://127.0.0.1{API}"
+    ) as found:
+        yield found
+
+
+async def _json(client: httpx.AsyncClient, path: str, **asked: Any) -> Any:
+    answer = await client.get(path, params=asked)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    return answer.json()
+
+
+async def _refused(client: httpx.AsyncClient, status: int, path: str) -> str:
+    answer = await client.get(path)
+    assert answer.status_code == status
+    return _words(answer)
+
+
+def _words(answer: httpx.Response) -> str:
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert set(problem) == {"type", "title", "status", "detail"}
+    assert problem["status"] == answer.status_code
+    return str(problem["detail"])
+
+
+# --- what is there ------------------------------------------------------------
+
+
+async def test_events_are_the_rows_of_the_command_newest_first(
+    place: Site, client: httpx.AsyncClient
+) -> None:
+    found = await _json(client, "/events")
+
+    rows = await place.shelf.store.ask(lambda conn: list(look.event_rows(conn)))
+    assert found == {"rows": rows[::-1], "next": None}
+
+
+async def test_a_list_goes_on_where_its_page_ended(client: httpx.AsyncClient) -> None:
+    whole = (await _json(client, "/events"))["rows"]
+    pages = [page async for page in _pages(client, "/events", limit=2)]
+
+    assert [row for page in pages for row in page] == whole
+    assert {len(page) for page in pages[:-1]} == {2}
+
+
+async def _pages(
+    client: httpx.AsyncClient, path: str, **asked: Any
+) -> AsyncIterator[list[dict[str, Any]]]:
+    page = await _json(client, path, **asked)
+    yield page["rows"]
+    while page["next"] is not None:
+        page = await _json(client, path, **asked, cursor=page["next"])
+        yield page["rows"]
+
+
+async def test_any_of_several_kinds_is_meant_when_several_are_named(
+    client: httpx.AsyncClient,
+) -> None:
+    both = await _json(client, "/events", kind=["updated", "created"])
+    one = await _json(client, "/events", kind="updated")
+
+    assert {row["kind"] for row in both["rows"]} == {"created", "updated"}
+    assert {row["kind"] for row in one["rows"]} == {"updated"}
+
+
+async def test_deliveries_can_be_asked_for_by_state_and_destination(
+    client: httpx.AsyncClient,
+) -> None:
+    found = await _json(client, "/deliveries", state="dead", destination="hook")
+
+    assert {(row["state"], row["destination"]) for row in found["rows"]} == {
+        ("dead", "hook")
+    }
+    assert found["rows"][0]["reason"] == "HTTP 400"
+    assert {row["title"] for row in found["rows"]} >= {"Kansas City at Denver"}
+
+
+async def test_milestones_are_found_by_their_words(client: httpx.AsyncClient) -> None:
+    async def titles(**asked: Any) -> list[str]:
+        return [
+            row["title"]
+            for row in (await _json(client, "/milestones", **asked))["rows"]
+        ]
+
+    assert await titles(search="SYRACUSE pitts") == ["Syracuse at Pittsburgh"]
+    assert await titles(search="kxnflgame-26nov22kcden") == ["Kansas City at Denver"]
+    assert await titles(type="political_race") == ["Georgia governor runoff"]
+    assert await titles(since=stamp(NOW + 10 * HOUR)) == ["Georgia governor runoff"]
+    assert await titles(gone="yes") == []
+
+
+async def test_a_milestone_tells_its_whole_story(client: httpx.AsyncClient) -> None:
+    found = await _json(client, "/milestones/syr")
+
+    assert found["milestone"]["title"] == "Syracuse at Pittsburgh"
+    assert found["document"]["id"] == "syr"
+    assert [event["kind"] for event in found["events"]] == ["updated", "created"]
+    assert [timer["kind"] for timer in found["timers"]] == ["remind", "start"]
+    assert {row["destination"] for row in found["deliveries"]} == {
+        *("ops", "desk", "hook")
+    }
+    assert "no such" in await _refused(client, 404, "/milestones/none")
+
+
+async def test_an_explanation_says_why_and_what_was_sent(
+    place: Site, client: httpx.AsyncClient
+) -> None:
+    event_id = await place.event("created")
+
+    found = await _json(client, f"/events/{event_id[:20]}")
+
+    assert found["event"]["event_id"] == event_id
+    traces = {trace["route"]: trace for trace in found["routes"]}
+    assert traces["everything"] == {
+        "route": "everything",
+        "matched": True,
+        "why": "matched",
+        "to": ["hook"],
+    }
+    dead = next(row for row in found["deliveries"] if row["destination"] == "hook")
+    assert [attempt["status"] for attempt in dead["tries"]] == [400, 400]
+    assert dead["sent"] is None
+    assert "begins so" in await _refused(client, 404, "/events/evt_")
+
+
+async def test_everything_at_a_glance(client: httpx.AsyncClient) -> None:
+    found = await _json(client, "/overview")
+
+    assert [row["milestone_id"] for row in found["starts"]] == [
+        *("evil", "nvda", "kc", "syr", "ga")
+    ]
+    assert len(found["hours"]) == 48
+    assert found["hours"][-1]["hour"] == stamp(NOW)
+    assert found["hours"][-2]["created"] == 5
+    assert found["latency"]["sent"] == 6
+    assert found["status"] == await _json(client, "/status")
+
+
+async def test_head_says_as_much_as_get_in_the_headers(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.head("/events")
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+
+
+# --- what cannot be meant -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/events?colour=red", r"colour: is no parameter here; there are: kind, "),
+        ("/status?limit=5", r"limit: is no parameter here; there are: none"),
+        ("/events?limit=0", r"limit: is from 1 to 500"),
+        ("/events?limit=501", r"limit: is from 1 to 500"),
+        ("/events?limit=1_0", r"limit: is a number"),
+        ("/events?limit=5&limit=6", r"limit: is given 2 times"),
+        ("/events?kind=moved", r"kind: is one of created, updated, "),
+        ("/events?since=yesterday", r"since: is an instant such as"),
+        ("/events?since=2026-11-22T18:00:00", r"since: is an instant such as"),
+        ("/events?cursor=bm9uc2Vuc2U", r"cursor: this is no cursor"),
+        ("/deliveries?state=lost", r"state: is one of pending, "),
+        ("/milestones?gone=maybe", r"gone: is one of no, yes, any"),
+        ("/milestones?search=" + "x" * 201, r"search: has at most 200 characters"),
+        ("/silences?everything=1", r"everything: is one of false, true"),
+        ("/stream?after=-1", r"after: is a number"),
+    ],
+)
+async def test_a_question_that_cannot_be_meant_names_the_parameter(
+    client: httpx.AsyncClient, path: str, words: str
+) -> None:
+    assert re.search(words, await _refused(client, 400, path))
+
+
+async def test_a_cursor_of_another_list_is_none_of_this_one(
+    client: httpx.AsyncClient,
+) -> None:
+    cursor = (await _json(client, "/events", limit=1))["next"]
+
+    answer = await client.get("/deliveries", params={"cursor": cursor})
+
+    assert answer.status_code == 400
+    assert "cursor of deliveries" in _words(answer)
+
+
+async def test_what_is_not_there_and_what_cannot_be_done_there(
+    client: httpx.AsyncClient,
+) -> None:
+    wrong = await client.put("/silences", json={})
+
+    assert "Not Found" in await _refused(client, 404, "/nothing")
+    assert wrong.status_code == 405
+    assert wrong.headers["allow"].split(", ") == ["GET", "HEAD", "POST"]
+    assert _words(wrong) == "Method Not Allowed"
+
+
+# --- what can be done ---------------------------------------------------------
+
+
+async def test_a_silence_is_put_into_force_listed_and_ended(
+    client: httpx.AsyncClient,
+) -> None:
+    wish = {
+        "match": {"category": ["Sports"]},
+        "until": stamp(NOW + DAY),
+        "why": "holiday",
+    }
+
+    made = await client.post("/silences", json=wish)
+    listed = await _json(client, "/silences")
+    ended = await client.delete(f"/silences/{made.json()['id'][:12]}", headers=JSON)
+    again = await client.delete(f"/silences/{made.json()['id']}", headers=JSON)
+
+    assert made.status_code == 201
+    assert listed["rows"] == [made.json()]
+    assert {key: made.json()[key] for key in wish} == wish
+    assert (ended.status_code, ended.json()["active"]) == (200, False)
+    assert (await _json(client, "/silences"))["rows"] == []
+    assert (await _json(client, "/silences", everything="true"))["rows"] == [
+        ended.json()
+    ]
+    assert again.status_code == 404
+    assert "no silence is in force" in _words(again)
+
+
+async def test_dead_letters_are_shown_and_put_back(client: httpx.AsyncClient) -> None:
+    would = await client.post("/deliveries/redrive", json={"dry_run": True})
+    still = await _json(client, "/deliveries", state="dead")
+    one = still["rows"][0]["delivery_id"]
+    done = await client.post("/deliveries/redrive", json={"ids": [one]})
+    left = await _json(client, "/deliveries", state="dead")
+
+    assert len(would.json()["rows"]) == len(still["rows"])
+    assert [row["delivery_id"] for row in done.json()["rows"]] == [one]
+    assert len(left["rows"]) == len(still["rows"]) - 1
+
+
+async def test_a_destination_is_tested_and_resumed(
+    place: Site, client: httpx.AsyncClient
+) -> None:
+    place.answer = Failed(reason="HTTP 503", status=503)
+
+    tested = await client.post("/destinations/ops/test", json={})
+    resumed = await client.post("/destinations/ops/resume", json={})
+    nobody = await client.post("/destinations/nobody/test", json={})
+    audit = await _json(client, "/audit")
+
+    assert (tested.json()["ok"], tested.json()["destination"]) == (False, "ops")
+    assert resumed.json() == {"waiting": 1}
+    assert nobody.status_code == 404
+    assert [row["action"] for row in audit["rows"]] == ["resume", "test"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"{", r"the body: "),
+        (b"[]", r"the body: Expected `object`, got `array`"),
+        (b'{"colour": "red"}', r"unknown field `colour`"),
+        (b'{"ids": "dlv_1"}', r"Expected `array`, got `str` - at `\$.ids`"),
+        (b'{"ids": [""]}', r"length >= 1 - at `\$.ids\[0\]`"),
+        (b"\xff", r"the body: "),
+        (b"[" * 30000, r"the body: "),
+    ],
+)
+async def test_a_wish_that_cannot_be_meant_says_what_is_wrong(
+    client: httpx.AsyncClient, body: bytes, words: str
+) -> None:
+    answer = await client.post(
+        "/deliveries/redrive",
+        content=body,
+        headers=JSON,
+    )
+
+    assert answer.status_code == 400
+    assert re.search(words, _words(answer))
+
+
+async def test_a_wish_that_cannot_be_granted_now_says_why(
+    client: httpx.AsyncClient,
+) -> None:
+    late = {"match": {"title": ["x"]}, "until": stamp(NOW - DAY), "why": "too late"}
+    large = b'{"ids": ["' + b"x" * 70_000 + b'"]}'
+
+    past = await client.post("/silences", json=late)
+    nobody = await client.post("/deliveries/redrive", json={"destination": "nobody"})
+    form = await client.post("/silences", data={"why": "x"})
+    much = await client.post("/deliveries/redrive", content=large, headers=JSON)
+
+    assert past.status_code == 409
+    assert "must end in the future" in _words(past)
+    assert nobody.status_code == 409
+    assert "'nobody' is no destination" in _words(nobody)
+    assert form.status_code in {403, 415}
+    assert much.status_code == 413
+
+
+async def test_whoever_may_only_look_can_have_nothing_done(place: Site) -> None:
+    async def guarded(scope: Any, receive: Any, send: Any) -> None:
+        scope.setdefault("state", {})["who"] = Who(name="desk", may_write=False)
+        scope["app"] = guarded
+        await router(scope, receive, send)
+
+    router = Router(api(_ports(place)))
+    transport = httpx.ASGITransport(guarded, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        looked = await client.get(f"{API}/events")
+        with pytest.raises(Exception, match="403"):
+            await httpx.AsyncClient(
+                transport=httpx.ASGITransport(guarded), base_url="http://x"
+            ).post(f"{API}/destinations/ops/resume")
+
+    assert looked.status_code == 200
+
+
+def _ports(place: Site) -> Ports:
+    async def vitals() -> Any:
+        return place.vital
+
+    return Ports(
+        books=place.books,
+        deeds=place.deeds,
+        vitals=vitals,
+        now=lambda: NOW,
+        destinations=["ops"],
+    )
+
+
+# --- what is described --------------------------------------------------------
+
+
+def _described() -> dict[tuple[str, str], Any]:
+    document = openapi.document("1")
+    paths: Any = document["paths"]
+    return {
+        (path, method.upper()): operation
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        if method != "parameters"
+    }
+
+
+async def test_every_path_and_method_is_described(place: Site) -> None:
+    [mount] = api(_ports(place))
+    assert isinstance(mount, Mount)
+    there = {
+        (route.path.replace(":path", ""), method)
+        for route in mount.routes
+        if isinstance(route, Route)
+        for method in (route.methods or ())
+        if method != "HEAD"
+    }
+
+    assert set(_described()) == there
+
+
+LOOKS = (
+    *("/status", "/overview", "/milestones", "/milestone-kinds", "/events"),
+    *("/deliveries", "/destinations", "/routes", "/silences", "/audit"),
+)
+
+
+async def test_every_answer_has_the_shape_that_is_described(
+    place: Site, client: httpx.AsyncClient
+) -> None:
+    document = await _json(client, "/openapi.json")
+    await client.post("/destinations/ops/test", json={})
+    wish = {"match": {"title": ["x"]}, "until": stamp(NOW + MINUTE), "why": "x"}
+    await client.post("/silences", json=wish)
+    created, updated = await place.event("created"), await place.event("updated")
+    asked = {path: path for path in LOOKS}
+    asked |= {
+        "/milestones/syr": "/milestones/{milestone_id}",
+        f"/events/{created}": "/events/{event_id}",
+        f"/events/{updated}": "/events/{event_id}",
+    }
+
+    for path, described in asked.items():
+        _check(document, described, await _json(client, path))
+    refused = (await client.get("/events?limit=x")).json()
+    assert not list(
+        _faults(document, {"$ref": "#/components/schemas/Problem"}, refused)
+    )
+
+
+def _check(document: Any, path: str, found: Any) -> None:
+    answer = document["paths"][path]["get"]["responses"]["200"]
+    schema = answer["content"]["application/json"]["schema"]
+    assert not list(_faults(document, schema, found)), path
+    if "rows" in found:
+        assert found["rows"], f"{path} shows nothing to check"
+
+
+def _faults(document: Any, schema: Any, found: Any) -> Iterator[str]:
+    whole = {"components": document["components"]} | schema
+    validator = jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+    for fault in validator.iter_errors(found):
+        yield str(fault)
+
+
+def test_bad_cursors_are_no_errors_of_ours() -> None:
+    assert issubclass(BadCursor, ValueError)

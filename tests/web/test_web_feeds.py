@@ -1,0 +1,462 @@
+"""Calendars and feeds of a real store, as other programs read them."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import feedparser
+import httpx
+import icalendar
+import pytest
+from starlette.applications import Starlette
+from storing import (
+    DAY,
+    HOOK,
+    HOUR,
+    MINUTE,
+    NOW,
+    UTC_ZONE,
+    Shelf,
+    inline,
+    opened,
+    row,
+    stamp,
+    stocked,
+)
+
+from notifier.core.diff import Row, removed
+from notifier.core.feed import MOST_STORIES
+from notifier.core.model import Json, Kind, Match, Route, Template
+from notifier.source import wire
+from notifier.store.feed import Feeds
+from notifier.store.store import Store
+from notifier.web.feeds import feeds
+from notifier.web.feeds.copy import copied
+from notifier.web.feeds.ics import Calendar
+from notifier.web.feeds.parts import Desk
+
+pytestmark = pytest.mark.anyio
+HOSTILE = (
+    'a,b;c\\n\r\nEND:VEVENT\r\nX-EVIL:1 \u2028 <b>&amp;"x"</b> \x00\u202e ünïcode 🏈'
+)
+ROUTES = (
+    Route(
+        name="nfl",
+        to=(HOOK,),
+        match=Match(
+            events=frozenset({Kind.STARTED, Kind.CREATED}),
+            fields=(("details.league", ("NFL",)),),
+        ),
+        reminders=(15 * MINUTE, DAY),
+    ),
+    Route(name="sports", to=(HOOK,), match=Match(fields=(("category", ("sports",)),))),
+    Route(name="chess", to=(HOOK,), match=Match(fields=(("type", ("chess*",)),))),
+)
+
+
+@dataclass
+class Reader:
+    """Who subscribes, and the time."""
+
+    shelf: Shelf
+    client: httpx.AsyncClient
+    now: datetime = NOW
+    headers: dict[str, str] = field(default_factory=dict)
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        return await self.client.get(f"/feeds/{path}", headers=headers)
+
+    async def calendar(self, name: str = "nfl") -> dict[str, Any]:
+        """Its entries by UID."""
+        answer = await self.get(f"{name}.ics")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/calendar")
+        found = icalendar.Calendar.from_ical(answer.content)
+        assert not found.errors
+        entries = list(found.walk("VEVENT"))
+        by_uid = {str(one["UID"]): one for one in entries}
+        assert len(by_uid) == len(entries)
+        return by_uid
+
+    async def remove(self, milestone_id: str, *, now: datetime) -> None:
+        async with self.shelf.store.page_turn() as turn:
+            known = await turn.known([milestone_id], self.shelf.watch)
+            gone = [removed(one, now=now) for one in known.values()]
+            await turn.remove(gone, (), now)
+
+
+@asynccontextmanager
+async def reading(
+    database: Path,
+    *,
+    routes: tuple[Route, ...] = ROUTES,
+    url: str | None = None,
+    most: int = 4000,
+) -> AsyncIterator[Reader]:
+    async with opened(database) as store:
+        shelf = await stocked(store, routes=routes)
+        reader: Reader
+        app = Starlette(
+            routes=feeds(
+                Feeds(store, decode=wire.milestone),
+                routes=routes,
+                now=lambda: reader.now,
+                zone=UTC_ZONE,
+                external_url=url,
+                offload=inline,
+                most=most,
+            )
+        )
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://n") as c:
+            reader = Reader(shelf=shelf, client=c)
+            yield reader
+
+
+@pytest.fixture
+async def reader(tmp_path: Path) -> AsyncIterator[Reader]:
+    async with reading(tmp_path / "n.db") as found:
+        yield found
+
+
+def game(
+    milestone_id: str = "m1", *, at: datetime = NOW + 2 * HOUR, **more: Json
+) -> Row:
+    return row(milestone_id, start_date=stamp(at), **more)
+
+
+def uid(milestone_id: str) -> str:
+    return f"{milestone_id}@kalshi.milestones"
+
+
+# --- calendars ----------------------------------------------------------------
+
+
+async def test_a_calendar_holds_what_the_route_fits(reader: Reader) -> None:
+    await reader.shelf.show(
+        game("m1"), game("m2", details={"league": "NBA"}), game("m3", type="chess_game")
+    )
+
+    assert (await reader.calendar("nfl")).keys() == {uid("m1"), uid("m3")}
+    assert (await reader.calendar("sports")).keys() == {uid("m1"), uid("m2"), uid("m3")}
+    assert (await reader.calendar("chess")).keys() == {uid("m3")}
+
+
+async def test_an_entry_reads_as_other_programs_expect(reader: Reader) -> None:
+    await reader.shelf.show(game(end_date=stamp(NOW + 5 * HOUR)))
+    [one] = (await reader.calendar()).values()
+
+    assert one.decoded("DTSTART") == NOW + 2 * HOUR
+    assert one.decoded("DTEND") == NOW + 5 * HOUR
+    assert one["SUMMARY"] == "Game m1"
+    assert one["DESCRIPTION"].startswith("The game is about to begin.\n")
+    assert one["URL"] == "https://kalshi.com/markets/kxnflgame/KXNFLGAME-A"
+    assert one["STATUS"] == "CONFIRMED"
+    assert one["TRANSP"] == "TRANSPARENT"
+    assert one.decoded("LAST-MODIFIED") == one.decoded("DTSTAMP") == NOW
+    assert [alarm.decoded("TRIGGER") for alarm in one.walk("VALARM")] == [
+        -15 * MINUTE,
+        -DAY,
+    ]
+
+
+async def test_a_calendar_says_what_it_is_and_how_often_to_ask(reader: Reader) -> None:
+    answer = await reader.get("nfl.ics")
+    head = icalendar.Calendar.from_ical(answer.content)
+
+    assert head["X-WR-CALNAME"] == head["NAME"] == "nfl"
+    assert head["VERSION"] == "2.0"
+    assert head.decoded("REFRESH-INTERVAL") == 15 * MINUTE
+    assert answer.headers["cache-control"] == "private"
+
+
+async def test_a_reschedule_moves_the_entry_and_raises_its_sequence(
+    reader: Reader,
+) -> None:
+    await reader.shelf.show(game())
+    before = (await reader.calendar())[uid("m1")]
+
+    await reader.shelf.show(game(at=NOW + 4 * HOUR), now=NOW + MINUTE)
+    after = (await reader.calendar())[uid("m1")]
+
+    assert after.decoded("DTSTART") == NOW + 4 * HOUR
+    assert after["SEQUENCE"] > before["SEQUENCE"]
+    assert after.decoded("LAST-MODIFIED") == NOW + MINUTE
+
+
+async def test_a_removal_cancels_the_entry_and_a_return_takes_that_back(
+    reader: Reader,
+) -> None:
+    await reader.shelf.show(game())
+    first = (await reader.calendar())[uid("m1")]
+    await reader.remove("m1", now=NOW + MINUTE)
+    gone = (await reader.calendar())[uid("m1")]
+    await reader.shelf.show(game(), now=NOW + 2 * MINUTE)
+    back = (await reader.calendar())[uid("m1")]
+
+    assert (gone["STATUS"], back["STATUS"]) == ("CANCELLED", "CONFIRMED")
+    assert not gone.walk("VALARM")
+    assert first["SEQUENCE"] < gone["SEQUENCE"] < back["SEQUENCE"]
+
+
+async def test_a_milestone_that_fits_no_more_leaves(reader: Reader) -> None:
+    await reader.shelf.show(game())
+    assert await reader.calendar()
+
+    await reader.shelf.show(game(details={"league": "NBA"}), now=NOW + MINUTE)
+
+    assert not await reader.calendar()
+
+
+async def test_hostile_text_stays_text(reader: Reader) -> None:
+    await reader.shelf.show(
+        game(title=HOSTILE, notification_message=HOSTILE * 20, category=HOSTILE)
+    )
+    body = (await reader.get("nfl.ics")).content
+    [one] = (await reader.calendar()).values()
+
+    assert all(len(line) <= 75 for line in body.split(b"\r\n"))
+    assert b"\n" not in body.replace(b"\r\n", b"")
+    assert "X-EVIL" not in one
+    assert one["SUMMARY"].startswith("a,b;c\\n END:VEVENT X-EVIL:1")
+    assert one["SUMMARY"].endswith("ünïcode 🏈")
+
+
+async def test_a_calendar_holds_a_week_behind_and_a_year_ahead(reader: Reader) -> None:
+    shown = {"last": NOW - 6 * DAY, "next": NOW + 360 * DAY}
+    left = {"old": NOW - 9 * DAY, "far": NOW + 400 * DAY, "unset": NOW.replace(2000)}
+    await reader.shelf.show(*(game(key, at=at) for key, at in (shown | left).items()))
+
+    assert (await reader.calendar()).keys() == {uid("last"), uid("next")}
+    reader.now = NOW + 41 * DAY
+    assert (await reader.calendar()).keys() == {uid("next"), uid("far")}
+
+
+async def test_days_that_pass_let_entries_go_and_bring_others(reader: Reader) -> None:
+    await reader.shelf.show(game("old", at=NOW), game("far", at=NOW + 367 * DAY))
+    assert (await reader.calendar()).keys() == {uid("old")}
+
+    # Hour by hour, as a program asks that keeps its calendar for months.
+    for hours in range(0, 24 * 9, 5):
+        reader.now = NOW + timedelta(hours=hours)
+        await reader.calendar()
+
+    assert (await reader.calendar()).keys() == {uid("far")}
+
+
+async def test_a_full_calendar_shows_the_soonest_and_says_so(
+    tmp_path: Path,
+) -> None:
+    async with reading(tmp_path / "n.db", most=60) as reader:
+        await _fill_and_change(reader)
+
+
+async def _fill_and_change(reader: Reader) -> None:
+    rows = [game(f"m{i:03}", at=NOW + i * HOUR) for i in range(100)]
+    await reader.shelf.show(*rows)
+    shown = await reader.calendar()
+    answer = await reader.get("nfl.ics")
+    head = icalendar.Calendar.from_ical(answer.content)
+
+    assert shown.keys() == {uid(f"m{i:03}") for i in range(60)}
+    assert "Only the first 60 are shown" in head["X-WR-CALDESC"]
+
+    # One more at the front, two fewer: what follows moves up.
+    await reader.shelf.show(game("now", at=NOW + MINUTE))
+    for gone in ("m000", "m001"):
+        await reader.shelf.show(game(gone, details={}), now=NOW + MINUTE)
+    expected = {uid("now")} | {uid(f"m{i:03}") for i in range(2, 61)}
+    assert (await reader.calendar()).keys() == expected
+
+
+async def test_what_is_kept_up_is_what_would_be_made_anew(tmp_path: Path) -> None:
+    database = tmp_path / "n.db"
+    async with reading(database) as reader:
+        for step in range(12):
+            rows = [
+                game(
+                    f"m{(step * 7 + i) % 40}",
+                    at=NOW + (step * 13 + i * 5) % 50 * HOUR,
+                    title=f"Game {step}",
+                )
+                for i in range(9)
+            ]
+            await reader.shelf.show(*rows, now=NOW + step * MINUTE)
+            if step % 4 == 3:
+                await reader.remove(f"m{step}", now=NOW + step * MINUTE)
+            kept_up = (await reader.get("nfl.ics")).content
+    async with opened(database) as store:
+        made = await Calendar(desk(store, now=NOW + HOUR), ROUTES[0]).copy()
+
+    assert len(kept_up) == made.size
+    assert kept_up.count(b"BEGIN:VEVENT") > 20
+    assert copied(kept_up, None, now=NOW).etag == made.etag
+
+
+def desk(store: Store, *, now: datetime) -> Desk:
+    return Desk(
+        shelf=Feeds(store, decode=wire.milestone),
+        routes=ROUTES,
+        now=lambda: now,
+        zone=UTC_ZONE,
+        external_url=None,
+        offload=inline,
+    )
+
+
+# --- feeds --------------------------------------------------------------------
+
+
+async def test_atom_tells_the_newest_events_of_the_route(tmp_path: Path) -> None:
+    async with reading(tmp_path / "n.db", url="https://n.example/") as reader:
+        await reader.shelf.show(game("m1"), game("m2", details={}))
+        await reader.shelf.show(game("m3", title=HOSTILE), now=NOW + MINUTE)
+        answer = await reader.get("nfl.atom")
+    found = feedparser.parse(answer.content)
+
+    assert not found.bozo
+    assert found.version == "atom10"
+    assert found.feed.title == "Milestones: nfl"
+    own = [link.href for link in found.feed.links if link.rel == "self"]
+    assert own == ["https://n.example/feeds/nfl.atom"]
+    assert [one.link.rpartition("/")[2] for one in found.entries] == ["m3", "m1"]
+    assert found.entries[1].updated == stamp(NOW)
+    assert all(one.id.startswith("urn:notifier:event:evt_") for one in found.entries)
+    assert answer.headers["content-type"].startswith("application/atom+xml")
+
+
+async def test_json_feed_tells_the_same(reader: Reader) -> None:
+    await reader.shelf.show(game("m1"))
+    await reader.shelf.show(game("m2", title=HOSTILE), now=NOW + MINUTE)
+    found = (await reader.get("nfl.json")).json()
+    atom = feedparser.parse((await reader.get("nfl.atom")).content)
+
+    assert found["version"] == "https://jsonfeed.org/version/1.1"
+    assert [f"urn:notifier:event:{one['id']}" for one in found["items"]] == [
+        one.id for one in atom.entries
+    ]
+    [second, first] = found["items"]
+    assert first["date_published"] == stamp(NOW)
+    assert "Game m1" in first["title"]
+    assert "The game is about to begin." in first["content_text"]
+    assert first["tags"] == ["created", "Sports", "football_game"]
+    assert "END:VEVENT X-EVIL:1" in second["title"]
+    assert HOSTILE not in second["content_html"]
+    assert "feed_url" not in found
+
+
+async def test_a_feed_tells_what_others_were_told_for_an_earlier_route(
+    reader: Reader,
+) -> None:
+    await reader.shelf.show(game("m1"))
+
+    [one] = (await reader.get("sports.json")).json()["items"]
+    assert one["tags"][0] == "created"
+
+
+async def test_a_feed_keeps_the_newest_hundred(reader: Reader) -> None:
+    for hundred in range(3):
+        rows = [game(f"m{hundred}-{i:02}") for i in range(70)]
+        await reader.shelf.show(*rows, now=NOW + hundred * MINUTE)
+        found = (await reader.get("nfl.json")).json()["items"]
+
+    ids = [one["title"] for one in found]
+    assert len(ids) == MOST_STORIES
+    assert sum("m2-" in title for title in ids) == 70
+    assert sum("m1-" in title for title in ids) == 30
+
+
+async def test_an_empty_feed_is_a_feed(reader: Reader) -> None:
+    assert feedparser.parse((await reader.get("nfl.atom")).content).entries == []
+    assert (await reader.get("nfl.json")).json()["items"] == []
+
+
+async def test_what_xml_cannot_hold_breaks_no_feed(tmp_path: Path) -> None:
+    rule = replace(
+        ROUTES[0], templates={None: Template(title="{{ title }}", body="\x0b\ufffe x")}
+    )
+    async with reading(tmp_path / "n.db", routes=(rule,)) as reader:
+        await reader.shelf.show(game("m1"))
+        ET.fromstring((await reader.get("nfl.atom")).content)
+        json.loads((await reader.get("nfl.json")).content)
+
+
+# --- answers ------------------------------------------------------------------
+
+FORMS = ("nfl.ics", "nfl.atom", "nfl.json")
+
+
+@pytest.mark.parametrize("path", FORMS)
+async def test_who_has_it_already_gets_no_second_copy(
+    reader: Reader, path: str
+) -> None:
+    await reader.shelf.show(game())
+    first = await reader.get(path)
+    tag, since = first.headers["etag"], first.headers["last-modified"]
+
+    for known in ({"If-None-Match": tag}, {"If-None-Match": f'W/{tag}, "x"'}):
+        again = await reader.get(path, **known)
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == tag
+    assert (await reader.get(path, **{"If-Modified-Since": since})).status_code == 304
+
+    await reader.shelf.show(game("m9"), now=NOW + MINUTE)
+    for known in ({"If-None-Match": tag}, {"If-Modified-Since": since}):
+        fresh = await reader.get(path, **known)
+        assert fresh.status_code == 200
+        assert fresh.headers["etag"] != tag
+
+
+@pytest.mark.parametrize("path", FORMS)
+async def test_what_does_not_concern_the_route_changes_nothing(
+    reader: Reader, path: str
+) -> None:
+    await reader.shelf.show(game())
+    first = await reader.get(path)
+    await reader.shelf.show(game("m9", details={}), now=NOW + MINUTE)
+
+    again = await reader.get(path, **{"If-None-Match": first.headers["etag"]})
+
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize("path", FORMS)
+async def test_head_says_the_same_without_a_body(reader: Reader, path: str) -> None:
+    await reader.shelf.show(game())
+    whole = await reader.get(path)
+    head = await reader.client.head(f"/feeds/{path}")
+
+    assert head.content == b""
+    for name in ("etag", "last-modified", "content-length", "content-type"):
+        assert head.headers[name] == whole.headers[name]
+    assert int(whole.headers["content-length"]) == len(whole.content)
+
+
+@pytest.mark.parametrize("path", ["none.ics", "none.atom", "none.json", "nfl.rss"])
+async def test_an_unknown_route_or_form_is_not_found(reader: Reader, path: str) -> None:
+    assert (await reader.get(path)).status_code == 404
+
+
+async def test_a_large_calendar_arrives_whole(reader: Reader) -> None:
+    rows = [game(f"m{i:03}", notification_message="x" * 1500) for i in range(150)]
+    await reader.shelf.show(*rows)
+
+    assert len(await reader.calendar()) == 150
+
+
+async def test_only_so_many_routes_are_kept_ready(tmp_path: Path) -> None:
+    routes = tuple(Route(name=f"r{i}", to=(HOOK,)) for i in range(20))
+    async with reading(tmp_path / "n.db", routes=routes) as reader:
+        await reader.shelf.show(game())
+        bodies = [
+            (await reader.get(f"{one.name}.ics")).content
+            for one in (*routes, routes[0])
+        ]
+
+    assert bodies[0] == bodies[-1]
+    assert all(body.count(b"BEGIN:VEVENT") == 1 for body in bodies)

@@ -1,0 +1,273 @@
+"""New events as they come: what listeners are told, and what they cost."""
+
+import json
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import anyio
+import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from notifier.core.lists import RowJson
+from notifier.web.api.stream import (
+    MOST_LISTENERS,
+    PATIENCE_S,
+    QUIET_S,
+    Broadcast,
+    stream,
+)
+from notifier.web.ports import Books
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """A clock that jumps to whatever is waited for."""
+    from trio.testing import MockClock  # noqa: PLC0415 - this file alone
+
+    return "trio", {"clock": MockClock(autojump_threshold=0)}
+
+
+@dataclass
+class Events:
+    """A store that counts how often it is asked."""
+
+    last: int = 0
+    asked: int = 0
+    read: int = 0
+    first: int = 1
+
+    async def newest(self) -> int:
+        self.asked += 1
+        return self.last
+
+    async def events_after(
+        self, number: int, *, limit: int
+    ) -> Sequence[tuple[int, RowJson]]:
+        self.read += 1
+        numbers = range(max(number + 1, self.first), self.last + 1)
+        return [(number, _event(number)) for number in numbers[:limit]]
+
+
+def _event(number: int) -> RowJson:
+    return {"event_id": f"evt_{number}", "kind": "created"}
+
+
+@dataclass
+class Listener:
+    """A browser with a page open."""
+
+    broadcast: Broadcast
+    query: str = ""
+    last: str | None = None
+    method: str = "GET"
+    #: It takes nothing of what is sent.
+    is_stuck: bool = False
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    said: bytes = b""
+    gone: anyio.Event = field(default_factory=anyio.Event)
+    is_over: bool = False
+
+    async def listen(self) -> None:
+        headers = [] if self.last is None else [(b"last-event-id", self.last.encode())]
+        scope = {
+            "type": "http",
+            "method": self.method,
+            "path": "/stream",
+            "query_string": self.query.encode(),
+            "headers": headers,
+        }
+        answer = await stream(self.broadcast, Request(scope))
+        await answer(scope, self._receive, self._send)
+        self.is_over = True
+
+    async def _receive(self) -> dict[str, str]:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            pairs = message["headers"]
+            self.headers = {key.decode(): value.decode() for key, value in pairs}
+        else:
+            self.said += message["body"]
+            if self.is_stuck:
+                await anyio.sleep_forever()
+
+    @property
+    def told(self) -> list[dict[str, str]]:
+        """The events, each with its lines by name."""
+        blocks = self.said.decode().split("\n\n")
+        lines = [dict(_line(line) for line in block.splitlines()) for block in blocks]
+        return [block for block in lines if "data" in block]
+
+    @property
+    def numbers(self) -> list[int]:
+        return [int(block["id"]) for block in self.told]
+
+
+def _line(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(": ")
+    return name, value
+
+
+def _broadcast(events: Events) -> Broadcast:
+    return Broadcast(cast(Books, events))
+
+
+class Listening:
+    """Listeners that listen until the block ends."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> None:
+        tasks = await self._stack.enter_async_context(anyio.create_task_group())
+        for one in self._listeners:
+            tasks.start_soon(one.listen)
+        await anyio.sleep(0.1)
+
+    async def __aexit__(self, *exc: object) -> None:
+        for one in self._listeners:
+            one.gone.set()
+        await self._stack.aclose()
+
+
+async def test_a_new_event_is_told_within_a_second_of_its_commit() -> None:
+    events = Events(last=7)
+    listener = Listener(_broadcast(events))
+
+    async with Listening(listener):
+        assert listener.numbers == []
+        events.last = 8
+        await anyio.sleep(1)
+
+        assert listener.status == 200
+        assert listener.headers["content-type"].startswith("text/event-stream")
+        [told] = listener.told
+        assert (told["id"], told["event"]) == ("8", "event")
+        assert json.loads(told["data"]) == {"event_id": "evt_8", "kind": "created"}
+
+
+@pytest.mark.parametrize(
+    ("known", "numbers"),
+    [
+        ({"query": "after=4"}, [5, 6, 7]),
+        ({"last": "5"}, [6, 7]),
+        ({"last": "6", "query": "after=2"}, [7]),
+        ({}, []),
+        ({"query": "after=99"}, []),
+    ],
+)
+async def test_whoever_comes_back_is_told_what_came_meanwhile(
+    known: dict[str, Any], numbers: list[int]
+) -> None:
+    events = Events(last=7)
+    listener = Listener(_broadcast(events), **known)
+
+    async with Listening(listener):
+        assert listener.numbers == numbers
+        events.last = 8
+        await anyio.sleep(1)
+        assert listener.numbers == [*numbers, 8]
+
+
+async def test_much_that_was_missed_comes_in_parts_and_in_order() -> None:
+    listener = Listener(_broadcast(Events(last=1234)), query="after=0")
+
+    async with Listening(listener):
+        await anyio.sleep(10)
+        assert listener.numbers == list(range(1, 1235))
+
+
+async def test_many_listeners_cost_as_much_as_one() -> None:
+    events = Events(last=5)
+    broadcast = _broadcast(events)
+    crowd = [Listener(broadcast) for _ in range(20)]
+
+    async with Listening(*crowd):
+        events.asked = events.read = 0
+        for _ in range(10):
+            events.last += 1
+            await anyio.sleep(1)
+
+        assert all(one.numbers == list(range(6, 16)) for one in crowd)
+        assert events.asked <= 21
+        assert events.read <= 11
+
+
+async def test_nobody_is_asked_while_nobody_listens() -> None:
+    events = Events(last=5)
+    listener = Listener(_broadcast(events))
+    async with Listening(listener):
+        pass
+
+    events.asked = 0
+    await anyio.sleep(60)
+
+    assert events.asked == 0
+    assert listener.broadcast.listeners == 0
+    assert listener.is_over
+
+
+async def test_a_listener_that_is_slow_misses_nothing_of_what_others_read() -> None:
+    events = Events(last=0)
+    broadcast = _broadcast(events)
+    fast, late = Listener(broadcast), Listener(broadcast, query="after=0")
+
+    async with Listening(fast):
+        events.last = 3
+        await anyio.sleep(1)
+        async with Listening(late):
+            events.last = 900
+            await anyio.sleep(10)
+            assert fast.numbers == late.numbers == list(range(1, 901))
+
+
+async def test_a_quiet_stream_says_that_it_is_still_there() -> None:
+    listener = Listener(_broadcast(Events(last=1)))
+
+    async with Listening(listener):
+        await anyio.sleep(2 * QUIET_S + 1)
+        assert listener.said.count(b": still here\n\n") == 2
+
+
+async def test_a_listener_that_takes_nothing_is_dropped() -> None:
+    listener = Listener(_broadcast(Events(last=1)), is_stuck=True)
+
+    async with Listening(listener):
+        await anyio.sleep(PATIENCE_S + 1)
+        assert listener.is_over
+        assert listener.broadcast.listeners == 0
+
+
+async def test_no_more_listen_than_can() -> None:
+    broadcast = _broadcast(Events(last=1))
+
+    async with Listening(*(Listener(broadcast) for _ in range(MOST_LISTENERS))):
+        with pytest.raises(HTTPException) as caught:
+            await Listener(broadcast).listen()
+
+    assert caught.value.status_code == 503
+    assert caught.value.headers == {"retry-after": "30"}
+
+
+async def test_head_tells_the_kind_and_listens_to_nothing() -> None:
+    listener = Listener(_broadcast(Events(last=1)), method="HEAD")
+
+    await listener.listen()
+
+    assert (listener.status, listener.said) == (200, b"")
+
+
+@pytest.mark.parametrize("last", ["", "x", "-1", "1e3", "9" * 30])
+async def test_a_number_that_is_none_of_ours_is_refused(last: str) -> None:
+    with pytest.raises(HTTPException, match="Last-Event-ID"):
+        await Listener(_broadcast(Events(last=1)), last=last).listen()

@@ -1,0 +1,222 @@
+"""A site with a day's life in a real store: games, elections, earnings calls."""
+
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+import httpx
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+from storing import DAY, HOUR, MINUTE, NOW, UTC_ZONE, Shelf, opened, row, stamp, stocked
+
+from notifier.clock import SystemClock
+from notifier.core.commit import ReadKind
+from notifier.core.model import (
+    Destination,
+    Format,
+    Json,
+    Kind,
+    Match,
+    Outcome,
+    Refused,
+    Rendered,
+    Route,
+    Scope,
+    Sent,
+)
+from notifier.deeds import Deeds, Trial
+from notifier.source import wire
+from notifier.store.books import Books
+from notifier.store.doors import Doors
+from notifier.web.app import build
+from notifier.web.door import Locks
+from notifier.web.ports import EventFilter, Ports, Slice, Vital
+from notifier.web.tokens import Tokens
+
+HOSTILE = "<script>alert(1)</script> & \u201equotes\u201c \u202egnirts"
+ROUTES = (
+    Route(
+        name="games",
+        to=("ops", "desk"),
+        match=Match(fields=(("category", ("Sports",)), ("type", ("football_game",)))),
+        reminders=(15 * MINUTE,),
+    ),
+    Route(name="everything", to=("hook",)),
+)
+URLS = {
+    "ops": "slack://TOKENSECRET/B1/C1",
+    "desk": "mailtos://user:MAILSECRET@example.com",
+    "hook": "webhooks://example.com/in?secret=whsec_HOOKSECRET",
+}
+ALL_DAY: dict[str, dict[str, Json]] = {
+    "syr": {
+        "title": "Syracuse at Pittsburgh",
+        "start_date": stamp(NOW + 2 * HOUR),
+        "primary_event_tickers": ["KXNCAAFGAME-26NOV22SYRPITT"],
+    },
+    "kc": {
+        "title": "Kansas City at Denver",
+        "start_date": stamp(NOW + 5 * HOUR),
+        "primary_event_tickers": ["KXNFLGAME-26NOV22KCDEN"],
+    },
+    "ga": {
+        "title": "Georgia governor runoff",
+        "category": "Elections",
+        "type": "political_race",
+        "start_date": stamp(NOW + DAY),
+        "primary_event_tickers": ["KXGOVGA-26"],
+    },
+    "nvda": {
+        "title": "NVIDIA Q3 2026 earnings call",
+        "category": "Companies",
+        "type": "company_report",
+        "start_date": stamp(NOW + 3 * HOUR),
+        "primary_event_tickers": ["KXEARNINGSMENTIONNVDA-26NOV22"],
+    },
+    "evil": {"title": HOSTILE, "notification_message": HOSTILE},
+}
+
+
+class StillClock(SystemClock):
+    """The day on which all of this happens."""
+
+    def now(self) -> datetime:
+        return NOW
+
+
+@dataclass(kw_only=True)
+class Site:
+    """The whole web of a service that does not run."""
+
+    shelf: Shelf
+    books: Books
+    deeds: Deeds
+    app: ASGIApp
+    vital: Vital = field(default_factory=lambda: Vital(skew_s=0.2))
+    #: What a test of a destination comes to.
+    answer: Outcome = field(default_factory=lambda: Sent(status=200))
+
+    def visitor(self) -> httpx.AsyncClient:
+        """Somebody who reads pages and sends forms."""
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app), base_url="http://127.0.0.1"
+        )
+
+    async def event(self, kind: str) -> str:
+        """The id of the newest event of a kind."""
+        leaf = await self.books.events(EventFilter(kinds=[Kind(kind)]), Slice())
+        return str(leaf.rows[0]["event_id"])
+
+
+@asynccontextmanager
+async def site(
+    database: Path,
+    *,
+    lived: bool = True,
+    more: Callable[[Ports], Sequence[BaseRoute]] = lambda _ports: (),
+) -> AsyncIterator[Site]:
+    """A site; `lived`: things have happened on it. `more`: beside the pages."""
+    async with opened(database) as store:
+        shelf = replace(await stocked(store), routes=ROUTES)
+        async with store.upkeep_turn() as turn:
+            await turn.set_destinations({name: name for name in URLS}, NOW)
+        if lived:
+            await live(shelf)
+        found: list[Site] = []
+
+        async def send(_name: str, _message: Rendered) -> Outcome:
+            return found[0].answer
+
+        async def vitals() -> Vital:
+            return found[0].vital
+
+        clock = StillClock()
+        books = Books(
+            store,
+            routes=ROUTES,
+            destinations=[
+                Destination(name=name, url=url, zone=UTC_ZONE)
+                for name, url in URLS.items()
+            ],
+            decode=wire.milestone,
+            rates={},
+            now=clock.now,
+        )
+        deeds = Deeds(
+            store=store,
+            clock=clock,
+            wake=lambda _name: None,
+            look=lambda: None,
+            trial=Trial(destinations=list(URLS), message=_test, send=send),
+        )
+        ports = Ports(
+            books=books,
+            deeds=deeds,
+            vitals=vitals,
+            now=clock.now,
+            zone="America/New_York",
+            version="0.1.0",
+            destinations=list(URLS),
+            routes=[route.name for route in ROUTES],
+        )
+        tokens = Tokens(keeper=Doors(store), now=clock.now, fresh=lambda: "f" * 43)
+        locks = Locks(tokens=tokens, password=None, secret=b"of a test", port=8080)
+        app = build(ports, locks, host="127.0.0.1", more=more(ports))
+        found.append(Site(shelf=shelf, books=books, deeds=deeds, app=app))
+        yield found[0]
+
+
+async def live(shelf: Shelf) -> None:
+    """What was there, what came, what moved; what arrived and what did not."""
+    old = row("old", title="Indiana at New York", start_date=stamp(NOW - 4 * HOUR))
+    await shelf.show(old, kind=ReadKind.BASELINE, now=NOW - DAY)
+    came = [row(name, **fields) for name, fields in ALL_DAY.items()]
+    await shelf.show(*came, now=NOW - HOUR)
+    await told(shelf, "ops", Sent(status=200))
+    await told(shelf, "desk", Sent())
+    for _ in range(2):
+        refused = Refused(reason="HTTP 400", status=400, scope=Scope.MESSAGE)
+        await told(shelf, "hook", refused)
+    await moved(shelf, "syr", hours=5)
+
+
+async def told(shelf: Shelf, to: str, outcome: Outcome) -> None:
+    """Send what is due there, with this outcome."""
+    for lease in await shelf.claim(to=to, now=NOW - 50 * MINUTE):
+        await shelf.settle(lease, outcome, now=NOW - 50 * MINUTE)
+
+
+async def moved(shelf: Shelf, name: str, *, hours: float) -> None:
+    """Kalshi says another start."""
+    fields = ALL_DAY[name] | {"start_date": stamp(NOW + hours * HOUR)}
+    await shelf.show(row(name, **fields), now=NOW - 10 * MINUTE)
+
+
+def _test(name: str) -> Rendered:
+    return Rendered(
+        message_id="msg_TEST",
+        title=f"A test for {name}",
+        body="It works.",
+        format=Format.TEXT,
+        urgent=False,
+        events=(),
+    )
+
+
+async def submit(
+    visitor: httpx.AsyncClient, page: str, action: str, **fields: str | list[str]
+) -> httpx.Response:
+    """Send the form of a page as a browser would: with its hidden fields."""
+    text = (await visitor.get(page)).text
+    form = re.search(
+        rf'<form[^>]*action="{re.escape(action)}".*?</form>', text, re.DOTALL
+    )
+    assert form is not None, f"{page} has no form for {action}"
+    hidden = re.findall(
+        r'<input type="hidden" name="(\w+)" value="([^"]*)"', form.group()
+    )
+    data: Mapping[str, str | list[str]] = dict(hidden) | fields
+    return await visitor.post(action, data=dict(data))
