@@ -228,8 +228,7 @@ def reason_of(one: TryDone) -> str:
 
 def suppression(state: State, reason: str) -> str:
     """Why a delivery was not sent: a few classes."""
-    if state is State.DROPPED:
-        if reason.startswith("silenced"):
-            return "silence"
-        return "quiet" if reason.startswith("quiet hours") else "dropped"
-    return state.value
+    if reason.startswith("silenced"):
+        return "silence"
+    # What is worth nothing after them expires at their beginning.
+    return "quiet" if reason.startswith("quiet hours") else state.value
