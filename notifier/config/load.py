@@ -29,7 +29,7 @@ from notifier.core.model import Destination, Route
 from notifier.errors import ConfigError
 
 #: More than any configuration; less than what hurts.
-LARGEST = 1_000_000
+LARGEST = 256 * 1024
 STORE = ("store",)
 _DEFAULT = Scalar(
     text="sqlite:///notifier.db", written="", place=Place("(the default)")
