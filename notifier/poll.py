@@ -79,6 +79,8 @@ class Poll:
     #: The watches that this process has polled, or tried to, and has swept.
     _polled: set[str] = field(default_factory=set)
     _swept: set[str] = field(default_factory=set)
+    #: The last jump of the machine's clock after which a poll was made.
+    _jumps: int = 0
     _poll: _Lane = field(default_factory=_Lane)
     _sweep: _Lane = field(default_factory=_Lane)
 
@@ -86,11 +88,16 @@ class Poll:
         """Poll for ever."""
         while True:
             self.pulse("poll")
+            jump = self.clock.jump()
             plan = await self._next_poll()
             if plan is None:
                 await self._poll.bell.wait(_REPLAN_S)
-            elif await self._is_time(plan.at, self._poll):
-                await self._attempt(plan)
+                continue
+            is_asked_for = jump is not None and jump.number != self._jumps
+            at = self.clock.now() if is_asked_for else plan.at
+            if await self._is_time(at, self._poll):
+                if await self._attempt(plan) and jump is not None:
+                    self._jumps = jump.number
                 self._polled.add(plan.watch.name)
                 self._sweep.bell.ring()
 

@@ -28,7 +28,7 @@ from notifier.core.commit import (
 from notifier.core.diff import DiffPolicy, Known, Reading, Row, Step, diff, removed
 from notifier.core.model import Delivery, Event, Milestone, Route, Watch
 from notifier.core.route import deliveries, matches, route
-from notifier.core.timing import ANSWERS, Bounds, bounds, offset
+from notifier.core.timing import ANSWERS, Bounds, bounds, is_right, offset
 from notifier.errors import RowInvalid, SourceError, SourceGarbled
 from notifier.pace import Lane, Pace
 from notifier.turns import Bell
@@ -527,9 +527,12 @@ class Reader:
             return  # our own clock was set back meanwhile: it proves nothing
         if read.watermark is None and not read.progress.pages:
             read.watermark = cadence.watermark(date=page.date, took=took)
-        self._bounds.append(
-            bounds(sent_at=page.sent_at, received_at=page.received_at, date=page.date)
+        proof = bounds(
+            sent_at=page.sent_at, received_at=page.received_at, date=page.date
         )
+        if self._follows_jump(proof):
+            return
+        self._bounds.append(proof)
         del self._bounds[:-ANSWERS]
         off = offset(self._bounds)
         if len(self._bounds) == ANSWERS:
@@ -543,6 +546,21 @@ class Reader:
         (log.warning if grave else log.info)(
             "clock.corrected", offset_s=round(off.total_seconds(), 3)
         )
+
+    def _follows_jump(self, proof: Bounds) -> bool:
+        """Let the answer settle a jump of the machine's clock; whether ours moved."""
+        jump = self.clock.jump()
+        follow = None if jump is None else is_right(jump.by, proof)
+        if jump is None or follow is None:
+            return False
+        self.clock.settle(follow=follow)
+        if follow:
+            # What the answers have proved, they have proved of another clock.
+            self._bounds.clear()
+            self.alarm.ring()
+        else:
+            self.skew.note(-jump.by)
+        return follow
 
 
 def _tell_bad(rows: Sequence[BadRow]) -> None:

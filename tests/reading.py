@@ -167,7 +167,7 @@ class Scene:
     """One process."""
 
     def __init__(
-        self, loops: app.Loops, kalshi: Kalshi, clock: SimulatedClock, database: Path
+        self, loops: app.Loops, kalshi: Kalshi, clock: Clock, database: Path
     ) -> None:
         self.loops = loops
         self.kalshi = kalshi
@@ -232,16 +232,16 @@ def instant(ticks: int) -> datetime:
 
 @asynccontextmanager
 async def process(
-    database: Path, kalshi: Kalshi, **source: Any
+    database: Path, kalshi: Kalshi, *, clock: Clock | None = None, **source: Any
 ) -> AsyncIterator[Scene]:
     """A process from its start to its end; `source` as in the configuration."""
-    clock = SimulatedClock()
+    clock = clock or SimulatedClock()
     clock.correct(kalshi.clock.now() - clock.now())
     async with app.built(_config(database, source), _parts(clock, kalshi)) as loops:
         yield Scene(loops, kalshi, clock, database)
 
 
-def _parts(clock: SimulatedClock, kalshi: Kalshi) -> app.Parts:
+def _parts(clock: Clock, kalshi: Kalshi) -> app.Parts:
     async def sender(config: Config) -> StubSender:
         del config
         return StubSender()

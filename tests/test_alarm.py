@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from simulated import SimulatedClock, backend
+from simulated import MachineClock, SimulatedClock, backend
 from storing import (
     DAY,
     HOOK,
@@ -25,6 +25,7 @@ from storing import (
 )
 
 from notifier.alarm import Alarm
+from notifier.clock import Clock
 from notifier.core.model import Route
 from notifier.turns import Bell
 
@@ -44,10 +45,12 @@ def database(tmp_path: Path) -> Path:
 class _Scene:
     """One store under one alarm."""
 
-    def __init__(self, shelf: Shelf, database: Path) -> None:
+    def __init__(
+        self, shelf: Shelf, database: Path, *, clock: Clock | None = None
+    ) -> None:
         self.shelf = shelf
         self.database = database
-        self.clock = SimulatedClock()
+        self.clock = clock or SimulatedClock()
         self.outbox = Bell()
         self.pulses = 0
         self.alarm = Alarm(
@@ -99,12 +102,15 @@ def _instant(micros: int) -> datetime:
 
 @asynccontextmanager
 async def _scene(
-    database: Path, *, routes: tuple[Route, ...] | None = None
+    database: Path,
+    *,
+    routes: tuple[Route, ...] | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[_Scene]:
     async with opened(database) as store:
         shelf = await (stocked(store, routes=routes) if routes else stocked(store))
         async with anyio.create_task_group() as tasks:
-            scene = _Scene(shelf, database)
+            scene = _Scene(shelf, database, clock=clock)
             tasks.start_soon(scene.alarm.run)
             yield scene
             tasks.cancel_scope.cancel()
@@ -331,6 +337,70 @@ async def test_a_clock_that_jumps_back_repeats_no_start(database: Path) -> None:
 
         assert [key for key, _, _ in scene.told()] == ["m1", "m2"]
         assert scene.owed() == ["m1", "m2"]
+
+
+async def test_a_start_is_not_told_before_its_time_while_a_jump_is_in_doubt(
+    database: Path,
+) -> None:
+    machine = MachineClock()
+    async with _scene(database, clock=machine) as scene:
+        await scene.show("near", NOW + HOUR)
+        await scene.show("far", NOW + 2 * HOUR)
+        await anyio.sleep(3599)
+        machine.set_by = 86_400.0
+        await anyio.sleep(2)
+        assert scene.told() == [("near", NOW + HOUR, NOW + HOUR)]
+
+        machine.settle(follow=False)
+        await anyio.sleep(3600)
+        assert [key for key, _, _ in scene.told()] == ["near", "far"]
+
+
+async def test_a_start_that_a_jump_has_passed_is_told_when_it_is_confirmed(
+    database: Path,
+) -> None:
+    machine = MachineClock()
+    async with _scene(database, clock=machine) as scene:
+        await scene.show("m1", NOW + 2 * HOUR)
+        await anyio.sleep(600.5)
+        machine.set_by = 2 * 3600.0
+        await anyio.sleep(30)
+        early = scene.told()
+        machine.settle(follow=True)
+        await anyio.sleep(1)
+
+        assert early == []
+        assert [key for key, _, _ in scene.told()] == ["m1"]
+
+
+async def test_a_jump_that_nobody_can_confirm_is_believed_after_a_minute(
+    database: Path,
+) -> None:
+    machine = MachineClock()
+    async with _scene(database, clock=machine) as scene:
+        await scene.show("m1", NOW + 2 * HOUR)
+        await anyio.sleep(600.5)
+        machine.set_by = 2 * 3600.0
+        await anyio.sleep(60)
+        early = scene.told()
+        await anyio.sleep(3)
+
+        assert early == []
+        assert [key for key, _, _ in scene.told()] == ["m1"]
+
+
+async def test_a_machine_that_slept_over_a_start_tells_it_within_a_second(
+    database: Path,
+) -> None:
+    machine = MachineClock()
+    async with _scene(database, clock=machine) as scene:
+        await scene.show("m1", NOW + 2 * HOUR)
+        await anyio.sleep(600.5)
+        machine.slept = 2 * 3600.0
+        await anyio.sleep(1)
+
+        [(_, _, seen)] = scene.told()
+        assert seen - (NOW + 2 * HOUR + 600.5 * SECOND) <= SECOND
 
 
 # --- reminders and ends -------------------------------------------------------

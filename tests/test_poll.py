@@ -9,7 +9,7 @@ import anyio
 import pytest
 from reading import LOOK_BACK, OVERLAP, POLITICS, SPORTS, Kalshi, instant, process
 from reading import named as ids
-from simulated import backend
+from simulated import MachineClock, backend
 from storing import DAY, HOUR, MINUTE, NOW, SECOND, stamp
 from structlog.testing import capture_logs
 
@@ -371,3 +371,46 @@ async def test_a_start_after_a_day_still_asks_from_the_old_watermark(
         assert scene.events == [("created", "m1")]
 
     assert [one.updated_since for one in kalshi.polls] == [mark - OVERLAP]
+
+
+# --- a jump of the machine's clock --------------------------------------------
+
+
+async def test_a_jump_of_the_machines_clock_asks_for_one_poll_at_once(
+    database: Path, kalshi: Kalshi
+) -> None:
+    machine = MachineClock()
+    poll_every = 10 * MINUTE
+    async with process(database, kalshi, clock=machine, poll_every=poll_every) as scene:
+        await scene.read(BASELINE)
+        async with scene.running():
+            await anyio.sleep(30)
+            before = len(kalshi.polls)
+            machine.set_by = 3600.0
+            await anyio.sleep(5)
+            assert len(kalshi.polls) == before + 1
+            assert machine.jump() is None
+            assert kalshi.clock.now() - machine.now() < SECOND / 1000
+
+            # Whoever does not say what time it is is not asked again and again.
+            kalshi.api.plan(NoDate(), times=None)
+            machine.set_by = 0.0
+            await anyio.sleep(50)
+            assert len(kalshi.polls) == before + 2
+
+
+async def test_a_jump_of_the_machines_clock_does_not_hurry_a_source_that_fails(
+    database: Path, kalshi: Kalshi
+) -> None:
+    machine = MachineClock()
+    async with process(database, kalshi, clock=machine) as scene:
+        await scene.read(BASELINE)
+        async with scene.running():
+            await anyio.sleep(30)
+            before = len(kalshi.polls)
+            kalshi.api.plan(Status(status=503), times=None)
+            machine.set_by = 3600.0
+            await anyio.sleep(58)
+
+        assert len(kalshi.polls) - before <= 6
+        assert machine.jump() is not None

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 from reading import OVERLAP, POLITICS, SPORTS, Kalshi, Scene, instant, named, process
-from simulated import backend
+from simulated import MachineClock, backend
 from storing import HOUR, NOW, SECOND, stamp
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
@@ -591,3 +591,40 @@ async def test_one_answer_among_five_does_not_correct_the_clock(
         await scene.read(*[SWEEP] * 5)
 
         assert kalshi.clock.now() - scene.clock.now() == 30 * SECOND
+
+
+async def test_one_answer_says_that_a_jump_of_the_machines_clock_was_wrong(
+    database: Path, kalshi: Kalshi
+) -> None:
+    machine = MachineClock()
+    async with process(database, kalshi, clock=machine) as scene:
+        await scene.read(*[SWEEP] * 9)
+        machine.set_by = 3600.0
+        assert await _off_by(scene, reads=1) == -HOUR
+        assert _is_right(scene)
+
+        machine.set_by = 0.0
+        assert await _off_by(scene, reads=1) == 0 * SECOND
+        assert _is_right(scene)
+        assert await _off_by(scene, reads=9) == 0 * SECOND
+
+
+async def test_one_answer_says_that_a_jump_of_the_machines_clock_was_right(
+    database: Path, kalshi: Kalshi
+) -> None:
+    machine = MachineClock()
+    async with process(database, kalshi, clock=machine) as scene:
+        kalshi.clock.correct(30 * SECOND)
+        await scene.read(*[SWEEP] * 4)
+        machine.set_by = 30.0
+        await scene.read(SWEEP)
+        assert _is_right(scene)
+
+        # Four answers from before it do not bear out one that comes after.
+        kalshi.clock.correct(30 * SECOND)
+        await scene.read(*[SWEEP] * 4)
+        assert kalshi.clock.now() - scene.clock.now() == 30 * SECOND
+
+
+def _is_right(scene: Scene) -> bool:
+    return abs(scene.kalshi.clock.now() - scene.clock.now()) < SECOND / 1000

@@ -30,7 +30,7 @@ from notifier.core.model import Destination, Route
 from notifier.errors import ConfigError
 
 #: More than any configuration; less than what hurts.
-LARGEST = 1_000_000
+LARGEST = 256 * 1024
 STORE = ("store",)
 #: What a plan takes from the configuration in force, whatever file its routes are in.
 _IN_FORCE = (

@@ -41,6 +41,9 @@ from notifier.errors import ConfigError
 
 #: Deeper than any configuration, and than aliases that multiply are let grow.
 DEEPEST, LARGEST = 30, 20_000
+#: As much of a line as is looked at for a hint.
+_HINTED = 1_000
+_TOO_MUCH = "nested too deeply, or too large, for a configuration"
 
 
 def read_yaml(
@@ -59,6 +62,10 @@ def read_yaml(
         root = reading.document(_events(text))
     except YAMLError as exc:
         raise ConfigError([_explain(exc, text, source=source)]) from None
+    except (RecursionError, ValueError, OverflowError) as exc:
+        deep = isinstance(exc, RecursionError)
+        what = _TOO_MUCH if deep else "is not YAML: an escape stands for no character"
+        raise ConfigError([f"{source}:{reading.line}: {what}"]) from None
     return root, tuple(reading.problems)
 
 
@@ -83,6 +90,8 @@ class _Reading:
 
     def __init__(self, source: str, *, numbered: bool) -> None:
         self.problems: list[Problem] = []
+        #: Where the last thing that could be read begins.
+        self.line = 1
         self._source = source
         self._numbered = numbered
         self._anchors: dict[str, tuple[Node, int]] = {}
@@ -171,13 +180,13 @@ class _Reading:
         self._size += by
         if self._size > LARGEST or len(path) > DEEPEST:
             raise MarkedYAMLError(
-                problem="nested too deeply, or too large, for a configuration",
+                problem=_TOO_MUCH,
                 problem_mark=event.start_mark,
             )
 
     def _place(self, event: Event) -> Place:
-        line = event.start_mark.line + 1
-        return Place(self._source, line if self._numbered else None)
+        self.line = event.start_mark.line + 1
+        return Place(self._source, self.line if self._numbered else None)
 
 
 def _scalar(event: ScalarEvent, place: Place) -> Scalar:
@@ -213,7 +222,7 @@ def _hint(exc: MarkedYAMLError, text: str) -> str:
     """What most often stands behind an error on this line."""
     lines = text.splitlines()
     number = exc.problem_mark.line
-    line = lines[number] if number < len(lines) else ""
+    line = lines[number][:_HINTED] if number < len(lines) else ""
     if re.search(r"[\[{,].*[^\"'$]\$\{", line):
         return '; inside {...} and [...] quote it: "${VAR}"'
     if "\t" in line:

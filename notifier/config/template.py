@@ -30,13 +30,19 @@ def _compile(text: str) -> None:
     """Nothing, if it compiles: whether its names exist shows when it is filled."""
     from jinja2 import TemplateSyntaxError  # noqa: PLC0415 - few write templates
 
-    from notifier.core.template import environment  # noqa: PLC0415 - likewise
+    from notifier.core.template import (  # noqa: PLC0415 - likewise
+        LONGEST_OUTPUT,
+        environment,
+    )
 
+    if len(text) > LONGEST_OUTPUT:
+        raise ValueError(f"is longer than {LONGEST_OUTPUT:,} characters")
     try:
         environment(Format.TEXT).from_string(text)
     except TemplateSyntaxError as exc:
         reason = (exc.message or "it does not end").rstrip(".")
         what = f"line {exc.lineno} is not Jinja2: {reason}"
         raise MisspeltError(what, line=exc.lineno) from None
-    except RecursionError:
+    except (RecursionError, MemoryError, SyntaxError):
+        # What Jinja2 makes of it is Python, which takes no more than 20 loops deep.
         raise ValueError("is nested too deeply") from None

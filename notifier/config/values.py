@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from notifier.core.model import Rate, Window
+from notifier.core.pattern import Unfit, fitting
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -349,11 +350,8 @@ def listen(value: str) -> tuple[str, int]:
 
 def pattern(value: str) -> str:
     """A glob, or a regular expression behind a `~`."""
-    if value.startswith("~"):
-        try:
-            re.compile(value[1:], re.IGNORECASE)
-        except (re.error, OverflowError) as exc:
-            raise Unreadable(
-                "is not a regular expression after its ~", advice=f"({exc})"
-            ) from None
+    try:
+        fitting(value)
+    except Unfit as exc:
+        raise Unreadable(exc.what, advice=exc.advice) from None
     return value

@@ -3,11 +3,10 @@
 
 Patterns are globs over the whole value (`*`, `?` and `[...]` as in a shell, a
 literal bracket is `[[]`), or, after a `~`, a regular expression that is searched
-for. Neither minds case. A pattern matches no absent value: `details.league: "*"`
-wants a league, whatever it is.
+for. Neither minds case (see `pattern.py`). A pattern matches no absent value:
+`details.league: "*"` wants a league, whatever it is.
 """
 
-import fnmatch
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from notifier.core.model import (
     RouteTrace,
     delivery_id,
 )
+from notifier.core.pattern import fitting
 
 #: Words of `details.status` that nobody may be left without.
 GRAVE = frozenset(
@@ -306,24 +306,12 @@ def _texts(value: Json, path: tuple[str, ...]) -> Iterator[str]:
 def _matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
     """A predicate that says whether any of the patterns fits a value."""
     plain = frozenset(p.casefold() for p in patterns if not re.search(r"^~|[*?\[]", p))
-    globs = [
-        re.compile(fnmatch.translate(p.casefold())).match
-        for p in patterns
-        if not p.startswith("~") and re.search(r"[*?\[]", p)
-    ]
-    searches = [
-        re.compile(p[1:], re.IGNORECASE).search for p in patterns if p.startswith("~")
-    ]
+    rest = [fitting(p) for p in patterns if re.search(r"^~|[*?\[]", p)]
 
     def fits(value: str) -> bool:
-        folded = value.casefold()
-        return (
-            folded in plain
-            or any(glob(folded) for glob in globs)
-            or any(search(value) for search in searches)
-        )
+        return value.casefold() in plain or any(each(value) for each in rest)
 
-    return fits if globs or searches else lambda value: value.casefold() in plain
+    return fits if rest else lambda value: value.casefold() in plain
 
 
 # --- the words of a reason ----------------------------------------------------

@@ -7,11 +7,11 @@ ignored. `changed` speaks of updates, so it silences nothing else by itself.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from notifier.core.model import Event, Json, Kind, Match, Silence, identify
+from notifier.core.pattern import Unfit
 from notifier.core.route import fits, matches
 
 #: The key that a route's match does not have.
@@ -91,8 +91,8 @@ def _checked(keys: Mapping[str, Json]) -> dict[str, list[str]]:
             raise ValueError(f"{key}: has no value")
         try:
             matches(tuple(found[key]), "")
-        except re.error as exc:
-            raise ValueError(f"{key}: is not a regular expression ({exc})") from None
+        except Unfit as exc:
+            raise ValueError(f"{key}: {exc}") from None
     return found
 
 

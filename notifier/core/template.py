@@ -3,8 +3,8 @@ Users' own templates: Jinja2, sandboxed, strict, bounded.
 
 Whatever a template prints of a value is escaped for the destination's format;
 `safe` and filters that make HTML do not exist. Undefined names are errors. A
-template can compute little: all its ranges together give 10,000 numbers, texts do
-not multiply, and what it prints ends at 64 KiB.
+template can compute little (see `sandbox.py`): all its ranges together give 10,000
+numbers, texts do not multiply, and what it prints ends at 64 KiB.
 
 What a template sees:
 
@@ -26,14 +26,12 @@ from datetime import UTC, datetime
 from functools import lru_cache, partial
 
 import jinja2
-from jinja2.exceptions import SecurityError
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from notifier.core.markup import clean, escape, plain
 from notifier.core.model import Change, Event, Format, Json
 from notifier.core.news import Teller, title_of
+from notifier.core.sandbox import BUDGET, LARGEST, Budget, sandbox
 from notifier.core.words import day, hours, is_set, on_the_wall, zone_name
 from notifier.errors import NotifierError
 
@@ -44,16 +42,11 @@ NAMES = frozenset(
     }
 )
 #: Characters that one template may print.
-LONGEST_OUTPUT = 64 * 1024
+LONGEST_OUTPUT = LARGEST
 
 _RANGE = 10_000
 _DEPTH = 12
 _LONGEST_REASON = 200
-#: They bypass our escaping, need randomness, or blow a text up.
-_BANNED = (
-    *("safe", "forceescape", "urlize", "xmlattr", "tojson", "random"),
-    *("format", "center", "indent", "wordwrap", "pprint", "attr"),
-)
 
 
 class TemplateFailed(NotifierError):
@@ -176,23 +169,7 @@ def _cleaned(foreign: Json, room: int, depth: int) -> Json:
     return foreign
 
 
-# --- the sandbox --------------------------------------------------------------
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja2's sandbox, with nothing in it that grows without bounds."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def call_binop(
-        self, context: Context, operator: str, left: object, right: object
-    ) -> object:
-        """Multiply numbers only, and raise to no power."""
-        if operator == "**" or not all(
-            isinstance(each, int | float) for each in (left, right)
-        ):
-            raise SecurityError(f"{operator} is for plain numbers only")
-        return super().call_binop(context, operator, left, right)
+# --- filling it in ------------------------------------------------------------
 
 
 class _Range:
@@ -212,22 +189,15 @@ class _Range:
 @lru_cache(maxsize=len(Format))
 def environment(markup: Format) -> jinja2.Environment:
     """The sandbox whose printed values are escaped for that format."""
-    sandbox = _Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=partial(_printed, markup=markup),
-        trim_blocks=True,
-        lstrip_blocks=True,
+    printed = partial(_printed, markup=markup)
+    return sandbox(
+        printed,
+        filters={
+            "e": printed,
+            "escape": printed,
+            "tojson": partial(json.dumps, ensure_ascii=False, default=str),
+        },
     )
-    for name in _BANNED:
-        del sandbox.filters[name]
-    sandbox.globals.pop("lipsum")
-    sandbox.filters |= {
-        "e": partial(_printed, markup=markup),
-        "escape": partial(_printed, markup=markup),
-        "tojson": partial(json.dumps, ensure_ascii=False, default=str),
-    }
-    return sandbox
 
 
 def _printed(value: object, *, markup: Format) -> Markup:
@@ -246,7 +216,8 @@ def _compiled(source: str, markup: Format) -> jinja2.Template:
 def _filled(template: jinja2.Template, values: Mapping[str, object]) -> str:
     parts: list[str] = []
     room = LONGEST_OUTPUT
-    for part in template.generate({**values, "range": _Range(_RANGE)}):
+    given = {**values, "range": _Range(_RANGE), BUDGET: Budget()}
+    for part in template.generate(given):
         room -= len(part)
         if room < 0:
             raise TemplateFailed(f"prints more than {LONGEST_OUTPUT:,} characters")

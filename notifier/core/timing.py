@@ -21,6 +21,8 @@ _PLACEHOLDERS_END = datetime(2001, 1, 1, tzinfo=UTC)
 _SLACK = timedelta(seconds=5)
 #: So many answers in a row must agree before our clock is corrected.
 ANSWERS = 5
+#: A clock that is off by no more is right: `Date` has whole seconds.
+_RIGHT = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +268,24 @@ def bounds(*, sent_at: datetime, received_at: datetime, date: datetime) -> Bound
     return Bounds(low=date - received_at, high=date + timedelta(seconds=1) - sent_at)
 
 
+def is_right(jump: timedelta, proof: Bounds) -> bool | None:
+    """
+    Whether an answer bears out a jump of the machine's clock that ours did not follow.
+
+    One is enough: it need not find the time, only choose between two. None while it
+    fits both, or neither.
+    """
+    ours, machines = _miss(proof, timedelta(0)), _miss(proof, jump)
+    if ours == machines or min(ours, machines) > _RIGHT:
+        return None
+    return machines < ours
+
+
+def _miss(proof: Bounds, off: timedelta) -> timedelta:
+    """How far a clock that is off by so much is from what was proved."""
+    return max(proof.low - off, off - proof.high, timedelta(0))
+
+
 def offset(seen: Sequence[Bounds]) -> timedelta | None:
     """
     How far our clock is off, if the last five answers all say so by over a second.
@@ -276,8 +296,7 @@ def offset(seen: Sequence[Bounds]) -> timedelta | None:
     last = seen[-ANSWERS:]
     if len(last) < ANSWERS:
         return None
-    second = timedelta(seconds=1)
     low, high = max(b.low for b in last), min(b.high for b in last)
-    slow = all(b.low > second for b in last)
-    fast = all(b.high < -second for b in last)
+    slow = all(b.low > _RIGHT for b in last)
+    fast = all(b.high < -_RIGHT for b in last)
     return (low + high) / 2 if (slow or fast) and low <= high else None

@@ -46,7 +46,7 @@ def _problem(source: str, kinds: Sequence[Kind]) -> str | None:
     try:
         tree = environment(Format.TEXT).parse(source)
         names = meta.find_undeclared_variables(tree) - NAMES - _GLOBALS
-    except (jinja2.TemplateError, RecursionError) as exc:
+    except (jinja2.TemplateError, RecursionError, ValueError) as exc:
         return why(exc)
     if names:
         return _unknown(min(names))

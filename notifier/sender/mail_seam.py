@@ -1,10 +1,11 @@
 """
 Where Apprise's e-mail plugin meets SMTP.
 
-It opens a new connection for every message and keeps the server's codes to
-itself. `install` puts `_controller` in the place of its own: during an attempt
-mails go through the destination's `MailPool`, each reply is written down, and
-only those recipients are asked again who do not have the message yet.
+It opens a new connection for every message, keeps the server's codes to itself, and
+draws a new `Message-ID` for every try. `install` puts `_controller` in the place of
+its own: during an attempt mails go through the destination's `MailPool`, each reply
+is written down, only those recipients are asked again who do not have the message
+yet, and a mail that is repeated has the id that it had before.
 """
 
 import re
@@ -18,6 +19,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from email.header import Header, decode_header, make_header
+from functools import partial
+from hashlib import sha256
 from types import TracebackType
 from typing import Any, Self
 
@@ -51,6 +54,9 @@ _CLOSING = 421
 
 #: Servers refuse lines of more than 998 bytes.
 _LONG_SUBJECT = re.compile(r"^Subject: (.{900,})$", re.MULTILINE)
+
+#: Apprise's; a long one is folded.
+_MESSAGE_ID = re.compile(r"^Message-ID:\s+<[^<>@]*@([^<>]*)>$", re.MULTILINE)
 
 _MAIL_ERRORS = (OSError, smtplib.SMTPException)
 
@@ -245,6 +251,7 @@ class WatchedMail:
         main = to[0]
         missing = [address for address in to if not self._marks.has(main, address)]
         if missing:
+            message = _named(message, self._marks.message_id, main)
             for address in self._deliver(sender, missing, message):
                 self._marks.add(main, address)
         return all(self._marks.has(main, address) for address in to)
@@ -386,6 +393,21 @@ def _folded(found: re.Match[str]) -> str:
     """A subject without blanks, which the library leaves on one line of any length."""
     text = str(make_header(decode_header(found[1])))
     return f"Subject: {Header(text, 'utf-8', header_name='Subject').encode()}"
+
+
+def _named(message: str, message_id: str, main: str) -> str:
+    """
+    The mail under an id that a repeat has too: whoever keeps mails sees them as one.
+
+    Each of several main recipients gets a mail of its own, with an id of its own.
+    """
+    name = f"{message_id}.{sha256(main.encode()).hexdigest()[:16]}"
+    headers, blank, body = message.partition("\n\n")
+    return _MESSAGE_ID.sub(partial(_renamed, name), headers) + blank + body
+
+
+def _renamed(name: str, found: re.Match[str]) -> str:
+    return f"Message-ID: <{name}@{found[1]}>"
 
 
 def _content(message: str) -> bytes:

@@ -31,6 +31,7 @@ class Marks:
 
     def __init__(self, salt: str, message_id: str, served: frozenset[str]) -> None:
         self._begin = (salt, message_id)
+        self.message_id = message_id
         #: Everyone who has it, in the caller's marks and ours.
         self.served = served
 

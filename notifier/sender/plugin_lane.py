@@ -115,6 +115,8 @@ class PluginLane:
             recorder.abort()
             raise
         outcome = self._outcome(ending, recorder)
+        if isinstance(outcome, Sent) and not (recorder.seen or served):
+            outcome = self._unwatched(outcome)
         outcome = partly(outcome, before=served, after=marks.served)
         if isinstance(outcome, Sent):
             return outcome
@@ -201,6 +203,13 @@ class PluginLane:
         """What it means that no request was in flight when time was up."""
         unwatched = self._medium is registry.Medium.OTHER
         return Break.SILENT if unwatched else Break.LIMIT
+
+    def _unwatched(self, outcome: Outcome) -> Outcome:
+        """What a plugin's yes is worth that nothing on the wire bears out."""
+        if self._medium is registry.Medium.OTHER:
+            return outcome
+        reason = "the service's plugin says that it sent, and sent nothing"
+        return Refused(reason=reason, scope=Scope.MESSAGE)
 
     def _unsaid(self) -> Outcome:
         if self._medium is registry.Medium.OTHER:

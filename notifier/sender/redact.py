@@ -111,8 +111,14 @@ def _of_query(query: str) -> Iterator[str]:
 
 
 def _is_token_host(part: str) -> bool:
-    """Slack, Telegram, Discord ... put a token where other URLs have a host."""
-    return "." not in part and _is_telling(part)
+    """
+    Slack, Telegram, Discord ... put a token where other URLs have a host.
+
+    Cliq's has dots; but no domain ends in letters and figures.
+    """
+    end = part.rpartition(".")[2]
+    mixed = end.isalnum() and not (end.isalpha() or end.isdecimal())
+    return ("." not in part or mixed) and _is_telling(part)
 
 
 def _is_telling(part: str) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
 
-from apprise import AppriseAsset, NotifyBase, PersistentStoreMode
+from apprise import AppriseAsset, NotifyBase, NotifyType, PersistentStoreMode
 from apprise.common import NotifyFormat
 from apprise.manager_plugins import NotificationManager
 from apprise.plugins import url_to_dict
@@ -51,6 +51,9 @@ _RATES: Mapping[str, Rate] = {
     "slack": Rate(count=1, per=timedelta(seconds=1)),
     "tgram": Rate(count=20, per=timedelta(minutes=1)),
 }
+
+#: They keep alerts, which a message opens or adds a note to.
+_ALERTS = frozenset({"opsgenie", "jira"})
 
 #: Loggers whose records show addresses, tokens and texts.
 _TALKATIVE = (
@@ -161,7 +164,26 @@ def _make(scheme: str, destination: Destination) -> NotifyBase:
         raise Unusable(_unlike(scheme, kind)) from None
     if not plugin.enabled:
         raise Unusable(_disabled(scheme, kind))
+    _open_alerts(plugin, arguments)
     return plugin
+
+
+def _open_alerts(plugin: NotifyBase, arguments: Mapping[str, object]) -> None:
+    """
+    Let each message open an alert, unless the URL's own mapping says otherwise.
+
+    By default Opsgenie and Jira get what is not urgent as a note on an alert that
+    is open already; without one the plugin sends nothing and says that it did.
+    """
+    if _ALERTS.isdisjoint(schemes_of(plugin)):
+        return
+    chosen = arguments.get("mapping")
+    keys = list(chosen) if isinstance(chosen, Mapping) else []
+    # Apprise takes the beginning of a word for the word.
+    if any(NotifyType.INFO.value.startswith(str(key).lower()) for key in keys):
+        return
+    mapping: dict[NotifyType, str] = vars(plugin)["mapping"]
+    mapping[NotifyType.INFO] = mapping[NotifyType.WARNING]
 
 
 def _parsed(scheme: str, url: str) -> tuple[type[NotifyBase], dict[str, object]]:

@@ -12,11 +12,15 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import structlog
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from notifier.errors import SchemaMismatch, StoreBroken, StoreBusy, StoreError
 from notifier.store import schema as t
+
+log = structlog.get_logger()
 
 SCRIPTS = Path(__file__).parent / "migrations"
 #: The newest revision among them.
@@ -36,6 +40,11 @@ _PRAGMAS = {
     "journal_size_limit": str(64 * 1024 * 1024),
     "cache_size": "-16384",
 }
+#: So many times `busy_timeout` another program may hold the right to write. A loop
+#: that is silent for two minutes counts as stuck: this is half of it.
+PATIENCE = 12
+#: The byte of the log's index whose lock is the right to write, by SQLite's format.
+_WRITE_LOCK = 120
 
 
 def database_path(url: str) -> Path:
@@ -108,7 +117,11 @@ def writer(database: Path) -> Engine:
     engine = create_engine(
         "sqlite://", creator=_connect(f"file:{_quoted(database)}"), poolclass=StaticPool
     )
-    event.listen(engine, "begin", _begin_immediate)
+
+    @event.listens_for(engine, "begin")
+    def begin(conn: Connection) -> None:
+        _begin(conn, database)
+
     try:
         with engine.connect() as conn:
             _refuse_strangers(conn)
@@ -146,8 +159,50 @@ def _quoted(database: Path) -> str:
     return str(database).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
-def _begin_immediate(conn: Connection) -> None:
-    conn.exec_driver_sql("BEGIN IMMEDIATE")
+def _begin(conn: Connection, database: Path) -> None:
+    """
+    Take the right to write, when another program lets go of it.
+
+    Only here can somebody be in our way, and here nothing is done yet: to try again
+    is safe.
+    """
+    for tries in range(1, PATIENCE + 1):
+        try:
+            conn.exec_driver_sql("BEGIN IMMEDIATE")
+        except OperationalError as exc:
+            if tries == PATIENCE or not _is_busy(exc):
+                raise
+            if tries == 1:
+                log.warning("store.locked", held_by=_holder(database))
+        else:
+            if tries > 1:
+                log.info("store.unlocked", tries=tries)
+            return
+
+
+def _is_busy(exc: OperationalError) -> bool:
+    code = getattr(exc.orig, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _holder(database: Path) -> str:
+    """
+    Who has the right to write, as far as Linux tells: `process 1234`.
+
+    The file may not be opened for it: its closing would take away our own locks.
+    """
+    with suppress(OSError, ValueError):
+        inode = database.with_name(f"{database.name}-shm").stat().st_ino
+        for line in Path("/proc/locks").read_text("ascii").splitlines():
+            # number: POSIX ADVISORY WRITE process major:minor:inode first last
+            _, kind, _, access, pid, file, first, last = line.split()[:8]
+            if (kind, access, file.split(":")[-1]) != ("POSIX", "WRITE", str(inode)):
+                continue
+            if int(first) <= _WRITE_LOCK and (
+                last == "EOF" or int(last) >= _WRITE_LOCK
+            ):
+                return f"process {pid}"
+    return "another program"
 
 
 def _reader_pragmas(connection: Any, record: Any) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from strategies import HOUR, NOON, SECOND
 
-from notifier.core.timing import Bounds, bounds, offset
+from notifier.core.timing import Bounds, bounds, is_right, offset
 
 
 def _proof(off: timedelta, *, took: timedelta = SECOND / 10) -> Bounds:
@@ -78,3 +78,29 @@ def test_narrow_answers_narrow_the_correction() -> None:
     narrow = Bounds(low=10 * SECOND, high=11 * SECOND)
 
     assert offset([wide, wide, narrow, wide, wide]) == 10.5 * SECOND
+
+
+# --- a jump of the machine's clock --------------------------------------------
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR, 86400 * SECOND, 5 * SECOND])
+def test_one_answer_says_whether_a_jump_was_right(jump: timedelta) -> None:
+    assert is_right(jump, _proof(jump)) is True
+    assert is_right(jump, _proof(timedelta(0))) is False
+
+
+def test_a_clock_that_was_a_little_off_is_told_from_one_that_jumped() -> None:
+    assert is_right(HOUR, _proof(0.9 * SECOND)) is False
+    assert is_right(HOUR, _proof(HOUR - 0.9 * SECOND)) is True
+
+
+def test_an_answer_that_fits_neither_clock_says_nothing_of_the_jump() -> None:
+    assert is_right(HOUR, _proof(-HOUR)) is None
+    assert is_right(HOUR, _proof(HOUR / 2)) is None
+
+
+def test_an_answer_that_was_slower_than_the_jump_is_far_says_nothing() -> None:
+    slow = Bounds(low=-10 * SECOND, high=10 * SECOND)
+
+    assert is_right(5 * SECOND, slow) is None
+    assert is_right(HOUR, slow) is False

@@ -10,5 +10,13 @@ The fault ledger: what the service is made to suffer, and what came of it.
 * proxy      a wire that fails
 * strace     system calls that fail, or kill
 * jumping    the service with a clock that jumps
-* rows_*     the rows: process, disk, far end, mail, source, time
+* unsynced   a disk that loses what was not synced when the power is cut
+* dbapi      SQLite on that disk, spoken to as the store does
+* acknowledged  what a store has acknowledged, against what is left of it
+* cuts       life after life of a store, each ended by a power cut
+* powered    the service on that disk
+* failing    the service that dies at a statement of its store
+* rebound    the service for whom a name means this machine
+* rows_*     the rows: process, disk, power, upkeep, far end, mail, hostile, source,
+             time, quiet hours
 """

@@ -22,7 +22,9 @@ def main() -> int:
     results = anyio.run(_run, chosen, asked)
     took = time.perf_counter() - begun
     failed = [one.row.id for one in results if not one.holds]
-    sys.stdout.write(f"\n{len(results)} rows in {took:.0f} s; ")
+    alone = sum(one.seconds for one in results)
+    sys.stdout.write(f"\n{len(results)} rows in {took:.0f} s, each by itself ")
+    sys.stdout.write(f"{alone:.0f} s together; ")
     sys.stdout.write(f"broken: {', '.join(failed) or 'none'}\n")
     if asked.write is not None:
         page.write(asked.write, ROWS, results)

@@ -1,7 +1,7 @@
 """`python -m faults.jumping`: the service, whose clock jumps as a file tells it."""
 
 import os
-from datetime import datetime, timedelta
+import time
 from pathlib import Path
 
 import anyio
@@ -17,11 +17,7 @@ class JumpingClock(SystemClock):
     """The machine's clocks, the one on the wall off by what the file says."""
 
     def __init__(self, file: Path) -> None:
-        super().__init__()
-        self._file = file
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(seconds=float(self._file.read_text() or 0))
+        super().__init__(wall=lambda: time.time() + float(file.read_text("utf-8") or 0))
 
 
 def main() -> None:

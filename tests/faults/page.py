@@ -42,10 +42,10 @@ python -m faults --write ../docs/faults.md   # with the figures of these rows
 The rows below took {took} together, on two cores with other work to do.
 
 It ends with 1 if a promise was broken, and keeps the files of broken rows alone; here
-such a row is marked as broken, until the service is mended. Rows that need `strace` say
-so where it is missing. What takes days (outages, ages, a night when the clocks change)
-is told by the simulation, one of the last rows: `python -m simulation` from the same
-folder tells more of it.
+such a row is marked as broken, until the service is mended. Rows that need `strace` or
+`apsw` say so where it is missing. What takes days (outages, ages, a night when the
+clocks change) is told by the simulation, one of the last rows: `python -m simulation`
+from the same folder tells more of it.
 
 """
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import anyio
 from e2e.village import Life, until
-from servers.http_sink import Answer, CutShort, Hang, Reset, Step
+from servers.http_sink import Answer, CutShort, Hang, Reset, Step, http_sink
 
 from faults.ledger import Counts, Row, Stage
 from faults.proxy import proxy
@@ -68,6 +68,29 @@ async def _torn(stage: Stage) -> Counts:
         counts = await there.counts()
     # Each cut may have taken one answer away.
     return replace(counts, allowed=counts.allowed + counts.faults)
+
+
+async def _slow(stage: Stage) -> Counts:
+    """One of two far ends keeps its first message; the other gets all of its own."""
+    with http_sink() as far:
+        far.answer(HOOK, Hang(), Answer())
+        async with scene(stage) as there:
+            config = stage.folder / "notifier.yaml"
+            said = config.read_text("utf-8")
+            slow = f'  slow: {{url: "webhook://{far.netloc}{HOOK}"}}\n'
+            config.write_text(said + slow, "utf-8")
+            await there.baseline()
+            async with there.service.life() as life:
+                await life.started()
+                await there.add()
+                await until(lambda: len(far.requests) == 1)
+                there.faults += 1
+                for n in range(10):
+                    await there.add()
+                    await until(lambda n=n: there.arrived(n + 2))  # type: ignore[misc] # bound now
+                there.check(len(far.requests) == 1, "they had to wait")
+                await there.settled(life)
+            return await there.counts()
 
 
 def _lead_through(there: Scene, port: int) -> None:
@@ -217,6 +240,13 @@ ROWS = (
         holds=_ONE,
         run=_killed_in_doubt,
         quick=True,
+    ),
+    Row(
+        id="sink-slow",
+        matrix="29",
+        done="one of two far ends reads a message and never answers",
+        holds="ten messages to the other arrive meanwhile; in the end both have all",
+        run=_slow,
     ),
     Row(
         id="sink-wire-cut",

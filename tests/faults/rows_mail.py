@@ -1,6 +1,6 @@
 """Rows: mail that some recipients get and others do not."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -42,7 +42,7 @@ async def _mailed(stage: Stage, *, script: Script, allowed: int) -> Counts:
             events=len(events),
             lost=counts.lost + lost,
             spurious=spurious,
-            broken=tuple(there.broken),
+            broken=(*counts.broken, *there.broken),
         )
 
 
@@ -60,10 +60,14 @@ def _has(there: Scene, count: int) -> bool:
 
 def _of_mails(mails: Sequence[Mail], *, keys: Sequence[str], allowed: int) -> Counts:
     copies: Counter[tuple[str, str]] = Counter()
+    ids: dict[tuple[str, str], set[str]] = defaultdict(set)
     for mail in mails:
         text = _text(mail)
-        for who in mail.recipients:
-            copies.update((who, key) for key in keys if key in text)
+        for told in ((who, key) for who in mail.recipients for key in keys):
+            if told[1] in text:
+                copies[told] += 1
+                ids[told].add(mail.message["message-id"])
+    split = sum(len(found) > 1 for found in ids.values())
     return replace(
         NOTHING,
         faults=3,
@@ -71,6 +75,7 @@ def _of_mails(mails: Sequence[Mail], *, keys: Sequence[str], allowed: int) -> Co
         lost=sum((who, key) not in copies for who in (ANN, BOB, EVE) for key in keys),
         repeats=sum(count - 1 for count in copies.values()),
         allowed=allowed,
+        broken=(f"{split} mails were repeated under another id",) if split else (),
     )
 
 

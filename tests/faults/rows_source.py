@@ -3,16 +3,19 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import anyio
 from e2e.village import until
 
-from faults.ledger import Counts, Row, Stage
+from faults.ledger import Counts, Row, Stage, Unavailable
 from faults.scene import Scene, scene
 from notifier.core.model import Json
 
 Fault = Mapping[str, Json]
 
+#: Less than one of the answers that it must not keep.
+_LARGEST = 180 << 20
 #: An answer that is given up in time was served and not read: for wires only.
 _HASTY = {"timeout": "2s"}
 
@@ -113,6 +116,33 @@ async def _thin(there: Scene) -> None:
     await anyio.sleep(5)
 
 
+async def _bombed(stage: Stage) -> Counts:
+    """Answers without end, as they are and gzipped: none of it is kept."""
+    async with scene(stage) as there:
+        await there.baseline()
+        async with there.service.life() as life:
+            await life.started()
+            await there.update(await there.add())
+            for gzip in (False, True):
+                await _strike(there, ({"kind": "gigantic", "gzip": gzip},))
+            await there.add()
+            await there.api.tell("heal")
+            there.check("read.failed" in life.said, "an answer was taken")
+            most = _peak(life.process.pid)
+            there.check(most < _LARGEST, f"it took {most >> 20} MB of memory")
+            await there.settled(life)
+        return await there.counts()
+
+
+def _peak(pid: int) -> int:
+    """The most memory that a process has had, in bytes."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        raise Unavailable("this machine does not tell how much memory is used")
+    [line] = [s for s in status.read_text().splitlines() if s.startswith("VmHWM:")]
+    return int(line.split()[1]) << 10
+
+
 async def _skewed(stage: Stage, *, seconds: float) -> Counts:
     """The API's clock is wrong for a while: a watermark too high must lose nothing."""
     async with scene(stage) as there:
@@ -200,6 +230,13 @@ ROWS = (
         done="JSON cut short, HTML with 200, a reset within a body, half a gzip, 502",
         holds=_CALM,
         run=partial(_met, faults=_GARBLED),
+    ),
+    Row(
+        id="api-bomb",
+        matrix="19",
+        done="answers of 200 MB, as they are and as 200 kB of gzip",
+        holds="the service keeps below 180 MB; the read counts for nothing",
+        run=_bombed,
     ),
     Row(
         id="api-429",

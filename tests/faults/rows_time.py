@@ -1,7 +1,6 @@
 """Rows: the clock jumps; and days that only a simulation has time for."""
 
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -25,9 +24,7 @@ async def _jumps(stage: Stage, *, jumps: tuple[int, ...]) -> Counts:
             for jump in jumps[: 1 if stage.quick else None]:
                 await _jump(there, jump)
             await there.settled(life)
-        evidence = await there.evidence()
-    # After a correction a clock is right to the second that `Date` shows.
-    return verdict(replace(evidence, precision=timedelta(seconds=1)))
+        return verdict(await there.evidence())
 
 
 async def _jump(there: Scene, jump: int) -> None:

@@ -169,7 +169,8 @@ class Scene:
             return is_so()
 
         await until(partial(living, self._starts_are_over), patience_s=patience_s)
-        await self._all_is_read(patience_s)
+        is_read = partial(self._have_read, self._reads())
+        await until(partial(living, is_read), patience_s=patience_s)
         await until(partial(living, self._nothing_is_open), patience_s=patience_s)
         await self.stopped(life)
 
@@ -204,14 +205,19 @@ class Scene:
             broken=self.broken,
         )
 
-    async def _all_is_read(self, patience_s: float) -> None:
-        """A whole poll and a whole sweep, from now on."""
-        seen = await self.api.requests()
-        lanes: set[str] = set()
-        with anyio.fail_after(patience_s):
-            while lanes != {"poll", "sweep"}:
-                await anyio.sleep(0.2)
-                lanes = {page.lane for page in await self.api.pages(after=seen)}
+    def _reads(self) -> tuple[int, int]:
+        """How many polls, and how many longer reads, have come to a good end."""
+        rows = self.service.store.ask(
+            "SELECT kind = 'poll', count(*) FROM reads WHERE error IS NULL GROUP BY 1"
+        )
+        found = dict(rows)
+        return found.get(1, 0), found.get(0, 0)
+
+    def _have_read(self, before: tuple[int, int]) -> bool:
+        """Of two that have ended since then the second began since then, too."""
+        return all(
+            now >= then + 2 for now, then in zip(self._reads(), before, strict=True)
+        )
 
     def _starts_are_over(self) -> bool:
         starts = [*self.story.near.values(), *self.starts.values()]

@@ -39,11 +39,24 @@ async def injected(
 
     With a path, only those on that file do, and others are not counted.
     """
-    options = ["-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}"]
-    options += ["-e", f"inject={calls}:{what}"]
+    options = ["-o", "/dev/null", "-e", f"inject={calls}:{what}"]
     if path is not None:
         options += ["-P", str(path)]
-    command = [_program(), *options, "-p", str(pid)]
+    async with _traced(pid, calls, *options) as tracer:
+        yield tracer
+
+
+@asynccontextmanager
+async def watched(pid: int, calls: str, *, log: Path) -> AsyncIterator[None]:
+    """As long as it lasts, these calls of the process are written down."""
+    async with _traced(pid, calls, "-o", str(log)):
+        yield
+
+
+@asynccontextmanager
+async def _traced(pid: int, calls: str, *options: str) -> AsyncIterator[Process]:
+    tracing = ["-f", "-qq", "-e", f"trace={calls}", *options]
+    command = [_program(), *tracing, "-p", str(pid)]
     tracer = await anyio.open_process(command, stdin=None)
     try:
         await _attached(tracer, pid)

@@ -18,6 +18,9 @@ from servers.authority import Authority
 
 #: Instead of a status: hang up as soon as the request is read.
 DROP = 0
+#: Do not even open the way to the service; read and never answer; answer without end,
+#: a little at a time. Each until whoever asked has had enough.
+MUTE, STALL, DRIP = -1, -2, -3
 
 
 class Gateway:
@@ -62,6 +65,9 @@ class Gateway:
             link.settimeout(5)
             with link.makefile("rb") as stream:
                 head = _head(stream)
+                if self.status == MUTE:
+                    _wait_for_end(link)
+                    return
                 if not head.startswith(b"CONNECT "):
                     self._answer(link, head + _body(stream, head))
                     return
@@ -81,6 +87,12 @@ class Gateway:
         self.seen.append(request)
         if self.status == DROP:
             return
+        if self.status == STALL:
+            _wait_for_end(link)
+            return
+        if self.status == DRIP:
+            _drip(link, request)
+            return
         reason = HTTPStatus(self.status).phrase.encode()
         link.sendall(
             b"HTTP/1.1 %d %s\r\ncontent-type: text/plain\r\nconnection: close\r\n"
@@ -88,6 +100,21 @@ class Gateway:
             % (self.status, reason, len(request))
             + request
         )
+
+
+def _wait_for_end(link: socket.socket) -> None:
+    while link.recv(4096):
+        pass
+
+
+def _drip(link: socket.socket, request: bytes) -> None:
+    """Repeat the request, a byte at a time."""
+    link.sendall(b"HTTP/1.1 500 Oh\r\ncontent-type: text/plain\r\n")
+    link.sendall(b"content-length: %d\r\n\r\n" % (len(request) + 1))
+    gone = threading.Event()
+    for at in range(len(request)):
+        link.sendall(request[at : at + 1])
+        gone.wait(0.01)  # less than any time limit: only the whole takes too long
 
 
 def _head(stream: BinaryIO) -> bytes:

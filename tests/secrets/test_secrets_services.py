@@ -14,7 +14,7 @@ import pytest
 from apprise import NotifyBase
 from apprise.manager_plugins import NotificationManager
 from canaries import Baited, baited, services
-from gateway import DROP, Gateway, gateway
+from gateway import DRIP, DROP, MUTE, STALL, Gateway, gateway
 from leaks import found
 from servers.http_sink import closed_port
 from servers.smtp_sink import smtp_sink
@@ -53,6 +53,21 @@ BY_HAND = (
     ("pagertree", "pagertree://{int_a}"),
     ("wxpusher", "wxpusher://{AT_a}/123"),
 )
+#: Keys of a form that templates do not tell, with the canaries in them.
+KEYS = (
+    ("cliq", "cliq://{a}/channel", "1000.canary0a0a0a.canary0b0b0b", ""),
+    ("lauther", "lauther://{a}", "lpt_canary0a0a0a", ""),
+    ("nostr", "nostr://{a}", "ca0a" * 16, ""),
+    ("pingram", "pingram://{a}/{b}", "pingram_sk_canary0a0a", "canary0b@example.com"),
+    ("pushward", "pushward://{a}", "hlk_canary0a0a0a", ""),
+    ("session", "session://{a}:{b}@{{here}}/room", "ca0a" * 16, "ca0b" * 16),
+    ("trigv", "trigv://{a}", "trgv_canary0a_" + "canary0b" * 4, ""),
+    ("wechat", "wechat://{a}:{b}@1000002", "canary0a0a0a", "canary0b0b0b"),
+    ("wpush", "wpush://{a}", "WPUSH" + "canary0a0" * 3, ""),
+    ("youlmk", "youlmk://{a}", "ylk_" + "canary0a" * 4, ""),
+)
+#: No URL of theirs loads unless a library is installed, which we do not depend on.
+NEEDS_A_LIBRARY = frozenset({"amqp"})  # pika or python-qpid-proton
 MESSAGE = Rendered(
     message_id="msg_ONE",
     title="Bears at Packers",
@@ -62,6 +77,8 @@ MESSAGE = Rendered(
     events=(),
 )
 FAULTS = (401, 500, 200, DROP)
+#: Faults that last until the time for one attempt is over.
+ENDLESS = (MUTE, STALL, DRIP)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +101,10 @@ def urls(scheme: str) -> list[Baited]:
             }
             used = {key: one for key, one in canaries.items() if f"{{{key}}}" in form}
             made.append(Baited(scheme, form.format(**canaries), used))
+    for name, form, one, other in KEYS:
+        if name == scheme:
+            used = {"a": one} | ({"b": other} if other else {})
+            made.append(Baited(scheme, form.format(a=one, b=other), used))
     return made
 
 
@@ -91,7 +112,17 @@ def test_nearly_every_service_has_a_url_full_of_canaries() -> None:
     without = {scheme for scheme in services() if not baited(scheme)}
 
     assert without <= PICKY
+    assert {scheme for scheme in without if not urls(scheme)} <= NEEDS_A_LIBRARY
     assert len(services()) > 150
+
+
+@pytest.mark.parametrize("scheme", [name for name, *_ in KEYS])
+def test_a_key_made_by_hand_is_one_that_its_service_takes(scheme: str) -> None:
+    for one in urls(scheme):
+        url = one.url.format(here="sink.example.com", port=8080)
+        destination = Destination(name="ops", url=url, zone=ZoneInfo("UTC"))
+
+        registry.load(destination, read_timeout_s=1)
 
 
 @pytest.mark.parametrize("scheme", sorted(services()))
@@ -127,7 +158,7 @@ def listening() -> Iterator[io.StringIO]:
         root.setLevel(level)
 
 
-async def sent(url: str, proxy: Gateway) -> Outcome:
+async def sent(url: str, proxy: Gateway, *, limit_s: float = 3) -> Outcome:
     sender = await open_sender(
         [Destination(name="ops", url=url, zone=ZoneInfo("UTC"))],
         offload=in_thread,
@@ -135,7 +166,7 @@ async def sent(url: str, proxy: Gateway) -> Outcome:
         clock=SystemClock(),
         trust=proxy.trust,
         may_reach=anywhere,
-        attempt_limit=timedelta(seconds=3),
+        attempt_limit=timedelta(seconds=limit_s),
     )
     try:
         return await sender.send("ops", MESSAGE)
@@ -173,6 +204,31 @@ async def test_no_fault_of_a_service_shows_a_canary(
             assert found(one.canaries, heard.getvalue()) == []
     shown = "".join(capfd.readouterr())
     assert all(found(one.canaries, shown) == [] for one in urls(scheme))
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        scheme
+        for scheme, kind in sorted(services().items())
+        if registry.speaks(kind) is registry.Medium.HTTP
+    ],
+)
+async def test_no_time_limit_shows_a_canary(
+    scheme: str, proxy: Gateway, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for one in urls(scheme)[:1]:
+        url = one.url.format(here="sink.example.com", port=8080)
+        for fault in ENDLESS:
+            proxy.status = fault
+            with listening() as heard:
+                outcome = await sent(url, proxy, limit_s=0.05)
+
+            assert found(one.canaries, said(outcome) + heard.getvalue()) == []
+            # Nothing arrived, so nothing may be settled as sent.
+            assert not isinstance(outcome, Sent), fault
+        shown = "".join(capfd.readouterr())
+        assert found(one.canaries, shown) == []
 
 
 @pytest.mark.parametrize("reply", ["451", "535", "550"])

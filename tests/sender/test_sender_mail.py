@@ -16,6 +16,7 @@ pytestmark = pytest.mark.anyio
 
 SHORT = timedelta(milliseconds=400)
 ANN = "ann@example.com"
+BOB = "bob@example.com"
 
 
 @pytest.fixture
@@ -61,6 +62,30 @@ async def test_a_title_with_line_breaks_adds_no_header(sink: SmtpSink) -> None:
 
     assert all(mail.recipients == (ANN,) for mail in sink.mails)
     assert all("bcc" not in mail.message for mail in sink.mails)
+
+
+async def test_a_mail_that_is_repeated_has_the_id_that_it_had(sink: SmtpSink) -> None:
+    for message_id in ("msg_ONE", "msg_ONE", "msg_TWO"):
+        # Another process has nothing in common with the one before.
+        await send_once(to(sink, ANN, BOB), rendered(message_id))
+
+    seen = [(mail.recipients[0], mail.message["message-id"]) for mail in sink.mails]
+    first, again, other = ([i for _, i in seen[n : n + 2]] for n in (0, 2, 4))
+    assert [one for one, _ in seen] == [ANN, BOB] * 3
+    assert first == again
+    assert len({*first, *other}) == 4
+    assert all(one.startswith("<msg_ONE.") for one in first)
+    assert all(one.endswith("@127.0.0.1>") for one in first)
+
+
+async def test_a_text_that_looks_like_an_id_is_left_alone(sink: SmtpSink) -> None:
+    body = "see\n\nMessage-ID: <a@b>\nend"
+
+    async with opened(destination(to(sink), format=Format.TEXT)) as sender:
+        await sender.send("ops", rendered(body=body))
+
+    text = sink.mails[0].message.get_content()
+    assert text.replace("\r\n", "\n").strip() == body
 
 
 async def test_mails_share_one_connection(sink: SmtpSink) -> None:

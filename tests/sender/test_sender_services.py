@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from types import ModuleType
 
 import anyio
 import pytest
 import requests
 from apprise import NotifyBase
 from apprise.manager_plugins import NotificationManager
+from apprise.plugins import jira, opsgenie
 from apprise.plugins.discord import NotifyDiscord
 from apprise.plugins.slack import NotifySlack
 from apprise.plugins.telegram import NotifyTelegram
@@ -47,6 +49,7 @@ from notifier.core.model import (
 
 pytestmark = pytest.mark.anyio
 
+KEY = "8b799edf-6f98-4d3a-9be7-2862fb4e5752"
 SHORT = timedelta(milliseconds=300)
 SLACK = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
 SLACK_PATH = "/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
@@ -543,3 +546,25 @@ async def test_no_log_and_no_reason_shows_a_secret(
     shown = "\n".join([*everything.heard, out, err, *map(str, outcomes)])
     assert "HUSH" not in shown
     assert "tok-in-path" not in shown
+
+
+@pytest.mark.parametrize("module", [opsgenie, jira])
+async def test_what_is_not_urgent_opens_an_alert_too(
+    module: ModuleType, sink: HttpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheme = module.__name__.rpartition(".")[2]
+    lookup = dict.fromkeys(("us", "eu"), sink.url("/alerts"))
+    monkeypatch.setattr(module, f"{scheme.upper()}_API_LOOKUP", lookup)
+    sink.answer("/alerts", Answer(status=202, body=b'{"requestId": "one"}'))
+
+    outcome = await send_once(f"{scheme}://{KEY}")
+
+    assert isinstance(outcome, Sent)
+    assert len(sink.requests) == 1
+
+
+async def test_a_yes_without_a_request_is_no_yes() -> None:
+    outcome = await send_once(f"opsgenie://{KEY}?:info=note")
+
+    assert isinstance(outcome, Refused)
+    assert "sent nothing" in outcome.reason

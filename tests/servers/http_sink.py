@@ -104,6 +104,8 @@ class HttpSink:
     def __init__(self, *, tls: Authority | None) -> None:
         self.requests: list[Received] = []
         self.connections = 0
+        #: Called, in a thread of its own, before a request is answered.
+        self.before_answer: Callable[[Received], None] = lambda _: None
         #: Called, in a thread of its own, as soon as a request has been answered.
         self.after_answer: Callable[[Received], None] = lambda _: None
         self._scheme = "https" if tls else "http"
@@ -240,6 +242,7 @@ class HttpSink:
                 with self._changed:
                     self.requests.append(received)
                     self._changed.notify_all()
+                self.before_answer(received)
                 goes_on = self._play(step, connection)
                 self.after_answer(received)
                 if not goes_on:

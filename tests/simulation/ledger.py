@@ -49,6 +49,8 @@ class StoredDelivery:
     route: str
     state: str
     attempts: int
+    #: The same with those that cost no try.
+    tries: int
     message_id: str | None
     reason: str | None
     #: When it became due first, and when it became final.
@@ -128,6 +130,7 @@ class Ledger:
                 route=row["route"],
                 state=row["state"],
                 attempts=row["attempts"],
+                tries=row["tries"],
                 message_id=row["message_id"],
                 reason=row["reason"],
                 born_at=_instant(row["born_at"]),

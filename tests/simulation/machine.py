@@ -36,6 +36,12 @@ class VirtualClock:
     def correct(self, offset: timedelta) -> None:
         raise AssertionError(f"the clock was right, and was moved by {offset}")
 
+    def jump(self) -> None:
+        pass
+
+    def settle(self, *, follow: bool) -> None:
+        raise AssertionError(f"there was no jump to settle: {follow}")
+
 
 class Machine:
     """Runs the store's statements until it dies."""

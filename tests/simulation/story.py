@@ -47,7 +47,7 @@ from simulation.machine import BIRTH, Crash, Machine, VirtualClock
 from simulation.manners import GATHERED_FOR, GATHERS, ONCE, QUIET, QUIET_ZONE, is_quiet
 from simulation.reference import AGAIN_AFTER, Arrived, Reference
 from simulation.rows import start
-from simulation.verdict import Evidence, complaints
+from simulation.verdict import Evidence, complaints, uncounted
 from simulation.weather import Weather
 from simulation.wire import Wire
 
@@ -239,6 +239,7 @@ class _Story:
         self.ends.append(at)
         self.say("down")
         self.reference.died(at, self.ledger)
+        self.alarms += uncounted(self.ledger.deliveries(), self.far_end.attempts)
 
     # --- what is seen of it ---
 

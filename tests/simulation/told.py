@@ -150,9 +150,14 @@ def _of_words(books: Books, groups: Mapping[tuple[str, str], _Group]) -> Iterato
         earlier = [other for other in members if books.order(other) < books.order(one)]
         want = _difference(books, [*earlier, one])
         for attempt in attempts:
+            told = next(event for event in attempt.told if event.id == event_id)
+            if books.kind(head.event_id) == "removed":
+                # Tried before all of it came and went: by then less had given way.
+                earlier = [o for o in earlier if o.event_id in told.supersedes]
+                want = _difference(books, [*earlier, one])
             yield from _of_attempt(
                 f"{books.name(one)}: attempt {attempt.number}",
-                next(event for event in attempt.told if event.id == event_id),
+                told,
                 [other.event_id for other in earlier],
                 want,
             )

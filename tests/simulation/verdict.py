@@ -60,6 +60,9 @@ def _of_events(reference: Reference, events: Sequence[StoredEvent]) -> Iterator[
     stored: dict[str, list[StoredEvent]] = defaultdict(list)
     for event in events:
         stored[event.milestone_id].append(event)
+    for event_id, times in Counter(event.id for event in events).items():
+        if times > 1:
+            yield f"{event_id} is stored {times} times"
     for key in sorted(expected.keys() | stored.keys()):
         wanted, found = expected.get(key, []), stored.get(key, [])
         yield from _of_content(key, wanted, found)
@@ -167,6 +170,22 @@ def _of_states(kept: Books) -> Iterator[str]:
             yield f"{kept.name(one)} is still {one.state}: {one.reason}"
         if one.state != "delivered" and not one.reason:
             yield f"{kept.name(one)} is {one.state} without a reason"
+
+
+def uncounted(
+    owed: Sequence[StoredDelivery], attempts: Sequence[Attempt]
+) -> Iterator[str]:
+    """Whenever the process dies, every attempt that it made is counted already."""
+    made = Counter(
+        (event_id, attempt.destination)
+        for attempt in attempts
+        for event_id in attempt.events
+    )
+    for one in owed:
+        tried = made[one.event_id, one.destination]
+        if tried > one.tries:
+            name = f"{one.event_id[:12]} to {one.destination}"
+            yield f"{name}: {tried} attempts were made, {one.tries} were counted"
 
 
 # --- the far ends -------------------------------------------------------------

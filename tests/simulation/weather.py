@@ -42,6 +42,8 @@ class Weather:
         self._says = says
         self._numbers = iter(range(1, 1_000_000))
         self._removed: list[Doc] = []
+        #: Starts that have moved and may move back.
+        self._away: list[tuple[str, Json]] = []
         #: Changed without a newer `last_updated_ts`: polls need not show them.
         self.quiet: set[str] = set()
         #: There, but on no page for a while.
@@ -54,6 +56,7 @@ class Weather:
             *(self._remove, self._bring_back, self._tickers, self._snapshot),
             *(self._move_a_little, self._many_at_once, self._move_a_little),
             *(self._roll_back, self._hide),
+            *(self._move_away, self._move_back, self._move_back),
         )
 
     def populate(self, count: int) -> None:
@@ -100,6 +103,20 @@ class Weather:
         before = datetime.fromisoformat(str(self._world.doc(one)["start_date"]))
         seconds = self._chance.choice((-300, -60, -5, 5, 60, 300, 899, 901, 1800))
         self._bump(one, start_date=stamp(before + seconds * _SECOND))
+
+    def _move_away(self) -> None:
+        """What has just been reminded of, if anything has."""
+        one = self._any_of(self._just_reminded()) or self._any()
+        self._away.append((one, self._world.doc(one)["start_date"]))
+        later = self._clock.now() + self._chance.uniform(30, 90) * _MINUTE
+        self._bump(one, start_date=stamp(later.replace(microsecond=0)))
+
+    def _move_back(self) -> None:
+        """To where it was: what has been said of that is not said again."""
+        if self._away:
+            one, before = self._away.pop()
+            if one in self._world:
+                self._bump(one, start_date=before)
 
     def _status(self) -> None:
         status = self._chance.choice(_STATUS)
@@ -197,6 +214,15 @@ class Weather:
             one
             for one in self._world
             if abs(rows.start(self._world.doc(one)) - now) < 20 * _MINUTE
+        ]
+
+    def _just_reminded(self) -> list[str]:
+        """What starts in a little less than the longer of the leads of `story`."""
+        now = self._clock.now()
+        return [
+            one
+            for one in self._world
+            if 9.5 * _MINUTE < rows.start(self._world.doc(one)) - now < 10 * _MINUTE
         ]
 
     def _start(self) -> datetime:

@@ -1,5 +1,6 @@
 """The database file: opened, locked, migrated, backed up, refused."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -7,7 +8,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import OperationalError
 from storing import HOOK, NOW, Shelf, ask, inline, opened, row, sql, stocked
+from structlog.testing import capture_logs
 
 from notifier.errors import SchemaMismatch, StoreBroken, StoreBusy, StoreError
 from notifier.source import wire
@@ -475,15 +478,80 @@ async def stocked_again(store: Store) -> Shelf:
     return Shelf(store=store, watch=watch)
 
 
+def _impatient(engine: Engine) -> None:
+    """Let the busy timeout be over at once."""
+    with engine.connect() as conn:
+        raw = conn.connection.driver_connection
+        assert raw is not None
+        raw.execute("PRAGMA busy_timeout = 1")
+
+
+async def test_a_writer_waits_until_another_program_lets_go_and_says_so(
+    database: Path,
+) -> None:
+    async with opened(database) as store:
+        shelf = await stocked(store)
+        _impatient(store._writer)
+        with sql(database) as alien, capture_logs() as logs:
+            alien("BEGIN IMMEDIATE")
+            tries = itertools.count(1)
+
+            @event.listens_for(store._writer, "handle_error")
+            def met(_context: object) -> None:
+                if next(tries) == files.PATIENCE - 1:
+                    alien("ROLLBACK")
+
+            await shelf.show(row("m1"))
+
+    assert ask(database, "SELECT id FROM milestones") == [("m1",)]
+    assert [(line["event"], line["log_level"]) for line in logs] == [
+        ("store.locked", "warning"),
+        ("store.unlocked", "info"),
+    ]
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="Linux alone tells")
+async def test_a_writer_that_waits_names_the_process_that_holds_the_store(
+    database: Path,
+) -> None:
+    async with opened(database) as store:
+        shelf = await stocked(store)
+        _impatient(store._writer)
+        with (
+            _held_by_another(database) as pid,
+            capture_logs() as logs,
+            pytest.raises(StoreBroken),
+        ):
+            await shelf.show(row("m1"))
+
+    assert [line["held_by"] for line in logs] == [f"process {pid}"]
+
+
+@contextmanager
+def _held_by_another(database: Path) -> Iterator[int]:
+    """Inside, another process has the right to write: this one."""
+    holds = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        "c.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holds, database],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as alien:
+        assert alien.stdin is not None
+        assert alien.stdout is not None
+        alien.stdout.readline()
+        yield alien.pid
+        alien.stdin.close()
+
+
 async def test_a_store_that_an_alien_process_holds_ends_the_wait_with_an_error(
     database: Path,
 ) -> None:
     async with opened(database) as store:
         shelf = await stocked(store)
-        with store._writer.connect() as conn:
-            raw = conn.connection.driver_connection
-            assert raw is not None
-            raw.execute("PRAGMA busy_timeout = 50")
+        _impatient(store._writer)
         with sql(database) as alien:
             alien("BEGIN IMMEDIATE")
 

@@ -1,0 +1,142 @@
+"""Every tooth."""
+
+from teeth.tooth import Edit, Kind, LedgerRow, Seeds, Tooth
+
+_OUTBOX = "notifier/store/outbox.py"
+_SETTLE = "notifier/core/settle.py"
+
+TEETH: tuple[Tooth, ...] = (
+    Tooth(
+        name="compare-and-set",
+        removed="a settlement asks whether the lease is still its own",
+        edits=(
+            Edit(
+                file=_OUTBOX,
+                old='        _d.token == bindparam("mine"),\n',
+                new='        bindparam("mine") != "",\n',
+            ),
+            Edit(
+                file=_OUTBOX,
+                old='.where(d.token == bindparam("mine"), d.state == LEASED)',
+                new='.where(bindparam("mine") != "", d.state == LEASED)',
+            ),
+        ),
+        judge=LedgerRow("lease-lost"),
+        expects=frozenset({Kind.REPEATED}),
+    ),
+    Tooth(
+        name="overlap",
+        removed="a poll asks for what was updated up to two minutes earlier",
+        edits=(
+            Edit(
+                file="notifier/core/cadence.py",
+                old="OVERLAP = timedelta(seconds=120)",
+                new="OVERLAP = timedelta(seconds=0)",
+            ),
+        ),
+        judge=Seeds(1, 12),
+        expects=frozenset({Kind.LOST}),
+    ),
+    Tooth(
+        name="synchronous-full",
+        removed="a commit waits until the disk has it",
+        edits=(
+            Edit(
+                file="notifier/store/files.py",
+                old='"synchronous": "2"',
+                new='"synchronous": "1"',
+            ),
+        ),
+        judge=LedgerRow("power-cut"),
+        expects=frozenset({Kind.LOST, Kind.REPEATED, Kind.CORRUPT}),
+    ),
+    Tooth(
+        name="unique-events",
+        removed="the table of events holds each id once",
+        edits=(
+            Edit(
+                file="notifier/store/schema.py",
+                old='    Column("id", Text, nullable=False, unique=True),\n'
+                '    Column("kind", Text, nullable=False),\n'
+                '    Column("milestone_id", Text, nullable=False),\n'
+                '    Column("at", Instant, nullable=False),\n',
+                new='    Column("id", Text, nullable=False),\n'
+                '    Column("kind", Text, nullable=False),\n'
+                '    Column("milestone_id", Text, nullable=False),\n'
+                '    Column("at", Instant, nullable=False),\n',
+            ),
+        ),
+        judge=Seeds(1, 12),
+        expects=frozenset({Kind.REPEATED}),
+    ),
+    Tooth(
+        name="attempt-at-claim",
+        removed="an attempt is counted when it is claimed, before anything leaves",
+        edits=(
+            Edit(
+                file=_OUTBOX,
+                old="        attempts=_d.attempts + 1,\n        tries=_d.tries + 1,\n",
+                new="",
+            ),
+        ),
+        judge=Seeds(1, 12),
+        expects=frozenset({Kind.ACCOUNT}),
+    ),
+    Tooth(
+        name="frozen-members",
+        removed="what may have arrived goes again with exactly its members and its id",
+        edits=(
+            Edit(
+                file=_SETTLE,
+                old="    return _again(delivery, outcome.reason, due, frozen=frozen)",
+                new="    return _again(delivery, outcome.reason, due)",
+            ),
+            Edit(
+                file=_SETTLE,
+                old="    return _again(delivery, reason, due, frozen=True)",
+                new="    return _again(delivery, reason, due)",
+            ),
+        ),
+        judge=Seeds(1, 12),
+        expects=frozenset({Kind.REPEATED, Kind.CORRUPT}),
+    ),
+    Tooth(
+        name="order-in-a-milestone",
+        removed="what comes later waits behind what comes first",
+        edits=(
+            Edit(
+                file="notifier/store/due.py",
+                old="    return _has_sibling(or_(a.state == LEASED, waits))",
+                new="    return _has_sibling(and_(a.seq < 0, waits))",
+            ),
+        ),
+        judge=Seeds(1, 12),
+        expects=frozenset({Kind.ORDER}),
+    ),
+    Tooth(
+        name="instance-lock",
+        removed="one process at a time may have the store",
+        edits=(
+            Edit(
+                file="notifier/store/files.py",
+                old="fcntl.LOCK_EX | fcntl.LOCK_NB",
+                new="fcntl.LOCK_SH | fcntl.LOCK_NB",
+            ),
+        ),
+        judge=LedgerRow("second-comer"),
+        expects=frozenset({Kind.REPEATED}),
+    ),
+    Tooth(
+        name="reaping-at-the-start",
+        removed="a start frees what the life before had leased",
+        edits=(
+            Edit(
+                file="notifier/app.py",
+                old="            now, everything=True, ",
+                new="            now, everything=False, ",
+            ),
+        ),
+        judge=LedgerRow("leased-at-death"),
+        expects=frozenset({Kind.LATE}),
+    ),
+)
