@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -33,16 +32,20 @@ from notifier.core.commit import Progress, ReadEnd, ReadKind
 from notifier.core.model import Destination, Rate
 from notifier.core.operate import OperatorPolicy
 from notifier.core.route import leads
+from notifier.core.tally import Tally
 from notifier.core.timing import TimePolicy
 from notifier.deeds import Deeds, answer
 from notifier.deliver import Deliver, Sender
 from notifier.errors import ConfigError
 from notifier.health import Pulse
+from notifier.live import Live
+from notifier.live import Source as LiveSource
 from notifier.maintain import Maintain
 from notifier.operate import Exchange, Operate
 from notifier.pace import Pace
 from notifier.poll import Poll
 from notifier.read import Reader, Source
+from notifier.reception import Reception
 from notifier.sender.heartbeat import Heartbeat
 from notifier.sender.lane import in_thread
 from notifier.sender.sender import open_sender
@@ -50,14 +53,12 @@ from notifier.source.client import KalshiClient
 from notifier.source.sign import Signing
 from notifier.source.wire import fingerprint, milestone
 from notifier.store.daily import DailyBackups
-from notifier.store.doors import Doors
 from notifier.store.files import InstanceLock, database_path
 from notifier.store.store import Offload, Store, open_store
 from notifier.systemd import Supervisor
 from notifier.turns import Bell, unless
 from notifier.vitals import Vitals
 from notifier.web.listen import Front, Place, PortTaken
-from notifier.web.ports import Ports
 
 log = structlog.get_logger()
 
@@ -73,7 +74,7 @@ _USER_AGENT = f"milestone-notifier/{__version__}"
 Watcher = Callable[[ReadKind, Progress, ReadEnd | None], None]
 
 
-class OpenSource(Source, Exchange, Protocol):
+class OpenSource(Source, Exchange, LiveSource, Protocol):
     """The API, until it is closed."""
 
     async def aclose(self) -> None: ...
@@ -110,6 +111,8 @@ class Parts:
     front: Front = field(default_factory=Front)
     #: Seals the forms of those who are not signed in.
     seal: bytes = field(default_factory=secrets.token_bytes)
+    #: What metrics have counted: a reload must not begin anew.
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +124,8 @@ class Loops:
     deliver: Deliver
     maintain: Maintain
     operate: Operate
+    #: None: no watch wants live data.
+    live: Live | None
     store: Store
     #: What people have done by commands and the web.
     deeds: Deeds
@@ -171,6 +176,8 @@ async def once(config: Config, parts: Parts | None = None) -> bool:
     """
     async with built(config, parts or Parts()) as loops:
         was_read = await loops.poll.once()
+        if loops.live is not None:
+            await loops.live.once()
         await loops.alarm.fire_due()
         was_told = await loops.deliver.once()
         await loops.operate.once()
@@ -201,6 +208,8 @@ async def serve(
             others.start_soon(loops.poll.sweeps)
             others.start_soon(loops.maintain.run)
             others.start_soon(loops.operate.run)
+            if loops.live is not None:
+                others.start_soon(loops.live.run)
             if parts.serve_commands:
                 answered = partial(answer, loops.deeds, loops.pulse)
                 others.start_soon(control.serve, database, answered)
@@ -273,16 +282,20 @@ async def _reload(
     try:
         fresh = await anyio.to_thread.run_sync(again)
     except ConfigError as exc:
+        parts.tally.rejected()
         log.error("config.rejected", problems=list(exc.problems))  # noqa: TRY400 - the problems say it all
         return
     if fresh.store != wishes.config.store:
+        parts.tally.rejected()
         log.error("config.rejected", problems=["store: cannot change while running"])
         return
     try:
         parts.front.move(_place(fresh, parts))
     except PortTaken as exc:
+        parts.tally.rejected()
         log.error("config.rejected", problems=[str(exc)])  # noqa: TRY400 - likewise
         return
+    parts.tally.reloaded(parts.clock.now())
     log.info("config.reloaded", path=str(fresh.path))
     wishes.config = fresh
     wishes.turn.set()
@@ -339,6 +352,15 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
             started_again_after=time.started_again_after,
             external_url=config.external_url,
         )
+        pace = Pace(config.source.rate, clock, pulse=pulse)
+        live = Live(
+            source=source,
+            store=store,
+            clock=clock,
+            pace=pace,
+            watches=[watch.name for watch in config.source.watch if watch.live],
+            pulse=pulse,
+        )
         vitals = Vitals(store=store, skew=parts.skew, stuck=pulse.stuck)
         deeds = Deeds(
             store=store,
@@ -353,7 +375,7 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                     source=source,
                     store=store,
                     clock=clock,
-                    pace=Pace(config.source.rate, clock, pulse=pulse),
+                    pace=pace,
                     decode=milestone,
                     fingerprint=fingerprint,
                     watches={watch.name: watch for watch in config.source.watch},
@@ -408,82 +430,31 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                 skew=parts.skew,
                 pulse=pulse,
             ),
+            live=live if live.watches else None,
             store=store,
             pulse=pulse,
             heartbeat=heartbeat,
             deeds=deeds,
             vitals=vitals,
-            web=partial(
-                _attend,
-                config,
-                parts,
+            web=Reception(
+                config=config,
                 store=store,
                 sender=sender,
                 deeds=deeds,
                 vitals=vitals,
-            ),
+                clock=clock,
+                front=parts.front,
+                tally=parts.tally,
+                skew=parts.skew,
+                seal=parts.seal,
+                token=parts.token,
+                offload=parts.offload,
+            ).run,
         )
 
 
 def _place(config: Config, parts: Parts) -> Place | None:
     return policies.place(config) if parts.serve_web else None
-
-
-async def _attend(
-    config: Config,
-    parts: Parts,
-    *,
-    store: Store,
-    sender: OpenSender,
-    deeds: Deeds,
-    vitals: Vitals,
-) -> None:
-    """Answer people where the web listens, if it does."""
-    if config.web is None or parts.front.place is None:
-        return
-    try:
-        # Loaded only for those who want it, and not while the loops wait.
-        await anyio.to_thread.run_sync(import_module, "notifier.web.open")
-        from notifier.store.books import Books  # noqa: PLC0415 - see above
-        from notifier.web.api import api  # noqa: PLC0415 - see above
-        from notifier.web.open import Access, attend  # noqa: PLC0415 - see above
-
-        ports = Ports(
-            books=Books(
-                store,
-                routes=config.routes,
-                destinations=config.destinations,
-                decode=milestone,
-                rates={
-                    one.name: one.rate or sender.default_rate(one.name)
-                    for one in config.destinations
-                },
-                now=parts.clock.now,
-                limits={d.name: sender.limits(d.name) for d in config.destinations},
-                external_url=config.external_url,
-            ),
-            deeds=deeds,
-            vitals=vitals,
-            now=parts.clock.now,
-            zone=config.zone.key,
-            external_url=config.external_url,
-            version=__version__,
-            destinations=[one.name for one in config.destinations],
-            routes=[one.name for one in config.routes],
-        )
-        access = Access(
-            password=config.web.password,
-            keeper=Doors(store),
-            fresh=parts.token,
-            secret=parts.seal,
-            offload=parts.offload,
-            sleep=parts.clock.sleep,
-        )
-        await attend(parts.front, ports, access, more=[*api(ports)])
-    except Exception as exc:
-        # Whatever is wrong with it, messages go out.
-        log.exception("web.broken", reason=type(exc).__name__)
-        parts.front.close()
 
 
 async def _settle_in(

@@ -17,8 +17,8 @@ from notifier.clock import Clock
 from notifier.core.door import Note, Token, TokenKind
 from notifier.core.model import Json, Outcome, Rendered, Sent, Silence
 from notifier.core.sample import said
-from notifier.core.silence import made, phrase, spelt
-from notifier.errors import NotifierError
+from notifier.core.silence import made, phrase, spelt, strange
+from notifier.errors import BadWish, NotifierError
 from notifier.health import Pulse
 from notifier.web.ports import RowJson, Who
 
@@ -88,6 +88,8 @@ class Deeds:
     #: There may be something to send.
     look: Callable[[], None]
     trial: Trial
+    #: Called after each deed: whoever shows how things stand looks again.
+    changed: Callable[[], None] = lambda: None
     _tested: dict[str, float] = field(default_factory=dict)
 
     async def resume(self, who: Who, destination: str) -> int:
@@ -100,6 +102,7 @@ class Deeds:
                 note=lambda waiting: resumed(who, now, destination, waiting),
             )
         self.wake(destination)
+        self.changed()
         return waiting
 
     async def redrive(
@@ -123,21 +126,29 @@ class Deeds:
                 ),
             )
         self.look()
+        self.changed()
         return rows
 
     async def silence(
         self, who: Who, match: Mapping[str, Json], *, until: datetime, why: str
     ) -> Silence:
-        """Suppress what matches, until then."""
+        """
+        Suppress what matches, until then.
+
+        Raises: BadWish for what would silence nothing.
+        """
         now = self.clock.now()
         try:
             silence = made(match, why=why, created_at=now, until=until)
         except ValueError as exc:
-            raise Refused(str(exc)) from exc
+            raise BadWish(str(exc)) from exc
+        if wrong := strange(sorted(silence.destinations), self.trial.destinations):
+            raise BadWish("; ".join(wrong))
         entry = silenced(who, silence)
         async with self.store.upkeep_turn() as turn:
             await turn.silence(silence, note=lambda _done: entry)
         self.look()
+        self.changed()
         log.info("silence.added", id=silence.id, match=phrase(spelt(silence)))
         return silence
 
@@ -149,6 +160,7 @@ class Deeds:
                 beginning, now=now, note=lambda one: expired(who, now, one)
             )
         self.look()
+        self.changed()
         log.info("silence.expired", id=silence.id)
         return silence
 
@@ -163,6 +175,7 @@ class Deeds:
         entry = _note(who, self.clock.now(), "test", destination, ok=ok, said=words)
         async with self.store.upkeep_turn() as turn:
             await turn.note(entry)
+        self.changed()
         seconds = round(self.clock.monotonic() - begun, 3)
         return {"destination": destination, "ok": ok, "said": words, "seconds": seconds}
 

@@ -3,9 +3,11 @@ Every error of ours, split by who must act.
 
 * NotifierError
   x ConfigError            edit a file; exit code 78
+  x BadWish                wish otherwise: it cannot be meant so
   x StoreError
     + StoreBusy            another instance holds the store; exit code 75
     + StoreBroken          the disk failed us: the process ends, a restart re-derives
+    + StoreSlow            ask for less, or again later: it took too long
     + SchemaMismatch       the store was written by a newer version of this program
   x SourceError            a read of Kalshi failed; the next one heals it
     + SourceUnavailable    try again after a back-off; may carry `retry_after`
@@ -38,6 +40,10 @@ class ConfigError(NotifierError):
         self.problems = tuple(problems)
 
 
+class BadWish(NotifierError):
+    """What a person wants cannot be meant so; the text says which part and why."""
+
+
 class StoreError(NotifierError):
     """The database cannot be used as it is."""
 
@@ -53,6 +59,10 @@ class StoreBroken(StoreError):
     Nothing may be assumed about it: end the process. Event ids are
     deterministic, so a restart re-derives what is missing and repeats nothing.
     """
+
+
+class StoreSlow(StoreError):
+    """A question was given up: its answer took too long. Nothing else is wrong."""
 
 
 class SchemaMismatch(StoreError):

@@ -1,4 +1,8 @@
-"""How fast the API is asked: two lanes share one rate, polls before sweeps."""
+"""
+How fast the API is asked: three lanes share one rate.
+
+Polls go before questions for what is live, and these before sweeps.
+"""
 
 from collections import deque
 from collections.abc import Callable
@@ -15,10 +19,11 @@ _NOTHING_S = 1e-6
 
 
 class Lane(IntEnum):
-    """Who asks the API first when both lanes want to."""
+    """Who asks the API first when several want to."""
 
     POLL = 0
-    SWEEP = 1
+    LIVE = 1
+    SWEEP = 2
 
 
 class Pace:
@@ -38,10 +43,10 @@ class Pace:
         self._window_s = unit_s + min(0.05, unit_s / 10)
 
     async def take(self, lane: Lane) -> None:
-        """Come back when a request may go; polls before sweeps."""
+        """Come back when a request may go; the lowest lane first."""
         while True:
             async with self._gate.turn(lane):
-                # A poll waits within, a sweep without: there a poll can pass it.
+                # A poll waits within, others without: there a poll can pass them.
                 if lane is Lane.POLL:
                     await self._wait(lane)
                 if self._wait_s() <= _NOTHING_S:

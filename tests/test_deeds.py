@@ -23,7 +23,7 @@ from notifier.core.model import (
 )
 from notifier.deeds import Deeds, Trial, answer
 from notifier.deeds import Refused as NotDone
-from notifier.errors import StoreError
+from notifier.errors import BadWish, StoreError
 from notifier.health import Pulse
 from notifier.web.ports import Who
 
@@ -167,8 +167,14 @@ async def test_what_cannot_be_done_leaves_no_row(scene: Scene) -> None:
         await scene.deeds.resume(DESK, "nobody")
     with pytest.raises(StoreError, match="there is no delivery 'x'"):
         await scene.deeds.redrive(DESK, ids=["x"])
-    with pytest.raises(NotDone, match="in the future"):
+    with pytest.raises(BadWish, match="in the future"):
         await scene.deeds.silence(DESK, {"title": ["x"]}, until=NOW, why="x")
+    with pytest.raises(BadWish, match="titel: unknown key; did you mean title?"):
+        await scene.deeds.silence(DESK, {"titel": ["x"]}, until=NOW + HOUR, why="x")
+    with pytest.raises(BadWish, match="'hok' is no destination; did you mean hook?"):
+        await scene.deeds.silence(
+            DESK, {"destination": ["hok"]}, until=NOW + HOUR, why="x"
+        )
     with pytest.raises(StoreError, match="no silence is in force"):
         await scene.deeds.expire(DESK, "sil_")
     with pytest.raises(NotDone, match="'nobody' is no destination; there are hook"):

@@ -18,13 +18,9 @@ from notifier.cli.store_view import viewing
 from notifier.cli.where import database, existing
 from notifier.cli.writing import tell, write
 from notifier.clock import SystemClock
-from notifier.config import match_keys
-from notifier.config.reading import reading
-from notifier.config.tree import Place, Scalar
-from notifier.config.values import choice, meant, nearest, pattern
-from notifier.core.model import Json, Kind, Silence
+from notifier.core.model import Json, Silence
 from notifier.core.route import fits
-from notifier.core.silence import DESTINATION, made, phrase, spelt
+from notifier.core.silence import DESTINATION, made, phrase, problem, spelt, strange
 from notifier.core.words import count, instant, relative, span
 from notifier.deeds import COMMAND, expired, silenced
 from notifier.source.wire import milestone
@@ -33,8 +29,6 @@ from notifier.store.doors import noted
 
 #: A silence is held against what happened in so long a time.
 _PAST = timedelta(days=7)
-#: Other words for keys, which are not like them.
-_ALIKE = {"kind": "events", "to": DESTINATION}
 _MATCH = "--match"
 
 
@@ -140,8 +134,8 @@ def _keys(pairs: Sequence[str]) -> dict[str, list[str]]:
     problems: list[str] = []
     for pair in pairs:
         key, _, text = pair.partition("=")
-        if (problem := _problem(pair)) is not None:
-            problems.append(problem)
+        if (wrong := _problem(pair)) is not None:
+            problems.append(wrong)
         elif text not in found.setdefault(key, []):
             found[key].append(text)
     if problems:
@@ -155,33 +149,14 @@ def _problem(pair: str) -> str | None:
     if not key or not equals:
         word = pair.strip("=") or "Sports"
         return f"{pair!r} is not KEY=PATTERN, such as category={word}"
-    if (problem := _unknown(key)) is not None:
-        return f"{key}: {problem}"
-    read = reading(choice(Kind)) if key == "events" else reading(pattern)
-    try:
-        read(Scalar(text=text, place=Place(_MATCH), written=text, quoted=bool(text)))
-    except ValueError as exc:
-        return f"{key}: {exc}"
-    return None
-
-
-def _unknown(key: str) -> str | None:
-    """What is wrong with a key; None: nothing."""
-    if key == DESTINATION or (problem := match_keys.unknown(key)) is None:
-        return None
-    alike = meant(_ALIKE.get(key, "")) or nearest(key, [DESTINATION])
-    return f"unknown key; {alike}" if alike else problem
+    wrong = problem(key, text) if text else "has no value"
+    return None if wrong is None else f"{key}: {wrong}"
 
 
 def _check_destinations(
     keys: Mapping[str, Sequence[str]], known: Sequence[str]
 ) -> None:
-    problems = [
-        f"{DESTINATION}: {name!r} is no destination; "
-        + (nearest(name, known) or f"there are {', '.join(known) or 'none'}")
-        for name in keys.get(DESTINATION, ())
-        if name not in known
-    ]
+    problems = strange(keys.get(DESTINATION, ()), known)
     if problems:
         raise typer.BadParameter("\n".join(problems), param_hint=_MATCH)
 

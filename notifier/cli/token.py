@@ -18,9 +18,10 @@ from notifier.cli.store_view import viewing
 from notifier.cli.where import database, existing
 from notifier.cli.writing import tell, write
 from notifier.clock import SystemClock
-from notifier.config.values import Unreadable, handle, nearest
+from notifier.config.values import Unreadable, handle
 from notifier.core.door import EVERY_FEED, PREFIX, Scope, Token, TokenKind, digest
 from notifier.core.model import Json
+from notifier.core.nearest import nearest
 from notifier.core.words import instant, relative
 from notifier.deeds import COMMAND, let_in, revoked
 from notifier.store import doors

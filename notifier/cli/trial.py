@@ -14,8 +14,8 @@ from notifier.cli.hidden import hidden
 from notifier.cli.where import configuration, placing
 from notifier.clock import SystemClock
 from notifier.config import Config
-from notifier.config.values import nearest
 from notifier.core.model import Destination, Outcome, Rendered, Sent
+from notifier.core.nearest import nearest
 from notifier.core.sample import said, sample
 from notifier.sender.address import scheme_of
 from notifier.sender.lane import in_thread

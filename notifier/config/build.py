@@ -1,5 +1,6 @@
 """Shape -> Config: defaults that depend on other keys are filled in here."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def _source(shape: SourceShape) -> Source:
         rate=shape.rate,
         timeout=shape.timeout,
         updates=shape.updates,
-        watch=tuple(dict.fromkeys(map(_watch, shape.watch))) or (Watch(),),
+        watch=_watches(shape.watch) or (Watch(),),
         ignore_tickers=shape.ignore_tickers,
         announce_existing=shape.announce_existing,
         started_grace=shape.started_grace,
@@ -87,6 +88,13 @@ def _web(shape: WebShape) -> Web:
     return replace(web, host=host, port=port, is_asked_for=True)
 
 
+def _watches(shapes: Sequence[WatchShape]) -> tuple[Watch, ...]:
+    """Each query once; whichever of equal ones wants live data gets it."""
+    wanted = [_watch(shape) for shape in shapes]
+    live = {watch for watch in wanted if watch.live}
+    return tuple(replace(one, live=one in live) for one in dict.fromkeys(wanted))
+
+
 def _watch(shape: WatchShape) -> Watch:
     return Watch(
         category=shape.category,
@@ -94,6 +102,7 @@ def _watch(shape: WatchShape) -> Watch:
         competition=shape.competition,
         source_id=shape.source_id,
         related_event_ticker=shape.related_event_ticker,
+        live=shape.live,
     )
 
 

@@ -22,7 +22,7 @@ from notifier.config.tree import (
     plain,
     under,
 )
-from notifier.config.values import nearest
+from notifier.core.nearest import nearest
 
 _WORDS = {
     "missing": "is missing",

@@ -3,7 +3,6 @@
 import ipaddress
 from collections.abc import Iterator
 
-from notifier.config.match_keys import unknown
 from notifier.config.reading import quote
 from notifier.config.settings import Egress
 from notifier.config.tree import (
@@ -16,7 +15,9 @@ from notifier.config.tree import (
     select,
     under,
 )
-from notifier.config.values import Unreadable, listen, nearest
+from notifier.config.values import Unreadable, listen
+from notifier.core.match_keys import unknown
+from notifier.core.nearest import nearest
 from notifier.core.reach import anywhere, literal, public
 
 #: The destination that is there when no other is.

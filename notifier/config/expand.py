@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from notifier.config.tree import Node, Path, Problem, Scalar, rewrite
-from notifier.config.values import nearest
+from notifier.core.nearest import nearest
 
 _MARK = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)

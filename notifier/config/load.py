@@ -25,8 +25,8 @@ from notifier.config.tree import (
     under,
 )
 from notifier.config.tree import Path as Key
-from notifier.config.values import nearest
 from notifier.core.model import Destination, Route
+from notifier.core.nearest import nearest
 from notifier.errors import ConfigError
 
 #: More than any configuration; less than what hurts.

@@ -18,11 +18,11 @@ from pydantic import (
 )
 
 from notifier.config import keys
-from notifier.config.match_keys import DOTTED, MILESTONE_KEYS
 from notifier.config.reading import quote
 from notifier.config.settings import Egress, Level, LogFormat, Updates
 from notifier.config.tree import Scalar
 from notifier.config.values import Unreadable, window
+from notifier.core.match_keys import DOTTED, MILESTONE_KEYS
 from notifier.core.model import Rate, Then
 from notifier.core.model import Route as _Route
 
@@ -42,7 +42,7 @@ class Shape(BaseModel):
 
 
 class WatchShape(Shape):
-    """One query against the list; every key narrows it."""
+    """One query against the list; every key but live narrows it."""
 
     category: keys.Text | None = Field(default=None, description="Such as Sports.")
     type: keys.Text | None = Field(default=None, description="Such as football_game.")
@@ -54,6 +54,10 @@ class WatchShape(Shape):
     )
     related_event_ticker: keys.Text | None = Field(
         default=None, description="Milestones related to this event."
+    )
+    live: keys.Flag = Field(
+        default=False,
+        description="true: ask Kalshi's live data whether they have really started.",
     )
 
 

@@ -1,8 +1,7 @@
 """The values that a configuration is made of: text -> durations, rates, windows ..."""
 
-import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import time, timedelta
 from enum import StrEnum
 from fractions import Fraction
@@ -11,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from notifier.core.model import Rate, Window
+from notifier.core.nearest import meant, nearest
 from notifier.core.pattern import Unfit, fitting
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -52,21 +52,6 @@ class Unreadable(ValueError):
         super().__init__(what)
         self.what = what
         self.advice = advice
-
-
-# --- suggestions --------------------------------------------------------------
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`did you mean ...?` with the most similar of the known words, or nothing."""
-    folded = {name.casefold(): name for name in known}
-    close = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-    return meant(folded[close[0]]) if close else ""
-
-
-def meant(better: str) -> str:
-    """`did you mean ...?`, or nothing."""
-    return f"did you mean {better}?" if better else ""
 
 
 # --- plain values -------------------------------------------------------------

@@ -27,6 +27,7 @@ def cloudevent(event: Event, *, test: bool = False) -> CloudEvent:
         changes=event.changes,
         milestone=event.milestone.raw,
         supersedes=event.supersedes,
+        live=event.live,
         test=test,
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from notifier.core.cloudevent import link, overview
+from notifier.core.live import Status
 from notifier.core.markup import (
     Anchor,
     Bold,
@@ -47,6 +48,10 @@ _HEADINGS = {
 }
 
 
+#: The heading of starts that have not come to pass, says live data.
+_SCHEDULED = "Scheduled to start"
+
+
 def headline(
     events: Sequence[Event], teller: Teller, *, counts: bool = False
 ) -> Headline:
@@ -58,7 +63,10 @@ def headline(
     kinds = {event.kind for event in events}
     if counts or len(kinds) > 1:
         before = count(len(events), _noun(events))
-        return Headline(before=f"{before}: ", title=tally(_counted(events)))
+        held_up = _any_held_up(events, teller)
+        return Headline(
+            before=f"{before}: ", title=tally(_counted(events), held_up=held_up)
+        )
     titles = [title_of(event.milestone) for event in events[:_TITLES_SHOWN]]
     rest = len(events) - len(titles)
     return Headline(
@@ -68,13 +76,30 @@ def headline(
     )
 
 
-def tally(counts: Mapping[Kind, int]) -> str:
-    """`7 created, 4 updated`."""
-    return ", ".join(_tallied(counts))
+def tally(counts: Mapping[Kind, int], *, held_up: bool = False) -> str:
+    """`7 created, 4 updated`; `held_up`: one of those started may not have."""
+    return ", ".join(_tallied(counts, held_up=held_up))
 
 
-def _tallied(counts: Mapping[Kind, int]) -> list[str]:
-    return [f"{counts[kind]:,} {kind.value}" for kind in _TOLD if counts.get(kind)]
+def _tallied(counts: Mapping[Kind, int], *, held_up: bool) -> list[str]:
+    return [
+        f"{counts[kind]:,} {_counted_as(kind, held_up=held_up)}"
+        for kind in _TOLD
+        if counts.get(kind)
+    ]
+
+
+def _counted_as(kind: Kind, *, held_up: bool) -> str:
+    return _SCHEDULED.lower() if kind is Kind.STARTED and held_up else kind.value
+
+
+def _any_held_up(events: Sequence[Event], teller: Teller) -> bool:
+    return any(_is_held_up(event, teller) for event in events)
+
+
+def _is_held_up(event: Event, teller: Teller) -> bool:
+    """Whether it is about a start that has not come to pass, says live data."""
+    return event.kind is Kind.STARTED and teller.is_held_up(event)
 
 
 def _counted(events: Sequence[Event]) -> Counter[Kind]:
@@ -89,7 +114,7 @@ def _noun(events: Sequence[Event]) -> str:
 def _verb(events: Sequence[Event], teller: Teller) -> str:
     kind = events[0].kind
     if kind is not Kind.UPCOMING:
-        return kind.value
+        return _counted_as(kind, held_up=_any_held_up(events, teller))
     ahead = {teller.relative(event.milestone.start) for event in events}
     return f"starting {ahead.pop()}" if len(ahead) == 1 else "starting soon"
 
@@ -119,7 +144,7 @@ class Digest:
 
     def body(self, limit: int) -> str:
         """One line an event, grouped by kind and sort; never cut within a line."""
-        groups = _grouped(self.events)
+        groups = _grouped(self.events, self.teller)
         if self.markup is not Format.TEXT:
             entries = self._entries(groups, linked=True)
             text = self._laid_out(entries)
@@ -129,7 +154,7 @@ class Digest:
 
     def counts(self, limit: int) -> str:
         """Nothing but numbers: no foreign text at all."""
-        lines = _tallied(_counted(self.events))
+        lines = _tallied(_counted(self.events), held_up=self._held_up)
         rows = [Row(line, bullet=len(lines) > 1) for line in lines]
         anchor = Row(self._spell(Anchor("See them all", overview(self.external_url))))
         text = lay_out([*self._head(), *rows, anchor], self.markup)
@@ -148,10 +173,14 @@ class Digest:
         return best or self._one_line(limit)
 
     def _one_line(self, limit: int) -> str:
-        words = self.title or tally(_counted(self.events))
+        words = self.title or tally(_counted(self.events), held_up=self._held_up)
         wrapped = len(lay_out([Row("")], self.markup))
         line = shorten_line((words,), self.markup, limit - wrapped)
         return lay_out([Row(line)], self.markup) if line else ""
+
+    @property
+    def _held_up(self) -> bool:
+        return _any_held_up(self.events, self.teller)
 
     def _laid_out(self, entries: Sequence[_Entry]) -> str:
         return lay_out(
@@ -167,7 +196,9 @@ class Digest:
         rest.subtract(entry.kind for entry in shown)
         if not rest.total():
             return []
-        rows = [Row(_remainder(+rest) if shown else tally(rest))]
+        held_up = self._held_up
+        words = _remainder(+rest, held_up=held_up)
+        rows = [Row(words if shown else tally(rest, held_up=held_up))]
         if self.external_url is not None:
             anchor = Anchor("See them all", overview(self.external_url))
             rows.append(Row(self._spell(anchor)))
@@ -182,7 +213,7 @@ class Digest:
             if room <= 0:
                 break
             shared = _shared_message(events)
-            heading = self._heading(kind, sort, len(events), shared)
+            heading = self._heading(kind, sort, events, shared)
             entries += (
                 _Entry(
                     kind=kind,
@@ -193,9 +224,13 @@ class Digest:
             )
         return entries
 
-    def _heading(self, kind: Kind, sort: str, number: int, message: str | None) -> str:
-        words = f"{_HEADINGS[kind]}: {sort}" if sort else _HEADINGS[kind]
-        counted = f"{words} ({number:,})" if number > 1 else words
+    def _heading(
+        self, kind: Kind, sort: str, events: Sequence[Event], message: str | None
+    ) -> str:
+        is_held_up = _is_held_up(events[0], self.teller)
+        heading = _SCHEDULED if is_held_up else _HEADINGS[kind]
+        words = f"{heading}: {sort}" if sort else heading
+        counted = f"{words} ({len(events):,})" if len(events) > 1 else words
         return self._spell(Bold(counted), _quoted(message) if message else "")
 
     def _line(self, event: Event, *, linked: bool, quoted: bool) -> str:
@@ -221,26 +256,31 @@ def _listed(entries: Sequence[_Entry]) -> Iterator[Row]:
         yield Row(entry.line, bullet=True)
 
 
-def _remainder(rest: Counter[Kind]) -> str:
+def _remainder(rest: Counter[Kind], *, held_up: bool) -> str:
     """`and 12 more created`, `and 123 more: 100 created, 23 updated`."""
     more = f"and {rest.total():,} more"
-    return f"{more} {min(rest).value}" if len(rest) == 1 else f"{more}: {tally(rest)}"
+    if len(rest) == 1:
+        return f"{more} {_counted_as(min(rest), held_up=held_up)}"
+    return f"{more}: {tally(rest, held_up=held_up)}"
 
 
-def _grouped(events: Sequence[Event]) -> list[tuple[Kind, str, Sequence[Event]]]:
+def _grouped(
+    events: Sequence[Event], teller: Teller
+) -> list[tuple[Kind, str, Sequence[Event]]]:
     """By kind, what presses first, then by sort as first told."""
-    groups: dict[tuple[Kind, str], list[Event]] = {}
+    groups: dict[tuple[Kind, str, bool], list[Event]] = {}
     sorts: dict[tuple[str, str, str], str] = {}
     for event in events:
         milestone = event.milestone
         key = milestone.category, milestone.type, str(milestone.details.get("league"))
         if key not in sorts:
             sorts[key] = about(milestone)
-        groups.setdefault((event.kind, sorts[key]), []).append(event)
+        held_up = _is_held_up(event, teller)
+        groups.setdefault((event.kind, sorts[key], held_up), []).append(event)
     return [
         (kind, sort, group)
         for wanted in _ORDER
-        for (kind, sort), group in groups.items()
+        for (kind, sort, _), group in groups.items()
         if kind is wanted
     ]
 
@@ -267,7 +307,8 @@ def _fact(event: Event, teller: Teller) -> str:
         case Kind.STARTED:
             return _start_fact(event, teller)
         case Kind.UPCOMING:
-            return f"{teller.relative(start)}, {teller.instant(start)}" + _doubt(event)
+            when = f"{teller.relative(start)}, {teller.instant(start)}"
+            return when + _doubt(event, teller)
         case Kind.ENDED:
             return teller.instant(event.at)
         case Kind.CREATED | Kind.REMOVED:
@@ -280,9 +321,14 @@ def _start_fact(event: Event, teller: Teller) -> str:
         fact += f" ({teller.relative(event.at)})"
     if event.again_from is not None:
         fact += f", announced before at {teller.moment(event.again_from)}"
-    return fact + _doubt(event)
+    return fact + _doubt(event, teller)
 
 
-def _doubt(event: Event) -> str:
-    status = event.milestone.status
-    return f" – Kalshi lists it as {status}" if status in GRAVE else ""
+def _doubt(event: Event, teller: Teller) -> str:
+    status, live = event.milestone.status, teller.live(event)
+    doubt = f" – Kalshi lists it as {status}" if status in GRAVE else ""
+    if live is None or not live.is_held_up:
+        return doubt
+    if event.milestone.start > teller.now and live.status is Status.NOT_STARTED:
+        return doubt
+    return f"{doubt} – live data says that it {live.words}"

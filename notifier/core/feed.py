@@ -216,6 +216,8 @@ def story(
     event: Event, rule: Route, *, zone: ZoneInfo, external_url: str | None
 ) -> Story:
     """How a route's feeds tell an event: as its message did when it was seen."""
+    # It would say something else each time that live data is asked.
+    event = replace(event, live=None)
     message = Message(
         id=message_id(rule.name, [event.id]),
         destination=rule.name,

@@ -14,6 +14,8 @@ from enum import StrEnum
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
+from notifier.core.live import LiveData
+
 Json: TypeAlias = (
     "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 )
@@ -137,6 +139,8 @@ class Event:
     lead: timedelta | None = None
     #: `started` only: the earlier start that had been announced already.
     again_from: datetime | None = None
+    #: What live data said last of the milestone, if it was asked.
+    live: LiveData | None = None
     #: `created` only: what has become of the milestone since, if anything.
     present: Milestone | None = None
     #: Earlier updates, oldest first, whose changes are told in this one's place.
@@ -203,6 +207,8 @@ class Watch:
     competition: str | None = None
     source_id: str | None = None
     related_event_ticker: str | None = None
+    #: Ask live data about its milestones; nothing that tells watches apart.
+    live: bool = field(default=False, compare=False)
 
     @property
     def params(self) -> dict[str, str]:
@@ -483,6 +489,7 @@ class CloudEvent:
     #: The milestone's bytes as Kalshi sent them.
     milestone: bytes
     supersedes: tuple[str, ...] = ()
+    live: LiveData | None = None
     test: bool = False
     #: A word to the operator: since when its condition, the subject, lasts. It is
     #: about no milestone.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from notifier.core.live import LiveData
 from notifier.core.markup import clean, plain, shorten
 from notifier.core.model import Change, Event, Json, Kind, Milestone
 from notifier.core.route import GRAVE
@@ -91,6 +92,20 @@ class Teller:
         """Whether the event's instant is so long past that it must be said."""
         return self.now - event.at > LATE
 
+    # --- live data ---
+
+    def live(self, event: Event) -> LiveData | None:
+        """What live data says of the milestone, if that can be told as true."""
+        live = event.live
+        if live is None or not live.words:
+            return None
+        return live if live.holds(start=event.milestone.start, now=self.now) else None
+
+    def is_held_up(self, event: Event) -> bool:
+        """Whether live data says that what was to start has not."""
+        live = self.live(event)
+        return live is not None and live.is_held_up
+
     # --- the headline ---
 
     def headline(self, event: Event) -> Headline:
@@ -119,6 +134,13 @@ class Teller:
 
     def _started(self, event: Event, title: str) -> Headline:
         late = self.is_late(event)
+        live = self.live(event)
+        if live is not None and live.is_held_up:
+            ago = self.relative(event.at)
+            before = f"Was to start {ago}: " if late else "Scheduled to start now: "
+            words = live.words.removeprefix("is ").removeprefix("has ")
+            after = f" ({words}){self._doubt(event)}"
+            return Headline(before=before, title=title, after=after)
         before = f"Started {self.relative(event.at)}" if late else "Started"
         if event.again_from is not None:
             before = before.replace("Started", "Started again", 1)

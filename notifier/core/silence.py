@@ -7,17 +7,21 @@ ignored. `changed` speaks of updates, so it silences nothing else by itself.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from notifier.core import match_keys
 from notifier.core.model import Event, Json, Kind, Match, Silence, identify
-from notifier.core.pattern import Unfit
-from notifier.core.route import fits, matches
+from notifier.core.nearest import meant, nearest
+from notifier.core.pattern import Unfit, fitting
+from notifier.core.route import fits
 
 #: The key that a route's match does not have.
 DESTINATION = "destination"
 #: A reason is a line, no report.
 LONGEST_WHY = 200
+#: Other words for keys, which are not like them.
+_ALIKE = {"kind": "events", "to": DESTINATION}
 
 
 def silencing(
@@ -89,11 +93,45 @@ def _checked(keys: Mapping[str, Json]) -> dict[str, list[str]]:
         found[key] = [text for text in patterns if isinstance(text, str) and text]
         if not patterns or len(found[key]) < len(patterns):
             raise ValueError(f"{key}: has no value")
-        try:
-            matches(tuple(found[key]), "")
-        except Unfit as exc:
-            raise ValueError(f"{key}: {exc}") from None
+        for text in found[key]:
+            if (wrong := problem(key, text)) is not None:
+                raise ValueError(f"{key}: {wrong}")
     return found
+
+
+def problem(key: str, pattern: str) -> str | None:
+    """What is wrong with a key, or with a pattern of it; None: nothing."""
+    if (wrong := _unknown(key)) is not None:
+        return wrong
+    if key == "events":
+        kinds = [kind.value for kind in Kind]
+        if pattern in kinds:
+            return None
+        advice = nearest(pattern, kinds)
+        return f'"{pattern}" is none of {", ".join(kinds)}' + (advice and f"; {advice}")
+    try:
+        fitting(pattern)
+    except Unfit as exc:
+        return f'"{pattern}" {exc}'
+    return None
+
+
+def _unknown(key: str) -> str | None:
+    """What is wrong with a key: without a word it would match nothing."""
+    if key == DESTINATION or (wrong := match_keys.unknown(key)) is None:
+        return None
+    alike = meant(_ALIKE.get(key, "")) or nearest(key, [DESTINATION])
+    return f"unknown key; {alike}" if alike else wrong
+
+
+def strange(destinations: Iterable[str], known: Sequence[str]) -> list[str]:
+    """What is wrong with those destinations that nothing is sent to."""
+    return [
+        f"{DESTINATION}: {name!r} is no destination; "
+        + (nearest(name, known) or f"there are {', '.join(known) or 'none'}")
+        for name in destinations
+        if name not in known
+    ]
 
 
 def understood(keys: Mapping[str, Sequence[str]]) -> tuple[Match, frozenset[str]]:

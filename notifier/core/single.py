@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from notifier.core.live import LiveData, Status
 from notifier.core.markup import (
     Anchor,
     Bold,
@@ -149,7 +150,8 @@ def notes(event: Event, teller: Teller) -> Iterator[Line]:
         case Kind.REMOVED:
             yield ("Kalshi no longer lists it.",)
             if is_set(start):
-                verb = "Was to start" if start > teller.now else "Started"
+                has_started = start <= teller.now and not teller.is_held_up(event)
+                verb = "Started" if has_started else "Was to start"
                 yield (f"{verb} {teller.instant(start)}",)
         case Kind.CREATED | Kind.UPDATED | Kind.UPCOMING:
             if not tells_start(event.changes):
@@ -158,6 +160,15 @@ def notes(event: Event, teller: Teller) -> Iterator[Line]:
                 yield (f"The net of {count(1 + len(event.supersedes), 'update')}.",)
     if event.kind in {Kind.STARTED, Kind.UPCOMING} and event.milestone.status in GRAVE:
         yield (f"Kalshi lists it as {event.milestone.status}.",)
+    live = teller.live(event)
+    if live is not None and _is_news(live, event, teller):
+        yield (f"Kalshi's live data says that it {live.words}.",)
+
+
+def _is_news(live: LiveData, event: Event, teller: Teller) -> bool:
+    """Whether anybody would have thought otherwise."""
+    is_ahead = event.milestone.start > teller.now
+    return not (is_ahead and live.status is Status.NOT_STARTED)
 
 
 def _start(event: Event, teller: Teller) -> Line:
@@ -165,6 +176,8 @@ def _start(event: Event, teller: Teller) -> Line:
     if not is_set(start):
         return ("Start not set",)
     verb = "Starts " if start > teller.now else "Started "
+    if verb == "Started " and teller.is_held_up(event):
+        verb = "Was to start "
     return (verb, Bold(teller.instant(start)), f" ({teller.relative(start)})")
 
 
@@ -174,7 +187,8 @@ def _at(verb: str, event: Event, teller: Teller) -> Line:
 
 
 def _started(event: Event, teller: Teller) -> Line:
-    line = _at("Started", event, teller)
+    verb = "Scheduled to start" if teller.is_held_up(event) else "Started"
+    line = _at(verb, event, teller)
     if event.again_from is None:
         return line
     return (*line, f"; announced before at {teller.moment(event.again_from)}")

@@ -23,6 +23,11 @@ LATENCY_S = (
 LATENESS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 READ_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 
+#: The classes of what goes wrong with a request.
+REASONS = (
+    *("no_answer", "cut_off", "refused"),
+    *("rate_limited", "unavailable", "unreachable"),
+)
 #: So many deliveries that ended unsent are remembered, if not more ended lately.
 _KNOWN = 5000
 

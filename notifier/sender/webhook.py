@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 import msgspec
 from standardwebhooks import Webhook
 
+from notifier.core.live import LiveData
 from notifier.core.model import CloudEvent, Rendered
 from notifier.sender.lane import Unusable
 
@@ -120,6 +121,8 @@ def _cloud_event(event: CloudEvent) -> dict[str, object]:
         data["milestone"] = msgspec.Raw(event.milestone or b"null")
     if event.supersedes:
         data["supersedes"] = event.supersedes
+    if event.live is not None:
+        data["live"] = _live(event.live)
     if event.test:
         data["test"] = True
     return {
@@ -131,6 +134,15 @@ def _cloud_event(event: CloudEvent) -> dict[str, object]:
         "time": _instant(event.time),
         "datacontenttype": "application/json",
         "data": data,
+    }
+
+
+def _live(live: LiveData) -> dict[str, str]:
+    return {
+        "status": live.status.value,
+        "word": live.word,
+        "since": _instant(live.since),
+        "checked_at": _instant(live.checked_at),
     }
 
 

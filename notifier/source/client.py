@@ -1,6 +1,6 @@
 """The only httpx for the API: one request, one answer, one deadline."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -12,6 +12,7 @@ import anyio
 import httpx
 
 from notifier.clock import Clock
+from notifier.core.live import Said
 from notifier.core.model import Watch
 from notifier.errors import ConfigError, SourceError, SourceGarbled
 from notifier.source.answer import date_of, error_of, says_not_found
@@ -22,6 +23,7 @@ from notifier.source.wire import (
     Page,
     quote,
     read_exchange_active,
+    read_live,
     read_page,
     read_row,
     read_single,
@@ -29,6 +31,7 @@ from notifier.source.wire import (
 
 MOST_PER_PAGE = 500
 MOST_PAGES = 1000
+MOST_LIVE = 100
 MEBIBYTE = 1024 * 1024
 
 #: Of an error's body, more says nothing more.
@@ -154,6 +157,18 @@ class KalshiClient:
             raise SourceGarbled(f"asked for {quote(milestone_id)}, got {row.id}")
         return row.raw
 
+    async def live(self, milestone_ids: Sequence[str]) -> dict[str, Said]:
+        """
+        What live data says of these milestones, as far as there is anything.
+
+        At most `MOST_LIVE` of them: the API takes no more.
+        """
+        asked = list(milestone_ids)
+        # Repeated: joined ids are answered with null.
+        answer = await self._get("/live_data/batch", {"milestone_ids": asked})
+        found = read_live(answer.body_or_error())
+        return {key: found[key] for key in asked if key in found}
+
     async def exchange_status(self) -> Exchange:
         """What Kalshi says of itself; UNKNOWN when it cannot be asked."""
         try:
@@ -167,7 +182,7 @@ class KalshiClient:
         """Close the connections. The client is of no use afterwards."""
         await self._http.aclose()
 
-    async def _get(self, path: str, params: dict[str, str]) -> "_Answer":
+    async def _get(self, path: str, params: Mapping[str, str | list[str]]) -> "_Answer":
         sent_at = self._clock.now()
         with (
             translated(timeout=self._timeout),

@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from notifier.core.live import Said, said
 from notifier.core.model import Json, Milestone
 from notifier.errors import RowInvalid, SourceGarbled
 from notifier.source.salvage import salvage
@@ -141,6 +142,35 @@ def read_exchange_active(body: bytes) -> bool:
         raise SourceGarbled(f"the answer is no exchange status: {quote(exc)}") from exc
 
 
+def read_live(body: bytes) -> dict[str, Said]:
+    """
+    By milestone: what the answer of `GET /live_data/batch` says of it.
+
+    What says nothing, or cannot be read, is left out. `live_datas: null` is none.
+    The status that people see on Kalshi's pages counts first.
+
+    Raises:
+        SourceGarbled: it is no such answer.
+
+    """
+    try:
+        rows = _decode_live(body).live_datas or []
+    except UNREADABLE as exc:
+        raise SourceGarbled(f"the answer is no live data: {quote(exc)}") from exc
+    found: dict[str, Said] = {}
+    for raw in rows:
+        try:
+            row = _decode_live_row(raw)
+        except UNREADABLE:
+            continue
+        details = row.details or {}
+        words = [details.get(key) for key in ("widget_status", "status")]
+        heard = said([quote(word) for word in words if isinstance(word, str)])
+        if heard is not None:
+            found[row.milestone_id] = heard
+    return found
+
+
 def bad_row(row: Row, error: RowInvalid) -> BadRow:
     """The row put aside, because `milestone` says that it is none."""
     return BadRow(
@@ -221,6 +251,15 @@ class _Exchange(msgspec.Struct, gc=False):
     exchange_active: bool
 
 
+class _LiveListing(msgspec.Struct, gc=False):
+    live_datas: list[msgspec.Raw] | None
+
+
+class _LiveRow(msgspec.Struct, gc=False):
+    milestone_id: _Id
+    details: dict[str, Any] | None = None
+
+
 class _Fields(msgspec.Struct, gc=False):
     id: _Id
     category: str
@@ -240,6 +279,8 @@ _decode_identity = msgspec.json.Decoder(_Identity).decode
 _decode_stamp = msgspec.json.Decoder(_Stamp).decode
 _decode_single = msgspec.json.Decoder(_Single).decode
 _decode_exchange = msgspec.json.Decoder(_Exchange).decode
+_decode_live = msgspec.json.Decoder(_LiveListing).decode
+_decode_live_row = msgspec.json.Decoder(_LiveRow).decode
 _decode_document = msgspec.json.Decoder(dict[str, Any]).decode
 
 

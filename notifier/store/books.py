@@ -1,6 +1,7 @@
 """What the store tells the web: lists, stories, and figures kept for a while."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,6 +20,7 @@ from notifier.core.lists import (
     Slice,
 )
 from notifier.core.model import Destination, Limits, Rate, Route
+from notifier.errors import StoreError
 from notifier.store import browse, figures, look
 from notifier.store.pages import Decode
 from notifier.store.store import Store
@@ -30,6 +32,11 @@ T = TypeVar("T")
 _SOON = timedelta(seconds=2)
 #: What takes longer to count.
 _LATER = timedelta(seconds=30)
+#: So often the milestones are counted, which looks at all of them.
+_COUNT_EVERY_S = 30.0
+#: A question that takes longer is given up: what is read for long can neither be
+#: cleared away in the database's log nor put into the file.
+PATIENCE_S = 2.0
 #: Questions at a time: the loops ask as well.
 _AT_ONCE = 2
 #: An hour's events are all there so long after its end.
@@ -40,7 +47,11 @@ class Books:
     """
     What people and programs read, without ever making the loops wait.
 
-    Lists are newest first unless said otherwise. Figures may be as old as said.
+    Lists are newest first unless said otherwise. Figures may be as old as said, but
+    show what somebody had done once they were told to `forget`. Milestones are
+    counted by `keep` alone: nobody waits for that.
+
+    Raises: StoreSlow for what takes too long.
     """
 
     def __init__(
@@ -54,10 +65,12 @@ class Books:
         now: Callable[[], datetime],
         limits: Mapping[str, Limits] | None = None,
         external_url: str | None = None,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         self._store = store
         self._decode = decode
         self._now = now
+        self._monotonic = monotonic
         self._names = [one.name for one in destinations]
         self._services = {one.name: _service(one) for one in destinations}
         self._rates = rates
@@ -70,21 +83,51 @@ class Books:
         self._room = anyio.Semaphore(_AT_ONCE)
         self._status: _Kept[RowJson] = _Kept(_SOON)
         self._overview: _Kept[RowJson] = _Kept(_SOON)
-        self._living: _Kept[int] = _Kept(_LATER)
         self._latency: _Kept[RowJson] = _Kept(_LATER)
-        self._kinds: _Kept[Sequence[RowJson]] = _Kept(_LATER)
         self._routes: _Kept[Sequence[RowJson]] = _Kept(_LATER)
         self._destinations: _Kept[Sequence[RowJson]] = _Kept(_SOON)
         self._hours: dict[datetime, dict[str, int]] = {}
+        self._counted: browse.Kinds | None = None
+
+    def forget(self) -> None:
+        """Somebody had something done: what shows it is read anew."""
+        for kept in (self._status, self._overview, self._destinations, self._routes):
+            kept.forget()
+
+    async def keep(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Count the milestones again and again, until cancelled."""
+        while True:
+            # What cannot be read is told by whoever needs it.
+            with suppress(StoreError):
+                await self.count()
+            await sleep(_COUNT_EVERY_S)
+
+    async def count(self) -> None:
+        """Count the milestones, in pieces that are short enough for a cold disk."""
+        counted: browse.Kinds = {}
+        after: int | None = None
+        while True:
+            piece, after = await self._ask(partial(browse.kinds_after, after=after))
+            for kind, number in piece.items():
+                counted[kind] = counted.get(kind, 0) + number
+            if after is None:
+                break
+        self._counted = counted
 
     # --- at a glance ---
 
     async def status(self, now: datetime) -> RowJson:
-        """What `notifier status --json` says of the store; two seconds old at most."""
+        """
+        What `notifier status --json` says of the store; two seconds old at most.
+
+        Its count of milestones is half a minute old, and null before the first.
+        """
 
         async def made() -> RowJson:
-            living = await self._living.get(now, partial(self._ask, look.count_living))
-            return await self._ask(partial(look.status, now=now, living=living))
+            known = self._counted
+            living = None if known is None else sum(known.values())
+            found = await self._ask(partial(look.status, now=now, living=living or 0))
+            return found | {"milestones": living}
 
         return await self._status.get(now, made)
 
@@ -119,9 +162,8 @@ class Books:
     # --- milestones ---
 
     async def kinds_of_milestones(self) -> Sequence[RowJson]:
-        """How many of each category and type, by name; half a minute old at most."""
-        ask = partial(self._ask, browse.kinds_of_milestones)
-        return await self._kinds.get(self._now(), ask)
+        """How many of each category and type, by name; none before the first count."""
+        return browse.kind_rows(self._counted or {})
 
     async def milestones(self, wanted: MilestoneFilter, part: Slice) -> Leaf:
         """By start, soonest first."""
@@ -200,7 +242,14 @@ class Books:
 
     async def _ask(self, question: Callable[[Connection], T]) -> T:
         async with self._room:
-            return await self._store.ask(question)
+            return await self._store.ask(question, is_over=self._deadline())
+
+    def _deadline(self) -> Callable[[], bool] | None:
+        """Says when a question that begins now has taken too long."""
+        if (monotonic := self._monotonic) is None:
+            return None
+        end = monotonic() + PATIENCE_S
+        return lambda: monotonic() > end
 
 
 @dataclass(kw_only=False)
@@ -208,13 +257,21 @@ class _Kept(Generic[T]):
     """
     A value that is good for a while.
 
-    Whoever finds it too old makes it anew; others get the old one meanwhile.
+    Whoever finds it too old makes it anew; others get the old one meanwhile. What was
+    begun before it was to be forgotten is no more than what whoever began it gets.
     """
 
     good_for: timedelta
     value: T | None = None
     at: datetime | None = None
     lock: anyio.Lock = field(default_factory=anyio.Lock)
+    #: How often it was to be forgotten.
+    life: int = 0
+
+    def forget(self) -> None:
+        """Something else is true by now."""
+        self.at = None
+        self.life += 1
 
     async def get(self, now: datetime, make: Callable[[], Awaitable[T]]) -> T:
         if self._is_good(now):
@@ -222,10 +279,13 @@ class _Kept(Generic[T]):
         if self.at is not None and self.lock.statistics().locked:
             return self._known()
         async with self.lock:
-            if not self._is_good(now):
-                self.value = await make()
-                self.at = now
-            return self._known()
+            if self._is_good(now):
+                return self._known()
+            life = self.life
+            value = await make()
+            if life == self.life:
+                self.value, self.at = value, now
+            return value
 
     def _is_good(self, now: datetime) -> bool:
         return self.at is not None and abs(now - self.at) <= self.good_for

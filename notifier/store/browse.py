@@ -8,7 +8,7 @@ collects the few rows that there can be.
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from sqlalchemy import (
@@ -40,6 +40,8 @@ from notifier.store import schema as t
 
 _m, _e, _d, _u = t.milestones.c, t.events.c, t.deliveries.c, t.audit.c
 _Conditions = Sequence[ColumnElement[bool]]
+#: How many milestones there are of a category and type.
+Kinds: TypeAlias = dict[tuple[str, str], int]
 
 #: Of a milestone's story.
 EVENTS_SHOWN = 100
@@ -47,6 +49,8 @@ DELIVERIES_SHOWN = 200
 #: So many can be looked through one by one in their order; more, in the order in
 #: which they lie.
 _NARROW = 10_000
+#: Milestones that are counted at a time.
+_PIECE = 20_000
 #: States that few deliveries are in: those that are can be collected and sorted.
 _FEW = frozenset({State.PENDING, State.LEASED, State.DEAD})
 #: States that have an index of their own, in the list's order.
@@ -136,15 +140,32 @@ def _status(doc: bytes) -> str | None:
     return status if isinstance(status, str) else None
 
 
-def kinds_of_milestones(conn: Connection) -> list[RowJson]:
-    """How many there are of each category and type, by name."""
+def kinds_after(
+    conn: Connection, after: int | None, *, many: int = _PIECE
+) -> tuple[Kinds, int | None]:
+    """
+    How many there are of each category and type, among the next `many` by their start.
+
+    With the start after which to go on; None: those were the last.
+    """
+    start: ColumnElement[int] = type_coerce(_m.start_at, BigInteger)
+    beyond = [] if after is None else [start > after]
+    last = conn.scalar(
+        select(start).where(*beyond).order_by(start).limit(1).offset(many)
+    )
+    within = beyond if last is None else [*beyond, start <= last]
     asked = select(_m.category, _m.type, func.count()).where(
-        _m.gone_at.is_(None), _m.watches != 0
+        *within, _m.gone_at.is_(None), _m.watches != 0
     )
     rows = conn.execute(asked.group_by(_m.category, _m.type))
+    return {(category, kind): number for category, kind, number in rows}, last
+
+
+def kind_rows(kinds: Kinds) -> list[RowJson]:
+    """How many there are of each category and type, by name."""
     return [
         {"category": category, "type": kind, "milestones": number}
-        for category, kind, number in sorted(tuple(row) for row in rows)
+        for (category, kind), number in sorted(kinds.items())
     ]
 
 
@@ -180,7 +201,12 @@ def _live(conn: Connection, milestone_id: str) -> RowJson | None:
     row = conn.execute(asked).first()
     if row is None:
         return None
-    return {"status": row.status, "checked_at": look.stamp(row.checked_at)}
+    return {
+        "status": row.status,
+        "word": row.word,
+        "since": look.stamp(row.since),
+        "checked_at": look.stamp(row.checked_at),
+    }
 
 
 # --- events -------------------------------------------------------------------

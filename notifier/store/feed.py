@@ -34,8 +34,9 @@ _SORTS = (
 _THESE = select(*_COLUMNS).where(
     _m.id.in_(bindparam("ids", expanding=True)), _m.watches != 0
 )
+#: In the order of the events, which are few: an index of all there are costs more.
 _CHANGED = (
-    select(_e.milestone_id)
+    select(_e.milestone_id + "")
     .where(_e.seq > bindparam("seq"))
     .distinct()
     .limit(bindparam("most"))
@@ -45,7 +46,7 @@ _EVENTS = (
     .where(
         _e.seq > bindparam("above"),
         _e.seq < bindparam("below"),
-        _e.kind.in_(bindparam("kinds", expanding=True)),
+        (_e.kind + "").in_(bindparam("kinds", expanding=True)),
     )
     .order_by(_e.seq.desc())
     .limit(bindparam("most"))

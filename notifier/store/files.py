@@ -7,8 +7,8 @@ Source: SQLite documentation, "Write-Ahead Logging" and "PRAGMA statements".
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,6 +43,9 @@ _PRAGMAS = {
 #: So many times `busy_timeout` another program may hold the right to write. A loop
 #: that is silent for two minutes counts as stuck: this is half of it.
 PATIENCE = 12
+#: Of SQLite's machine, between two looks at whether it has been too long: well under
+#: a millisecond.
+_STEPS = 10_000
 #: The byte of the log's index whose lock is the right to write, by SQLite's format.
 _WRITE_LOCK = 120
 
@@ -144,6 +147,26 @@ def readers(database: Path) -> Engine:
     )
     event.listen(engine, "connect", _reader_pragmas)
     return engine
+
+
+@contextmanager
+def bounded(conn: Connection, is_over: Callable[[], bool] | None) -> Iterator[None]:
+    """Interrupt whatever runs on the connection meanwhile, once `is_over` says so."""
+    raw = conn.connection.driver_connection
+    if is_over is None or raw is None:
+        yield
+        return
+    raw.set_progress_handler(is_over, _STEPS)
+    try:
+        yield
+    finally:
+        raw.set_progress_handler(None, 0)
+
+
+def is_given_up(exc: Exception) -> bool:
+    """Whether it was interrupted by us."""
+    code = getattr(getattr(exc, "orig", exc), "sqlite_errorcode", 0)
+    return bool(code == sqlite3.SQLITE_INTERRUPT)
 
 
 def _connect(uri: str) -> Callable[[], sqlite3.Connection]:

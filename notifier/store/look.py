@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, bindparam, func, literal_column, select
 
+from notifier.core.live import LiveData
 from notifier.core.model import Change, Event, Json, Kind, State, TimerKind
 from notifier.core.silence import spelt
 from notifier.store import schema as t
 from notifier.store import silences, statements
+from notifier.store.live import data
 from notifier.store.pages import Decode
 
 _FINAL = (
@@ -72,7 +74,12 @@ _UNKNOWN: Mapping[str, Json] = {
     "next_try_at": None,
 }
 #: Built once: it is asked for with every message.
-_EVENTS = select(t.events).where(t.events.c.id.in_(bindparam("ids", expanding=True)))
+_EVENTS = (
+    select(t.events, t.live.c.status, t.live.c.word, t.live.c.since)
+    .add_columns(t.live.c.checked_at)
+    .outerjoin(t.live, t.live.c.milestone_id == t.events.c.milestone_id)
+    .where(t.events.c.id.in_(bindparam("ids", expanding=True)))
+)
 _CHANGES = select(t.events.c.id, t.events.c.changes).where(
     t.events.c.id.in_(bindparam("ids", expanding=True))
 )
@@ -91,9 +98,9 @@ def stamp(instant: datetime | None) -> str | None:
 def events_of(
     conn: Connection, ids: Sequence[str], *, decode: Decode
 ) -> dict[str, Event]:
-    """The events with these ids."""
+    """The events with these ids, each with what live data says of its milestone."""
     rows = conn.execute(_EVENTS, {"ids": list(ids)})
-    return {row.id: _event(row, decode) for row in rows}
+    return {row.id: _event(row, decode, live=data(row)) for row in rows}
 
 
 def changes_of(conn: Connection, ids: Sequence[str]) -> dict[str, tuple[Change, ...]]:
@@ -102,7 +109,7 @@ def changes_of(conn: Connection, ids: Sequence[str]) -> dict[str, tuple[Change, 
     return {row.id: tuple(map(_change, row.changes)) for row in rows}
 
 
-def _event(row: Row[Any], decode: Decode) -> Event:
+def _event(row: Row[Any], decode: Decode, *, live: LiveData | None = None) -> Event:
     return Event(
         id=row.id,
         kind=Kind(row.kind),
@@ -113,6 +120,7 @@ def _event(row: Row[Any], decode: Decode) -> Event:
         missed=row.missed,
         lead=None if row.lead_s is None else timedelta(seconds=row.lead_s),
         again_from=row.again_from,
+        live=live,
     )
 
 

@@ -426,6 +426,8 @@ live = Table(
     # What is known of milestones that are under way, beside Kalshi's list.
     Column("milestone_id", Text, primary_key=True),
     Column("status", Text, nullable=False),
+    # Kalshi's own for it.
+    Column("word", Text, nullable=False, server_default=text("''")),
     Column("since", Instant, nullable=False),
     Column("checked_at", Instant, nullable=False),
 )

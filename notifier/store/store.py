@@ -42,6 +42,7 @@ from notifier.core.commit import (
 )
 from notifier.core.diff import Known
 from notifier.core.door import Note, Token
+from notifier.core.live import Candidate, Said
 from notifier.core.model import Delivery, Event, Message, Outcome, Silence
 from notifier.core.notice import Found
 from notifier.core.operate import (
@@ -53,11 +54,12 @@ from notifier.core.operate import (
     View,
 )
 from notifier.core.timing import TimePolicy
-from notifier.errors import StoreBroken, StoreError
+from notifier.errors import StoreBroken, StoreError, StoreSlow
 from notifier.store import (
     doors,
     due,
     files,
+    live,
     notices,
     operator,
     outbox,
@@ -329,6 +331,10 @@ class UpkeepTurn(Turn):
             )
         )
 
+    async def learn(self, heard: Mapping[str, Said], now: datetime) -> None:
+        """Remember what live data says."""
+        await self._commit(partial(live.learn, heard=heard, now=now))
+
     async def alive(self, now: datetime) -> None:
         """Note that the service is alive."""
         await self._commit(partial(operator.alive, now=now))
@@ -488,6 +494,16 @@ class Store:
         """The next start after an instant."""
         return await self.ask(partial(timers.next_start, after=after))
 
+    async def starting(
+        self, watches: Sequence[str], *, after: datetime, before: datetime, limit: int
+    ) -> list[Candidate]:
+        """The milestones of these watches that start between two instants."""
+        return await self.ask(
+            partial(
+                live.starting, watches=watches, after=after, before=before, limit=limit
+            )
+        )
+
     async def told(self, messages: Sequence[Message]) -> list[list[Event]]:
         """What each of these messages tells, in its order."""
         return await self.ask(
@@ -510,11 +526,20 @@ class Store:
         """What has happened since an instant."""
         return await self.ask(partial(operator.found, since=since, now=now))
 
-    async def ask(self, question: Callable[[Connection], T]) -> T:
-        """Ask something else, by a connection that cannot write."""
+    async def ask(
+        self,
+        question: Callable[[Connection], T],
+        *,
+        is_over: Callable[[], bool] | None = None,
+    ) -> T:
+        """
+        Ask something else, by a connection that cannot write.
+
+        Raises: StoreSlow once `is_over` says that the answer is not waited for.
+        """
 
         def asked() -> T:
-            with self._readers.connect() as conn:
+            with self._readers.connect() as conn, files.bounded(conn, is_over):
                 return _guarded(conn, question)
 
         return await self._offload(asked)
@@ -563,6 +588,8 @@ def _guarded(conn: Connection, work: Callable[[Connection], T]) -> T:
     try:
         return work(conn)
     except (OperationalError, sqlite3.Error) as exc:
+        if files.is_given_up(exc):
+            raise StoreSlow("looking that up takes too long") from exc
         raise StoreBroken(f"the database failed: {getattr(exc, 'orig', exc)}") from exc
     except DBAPIError as exc:
         raise StoreBroken(f"the database refused: {exc.orig}") from exc

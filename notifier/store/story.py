@@ -243,5 +243,7 @@ def _notes(
         yield f"without the template of {message.route}, which is no route any more"
     if rendered.template_error is not None:
         yield f"without the template, which fails now: {rendered.template_error}"
+    if any(event.live is not None for event in events):
+        yield "what live data said then is not kept; it may have been told"
     if any(event.present and event.milestone.id in changed for event in events):
         yield "the milestone has changed since it was told"

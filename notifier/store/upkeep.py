@@ -141,7 +141,7 @@ def prune(
     Unfinished and dead deliveries stay, and so does every event that still has one.
     """
     d, e, a, r = t.deliveries.c, t.events.c, t.attempts.c, t.reads.c
-    q = t.quarantine.c
+    q, li = t.quarantine.c, t.live.c
     old_deliveries = (
         select(d.seq)
         .where(d.settled_at < deliveries_before, d.state.not_in(_KEPT), ~_is_carried())
@@ -170,6 +170,9 @@ def prune(
         )
     )
     old_reads = select(r.id).where(r.ended_at < deliveries_before).limit(_BATCH)
+    old_live = (
+        select(li.milestone_id).where(li.checked_at < deliveries_before).limit(_BATCH)
+    )
     old_bad = (
         select(q.fingerprint).where(q.last_seen_at < deliveries_before).limit(_BATCH)
     )
@@ -181,6 +184,7 @@ def prune(
         delete(t.attempts).where(a.seq.in_(old_attempts)),
         delete(t.reads).where(r.id.in_(old_reads)),
         delete(t.quarantine).where(q.fingerprint.in_(old_bad)),
+        delete(t.live).where(li.milestone_id.in_(old_live)),
     ):
         forgotten += conn.execute(statement).rowcount
     return forgotten

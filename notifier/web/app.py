@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from notifier.errors import StoreSlow
 from notifier.web.answers import API, refusal
 from notifier.web.door import Door, Locks, SigningIn
 from notifier.web.guard import (
@@ -27,6 +28,10 @@ from notifier.web.tokens import Tries
 
 #: It listens on every address that the machine has.
 _ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+_TOO_LONG = (
+    "That takes too long to look up. Ask for less: a category, a type, a later start, "
+    "fewer conditions."
+)
 #: Paths whose refusals are for programs.
 _PROGRAMS = (API, "/feeds/", "/metrics", "/-/", "/static/")
 
@@ -67,9 +72,11 @@ def build(
             return refusal(request.scope, exc.status_code, exc.detail, headers=headers)
         return await wrong(request, exc)
 
-    app: ASGIApp = _Site(
-        ExceptionMiddleware(Router(routes), handlers={HTTPException: refused})
-    )
+    async def too_long(request: Request, _exc: Exception) -> Response:
+        return await refused(request, HTTPException(503, _TOO_LONG))
+
+    handlers = {HTTPException: refused, StoreSlow: too_long}
+    app: ASGIApp = _Site(ExceptionMiddleware(Router(routes), handlers=handlers))
     app = Forms(app, locks.browser_cookie, is_open=locks.password is None)
     app = Door(app, locks)
     app = Bodies(app)

@@ -24,11 +24,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from notifier.core.model import Kind
-from notifier.core.tally import LATENCY_S, READ_S, Histogram, Tally
+from notifier.core.tally import LATENCY_S, READ_S, REASONS, Histogram, Tally
 from notifier.web.feeds.copy import Offload
 
 PREFIX = "notifier_"
 _READS = ("baseline", "full", "poll", "sweep")
+_OUTCOMES = ("sent", "failed", "refused", "ambiguous", "cut_off")
 _SUPPRESSED = ("silence", "quiet", "superseded", "expired", "dropped")
 
 
@@ -178,7 +179,9 @@ def _reading(tally: Tally, gauges: Gauges) -> Iterator[Metric]:
 
 def _telling(tally: Tally, gauges: Gauges) -> Iterator[Metric]:
     homes = gauges.destinations
-    tried = {(name, "sent"): 0 for name in homes}
+    # What is there from the beginning shows its first rise.
+    tried = {(name, outcome): 0 for name in homes for outcome in _OUTCOMES}
+    failed = {(name, reason): 0 for name in homes for reason in REASONS}
     yield _counter(
         "notifications",
         "Requests to destinations, each with one event or many.",
@@ -188,7 +191,7 @@ def _telling(tally: Tally, gauges: Gauges) -> Iterator[Metric]:
     yield _counter(
         "notifications_failed",
         "Those of them that were not sent, as far as is known.",
-        dict(tally.failures),
+        failed | dict(tally.failures),
         ("destination", "reason"),
     )
     yield _counter(

@@ -43,11 +43,16 @@ class Books(Protocol):
     """
     What the store tells. Lists are newest first unless said otherwise.
 
-    Raises: BadCursor for a cursor that it has not given out; StoreError.
+    Raises: BadCursor for a cursor that it has not given out; StoreSlow for what takes
+    too long; StoreError.
     """
 
     async def status(self, now: datetime) -> RowJson:
-        """What `notifier status --json` says, but for the running service."""
+        """
+        What `notifier status --json` says, but for the running service.
+
+        `milestones` is null until they are counted.
+        """
         ...
 
     async def overview(self, now: datetime) -> RowJson:
@@ -81,7 +86,7 @@ class Books(Protocol):
 
         `{"milestone": the row above, "document": as Kalshi sent it, "events": its
         newest 100 rows, "timers": [{kind, lead_s, fire_at}], "deliveries": its newest
-        200 rows, "live": {status, checked_at} or null}`.
+        200 rows, "live": {status, word, since, checked_at} or null}`.
         """
         ...
 

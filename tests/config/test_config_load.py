@@ -109,6 +109,28 @@ source:
     assert source.started_again_after == timedelta(days=7)
 
 
+def test_a_watch_that_wants_live_data_is_still_the_same_watch(tmp_path: Path) -> None:
+    text = """\
+source:
+  watch:
+    - {category: Sports}
+    - {category: Sports, live: true}
+    - {category: Elections, live: false}
+"""
+
+    sports, elections = configure(tmp_path, text).source.watch
+
+    assert sports.name == "category=Sports"
+    assert sports.params == {"category": "Sports"}
+    assert (sports.live, elections.live) == (True, False)
+
+
+def test_live_data_may_be_wanted_of_everything(tmp_path: Path) -> None:
+    [watch] = configure(tmp_path, "source: {watch: [{live: true}]}").source.watch
+
+    assert (watch.name, watch.params, watch.live) == ("everything", {}, True)
+
+
 def test_every_available_key_of_a_destination_is_read(tmp_path: Path) -> None:
     config = configure(
         tmp_path,

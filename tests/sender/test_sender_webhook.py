@@ -10,6 +10,7 @@ import pytest
 from sending import rendered
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from notifier.core.live import LiveData, Status
 from notifier.core.model import Change, CloudEvent, Rendered
 from notifier.sender.lane import Unusable
 from notifier.sender.webhook import Request, parse, request
@@ -148,6 +149,23 @@ def test_a_net_change_names_what_it_supersedes_and_a_test_says_so() -> None:
 
     assert data["supersedes"] == ["evt_1", "evt_2"]
     assert data["test"] is True
+
+
+def test_what_live_data_says_comes_with_when_it_said_so() -> None:
+    at = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
+    live = LiveData(status=Status.LIVE, word="halftime", since=at, checked_at=at)
+    event = replace(cloud_event(), live=live)
+
+    data = json.loads(built(rendered(events=(event,))).body)["data"]
+
+    assert data["live"] == {
+        "status": "live",
+        "word": "halftime",
+        "since": "2026-11-22T18:00:00Z",
+        "checked_at": "2026-11-22T18:00:00Z",
+    }
+    plain = json.loads(built(rendered(events=(cloud_event(),))).body)["data"]
+    assert "live" not in plain
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -7,7 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from notifier.source.wire import milestone, read_exchange_active, read_page, read_single
+from notifier.source.wire import (
+    milestone,
+    read_exchange_active,
+    read_live,
+    read_page,
+    read_single,
+)
 
 PAGES = Path(__file__).parents[3] / "shared" / "kalshi" / "pages"
 NOW = datetime(2026, 11, 22, 18, tzinfo=UTC)
@@ -65,6 +71,14 @@ def test_a_real_game_that_was_never_updated_says_so() -> None:
 
 def test_a_real_exchange_status_is_read() -> None:
     assert read_exchange_active(recorded("exchange_status.json"))
+
+
+def test_a_real_answer_of_live_data_is_read() -> None:
+    found = read_live(recorded("live_data_batch.json"))
+
+    assert [(one.status.value, one.word) for one in found.values()] == [
+        ("live", "live")
+    ]
 
 
 def test_no_real_row_loses_a_key() -> None:

@@ -5,6 +5,7 @@ import sqlite3
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,10 @@ from notifier.core.model import (
     Template,
 )
 from notifier.core.search import kept, sought
+from notifier.errors import StoreSlow
 from notifier.source import wire
 from notifier.store import browse, cursors, figures, files, look
-from notifier.store.books import Books
+from notifier.store.books import Books, _Kept
 from notifier.store.store import Store, open_store, reading
 
 pytestmark = pytest.mark.anyio
@@ -80,7 +82,7 @@ async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
         yield await stocked(store)
 
 
-def _books(store: Store, **other: Any) -> Books:
+def _books(store: Any, **other: Any) -> Books:
     parts: dict[str, Any] = {
         "routes": (Route(name="all", to=(HOOK,)),),
         "destinations": [
@@ -406,6 +408,125 @@ async def test_glances_are_read_once_for_everybody_who_looks(plenty: Path) -> No
     assert 0 < again < len(asked)
 
 
+async def test_nobody_waits_until_the_milestones_are_counted(shelf: Shelf) -> None:
+    await shelf.show(row("m1"), row("m2", category="Elections"), row("m3"))
+    books = _books(shelf.store)
+
+    before: Any = await books.status(NOW)
+    kinds = await books.kinds_of_milestones()
+    await books.count()
+    after: Any = await books.status(NOW + 3 * SECOND)
+
+    assert (before["milestones"], kinds) == (None, [])
+    assert after["milestones"] == 3
+    assert [one["milestones"] for one in await books.kinds_of_milestones()] == [1, 2]
+
+
+@dataclass
+class _Failing:
+    """A store that cannot be asked before somebody has slept."""
+
+    store: Store
+    slept: list[float]
+
+    async def ask(self, question: Any, **how: Any) -> Any:
+        if not self.slept:
+            raise StoreSlow("too long")
+        return await self.store.ask(question, **how)
+
+
+async def test_milestones_are_counted_every_half_a_minute_whatever_happens(
+    shelf: Shelf,
+) -> None:
+    slept: list[float] = []
+    books = _books(_Failing(shelf.store, slept))
+    await shelf.show(row("m1"))
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            raise EOFError
+
+    with pytest.raises(EOFError):
+        await books.keep(sleep)
+
+    assert slept == [30.0, 30.0]
+    assert [one["milestones"] for one in await books.kinds_of_milestones()] == [1]
+
+
+@pytest.mark.parametrize("many", [1, 7, 100_000])
+def test_counting_in_pieces_counts_each_once(plenty: Path, many: int) -> None:
+    counted: browse.Kinds = {}
+    with reading(plenty) as conn:
+        piece, after = browse.kinds_after(conn, None, many=many)
+        while True:
+            for kind, number in piece.items():
+                counted[kind] = counted.get(kind, 0) + number
+            if after is None:
+                break
+            piece, after = browse.kinds_after(conn, after, many=many)
+
+        assert sum(counted.values()) == look.count_living(conn) > 0
+
+
+async def test_what_is_kept_is_forgotten_when_it_is_known_to_have_changed(
+    shelf: Shelf,
+) -> None:
+    books = _books(shelf.store)
+    await shelf.show(row("m1"))
+    await books.count()
+    held = [await books.status(NOW), await books.overview(NOW)]
+
+    assert [await books.status(NOW), await books.overview(NOW)] == held
+    assert await books.status(NOW) is held[0]
+    books.forget()
+
+    assert await books.status(NOW) is not held[0]
+    assert await books.overview(NOW) is not held[1]
+
+
+async def test_what_was_being_read_when_something_changed_is_not_kept() -> None:
+    kept: _Kept[str] = _Kept(2 * SECOND)
+    truth = ["before"]
+
+    async def read() -> str:
+        seen = truth[0]
+        truth[0] = "after"
+        kept.forget()
+        return seen
+
+    async def again() -> str:
+        return truth[0]
+
+    assert await kept.get(NOW, read) == "before"
+    assert await kept.get(NOW, again) == "after"
+
+
+async def test_what_takes_too_long_is_given_up_and_hurts_nobody(plenty: Path) -> None:
+    store = open_store(plenty, offload=inline, decode=wire.milestone)
+    seconds = [0.0]
+    books = _books(store, monotonic=lambda: seconds[0])
+    wanted = MilestoneFilter(search="nowhere to be found", gone=None)
+    asked: list[float] = []
+
+    def clock() -> float:
+        asked.append(seconds[0])
+        seconds[0] += 0.7
+        return asked[-1]
+
+    try:
+        assert (await books.milestones(wanted, Slice())).rows == []
+        slow = _books(store, monotonic=clock)
+        with pytest.raises(StoreSlow):
+            await slow.milestones(wanted, Slice())
+        assert (await books.milestones(wanted, Slice())).rows == []
+        assert len((await books.events(EventFilter(), Slice())).rows) == 50
+    finally:
+        store.close()
+
+    assert 2.0 < asked[-1] < 4.0
+
+
 # --- figures ------------------------------------------------------------------
 
 
@@ -416,6 +537,7 @@ async def test_hours_and_starts_and_latency_are_what_happened(shelf: Shelf) -> N
     for lease in await shelf.claim(now=NOW):
         await shelf.settle(lease, Sent(), now=NOW + SECOND)
     books = _books(shelf.store)
+    await books.count()
 
     found: Any = await books.overview(NOW + MINUTE)
     later: Any = await books.overview(NOW + HOUR)

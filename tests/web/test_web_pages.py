@@ -513,6 +513,7 @@ def _actions(text: str, ending: str) -> list[str]:
         ),
         ({"title": "A", "why": "x", "until": "soon"}, "is not a time"),
         ({"more": "nonsense", "why": "x"}, "is not KEY=PATTERN"),
+        ({"more": "titel=x", "why": "x"}, "titel: unknown key; did you mean title?"),
         ({"title": "A", "why": "x", "span": "forever"}, "choose how long"),
     ],
 )

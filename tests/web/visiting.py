@@ -145,12 +145,14 @@ async def site(
             rates={},
             now=clock.now,
         )
+        await books.count()
         deeds = Deeds(
             store=store,
             clock=clock,
             wake=lambda _name: None,
             look=lambda: None,
             trial=Trial(destinations=list(URLS), message=_test, send=send),
+            changed=books.forget,
         )
         ports = Ports(
             books=books,

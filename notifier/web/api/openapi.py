@@ -9,7 +9,11 @@ from notifier.web.api.shapes import SHAPES, Schema, ref
 
 _PROBLEM = "application/problem+json"
 #: What any path may answer, beside its own.
-_ANY = {400: "It cannot be meant so.", 401: "Show a token, or sign in."}
+_ANY = {
+    400: "It cannot be meant so.",
+    401: "Show a token, or sign in.",
+    503: "That takes too long to look up.",
+}
 _WRITES = {
     403: "You may look, and do nothing.",
     408: "The rest of it did not come.",

@@ -21,7 +21,7 @@ from notifier.core.lists import (
 )
 from notifier.core.model import Silence
 from notifier.core.silence import spelt
-from notifier.errors import NotifierError, StoreBroken
+from notifier.errors import BadWish, NotifierError, StoreBroken
 from notifier.web.api import openapi, questions, wishes
 from notifier.web.api.questions import NOTHING, Wrong, part_of
 from notifier.web.api.stream import Broadcast, stream
@@ -254,6 +254,8 @@ async def _done(deed: Awaitable[T], *, status: int = 409) -> T:
         return await deed
     except StoreBroken:
         raise
+    except BadWish as exc:
+        raise Wrong(str(exc)) from None
     except NotifierError as exc:
         raise HTTPException(status, str(exc)) from None
 

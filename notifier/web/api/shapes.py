@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
+from notifier.core.live import Status
 from notifier.core.model import Json, Kind, State, TimerKind
 
 Schema = dict[str, Json]
@@ -192,8 +193,8 @@ _STANDING = shape(
     next_try_at=nullable(WHEN),
 )
 _STATUS = shape(
-    "How things stand.",
-    milestones=NUMBER,
+    "How things stand. `milestones` is null until they are counted.",
+    milestones=nullable(NUMBER),
     watches=listed(ref("Watch")),
     events_24h=mapped(NUMBER),
     destinations=listed(ref("Standing")),
@@ -254,7 +255,15 @@ SHAPES: dict[str, Schema] = {
             )
         ),
         deliveries=listed(ref("ListedDelivery")),
-        live=nullable(shape("While under way.", status=TEXT, checked_at=WHEN)),
+        live=nullable(
+            shape(
+                "What Kalshi's live data said last.",
+                status=words([status.value for status in Status]),
+                word=TEXT,
+                since=WHEN,
+                checked_at=WHEN,
+            )
+        ),
     ),
     "KindOfMilestone": shape(
         "How many there are.", category=TEXT, type=TEXT, milestones=NUMBER

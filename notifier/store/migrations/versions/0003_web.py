@@ -45,6 +45,7 @@ def upgrade() -> None:
         "live",
         sa.Column("milestone_id", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("word", sa.Text(), nullable=False, server_default=sa.text("''")),
         sa.Column("since", sa.BigInteger(), nullable=False),
         sa.Column("checked_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("milestone_id"),

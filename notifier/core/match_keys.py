@@ -1,8 +1,8 @@
-"""The keys that a route's `match` may have."""
+"""The keys that a `match` may have: a route's, and a silence's but for one."""
 
 import re
 
-from notifier.config.values import nearest
+from notifier.core.nearest import nearest
 
 #: Fields of a milestone, as Kalshi names them, that have no key of their own.
 MILESTONE_KEYS = (

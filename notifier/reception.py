@@ -1,0 +1,148 @@
+"""
+The web's parts, built and connected: books, doors, pages, API, feeds, metrics.
+
+Apart from `app`, because it is loaded only for those who want the web, and while the
+loops run already.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+import structlog
+
+from notifier import __version__
+from notifier.clock import Clock, Skew
+from notifier.config import Config
+from notifier.core.model import Limits, Rate
+from notifier.core.tally import Tally
+from notifier.deeds import Deeds
+from notifier.source.wire import milestone
+from notifier.store.doors import Doors
+from notifier.store.store import Offload, Store
+from notifier.vitals import Vitals
+from notifier.web.listen import Front
+from notifier.web.ports import Ports
+
+if TYPE_CHECKING:
+    from notifier.store.books import Books
+
+log = structlog.get_logger()
+
+
+class Limiting(Protocol):
+    """What is known of the far ends."""
+
+    def default_rate(self, destination: str) -> Rate | None: ...
+    def limits(self, destination: str) -> Limits: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reception:
+    """Answers people where the web listens, if it does."""
+
+    config: Config
+    store: Store
+    sender: Limiting
+    deeds: Deeds
+    vitals: Vitals
+    clock: Clock
+    front: Front
+    tally: Tally
+    skew: Skew
+    seal: bytes
+    token: Callable[[], str]
+    offload: Offload
+
+    async def run(self) -> None:
+        """Until it is cancelled. Whatever is wrong with it, messages go out."""
+        if self.config.web is None or self.front.place is None:
+            return
+        try:
+            await anyio.to_thread.run_sync(import_module, "notifier.web.open")
+            await self._attend(self.config.web.password)
+        except Exception as exc:
+            log.exception("web.broken", reason=type(exc).__name__)
+            self.front.close()
+
+    async def _attend(self, password: str | None) -> None:
+        # Loaded only now, see above.
+        from notifier.store.feed import Feeds  # noqa: PLC0415
+        from notifier.store.tail import Tail  # noqa: PLC0415
+        from notifier.web.api import api  # noqa: PLC0415
+        from notifier.web.feeds import feeds  # noqa: PLC0415
+        from notifier.web.metrics import metrics  # noqa: PLC0415
+        from notifier.web.open import Access, attend  # noqa: PLC0415
+
+        tail = Tail(store=self.store, tally=self.tally, clock=self.clock)
+        await tail.begin()
+        books = self._books()
+        self.deeds.changed = books.forget
+        ports = self._ports(books)
+        access = Access(
+            password=password,
+            keeper=Doors(self.store),
+            fresh=self.token,
+            secret=self.seal,
+            offload=self.offload,
+            sleep=self.clock.sleep,
+        )
+        more = [
+            *api(ports),
+            *feeds(
+                Feeds(self.store, decode=milestone),
+                routes=self.config.routes,
+                now=self.clock.now,
+                zone=self.config.zone,
+                external_url=self.config.external_url,
+                offload=self.offload,
+            ),
+            *metrics(
+                tail,
+                self.tally,
+                version=__version__,
+                skew=lambda: self.skew.known,
+                offload=self.offload,
+            ),
+        ]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(books.keep, self.clock.sleep)
+            await attend(self.front, ports, access, more=more)
+            tasks.cancel_scope.cancel()
+
+    def _books(self) -> "Books":
+        from notifier.store.books import Books  # noqa: PLC0415 - see above
+
+        config = self.config
+        return Books(
+            self.store,
+            routes=config.routes,
+            destinations=config.destinations,
+            decode=milestone,
+            rates={
+                one.name: one.rate or self.sender.default_rate(one.name)
+                for one in config.destinations
+            },
+            now=self.clock.now,
+            limits={
+                one.name: self.sender.limits(one.name) for one in config.destinations
+            },
+            external_url=config.external_url,
+            monotonic=self.clock.monotonic,
+        )
+
+    def _ports(self, books: "Books") -> Ports:
+        config = self.config
+        return Ports(
+            books=books,
+            deeds=self.deeds,
+            vitals=self.vitals,
+            now=self.clock.now,
+            zone=config.zone.key,
+            external_url=config.external_url,
+            version=__version__,
+            destinations=[one.name for one in config.destinations],
+            routes=[one.name for one in config.routes],
+        )
