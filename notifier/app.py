@@ -13,12 +13,12 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
 import anyio
 import structlog
@@ -130,8 +130,8 @@ class Loops:
     #: What people have done by commands and the web.
     deeds: Deeds
     vitals: Vitals
-    #: Answers people until it is cancelled; None: there is no web.
-    web: Callable[[], Coroutine[Any, Any, None]] | None = None
+    #: Answers people where the web listens.
+    web: Reception
     pulse: Pulse
     heartbeat: Heartbeat | None
 
@@ -211,10 +211,10 @@ async def serve(
             if loops.live is not None:
                 others.start_soon(loops.live.run)
             if parts.serve_commands:
-                answered = partial(answer, loops.deeds, loops.pulse)
+                where = loops.web.address
+                answered = partial(answer, loops.deeds, loops.pulse, where=where)
                 others.start_soon(control.serve, database, answered)
-            if loops.web is not None:
-                others.start_soon(loops.web)
+            others.start_soon(loops.web.run)
             if loops.heartbeat is not None:
                 others.start_soon(loops.heartbeat.run)
             others.start_soon(parts.supervisor.feed, loops.pulse.stuck, parts.clock)
@@ -449,7 +449,7 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                 seal=parts.seal,
                 token=parts.token,
                 offload=parts.offload,
-            ).run,
+            ),
         )
 
 

@@ -262,12 +262,20 @@ def redriven(
 
 
 async def answer(
-    deeds: Deeds, pulse: Pulse, question: Mapping[str, Json]
+    deeds: Deeds,
+    pulse: Pulse,
+    question: Mapping[str, Json],
+    *,
+    where: Callable[[], str | None] = lambda: None,
 ) -> Mapping[str, Json]:
-    """What a command wants to know, or to have done."""
+    """
+    What a command wants to know, or to have done.
+
+    `where`: the dashboard's address; None: there is none.
+    """
     match question:
         case {"ask": "health"}:
-            return _health(pulse)
+            return {**_health(pulse), "web": where()}
         case {"ask": "resume", "destination": str(destination)}:
             return {"waiting": await deeds.resume(COMMAND, destination)}
         case {"ask": "redrive", "ids": list(ids), "dry_run": bool(dry_run)}:

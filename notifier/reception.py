@@ -67,6 +67,14 @@ class Reception:
             log.exception("web.broken", reason=type(exc).__name__)
             self.front.close()
 
+    def address(self) -> str | None:
+        """Where people find the dashboard; None: nowhere."""
+        place = self.front.place
+        if place is None:
+            return None
+        known = self.config.external_url
+        return place.url if known is None else f"{known.rstrip('/')}/"
+
     async def _attend(self, password: str | None) -> None:
         # Loaded only now, see above.
         from notifier.store.feed import Feeds  # noqa: PLC0415

@@ -169,9 +169,9 @@ async def test_what_cannot_be_done_leaves_no_row(scene: Scene) -> None:
         await scene.deeds.redrive(DESK, ids=["x"])
     with pytest.raises(BadWish, match="in the future"):
         await scene.deeds.silence(DESK, {"title": ["x"]}, until=NOW, why="x")
-    with pytest.raises(BadWish, match="titel: unknown key; did you mean title?"):
+    with pytest.raises(BadWish, match="titel: unknown key; did you mean title"):
         await scene.deeds.silence(DESK, {"titel": ["x"]}, until=NOW + HOUR, why="x")
-    with pytest.raises(BadWish, match="'hok' is no destination; did you mean hook?"):
+    with pytest.raises(BadWish, match="'hok' is no destination; did you mean hook"):
         await scene.deeds.silence(
             DESK, {"destination": ["hok"]}, until=NOW + HOUR, why="x"
         )

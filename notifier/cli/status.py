@@ -100,6 +100,8 @@ class _Status:
     pid: int | None
     #: Loops that do not advance.
     stuck: list[str]
+    #: The address of the dashboard; None: there is none.
+    web: str | None
     milestones: int
     watches: list[_Watch]
     events_24h: dict[str, int]
@@ -130,11 +132,12 @@ def _service(path: Path) -> dict[str, Json]:
     try:
         said = control.ask(path, {"ask": "health"})
     except NotRunning:
-        return {"running": False, "pid": None, "stuck": []}
+        return {"running": False, "pid": None, "stuck": [], "web": None}
     return {
         "running": True,
         "pid": said.get("pid"),
         "stuck": said.get("stuck", []),
+        "web": said.get("web"),
     }
 
 
@@ -153,6 +156,8 @@ def _tell(status: _Status, now: datetime) -> None:
 def _facts(status: _Status, now: datetime) -> Table:
     facts = screen.facts()
     facts.add_row("service", _running(status))
+    if status.web is not None:
+        facts.add_row("dashboard", status.web)
     facts.add_row("database", status.database)
     facts.add_row("milestones", f"{status.milestones:,}")
     for watch in status.watches:

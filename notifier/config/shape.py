@@ -1,8 +1,4 @@
-"""
-The keys of the file, their defaults and descriptions: the contract as code.
-
-Keys whose feature is not built yet are here all the same; `not_yet` refuses them.
-"""
+"""The keys of the file, their defaults and descriptions: the contract as code."""
 
 from datetime import timedelta
 from typing import Annotated, TypeAlias, TypeGuard

@@ -18,6 +18,17 @@ from notifier.core.route import fits
 
 #: The key that a route's match does not have.
 DESTINATION = "destination"
+#: A key that can be matched, as a regular expression.
+KEY = "^(?:{})$".format(
+    "|".join(
+        (
+            *match_keys.OWN_KEYS,
+            *match_keys.MILESTONE_KEYS,
+            DESTINATION,
+            match_keys.DOTTED,
+        )
+    )
+)
 #: A reason is a line, no report.
 LONGEST_WHY = 200
 #: Other words for keys, which are not like them.

@@ -13,6 +13,10 @@ log = structlog.get_logger()
 _BACKLOG = 128
 
 
+#: Every address of the machine, and one that leads to it from here.
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, not bound
+
+
 class PortTaken(NotifierError):
     """The address that was asked for cannot be had."""
 
@@ -27,8 +31,16 @@ class Place:
     is_asked_for: bool = False
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return _spelt(self.host, self.port)
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine finds it."""
+        return f"http://{_spelt(_ANY.get(self.host, self.host), self.port)}/"
+
+
+def _spelt(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Front:

@@ -62,7 +62,7 @@ async def attend(
     app = build(ports, locks, host=place.host, more=more)
     # What was loaded for it stays: looking through it again would delay starts.
     gc.freeze()
-    log.info("web.listening", address=str(place), login=password is not None)
+    log.info("web.listening", address=place.url, login=password is not None)
     if password is None and ports.external_url is not None:
         log.warning("web.unguarded", external_url=ports.external_url)
     async with anyio.create_task_group() as tasks:

@@ -168,6 +168,7 @@ def test_status_tells_how_things_stand(scene: Scene) -> None:
 
     assert row["running"] is True
     assert row["pid"] == scene.service.process.pid
+    assert row["web"] is None
     assert row["events_24h"] == {"updated": 1}
     assert {one["name"]: one["dead"] for one in row["destinations"]} == {
         "deaf": 0,

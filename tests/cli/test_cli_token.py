@@ -1,5 +1,6 @@
 """Tokens as a person makes them, beside the running service and without one."""
 
+import json
 import re
 import signal
 import socket
@@ -8,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -140,14 +142,22 @@ class Beside:
 
     def get(self, path: str, token: str = "") -> int:
         """The status that a program gets."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
-        request.add_header("authorization", f"Bearer {token}")
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with self._asked(path, token) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as exc:
             with exc:
                 return exc.code
+
+    def read(self, path: str, token: str) -> Any:
+        """What a program is told."""
+        with self._asked(path, token) as answer:
+            return json.load(answer)
+
+    def _asked(self, path: str, token: str) -> Any:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
+        request.add_header("authorization", f"Bearer {token}")
+        return urllib.request.urlopen(request, timeout=20)
 
 
 def free_port() -> int:
@@ -171,13 +181,38 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
         configure(folder, api.base_url, port)
         # The file says where it listens, not the environment.
         with started("run", cwd=folder, NOTIFIER__WEB="") as service:
-            service.read_until(service.process.stderr, "web.listening")
+            line = service.read_until(service.process.stderr, "web.listening")
+            assert f"http://127.0.0.1:{port}/" in line
             yield Beside(folder, service, port)
             service.process.send_signal(signal.SIGTERM)
             ended = service.end()
     assert ended.status == 0
     assert "Traceback" not in ended.err
     assert "correct-horse" not in ended.err
+
+
+def test_what_a_command_did_shows_at_once_and_milestones_are_counted(
+    beside: Beside,
+) -> None:
+    token = typed("token", "add", "reader", cwd=beside.folder).out.strip()
+    pair = ("--match", "title=x", "--until", "2h", "--why", "shown")
+    before = beside.read("/api/v1/status", token)
+    silence = typed("silence", "add", *pair, cwd=beside.folder).out.strip()
+    after = beside.read("/api/v1/status", token)
+    typed("silence", "expire", silence, cwd=beside.folder)
+    typed("token", "revoke", "reader", cwd=beside.folder)
+
+    assert before["silences"] == []
+    assert [one["id"] for one in after["silences"]] == [silence]
+    assert after["milestones"] is not None
+
+
+def test_status_says_where_the_dashboard_is(beside: Beside) -> None:
+    (row,) = typed("status", "--json", cwd=beside.folder).rows
+    said = typed("status", cwd=beside.folder).out
+
+    assert row["web"] == f"http://127.0.0.1:{beside.port}/"
+    assert f"http://127.0.0.1:{beside.port}/" in said
 
 
 def test_the_running_service_lets_a_token_in_at_once_and_out_at_once(

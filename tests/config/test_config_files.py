@@ -8,7 +8,6 @@ import pytest
 from ruamel.yaml import YAML
 
 from notifier.config import init_text, load, schema
-from notifier.config.not_yet import NOT_YET
 from notifier.core.model import Json, Watch
 from notifier.errors import ConfigError
 from notifier.health import STUCK_S
@@ -167,13 +166,6 @@ def test_the_schema_refuses_what_the_program_refuses() -> None:
     assert re.search(every, "30s")
     assert re.search(every, "${EVERY}")
     assert not re.search(every, "30")
-
-
-@pytest.mark.parametrize("pattern", NOT_YET)
-def test_what_is_not_available_yet_is_a_key_of_the_schema(pattern: str) -> None:
-    known = {*keys(schema())}
-
-    assert set(pattern.split(".")) - {"*"} <= known
 
 
 # --- deployment ---------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The API: rows as the commands print them, and words when something cannot be."""
 
+import itertools
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import httpx
 import jsonschema_rs
 import pytest
 from starlette.routing import Mount, Route, Router
-from storing import DAY, HOUR, MINUTE, NOW, stamp
+from storing import DAY, HOUR, MINUTE, NOW, row, stamp
 from visiting import Site, site
 
 from notifier.core.model import Failed
@@ -220,6 +221,22 @@ async def test_a_cursor_of_another_list_is_none_of_this_one(
 
     assert answer.status_code == 400
     assert "cursor of deliveries" in _words(answer)
+
+
+async def test_what_takes_too_long_to_look_up_is_given_up(
+    place: Site, client: httpx.AsyncClient
+) -> None:
+    count = itertools.count(step=9)
+    place.books._monotonic = lambda: float(next(count))
+    # Enough for SQLite to look at the clock.
+    await place.shelf.show(*(row(f"m{number}") for number in range(2000)))
+
+    words = await _refused(client, 503, "/milestones?search=nowhere")
+    page = await client.get("http://127.0.0.1/milestones?q=nowhere")
+
+    assert "takes too long to look up" in words
+    assert page.status_code == 503
+    assert "takes too long to look up" in page.text
 
 
 async def test_what_is_not_there_and_what_cannot_be_done_there(

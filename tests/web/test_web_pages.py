@@ -435,10 +435,24 @@ async def test_a_destination_that_refuses_can_be_resumed(
     before = words(await visitor.get("/destinations"))
     answer = await submit(visitor, "/destinations", "/destinations/ops/resume")
 
+    after = words(await visitor.get("/destinations"))
+
     assert "suspended now: invalid_token" in before
+    assert "suspended" not in after
     assert answer.headers["location"] == "/destinations?said=resumed&of=ops&n=1"
     assert "/destinations/ops/resume" not in (await visitor.get("/audit")).text
     assert "resume" in words(await visitor.get("/audit"))
+
+
+async def test_what_was_just_done_shows_on_the_very_next_page(
+    visitor: httpx.AsyncClient,
+) -> None:
+    # The clock of this site stands still: what is kept would stay for good.
+    assert "Redrive dead" in (await visitor.get("/destinations")).text
+    page = "/deliveries/redrive?destination=hook"
+    await submit(visitor, page, "/deliveries/redrive")
+
+    assert "Redrive dead" not in (await visitor.get("/destinations")).text
 
 
 # --- routes -------------------------------------------------------------------

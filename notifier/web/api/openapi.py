@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from notifier.core.model import Json
+from notifier.core.silence import KEY
 from notifier.web.api import questions, wishes
 from notifier.web.api.questions import NOTHING, Parameter, Question
 from notifier.web.api.shapes import SHAPES, Schema, ref
@@ -50,7 +51,7 @@ _SILENCE: Schema = {
             "type": "object",
             "minProperties": 1,
             "maxProperties": wishes.MOST_KEYS,
-            "propertyNames": {"maxLength": 200},
+            "propertyNames": {"maxLength": 200, "pattern": KEY},
             "additionalProperties": _PATTERNS,
         },
         "until": {"type": "string", "format": "date-time"},
