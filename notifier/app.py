@@ -55,6 +55,7 @@ from notifier.source.wire import fingerprint, milestone
 from notifier.store.daily import DailyBackups
 from notifier.store.files import InstanceLock, database_path
 from notifier.store.store import Offload, Store, open_store
+from notifier.store.tail import Tail
 from notifier.systemd import Supervisor
 from notifier.turns import Bell, unless
 from notifier.vitals import Vitals
@@ -220,9 +221,10 @@ async def serve(
             others.start_soon(parts.supervisor.feed, loops.pulse.stuck, parts.clock)
             parts.supervisor.ready(f"running; destinations: {len(loops.deliver.lanes)}")
             await stop.wait()
-            loops.vitals.is_stopping = True
             if last is not None and not last.is_set():
                 await unless(last, partial(loops.deliver.ease, _EASE_S))
+            # Before another configuration takes over it is as ready as ever.
+            loops.vitals.is_stopping = last is None or last.is_set()
             # First of all: what is claimed from now on would have to be cut.
             loops.deliver.close()
             out.cancel_scope.deadline = anyio.current_time() + _DRAIN_S
@@ -327,6 +329,10 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
             leads=leads(config.routes),
         )
         await _settle_in(store, config, time, clock)
+        tail = Tail(store=store, tally=parts.tally, clock=clock)
+        if _place(config, parts) is not None:
+            # Before the loops begin: what they do until the web is loaded counts.
+            await tail.begin()
 
         source = (parts.source or _source)(config, clock)
         ends.push_async_callback(source.aclose)
@@ -444,7 +450,7 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
                 vitals=vitals,
                 clock=clock,
                 front=parts.front,
-                tally=parts.tally,
+                tail=tail,
                 skew=parts.skew,
                 seal=parts.seal,
                 token=parts.token,

@@ -9,18 +9,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
+import anyio
 import structlog
 
 from notifier.clock import Clock
 from notifier.core.door import Note, Token, TokenKind
+from notifier.core.lists import DeadFilter, DeadLetters, Redriven, parts
 from notifier.core.model import Json, Outcome, Rendered, Sent, Silence
 from notifier.core.sample import said
 from notifier.core.silence import made, phrase, spelt, strange
 from notifier.errors import BadWish, NotifierError
 from notifier.health import Pulse
-from notifier.web.ports import RowJson, Who
+from notifier.web.ports import MOST_ROWS, RowJson, Who
 
 log = structlog.get_logger()
 
@@ -30,6 +32,8 @@ Noting: TypeAlias = Callable[[T], Note | None]
 COMMAND = Who(name="command")
 #: Tests of one destination lie so far apart: nobody's finger may flood it.
 _BETWEEN_TESTS_S = 10.0
+#: Dead letters are not looked for longer.
+_PATIENCE_S = 5.0
 
 
 class Refused(NotifierError):
@@ -42,15 +46,9 @@ class DeedTurn(Protocol):
     async def resume(
         self, destination: str, *, now: datetime, note: Noting[int]
     ) -> int: ...
-    async def redrive(
-        self,
-        *,
-        ids: Sequence[str],
-        destination: str | None,
-        now: datetime,
-        dry_run: bool,
-        note: Noting[list[dict[str, Any]]],
-    ) -> list[dict[str, Any]]: ...
+    async def put_back(
+        self, keys: Sequence[int], *, now: datetime, note: Noting[int]
+    ) -> int: ...
     async def silence(self, silence: Silence, *, note: Noting[None]) -> None: ...
     async def expire_silence(
         self, beginning: str, *, now: datetime, note: Noting[Silence]
@@ -66,6 +64,9 @@ class Book(Protocol):
     """What it needs of the store."""
 
     def upkeep_turn(self) -> AbstractAsyncContextManager[DeedTurn]: ...
+    async def dead_letters(
+        self, wanted: DeadFilter, *, is_over: Callable[[], bool]
+    ) -> DeadLetters: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,7 @@ class Deeds:
     #: Called after each deed: whoever shows how things stand looks again.
     changed: Callable[[], None] = lambda: None
     _tested: dict[str, float] = field(default_factory=dict)
+    _asking: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def resume(self, who: Who, destination: str) -> int:
         """End a suspension; how many deliveries waited."""
@@ -112,22 +114,38 @@ class Deeds:
         ids: Sequence[str] = (),
         destination: str | None = None,
         dry_run: bool = False,
-    ) -> Sequence[RowJson]:
-        """Put dead letters back; their rows. Without ids: all (of a destination)."""
-        now = self.clock.now()
-        async with self.store.upkeep_turn() as turn:
-            rows = await turn.redrive(
-                ids=ids,
-                destination=destination,
-                now=now,
-                dry_run=dry_run,
-                note=lambda rows: (
-                    None if dry_run else redriven(who, now, rows, destination)
-                ),
+        most: int | None = MOST_ROWS,
+    ) -> Redriven:
+        """
+        Put dead letters back; `most` of their rows. Without ids: all (of a destination).
+
+        A thousand at a time, each with its row in the audit: others write meanwhile.
+        """
+        wanted = DeadFilter(
+            ids=ids, destination=destination, most=most, to_put_back=not dry_run
+        )
+        found = await self._dead_letters(wanted)
+        if dry_run:
+            return Redriven(rows=found.rows, count=found.count)
+        subject, now, count = redriven_what(found, destination), self.clock.now(), 0
+        for keys in parts(found.keys):
+            async with self.store.upkeep_turn() as turn:
+                count += await turn.put_back(
+                    keys,
+                    now=now,
+                    note=lambda many: redriven(who, now, subject, many),
+                )
+            self.look()
+            self.changed()
+        return Redriven(rows=found.rows, count=count)
+
+    async def _dead_letters(self, wanted: DeadFilter) -> DeadLetters:
+        """One question at a time: whoever asks often leaves readers to others."""
+        async with self._asking:
+            end = self.clock.monotonic() + _PATIENCE_S
+            return await self.store.dead_letters(
+                wanted, is_over=lambda: self.clock.monotonic() > end
             )
-        self.look()
-        self.changed()
-        return rows
 
     async def silence(
         self, who: Who, match: Mapping[str, Json], *, until: datetime, why: str
@@ -247,15 +265,15 @@ def revoked(who: Who, now: datetime, token: Token) -> Note:
     return _note(who, now, "token revoke", token.name)
 
 
-def redriven(
-    who: Who, now: datetime, rows: Sequence[Mapping[str, Any]], only: str | None
-) -> Note | None:
-    """What was put back; None: nothing was dead."""
-    ids = [str(row["delivery_id"]) for row in rows if row["state"] == "dead"]
-    if not ids:
-        return None
-    subject = ids[0] if len(ids) == 1 else only or "dead letters"
-    return _note(who, now, "redrive", subject, deliveries=len(ids))
+def redriven_what(found: DeadLetters, only: str | None) -> str:
+    """What is put back, in a word or two: the one, or whose they are."""
+    ids = [str(row["delivery_id"]) for row in found.rows if row["state"] == "dead"]
+    return ids[0] if found.count == 1 and ids else only or "dead letters"
+
+
+def redriven(who: Who, now: datetime, subject: str, many: int) -> Note | None:
+    """So many were put back; None: nothing was dead."""
+    return _note(who, now, "redrive", subject, deliveries=many) if many else None
 
 
 # --- by commands --------------------------------------------------------------
@@ -280,13 +298,14 @@ async def answer(
             return {"waiting": await deeds.resume(COMMAND, destination)}
         case {"ask": "redrive", "ids": list(ids), "dry_run": bool(dry_run)}:
             only = question.get("destination")
-            rows = await deeds.redrive(
+            done = await deeds.redrive(
                 COMMAND,
                 ids=[str(one) for one in ids],
                 destination=None if only is None else str(only),
                 dry_run=dry_run,
+                most=None,
             )
-            return {"deliveries": list(rows)}
+            return {"deliveries": list(done.rows)}
         case {"ask": "silence", "match": dict(keys), "until": str(until)}:
             why, when = str(question.get("why", "")), datetime.fromisoformat(until)
             return {"id": (await deeds.silence(COMMAND, keys, until=when, why=why)).id}

@@ -14,13 +14,13 @@ from typing import Protocol
 import structlog
 
 from notifier.clock import Clock
-from notifier.core.live import AHEAD, BEHIND, Asked, Candidate, Said, to_ask
+from notifier.core.live import AHEAD, BEHIND, Asked, Candidate, Said, next_start, to_ask
 from notifier.errors import NotifierError, SourceError
 from notifier.pace import Lane, Pace
 
 log = structlog.get_logger()
 
-#: Between two looks at who is to be asked about.
+#: Between two looks at who is to be asked about, unless somebody starts before.
 _EVERY_S = 5.0
 #: Ids of one request; the API takes no more.
 _BATCH = 100
@@ -76,6 +76,8 @@ class Live:
     _failures: int = 0
     #: Nothing is asked before; monotonic.
     _quiet_until: float = 0.0
+    #: When somebody will just have started.
+    _next_start: datetime | None = None
 
     async def run(self) -> None:
         """Ask for ever."""
@@ -83,7 +85,14 @@ class Live:
             self.pulse("live")
             if self.clock.monotonic() >= self._quiet_until:
                 await self.once()
-            await self.clock.sleep(_EVERY_S)
+            await self.clock.sleep(self._wait_s())
+
+    def _wait_s(self) -> float:
+        """Until the next look: right after a start, so that what follows it knows."""
+        if self._next_start is None or self.clock.monotonic() < self._quiet_until:
+            return _EVERY_S
+        left_s = (self._next_start - self.clock.now()).total_seconds()
+        return min(max(left_s, 0.0), _EVERY_S)
 
     async def once(self) -> None:
         """Ask about whoever is due. What fails is tried again later."""
@@ -100,6 +109,7 @@ class Live:
 
     async def _round(self) -> None:
         now = self.clock.now()
+        self._next_start = None
         found = await self.store.starting(
             self.watches, after=now - BEHIND, before=now + AHEAD, limit=_CONSIDERED
         )
@@ -109,6 +119,7 @@ class Live:
         self._asked = {
             one.candidate.milestone_id: one.at for one in asked if one.at is not None
         }
+        self._next_start = next_start(asked, now)
         wanted = to_ask(asked, now, most=_BATCH * _REQUESTS)
         for first in range(0, len(wanted), _BATCH):
             await self._ask(wanted[first : first + _BATCH])

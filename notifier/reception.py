@@ -15,13 +15,13 @@ import structlog
 
 from notifier import __version__
 from notifier.clock import Clock, Skew
-from notifier.config import Config
+from notifier.config import Config, Web
 from notifier.core.model import Limits, Rate
-from notifier.core.tally import Tally
 from notifier.deeds import Deeds
 from notifier.source.wire import milestone
 from notifier.store.doors import Doors
 from notifier.store.store import Offload, Store
+from notifier.store.tail import Tail
 from notifier.vitals import Vitals
 from notifier.web.listen import Front
 from notifier.web.ports import Ports
@@ -50,7 +50,8 @@ class Reception:
     vitals: Vitals
     clock: Clock
     front: Front
-    tally: Tally
+    #: It counts since before the loops began.
+    tail: Tail
     skew: Skew
     seal: bytes
     token: Callable[[], str]
@@ -62,7 +63,7 @@ class Reception:
             return
         try:
             await anyio.to_thread.run_sync(import_module, "notifier.web.open")
-            await self._attend(self.config.web.password)
+            await self._attend(self.config.web)
         except Exception as exc:
             log.exception("web.broken", reason=type(exc).__name__)
             self.front.close()
@@ -75,27 +76,26 @@ class Reception:
         known = self.config.external_url
         return place.url if known is None else f"{known.rstrip('/')}/"
 
-    async def _attend(self, password: str | None) -> None:
+    async def _attend(self, web: Web) -> None:
         # Loaded only now, see above.
         from notifier.store.feed import Feeds  # noqa: PLC0415
-        from notifier.store.tail import Tail  # noqa: PLC0415
         from notifier.web.api import api  # noqa: PLC0415
         from notifier.web.feeds import feeds  # noqa: PLC0415
         from notifier.web.metrics import metrics  # noqa: PLC0415
         from notifier.web.open import Access, attend  # noqa: PLC0415
 
-        tail = Tail(store=self.store, tally=self.tally, clock=self.clock)
-        await tail.begin()
         books = self._books()
         self.deeds.changed = books.forget
         ports = self._ports(books)
         access = Access(
-            password=password,
+            password=web.password,
             keeper=Doors(self.store),
             fresh=self.token,
             secret=self.seal,
             offload=self.offload,
             sleep=self.clock.sleep,
+            hosts=web.hosts,
+            proxies=web.trusted_proxies,
         )
         more = [
             *api(ports),
@@ -108,8 +108,8 @@ class Reception:
                 offload=self.offload,
             ),
             *metrics(
-                tail,
-                self.tally,
+                self.tail,
+                self.tail.tally,
                 version=__version__,
                 skew=lambda: self.skew.known,
                 offload=self.offload,

@@ -144,6 +144,7 @@ async def test_around_a_start_it_is_asked_often_and_then_until_the_end(
     assert start - 15 * MINUTE <= times[0] <= start - 14 * MINUTE
     near = [at for at in times if start <= at <= start + 4 * MINUTE]
     assert len(near) in range(7, 10)
+    assert start + SECOND <= near[0] <= start + 2 * SECOND
     later = [at for at in times if at > start + 10 * MINUTE]
     assert len(later) in range(45, 60)
     over = start + 2 * HOUR + 4 * MINUTE

@@ -77,18 +77,41 @@ async def test_a_start_that_slips_is_told_as_a_fact_only_without_live_data(
 ) -> None:
     sender = _Sender()
     kalshi.lists("m1", start_date=stamp(kalshi.clock.now() + 20 * MINUTE))
-    kalshi.world.live["m1"] = {"widget_status": "scheduled"}
+    kalshi.world.live["m1"] = {"widget_status": "delayed"}
     watch = (Watch(live=wanted),)
     async with _service(tmp_path / "notifier.db", kalshi, sender, watch=watch):
         await anyio.sleep(21 * 60)
 
     [told] = sender.taken
-    title = "Scheduled to start now: Game m1 (not started yet)"
+    title = "Scheduled to start now: Game m1 (delayed)"
     assert told.title == (title if wanted else "Started: Game m1")
     [event] = told.events
     assert event.type == "kalshi.milestone.started"
     assert (event.live is not None) is wanted
     assert bool(_questions(kalshi)) is wanted
+
+
+@pytest.mark.parametrize("on_time_by", [-1.0, 0.0, 0.5, 20.0])
+async def test_an_on_time_start_is_told_as_started_and_soon_known_to_be_live(
+    tmp_path: Path, kalshi: Kalshi, on_time_by: float
+) -> None:
+    sender = _Sender()
+    start = kalshi.clock.now() + 20 * MINUTE
+    kalshi.lists("m1", start_date=stamp(start))
+    kalshi.world.live["m1"] = {"widget_status": "scheduled"}
+    watch = (Watch(live=True),)
+    async with _service(tmp_path / "notifier.db", kalshi, sender, watch=watch) as loops:
+        await anyio.sleep(20 * 60 + on_time_by)
+        kalshi.world.live["m1"] = {"widget_status": "live"}
+        await anyio.sleep(3 if on_time_by < 1 else 40)
+
+        page = await _books(loops, kalshi).milestone("m1")
+
+    assert [one.title for one in sender.taken] == ["Started: Game m1"]
+    assert "not started" not in sender.taken[0].body
+    assert page is not None
+    assert isinstance(page["live"], dict)
+    assert page["live"]["status"] == "live"
 
 
 async def test_a_failure_of_live_data_harms_neither_starts_nor_polls(
@@ -179,14 +202,19 @@ async def test_a_page_shows_what_is_live(tmp_path: Path, kalshi: Kalshi) -> None
     assert set(live) == {"status", "word", "since", "checked_at"}
 
 
-async def test_one_round_asks_before_it_tells(tmp_path: Path, kalshi: Kalshi) -> None:
+@pytest.mark.parametrize(
+    ("word", "told"), [("postponed", "postponed"), ("scheduled", "not started yet")]
+)
+async def test_one_round_asks_before_it_tells(
+    tmp_path: Path, kalshi: Kalshi, word: str, told: str
+) -> None:
     sender, database = _Sender(), tmp_path / "notifier.db"
 
     async def open_sender(_config: Config) -> _Sender:
         return sender
 
     kalshi.lists("m1", start_date=stamp(kalshi.clock.now() + 10 * SECOND))
-    kalshi.world.live["m1"] = {"widget_status": "postponed"}
+    kalshi.world.live["m1"] = {"widget_status": word}
     parts = replace(
         reading._parts(kalshi.clock, kalshi), sender=open_sender, offload=inline
     )
@@ -197,5 +225,5 @@ async def test_one_round_asks_before_it_tells(tmp_path: Path, kalshi: Kalshi) ->
     await app.once(config, parts)
 
     assert [one.title for one in sender.taken] == [
-        "Was to start 2 min ago: Game m1 (postponed)"
+        f"Was to start 2 min ago: Game m1 ({told})"
     ]

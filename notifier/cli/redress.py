@@ -9,8 +9,9 @@ from notifier.cli.given import Given
 from notifier.cli.where import database, existing
 from notifier.cli.writing import tell, write
 from notifier.clock import SystemClock
+from notifier.core.lists import DeadFilter
 from notifier.core.model import Json, State
-from notifier.deeds import COMMAND, redriven, resumed
+from notifier.deeds import COMMAND, redriven, redriven_what, resumed
 from notifier.store.doors import noted
 from notifier.store.redress import redrive as put_back
 from notifier.store.redress import resume as go_on
@@ -55,6 +56,7 @@ def redrive(
         "destination": destination,
         "dry_run": dry_run,
     }
+    wanted = DeadFilter(ids=ids, destination=destination, to_put_back=not dry_run)
     said = tell(store, question)
     rows: Any = (
         said["deliveries"]
@@ -63,14 +65,16 @@ def redrive(
             store,
             lambda conn: noted(
                 conn,
-                lambda conn: put_back(
-                    conn, ids=ids, destination=destination, now=now, dry_run=dry_run
-                ),
-                lambda rows: (
-                    None if dry_run else redriven(COMMAND, now, rows, destination)
+                lambda conn: put_back(conn, wanted, now=now),
+                lambda found: (
+                    None
+                    if dry_run
+                    else redriven(
+                        COMMAND, now, redriven_what(found, destination), found.count
+                    )
                 ),
             ),
-        )
+        ).rows
     )
     _print(rows, dry_run=dry_run)
     return DONE

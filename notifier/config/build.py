@@ -81,7 +81,12 @@ def _api_key(shape: ApiKeyShape) -> ApiKey:
 
 
 def _web(shape: WebShape) -> Web:
-    web = Web(external_url=shape.external_url, password=shape.password)
+    web = Web(
+        external_url=shape.external_url,
+        hosts=shape.hosts,
+        password=shape.password,
+        trusted_proxies=shape.trusted_proxies,
+    )
     if shape.listen is None:
         return web
     host, port = shape.listen

@@ -20,6 +20,7 @@ from notifier.config.store_url import store_url
 from notifier.config.template import template
 from notifier.config.tree import Scalar
 from notifier.core import model
+from notifier.core.door import Network
 from notifier.core.model import Format, Kind, Rate, Then
 
 _Item = TypeVar("_Item")
@@ -115,6 +116,10 @@ Site: TypeAlias = Annotated[
 Password: TypeAlias = Annotated[
     str, PlainValidator(reading(values.password, secret=True)), _string()
 ]
+Host: TypeAlias = Annotated[str, PlainValidator(reading(values.host)), _string()]
+IpNetwork: TypeAlias = Annotated[
+    Network, PlainValidator(reading(values.network)), _string("[0-9a-fA-F.:/]+")
+]
 Listen: TypeAlias = Annotated[
     tuple[str, int], PlainValidator(reading(values.listen)), _string(".+:[0-9]+")
 ]
@@ -193,6 +198,14 @@ Texts: TypeAlias = Annotated[
 Patterns: TypeAlias = Annotated[
     tuple[Pattern, ...],
     BeforeValidator(_several, json_schema_input_type=Pattern | tuple[Pattern, ...]),
+]
+Hosts: TypeAlias = Annotated[
+    tuple[Host, ...],
+    BeforeValidator(_several, json_schema_input_type=Host | tuple[Host, ...]),
+]
+Networks: TypeAlias = Annotated[
+    tuple[IpNetwork, ...],
+    BeforeValidator(_several, json_schema_input_type=IpNetwork | tuple[IpNetwork, ...]),
 ]
 Kinds: TypeAlias = Annotated[
     tuple[KindName, ...],

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from notifier.core.door import Network
 from notifier.core.model import Destination, Rate, Route, Watch
 from notifier.core.reach import anywhere, public
 
@@ -99,8 +100,12 @@ class Web:
     is_asked_for: bool = False
     #: How people reach it, without a slash at its end.
     external_url: str | None = None
+    #: Names that it answers to, beside its own.
+    hosts: tuple[str, ...] = ()
     #: Itself, or its Argon2 hash. None: whoever reaches it is let in.
     password: str | None = field(default=None, repr=False)
+    #: They are believed when they say whom they ask for.
+    trusted_proxies: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -379,12 +379,20 @@ class WebShape(Shape):
     external_url: keys.Site | None = Field(
         default=None, description="How people reach it; links lead there."
     )
+    hosts: keys.Hosts = Field(
+        default=(), description="More names that it answers to, without a port."
+    )
     password: keys.Password | None = Field(
         default=None,
         description="Needed unless it listens on loopback. Or its argon2id hash.",
     )
     password_file: keys.Text | None = Field(
         default=None, description="A file that holds the password."
+    )
+    trusted_proxies: keys.Networks = Field(
+        default=(),
+        description="Addresses or networks that are believed when they say, in "
+        "X-Forwarded-For, whom they ask for.",
     )
 
 

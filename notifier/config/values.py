@@ -5,10 +5,14 @@ from collections.abc import Callable
 from datetime import time, timedelta
 from enum import StrEnum
 from fractions import Fraction
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
+import idna
+
+from notifier.core.door import Network
 from notifier.core.model import Rate, Window
 from notifier.core.nearest import meant, nearest
 from notifier.core.pattern import Unfit, fitting
@@ -17,6 +21,8 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 
 #: Milliseconds in the units that a duration may end in.
 UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+#: What browsers leave out.
+_PORTS = {"http": 80, "https": 443}
 #: Beyond it, a duration is a slip of the hand.
 LONGEST = timedelta(days=3650)
 #: No longer text is taken for a misspelt duration.
@@ -277,11 +283,48 @@ def http_url(value: str) -> str:
 
 
 def site(value: str) -> str:
-    """How people reach a site of their own: no path, its pages stand at the root."""
-    url = base_url(value)
-    if urlsplit(url).path:
+    """
+    How people reach a site of their own: no path, its pages stand at the root.
+
+    As browsers say it: in small letters, IDNA, without the scheme's own port.
+    """
+    parts = urlsplit(base_url(value))
+    if parts.path:
         raise Unreadable("must end after the host and port: the pages need the root")
-    return url
+    name = host(parts.hostname or "")
+    shown = f"[{name}]" if ":" in name else name
+    has_own = parts.port in {None, _PORTS[parts.scheme]}
+    return f"{parts.scheme}://{shown}" + ("" if has_own else f":{parts.port}")
+
+
+def host(value: str) -> str:
+    """A name or an address as browsers say it, without a port."""
+    try:
+        return str(IPv6Address(value.strip("[]")))
+    except ValueError:
+        pass
+    try:
+        name = value.lower() if value.isascii() else _ascii(value)
+    except UnicodeError:
+        name = ""
+    if not re.fullmatch(r"[a-z0-9._-]+", name):
+        raise Unreadable("is no name of a host; a port is no part of it")
+    return name
+
+
+def _ascii(name: str) -> str:
+    return str(idna.encode(name, uts46=True), "ascii")
+
+
+def network(value: str) -> Network:
+    """An address, or a network such as `10.0.0.0/8`."""
+    try:
+        wide = ip_network(value, strict=False)
+    except ValueError:
+        raise Unreadable("is no address or network such as 10.0.0.0/8") from None
+    if str(wide.network_address) != str(ip_address(value.partition("/")[0])):
+        raise Unreadable("is an address within a network", advice=meant(str(wide)))
+    return wide
 
 
 def password(value: str) -> str:

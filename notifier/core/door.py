@@ -2,10 +2,20 @@
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import TypeAlias
 
 from notifier.core.model import Json
 
@@ -17,6 +27,11 @@ LONGEST = timedelta(days=7)
 #: A feed token that opens every feed.
 EVERY_FEED = "*"
 FEEDS = "/feeds/"
+Network: TypeAlias = IPv4Network | IPv6Network
+#: An address as proxies write it down: with a port, an IPv6 one in brackets.
+_WITH_PORT = re.compile(r"(?:\[([^\]]*)\]|([0-9.]+))(?::[0-9]*)?")
+#: Whoever has one IPv6 address has all of its network.
+_ONE_NETWORK = 64
 
 
 class TokenKind(StrEnum):
@@ -93,3 +108,38 @@ def way_on(wish: str) -> str:
     """Where to go after the login: a path of ours, whatever was wished for."""
     plain = wish.isascii() and wish.isprintable() and "\\" not in wish
     return wish if plain and wish.startswith("/") and wish[1:2] != "/" else "/"
+
+
+def caller(peer: str, forwarded: Sequence[str], *, proxies: Sequence[Network]) -> str:
+    """
+    Where somebody comes from: what a trusted proxy said last, else the peer.
+
+    `forwarded`: the lines of `X-Forwarded-For`. What stands before their last entry
+    anybody can have written.
+    """
+    here = _ip(peer)
+    if here is None:
+        return peer
+    if not any(here in network for network in proxies):
+        return str(here)
+    last = ",".join(forwarded).rpartition(",")[2].strip()
+    bare = _WITH_PORT.fullmatch(last)
+    return str(_ip(bare[1] or bare[2] if bare else last) or here)
+
+
+def crowd(address: str) -> str:
+    """Those who are counted as one: an address, or a network of IPv6."""
+    ip = _ip(address)
+    if not isinstance(ip, IPv6Address):
+        return address
+    return str(ip_network((int(ip), _ONE_NETWORK), strict=False))
+
+
+def _ip(text: str) -> IPv4Address | IPv6Address | None:
+    """An address, IPv4 as IPv4 however it came; None: it is none."""
+    try:
+        ip = ip_address(text)
+    except ValueError:
+        return None
+    mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
+    return mapped or ip

@@ -6,8 +6,9 @@ kinds of events or changes it wants decides about messages, not about days. Like
 message it leaves to an earlier route what that takes whole and stops at. Silences and
 quiet hours hold messages back, and nothing here.
 
-Nothing depends on when it is asked but the calendar's window, which moves once a day:
-the same milestones give the same entries.
+Nothing depends on when it is asked but the calendar's window, which moves once a day,
+and what it shows first where it has no room for all, which moves once an hour: the same
+milestones give the same entries.
 """
 
 import re
@@ -39,8 +40,11 @@ from notifier.core.route import GRAVE, fits, matches, route
 
 #: A calendar shows what began so long ago, and what begins so soon.
 BEHIND, AHEAD = timedelta(days=7), timedelta(days=366)
-#: It shows no more than so many, soonest first.
+#: It shows no more than so many: first what may still go on and what is ahead, soonest
+#: first; then, as far as there is room, what is past, latest first.
 MOST_ENTRIES = 4000
+#: What began so lately may still go on.
+_GOING_ON = timedelta(hours=6)
 #: Feeds show the newest.
 MOST_STORIES = 100
 #: Where Kalshi says no end, calendars that hide what takes no time show this.
@@ -109,6 +113,11 @@ def window(now: datetime) -> tuple[datetime, datetime]:
     """From when until when milestones start that a calendar shows."""
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return today - BEHIND, today + AHEAD
+
+
+def present(now: datetime) -> datetime:
+    """From when on milestones start that come before all that is past."""
+    return (now - _GOING_ON).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 # --- calendars ----------------------------------------------------------------

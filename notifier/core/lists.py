@@ -4,7 +4,7 @@ What is asked of long lists, and one page of an answer.
 Rows are those of the contract, as `notifier.web.ports` describes them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,6 +20,48 @@ class Leaf:
     rows: Sequence[RowJson]
     #: Where the next page begins; None: there is none.
     next: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redriven:
+    """Dead letters that are put back, or would be."""
+
+    #: The first of them, and those that were named and are not dead, as they stood.
+    rows: Sequence[RowJson]
+    #: How many are put back.
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadFilter:
+    """Which dead letters: these, a destination's, or all."""
+
+    ids: Sequence[str] = ()
+    destination: str | None = None
+    #: So many rows at most; None: all.
+    most: int | None = None
+    #: With their keys.
+    to_put_back: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetters:
+    """Dead letters that were asked for."""
+
+    #: As `Redriven` has them.
+    rows: Sequence[RowJson]
+    count: int
+    #: What to put them back by; none where nobody wants to.
+    keys: Sequence[int] = ()
+
+
+#: Deliveries that one turn of the writer puts back: nobody waits long behind it.
+PUT_BACK = 1000
+
+
+def parts(keys: Sequence[int]) -> Iterator[Sequence[int]]:
+    """As many at a time as one turn puts back."""
+    return (keys[at : at + PUT_BACK] for at in range(0, len(keys), PUT_BACK))
 
 
 class BadCursor(ValueError):

@@ -19,6 +19,8 @@ _NEAR_AHEAD = timedelta(minutes=2)
 _NEAR_BEHIND = timedelta(minutes=30)
 _OFTEN = timedelta(seconds=30)
 _SELDOM = timedelta(minutes=2)
+#: So soon after a start it is asked whether it came to pass.
+_JUST_AFTER = timedelta(seconds=1)
 #: What was said longer ago may not hold any more. Longer than `_SELDOM`.
 _FRESH = timedelta(seconds=150)
 #: Characters of a word of theirs that are kept.
@@ -84,6 +86,9 @@ class LiveData:
         """Whether it can be told as true of a milestone with this start."""
         if self.status is Status.FINISHED and start <= self.since <= now:
             return True
+        # Before its start everything has not started yet.
+        if self.status is Status.NOT_STARTED and self.checked_at < start <= now:
+            return False
         return abs(now - self.checked_at) <= _FRESH
 
     @property
@@ -159,17 +164,32 @@ def to_ask(asked: Sequence[Asked], now: datetime, *, most: int) -> list[str]:
     """
     The ids to ask about now, at most so many.
 
-    Those near their start come first, then whoever has waited longest.
+    Those that have started since they were asked about come first, then those near
+    their start, then whoever has waited longest.
     """
     due = [one for one in asked if _is_due(one, now)]
     due.sort(key=lambda one: _rank(one, now))
     return [one.candidate.milestone_id for one in due[:most]]
 
 
+def next_start(asked: Sequence[Asked], now: datetime) -> datetime | None:
+    """When to ask about the one that starts next, right after it has."""
+    starts = (one.candidate.start + _JUST_AFTER for one in asked)
+    return min((at for at in starts if at > now), default=None)
+
+
 def _is_due(one: Asked, now: datetime) -> bool:
     every = _every(one.candidate, now)
+    if every is None:
+        return False
     # Asked in the future: the clock was set back since.
-    return every is not None and (one.at is None or abs(now - one.at) >= every)
+    return one.at is None or _has_started(one, now) or abs(now - one.at) >= every
+
+
+def _has_started(one: Asked, now: datetime) -> bool:
+    """Whether its start has come since it was asked about."""
+    start = one.candidate.start
+    return one.at is not None and one.at < start and start + _JUST_AFTER <= now
 
 
 def _every(candidate: Candidate, now: datetime) -> timedelta | None:
@@ -194,7 +214,12 @@ def _is_near(candidate: Candidate, now: datetime) -> bool:
     return candidate.start - _NEAR_AHEAD <= now <= candidate.start + _NEAR_BEHIND
 
 
-def _rank(one: Asked, now: datetime) -> tuple[bool, bool, timedelta, str]:
+def _rank(one: Asked, now: datetime) -> tuple[bool, bool, bool, timedelta, str]:
     waited = timedelta(0) if one.at is None else now - one.at
-    is_near = _is_near(one.candidate, now)
-    return not is_near, one.at is not None, -waited, one.candidate.milestone_id
+    return (
+        not _has_started(one, now),
+        not _is_near(one.candidate, now),
+        one.at is not None,
+        -waited,
+        one.candidate.milestone_id,
+    )

@@ -17,6 +17,8 @@ T = TypeVar("T")
 #: The audit's rows of those who were not let in; strangers can make many.
 REFUSED = "login failed"
 _REFUSED_FOR = timedelta(days=30)
+#: Of them, the newest.
+MOST_REFUSED = 1000
 #: How long a token that is over can still be looked up in the list.
 _OVER_FOR = timedelta(days=90)
 
@@ -41,6 +43,18 @@ _REVOKE = (
     update(t.tokens)
     .where(_t.hash == bindparam("key"), _t.revoked_at.is_(None))
     .values(revoked_at=bindparam("at", type_=t.Instant))
+)
+
+_refused = t.audit.alias("refused").c
+_TOO_MANY = delete(t.audit).where(
+    _a.action == REFUSED,
+    _a.seq
+    <= select(_refused.seq)
+    .where(_refused.action == REFUSED)
+    .order_by(_refused.seq.desc())
+    .limit(1)
+    .offset(MOST_REFUSED)
+    .scalar_subquery(),
 )
 
 
@@ -149,6 +163,7 @@ def sweep(conn: Connection, *, now: datetime) -> None:
     conn.execute(
         delete(t.audit).where(_a.action == REFUSED, _a.at < now - _REFUSED_FOR)
     )
+    conn.execute(_TOO_MANY)
 
 
 def _token(row: Row[Any]) -> Token:

@@ -106,6 +106,19 @@ class Feeds:
         asked = _after(place, until, sorts).limit(limit)
         return await self._ask(partial(self._made, asked=asked, make=make))
 
+    async def before(
+        self,
+        place: tuple[datetime, str],
+        since: datetime,
+        make: Callable[[Listed], T],
+        *,
+        sorts: Collection[tuple[str, str]] | None,
+        limit: int,
+    ) -> list[tuple[tuple[datetime, str], T]]:
+        """What starts before a place, but not before an instant, latest first."""
+        asked = _before(place, since, sorts).limit(limit)
+        return await self._ask(partial(self._made, asked=asked, make=make))
+
     async def these(
         self, ids: Sequence[str], make: Callable[[Listed], T]
     ) -> list[tuple[tuple[datetime, str], T]]:
@@ -179,11 +192,30 @@ def _after(
         _m.start_at >= start,
         or_(_m.start_at > start, and_(_m.start_at == start, _m.id > key)),
         _m.start_at < until,
-        _m.watches != 0,
     )
-    if sorts is not None:
-        asked = asked.where(
-            _m.category.in_(sorted({category for category, _ in sorts})),
-            _m.type.in_(sorted({kind for _, kind in sorts})),
-        )
-    return asked.order_by(_m.start_at, _m.id)
+    return _of(asked, sorts).order_by(_m.start_at, _m.id)
+
+
+def _before(
+    place: tuple[datetime, str],
+    since: datetime,
+    sorts: Collection[tuple[str, str]] | None,
+) -> Any:
+    start, key = place
+    asked = select(*_COLUMNS).where(
+        _m.start_at <= start,
+        or_(_m.start_at < start, and_(_m.start_at == start, _m.id < key)),
+        _m.start_at >= since,
+    )
+    return _of(asked, sorts).order_by(_m.start_at.desc(), _m.id.desc())
+
+
+def _of(asked: Any, sorts: Collection[tuple[str, str]] | None) -> Any:
+    """Those that somebody watches; `sorts`: only of these categories and types."""
+    asked = asked.where(_m.watches != 0)
+    if sorts is None:
+        return asked
+    return asked.where(
+        _m.category.in_(sorted({category for category, _ in sorts})),
+        _m.type.in_(sorted({kind for _, kind in sorts})),
+    )

@@ -100,7 +100,7 @@ def events_of(
 ) -> dict[str, Event]:
     """The events with these ids, each with what live data says of its milestone."""
     rows = conn.execute(_EVENTS, {"ids": list(ids)})
-    return {row.id: _event(row, decode, live=data(row)) for row in rows}
+    return {row.id: event(row, decode, live=data(row)) for row in rows}
 
 
 def changes_of(conn: Connection, ids: Sequence[str]) -> dict[str, tuple[Change, ...]]:
@@ -109,7 +109,8 @@ def changes_of(conn: Connection, ids: Sequence[str]) -> dict[str, tuple[Change, 
     return {row.id: tuple(map(_change, row.changes)) for row in rows}
 
 
-def _event(row: Row[Any], decode: Decode, *, live: LiveData | None = None) -> Event:
+def event(row: Row[Any], decode: Decode, *, live: LiveData | None = None) -> Event:
+    """A stored event, with what live data says of its milestone."""
     return Event(
         id=row.id,
         kind=Kind(row.kind),
@@ -140,7 +141,7 @@ def events_since(
     """The events seen since then, oldest first."""
     wanted = select(t.events).where(t.events.c.seen_at >= since)
     for row in _oldest_first(conn, wanted, t.events.c.seq, None):
-        yield _event(row, decode)
+        yield event(row, decode)
 
 
 def event_rows(
@@ -275,7 +276,7 @@ def event_with_deliveries(
         delivery_row(row, rests) | {"tries": _tries(conn, row.message_id)}
         for row in owed
     ]
-    return _event(row, decode), event_row(row), rows
+    return event(row, decode), event_row(row), rows
 
 
 def _tries(conn: Connection, message_id: str | None) -> list[dict[str, Json]]:

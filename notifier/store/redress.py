@@ -4,8 +4,19 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    update,
+)
 
+from notifier.core.lists import DeadFilter, DeadLetters, RowJson, parts
 from notifier.core.model import Form, State
 from notifier.core.settle import Standing
 from notifier.errors import StoreError
@@ -15,10 +26,32 @@ from notifier.store import standing, statements
 _d, _to = t.deliveries.c, t.destinations.c
 #: Of several deliveries, so many are named.
 _SHOWN = 5
-_ROWS: Select[Any] = select(
-    _d.id, _d.destination, _d.kind, _d.state, _d.reason
-).order_by(_d.seq)
-_ALL_DEAD = _ROWS.where(statements.is_state(_d.state, State.DEAD))
+#: Ids that one question is about.
+_AT_ONCE = 500
+_NAMED = select(_d.seq, _d.id, _d.destination, _d.kind, _d.state, _d.reason)
+_ROWS = _NAMED.order_by(_d.seq)
+_WHOLE = _NAMED.where(_d.id.in_(bindparam("ids", expanding=True)))
+#: A range, because LIKE knows no index.
+_BEGINNING = (
+    _NAMED.where(_d.id >= bindparam("beginning"), _d.id < bindparam("end"))
+    .order_by(_d.id)
+    .limit(_SHOWN + 1)
+)
+
+
+def _asking(
+    *only: ColumnElement[bool],
+) -> tuple[Select[Any], Select[Any], Select[Any]]:
+    """How many are dead, the oldest of them, and all; by the index of those."""
+    dead = (_d.state == literal_column("'dead'"), *only)
+    # Not by the index of all there are, for the sake of its order.
+    oldest = select(_d.seq).where(*dead).order_by(_d.seq + 0)
+    return select(func.count()).where(*dead), oldest, select(_d.seq).where(*dead)
+
+
+_ANYWHERE = _asking()
+_OWED_THERE = _asking(_d.destination == bindparam("destination"))
+_IS_KNOWN = select(_to.name).where(_to.name == bindparam("name"))
 _OPEN = (State.PENDING, State.LEASED)
 _OWED_TO = (
     select(_d.destination)
@@ -27,7 +60,9 @@ _OWED_TO = (
 )
 _PUT_BACK = (
     update(t.deliveries)
-    .where(_d.id == bindparam("key"), _d.state == State.DEAD.value)
+    .where(
+        _d.seq.in_(bindparam("keys", expanding=True)), _d.state == State.DEAD.value
+    )
     .values(
         state=State.PENDING.value,
         due_at=bindparam("now", type_=t.Instant),
@@ -66,35 +101,54 @@ def resume(conn: Connection, destination: str, *, now: datetime) -> int:
     return conn.scalar(select(func.count()).where(waiting)) or 0
 
 
-def redrive(
-    conn: Connection,
-    *,
-    ids: Sequence[str],
-    destination: str | None,
-    now: datetime,
-    dry_run: bool,
-) -> list[dict[str, Any]]:
+def dead_letters(conn: Connection, wanted: DeadFilter) -> DeadLetters:
     """
-    Put dead deliveries back, with all their tries before them.
+    The dead deliveries that are meant. It only reads.
 
     No ids and no destination mean all of them; of an id its beginning is enough. A
-    row for each that was dead, and with `dry_run` would be put back, and for each
-    that was named and was not dead, which stays as it is: `delivery_id`,
-    `destination`, `kind`, `state` (as it was), `reason`.
+    row for each that is dead, and for each that was named and is not: `delivery_id`,
+    `destination`, `kind`, `state`, `reason`.
 
     Raises:
         StoreError: there is no such delivery or destination, or several deliveries
             have ids that begin so; it names those that there are.
     """
+    destination, most = wanted.destination, wanted.most
     if destination is not None:
         _check_destination(conn, destination)
-    rows = (
-        _named(conn, ids, destination)
-        if ids
-        else list(conn.execute(_dead(destination)))
-    )
-    if (dead := [row for row in rows if _is_dead(row)]) and not dry_run:
-        conn.execute(_PUT_BACK, [{"key": row.id, "now": now} for row in dead])
+    if wanted.ids:
+        named = _named(conn, wanted.ids, destination)
+        keys = [row.seq for row in named if row.state == State.DEAD.value]
+        return DeadLetters(rows=_shown(named[:most]), count=len(keys), keys=keys)
+    asked = {} if destination is None else {"destination": destination}
+    number, some, every = _ANYWHERE if destination is None else _OWED_THERE
+    rows = conn.execute(_ROWS.where(_d.seq.in_(some.limit(most))), asked)
+    shown = _shown(rows.all())
+    if wanted.to_put_back:
+        keys = sorted(conn.scalars(every, asked))
+        return DeadLetters(rows=shown, count=len(keys), keys=keys)
+    return DeadLetters(rows=shown, count=conn.scalar(number, asked) or 0)
+
+
+def put_back(conn: Connection, keys: Sequence[int], *, now: datetime) -> int:
+    """
+    Put those of these back that are dead still, with all their tries before them.
+
+    How many. Whoever calls gives few keys at a time: others wait meanwhile.
+    """
+    return conn.execute(_PUT_BACK, {"keys": list(keys), "now": now}).rowcount
+
+
+def redrive(conn: Connection, wanted: DeadFilter, *, now: datetime) -> DeadLetters:
+    """Put them back all at once, if that is wanted: for whoever has the store alone."""
+    found = dead_letters(conn, wanted)
+    if wanted.to_put_back:
+        for keys in parts(found.keys):
+            put_back(conn, keys, now=now)
+    return found
+
+
+def _shown(rows: Sequence[Row[Any]]) -> list[RowJson]:
     return [
         {
             "delivery_id": row.id,
@@ -107,18 +161,10 @@ def redrive(
     ]
 
 
-def _dead(destination: str | None) -> Select[Any]:
-    if destination is None:
-        return _ALL_DEAD
-    return _ALL_DEAD.where(_d.destination == destination)
-
-
-def _is_dead(row: Row[Any]) -> bool:
-    return bool(row.state == State.DEAD.value)
-
-
 def _check_destination(conn: Connection, name: str) -> None:
     """One that is configured no more may still be owed something."""
+    if conn.scalar(_IS_KNOWN, {"name": name}) is not None:
+        return
     names = {*conn.scalars(select(_to.name)), *conn.scalars(_OWED_TO)}
     if name not in names:
         known = ", ".join(sorted(names)) or "none"
@@ -129,9 +175,13 @@ def _named(
     conn: Connection, ids: Sequence[str], destination: str | None
 ) -> list[Row[Any]]:
     """The deliveries whose ids begin so, each of them once."""
+    whole: dict[str, Row[Any]] = {}
+    for at in range(0, len(ids), _AT_ONCE):
+        some = list(ids[at : at + _AT_ONCE])
+        whole |= {row.id: row for row in conn.execute(_WHOLE, {"ids": some})}
     found: dict[str, Row[Any]] = {}
-    for beginning in ids:
-        row = _only(conn, beginning)
+    for wanted in ids:
+        row = whole.get(wanted) or _only(conn, wanted)
         if destination is not None and row.destination != destination:
             raise StoreError(f"{row.id} is owed to {row.destination}, no other")
         found[row.id] = row
@@ -139,16 +189,15 @@ def _named(
 
 
 def _only(conn: Connection, beginning: str) -> Row[Any]:
-    begins = _d.id.startswith(beginning, autoescape=True)
-    rows = (
-        conn.execute(_ROWS.where(begins).limit(_SHOWN + 1)).all() if beginning else []
-    )
-    whole = [row for row in rows if row.id == beginning]
-    if len(whole or rows) == 1:
-        return (whole or rows)[0]
+    """The delivery whose id begins so, and is not all of it."""
+    asked = {"beginning": beginning, "end": beginning + "\U0010ffff"}
+    rows = conn.execute(_BEGINNING, asked).all() if beginning else []
+    if len(rows) == 1:
+        return rows[0]
     if rows:
         raise StoreError(f"{beginning} is the beginning of {_several(rows)}")
-    dead = conn.execute(_ALL_DEAD.limit(_SHOWN + 1)).all()
+    some = _ANYWHERE[1].limit(_SHOWN + 1)
+    dead = conn.execute(_ROWS.where(_d.seq.in_(some))).all()
     there = f"the dead ones are {_several(dead)}" if dead else "none is dead"
     raise StoreError(f"there is no delivery {beginning!r}; {there}")
 

@@ -5,10 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, select
+from sqlalchemy import Connection, Row, bindparam, func, or_, select
 
 from notifier.core.model import Event, Kind, Milestone, Silence
 from notifier.core.replay import Hush, Known, reminded
@@ -29,12 +28,19 @@ _STARTING = (
         *(_m.fired_start, _m.gone_at),
     )
     .where(
-        _m.start_at > bindparam("after", type_=t.Instant),
+        _m.start_at >= bindparam("after", type_=t.Instant),
         _m.start_at <= bindparam("until", type_=t.Instant),
         _m.watches != 0,
+        or_(
+            _m.start_at > bindparam("after", type_=t.Instant),
+            _m.id > bindparam("after_id"),
+        ),
     )
     .order_by(_m.start_at, _m.id)
+    .limit(_AT_ONCE)
 )
+#: No id comes after it.
+_END = "\U0010ffff"
 #: When milestones were listed anew, and how they changed.
 _NEWS = (
     select(_e.milestone_id, _e.kind, _e.seen_at, _e.changes)
@@ -43,6 +49,17 @@ _NEWS = (
         _e.kind.in_((Kind.CREATED.value, Kind.UPDATED.value)),
     )
     .order_by(_e.seq)
+)
+#: By the index of what was seen when.
+_SPAN = select(func.min(_e.seq), func.max(_e.seq)).where(
+    _e.seen_at >= bindparam("since", type_=t.Instant)
+)
+_EVENTS = (
+    select(t.events)
+    .where(_e.seq > bindparam("after"), _e.seq <= bindparam("last"))
+    .where(_e.seen_at >= bindparam("since", type_=t.Instant))
+    .order_by(_e.seq)
+    .limit(_AT_ONCE)
 )
 _STORED = select(_e.id).where(_e.id.in_(bindparam("ids", expanding=True)))
 _OWED = select(_d.event_id, _d.destination).where(
@@ -77,13 +94,13 @@ def unheard(
     """
     Reminders of that time that nobody had, oldest first: of starts as they are now.
 
-    What has happened is among the events, and not here.
+    What has happened is among the events, and not here. In pieces, like `events`.
     """
-    asked = {"after": since + lead, "until": until + lead}
-    rows: Iterator[Row[Any]] = iter(
-        conn.execution_options(yield_per=_AT_ONCE).execute(_STARTING, asked)
-    )
-    while part := list(islice(rows, _AT_ONCE)):
+    after, after_id = since + lead, _END
+    while part := conn.execute(
+        _STARTING, {"after": after, "after_id": after_id, "until": until + lead}
+    ).all():
+        after, after_id = part[-1].start_at, part[-1].id
         changed = [row.id for row in part if row.changed_at > row.first_seen_at]
         since_when = _known_since(conn, changed)
         found = [
@@ -200,5 +217,17 @@ def milestones_named(
     return [decode(row.doc) for row in whole or rows]
 
 
-#: The stored events since then, oldest first.
-events = look.events_since
+def events(conn: Connection, since: datetime, *, decode: Decode) -> Iterator[Event]:
+    """
+    The events seen since then that are stored by now, oldest first, in pieces.
+
+    Between two of them nothing is being read: a service may clear its log meanwhile.
+    """
+    first, last = conn.execute(_SPAN, {"since": since}).one()
+    after = -1 if first is None else first - 1
+    while first is not None and after < last:
+        asked = {"since": since, "after": after, "last": last}
+        rows = conn.execute(_EVENTS, asked).all()
+        for row in rows:
+            yield look.event(row, decode)
+        after = rows[-1].seq if rows else last

@@ -25,7 +25,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -42,6 +42,7 @@ from notifier.core.commit import (
 )
 from notifier.core.diff import Known
 from notifier.core.door import Note, Token
+from notifier.core.lists import DeadFilter, DeadLetters
 from notifier.core.live import Candidate, Said
 from notifier.core.model import Delivery, Event, Message, Outcome, Silence
 from notifier.core.notice import Found
@@ -252,23 +253,11 @@ class UpkeepTurn(Turn):
         work = partial(redress.resume, destination=destination, now=now)
         return await self._commit(partial(doors.noted, work=work, entry=note))
 
-    async def redrive(
-        self,
-        *,
-        ids: Sequence[str],
-        destination: str | None,
-        now: datetime,
-        dry_run: bool,
-        note: Noting[list[dict[str, Any]]] = _nothing,
-    ) -> list[dict[str, Any]]:
-        """Put dead deliveries back; the rows that were, or would be."""
-        work = partial(
-            redress.redrive,
-            ids=ids,
-            destination=destination,
-            now=now,
-            dry_run=dry_run,
-        )
+    async def put_back(
+        self, keys: Sequence[int], *, now: datetime, note: Noting[int] = _nothing
+    ) -> int:
+        """Put those of these deliveries back that are dead still; how many."""
+        work = partial(redress.put_back, keys=keys, now=now)
         return await self._commit(partial(doors.noted, work=work, entry=note))
 
     async def silence(self, silence: Silence, *, note: Noting[None] = _nothing) -> None:
@@ -525,6 +514,13 @@ class Store:
     async def found(self, *, since: datetime, now: datetime) -> Found:
         """What has happened since an instant."""
         return await self.ask(partial(operator.found, since=since, now=now))
+
+    async def dead_letters(
+        self, wanted: DeadFilter, *, is_over: Callable[[], bool]
+    ) -> DeadLetters:
+        """The dead deliveries that are meant; StoreSlow as `ask` says."""
+        ask = partial(redress.dead_letters, wanted=wanted)
+        return await self.ask(ask, is_over=is_over)
 
     async def ask(
         self,

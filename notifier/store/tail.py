@@ -64,11 +64,7 @@ _UNTOLD = select(_d.seq, _d.settled_at, _d.state, _d.reason).where(
         ]
     ),
 )
-_READ_AT = select(
-    func.min(_w.polled_at).label("poll"),
-    func.min(_w.swept_at).label("sweep"),
-    func.min(_w.full_at).label("full"),
-)
+_WATCHES = select(_w.polled_at, _w.swept_at, _w.full_at, _w.sweep_only)
 #: One look at each delivery that waits, by the index of those.
 _WAITING = (
     select(
@@ -116,7 +112,8 @@ class Gauges:
 
     now: datetime
     milestones: int
-    #: When the last complete read of a kind began, of the watch that waits longest.
+    #: When the last complete read of a kind began, of the watch that waits longest;
+    #: nothing while one has never been read so.
     read_at: dict[str, datetime]
     destinations: dict[str, Standing]
 
@@ -214,15 +211,31 @@ class Tail:
         living = self._living
 
         def asked(conn: Connection) -> Gauges:
-            read = conn.execute(_READ_AT).one()._asdict()
             return Gauges(
                 now=now,
                 milestones=living,
-                read_at={kind: at for kind, at in read.items() if at is not None},
+                read_at=_read_at(conn),
                 destinations=_standings(conn),
             )
 
         return await self.store.ask(asked)
+
+
+def _read_at(conn: Connection) -> dict[str, datetime]:
+    watches = conn.execute(_WATCHES).all()
+    begun: dict[str, list[datetime | None]] = {
+        "poll": [one.polled_at for one in watches if not one.sweep_only],
+        "sweep": [one.swept_at for one in watches],
+        "full": [one.full_at for one in watches],
+    }
+    known = {
+        kind: [at for at in ats if at is not None] for kind, ats in begun.items()
+    }
+    return {
+        kind: min(ats)
+        for kind, ats in known.items()
+        if ats and len(ats) == len(begun[kind])
+    }
 
 
 def _marks(conn: Connection, now: datetime) -> Marks:

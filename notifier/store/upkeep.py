@@ -4,6 +4,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     and_,
@@ -132,6 +133,11 @@ def _is_carried() -> ColumnElement[bool]:
     )
 
 
+def _is_below_the_newest(seq: Column[int]) -> ColumnElement[bool]:
+    newest = seq.table.alias("newest")
+    return seq < select(func.max(newest.c.seq)).scalar_subquery()
+
+
 def prune(
     conn: Connection, *, events_before: datetime, deliveries_before: datetime
 ) -> int:
@@ -139,18 +145,22 @@ def prune(
     Forget at most one small batch of each kind of what is finished and old.
 
     Unfinished and dead deliveries stay, and so does every event that still has one.
+    The newest event, delivery and attempt stay however old: SQLite numbers on from
+    the highest row that is there, and whoever follows has seen those below.
     """
     d, e, a, r = t.deliveries.c, t.events.c, t.attempts.c, t.reads.c
     q, li = t.quarantine.c, t.live.c
     old_deliveries = (
         select(d.seq)
         .where(d.settled_at < deliveries_before, d.state.not_in(_KEPT), ~_is_carried())
+        .where(_is_below_the_newest(d.seq))
         .limit(_BATCH)
     )
     old_events = (
         select(e.seq)
         .where(
             e.seen_at < events_before,
+            _is_below_the_newest(e.seq),
             ~exists(select(d.seq).where(d.event_id == e.id)),
         )
         .order_by(e.seq)
@@ -160,6 +170,7 @@ def prune(
         select(a.seq)
         .where(
             a.started_at < deliveries_before,
+            _is_below_the_newest(a.seq),
             ~exists(select(d.seq).where(d.message_id == a.message_id)),
         )
         .limit(_BATCH)

@@ -1,6 +1,6 @@
 """Which path leads where, and what stands before all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -48,10 +48,15 @@ class _Site:
 
 
 def build(
-    ports: Ports, locks: Locks, *, host: str, more: Sequence[BaseRoute] = ()
+    ports: Ports,
+    locks: Locks,
+    *,
+    host: str,
+    hosts: Collection[str] = (),
+    more: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
     """
-    Everything behind its doors. `host`: where it listens.
+    Everything behind its doors. `host`: where it listens; `hosts`: its further names.
 
     `more`: what else there is beside the pages: the API, the feeds, the metrics.
     """
@@ -81,7 +86,7 @@ def build(
     app = Door(app, locks)
     app = Bodies(app)
     app = Origins(app, ports.external_url)
-    names = names_of(host, ports.external_url)
+    names = names_of(host, ports.external_url, hosts)
     app = Hosts(app, names=names, any_ip=host in _ANY)
     return Dressed(Unbroken(app, locks.tokens.fresh))
 

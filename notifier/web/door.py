@@ -6,17 +6,21 @@ allows that on loopback only). With one, people sign in, programs show
 `Authorization: Bearer ntk_...`, and calendars carry `?token=` in a feed's address.
 """
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_network
 from typing import Protocol
 from urllib.parse import quote
 
+import anyio
 import structlog
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from notifier.core.door import FEEDS, LONGEST, way_on
+from notifier.core.door import FEEDS, LONGEST, Network, caller, way_on
 from notifier.web.answers import API, page, refusal
 from notifier.web.guard import SAFE, Seal, field_of, sealed
 from notifier.web.ports import Who
@@ -36,6 +40,9 @@ _PROGRAMS = (API, FEEDS, _METRICS)
 _BEARER = {"www-authenticate": "Bearer"}
 #: No password is longer.
 _LONGEST_PASSWORD = 1024
+#: How long each try takes while many come from all sides.
+_SLOW_S = 1.0
+_HERE: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +60,9 @@ class Locks:
     is_https: bool = False
     #: It stands behind a proxy of this machine.
     is_behind: bool = False
+    #: Others that are believed when they say whom they ask for.
+    proxies: Sequence[Network] = ()
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
 
     @property
     def session_cookie(self) -> str:
@@ -66,49 +76,58 @@ class Locks:
         return f"notifier_browser_{self.port}"
 
     def address(self, request: Request) -> str:
-        """Where somebody comes from, as far as a proxy here can be believed."""
-        peer = request.client.host if request.client else "unknown"
-        if self.is_behind and peer in {"127.0.0.1", "::1"}:
-            said = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-            return said[:64] or peer
-        return peer
+        """Where somebody comes from, as far as a proxy can be believed."""
+        return caller(
+            request.client.host if request.client else "unknown",
+            request.headers.getlist("x-forwarded-for"),
+            proxies=[*self.proxies, *(_HERE if self.is_behind else ())],
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Finds out who asks: `request.state.who`; or does not let them in."""
+    """
+    Finds out who asks: `request.state.who`; or does not let them in.
+
+    `request.state.is_still_in` looks again, for an answer that goes on and on. That is
+    no use of a session: an open page must not keep it for ever.
+    """
 
     app: ASGIApp
     locks: Locks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        request.state.is_program = False
-        request.state.seal = self._seal(request)
         who = await self._who(request)
         if who is None and not _is_open(request.scope["path"]):
             await self._turned_away(request)(scope, receive, send)
             return
+        request.state.is_program = _token(request) is not None and who is not None
+        request.state.seal = self._seal(request, who)
         request.state.who = who or NOBODY
+        request.state.is_still_in = partial(self._is_still_in, request)
         await self.app(scope, receive, send)
 
-    async def _who(self, request: Request) -> Who | None:
+    async def _who(self, request: Request, *, is_use: bool = True) -> Who | None:
         path, tokens = request.scope["path"], self.locks.tokens
-        scheme, _, shown = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            who = await tokens.program(shown.strip(), path)
-            request.state.is_program = who is not None
-            return who
+        if (shown := _token(request)) is not None:
+            return await tokens.program(shown, path, is_use=is_use)
         if path.startswith(FEEDS) and "token" in request.query_params:
-            return await tokens.feed(request.query_params["token"], path)
+            shown = request.query_params["token"]
+            return await tokens.feed(shown, path, is_use=is_use)
         if self.locks.password is None:
             return LOOPBACK
         session = request.cookies.get(self.locks.session_cookie, "")
-        return SESSION if await tokens.session(session) else None
+        return SESSION if await tokens.session(session, is_use=is_use) else None
 
-    def _seal(self, request: Request) -> Seal:
-        if session := request.cookies.get(self.locks.session_cookie, ""):
-            return Seal(sealed(session, b"session"))
+    async def _is_still_in(self, request: Request) -> bool:
+        return await self._who(request, is_use=False) is not None
+
+    def _seal(self, request: Request, who: Who | None) -> Seal:
+        if who is SESSION:
+            # Not of this process's secret: open forms outlive it, as sessions do. A
+            # cookie that is a session nobody knows but its browser.
+            return Seal(sealed(request.cookies[self.locks.session_cookie], b"session"))
         known = request.cookies.get(self.locks.browser_cookie, "")
         cookie = known or self.locks.tokens.fresh()
         return Seal(sealed(cookie, self.locks.secret), None if known else cookie)
@@ -127,6 +146,12 @@ class Door:
             return _again()
         wish = path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"{LOGIN}?next={quote(wish)}", 303)
+
+
+def _token(request: Request) -> str | None:
+    """What a program shows in its header; None: nothing."""
+    scheme, _, shown = request.headers.get("authorization", "").partition(" ")
+    return shown.strip() if scheme.lower() == "bearer" else None
 
 
 def _is_open(path: str) -> bool:
@@ -197,6 +222,8 @@ class SigningIn:
             shown = await self._form(request, wish, words=words, code=429)
             shown.headers["retry-after"] = f"{wait:.0f}"
             return shown
+        if self.tries.are_many:
+            await locks.sleep(_SLOW_S)
         said = field_of(request, "password")
         if len(said) > _LONGEST_PASSWORD or not await locks.password.fits(said):
             log.warning("login.refused", address=address)

@@ -28,6 +28,7 @@ LARGEST = 64 * 1024
 #: A body comes within this, or not at all.
 _PATIENCE_S = 15.0
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_HEALTH = frozenset({"/-/healthy", "/-/ready"})
 FORM = "application/x-www-form-urlencoded"
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
@@ -103,7 +104,8 @@ class Hosts:
     Answers only under names that are ours.
 
     Otherwise a name of somebody else's that leads here would let their page read
-    everything: browsers go by the name.
+    everything: browsers go by the name. Health, which says nothing private, is told
+    to probes by any name.
     """
 
     def __init__(self, app: ASGIApp, *, names: Collection[str], any_ip: bool) -> None:
@@ -113,12 +115,14 @@ class Hosts:
         self._any_ip = any_ip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._knows(Headers(scope=scope).getlist("host")):
+        if scope["path"] in _HEALTH or self._knows(
+            Headers(scope=scope).getlist("host")
+        ):
             await self._app(scope, receive, send)
             return
         words = (
-            "This service is not known by that name; web.external_url in its "
-            "configuration makes it known."
+            "This service is not known by that name; web.external_url or web.hosts "
+            "in its configuration makes it known."
         )
         await refusal(scope, 421, words)(scope, receive, send)
 
@@ -129,10 +133,13 @@ class Hosts:
         )
 
 
-def names_of(host: str, external_url: str | None) -> frozenset[str]:
+def names_of(
+    host: str, external_url: str | None, more: Collection[str] = ()
+) -> frozenset[str]:
     """The names of a service that listens there and is reached so."""
     external = urlsplit(external_url or "").hostname
-    return frozenset({host, "localhost", "127.0.0.1", "::1", *filter(None, [external])})
+    known = filter(None, [external, *more])
+    return frozenset({host, "localhost", "127.0.0.1", "::1", *known})
 
 
 def _host_name(host: str) -> str | None:

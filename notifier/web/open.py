@@ -1,7 +1,7 @@
 """The web of one running service: what `notifier.app` starts beside the loops."""
 
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -9,6 +9,7 @@ import anyio
 import structlog
 from starlette.routing import BaseRoute
 
+from notifier.core.door import Network
 from notifier.web.app import build
 from notifier.web.door import Locks
 from notifier.web.listen import Front
@@ -33,6 +34,10 @@ class Access:
     #: Runs what would hold everybody else up.
     offload: Offload
     sleep: Callable[[float], Awaitable[None]]
+    #: Names that it answers to, beside its own.
+    hosts: Collection[str] = ()
+    #: They are believed when they say whom they ask for.
+    proxies: Sequence[Network] = ()
 
 
 async def attend(
@@ -58,8 +63,10 @@ async def attend(
         port=place.port,
         is_https=scheme == "https",
         is_behind=ports.external_url is not None,
+        proxies=access.proxies,
+        sleep=access.sleep,
     )
-    app = build(ports, locks, host=place.host, more=more)
+    app = build(ports, locks, host=place.host, hosts=access.hosts, more=more)
     # What was loaded for it stays: looking through it again would delay starts.
     gc.freeze()
     log.info("web.listening", address=place.url, login=password is not None)

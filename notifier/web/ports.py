@@ -16,6 +16,7 @@ from notifier.core.lists import (
     EventFilter,
     Leaf,
     MilestoneFilter,
+    Redriven,
     RowJson,
     Slice,
 )
@@ -27,16 +28,21 @@ __all__ = [
     "Deeds",
     "DeliveryFilter",
     "EventFilter",
+    "MOST_ROWS",
     "Leaf",
     "MilestoneFilter",
     "Now",
     "Ports",
+    "Redriven",
     "RowJson",
     "Slice",
     "Vital",
     "Vitals",
     "Who",
 ]
+
+#: Of what is put back, so many rows are told.
+MOST_ROWS = 500
 
 
 class Books(Protocol):
@@ -177,8 +183,13 @@ class Deeds(Protocol):
         ids: Sequence[str] = (),
         destination: str | None = None,
         dry_run: bool = False,
-    ) -> Sequence[RowJson]:
-        """Put dead letters back; their rows. Without ids: all (of a destination)."""
+        most: int | None = MOST_ROWS,
+    ) -> Redriven:
+        """
+        Put dead letters back; `most` of their rows. Without ids: all (of a destination).
+
+        Raises: StoreSlow when finding them takes too long.
+        """
         ...
 
     async def silence(

@@ -18,6 +18,7 @@ from notifier.core.door import (
     Scope,
     Token,
     TokenKind,
+    crowd,
     digest,
     is_good,
     opens_feed,
@@ -40,7 +41,9 @@ _MEMORY_KIB = 19 * 1024
 HASHED = "$argon2id$"
 _WINDOW = timedelta(minutes=1)
 _FROM_ONE = 5
-_FROM_ALL = 30
+#: Beyond it everybody is slowed down, so that nobody is locked out by others.
+_MANY = 30
+_FROM_ALL = 300
 
 Offload = Callable[[Callable[[], bool]], Awaitable[bool]]
 
@@ -92,7 +95,7 @@ class Tries:
     def wait(self, address: str, now: datetime) -> float:
         """Seconds until this address may try; 0: it may, and that counts."""
         self._made = [one for one in self._made if one[0] > now - _WINDOW]
-        mine = [at for at, whose in self._made if whose == address]
+        mine = [at for at, whose in self._made if whose == crowd(address)]
         every = [at for at, _ in self._made]
         frees = [
             found[-most]
@@ -101,12 +104,17 @@ class Tries:
         ]
         if frees:
             return max(1.0, (max(frees) + _WINDOW - now).total_seconds())
-        self._made.append((now, address))
+        self._made.append((now, crowd(address)))
         return 0.0
+
+    @property
+    def are_many(self) -> bool:
+        """Whether they come from all sides, as of the last one."""
+        return len(self._made) > _MANY
 
     def forget(self, address: str) -> None:
         """It was the right one."""
-        self._made = [one for one in self._made if one[1] != address]
+        self._made = [one for one in self._made if one[1] != crowd(address)]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,25 +129,27 @@ class Tokens:
     key: bytes | None = None
     _used: dict[str, datetime] = field(default_factory=dict)
 
-    async def session(self, shown: str) -> bool:
-        """Whether a browser is signed in."""
+    async def session(self, shown: str, *, is_use: bool = True) -> bool:
+        """Whether a browser is signed in; without `is_use` that is all it comes to."""
         if self.key is None or not 0 < len(shown) <= _LONGEST_TOKEN:
             return False
-        found = await self._good(session_digest(shown, self.key))
+        found = await self._good(session_digest(shown, self.key), is_use=is_use)
         return found is not None and found.kind is TokenKind.SESSION
 
-    async def program(self, shown: str, path: str) -> Who | None:
+    async def program(
+        self, shown: str, path: str, *, is_use: bool = True
+    ) -> Who | None:
         """Whose token a program shows in its header; None: nobody's."""
-        found = await self._shown(shown)
+        found = await self._shown(shown, is_use=is_use)
         if found is None:
             return None
         if found.kind is TokenKind.API:
             return Who(name=f"token {found.name}", may_write=found.scope == Scope.WRITE)
         return _reader(found, path)
 
-    async def feed(self, shown: str, path: str) -> Who | None:
+    async def feed(self, shown: str, path: str, *, is_use: bool = True) -> Who | None:
         """Whose token is in a feed's address; None: nobody's, or another feed's."""
-        found = await self._shown(shown)
+        found = await self._shown(shown, is_use=is_use)
         return None if found is None else _reader(found, path)
 
     async def begin(self, address: str) -> str:
@@ -180,12 +190,12 @@ class Tokens:
         except StoreError as exc:
             log.warning("web.forgot", reason=str(exc))
 
-    async def _shown(self, shown: str) -> Token | None:
+    async def _shown(self, shown: str, *, is_use: bool) -> Token | None:
         if not shown.startswith(PREFIX) or len(shown) > _LONGEST_TOKEN:
             return None
-        return await self._good(digest(shown))
+        return await self._good(digest(shown), is_use=is_use)
 
-    async def _good(self, key: str) -> Token | None:
+    async def _good(self, key: str, *, is_use: bool) -> Token | None:
         found = await self.keeper.find(key)
         if found is None:
             return None
@@ -194,7 +204,8 @@ class Tokens:
             found = replace(found, used_at=lately)
         if not is_good(found, now):
             return None
-        self._used[key] = now
+        if is_use:
+            self._used[key] = now
         return found
 
     def _note(self, who: str, action: str, subject: str) -> Note:

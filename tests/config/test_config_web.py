@@ -1,5 +1,6 @@
 """Where the dashboard listens, and who may come in."""
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,43 @@ def test_links_lead_where_people_reach_it(tmp_path: Path) -> None:
     assert config.external_url == "https://n.example.com"
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("HTTPS://N.Example.COM/", "https://n.example.com"),
+        ("https://n.example.com:443", "https://n.example.com"),
+        ("http://n.example.com:80/", "http://n.example.com"),
+        ("https://n.example.com:80", "https://n.example.com:80"),
+        ("https://n.example.com:8443", "https://n.example.com:8443"),
+        ("https://Bücher.example", "https://xn--bcher-kva.example"),
+        ("https://faß.example:443", "https://xn--fa-hia.example"),
+        ("http://[2001:DB8:0::1]:80", "http://[2001:db8::1]"),
+        ("http://my_host:8080", "http://my_host:8080"),
+    ],
+)
+def test_the_address_is_the_one_that_browsers_say(
+    tmp_path: Path, written: str, said: str
+) -> None:
+    config = configure(tmp_path, f"web: {{external_url: '{written}'}}")
+
+    assert config.external_url == said
+
+
+def test_it_has_more_names_and_proxies_if_they_are_given(tmp_path: Path) -> None:
+    config = configure(
+        tmp_path,
+        "web: {hosts: [Notifier, notifier.Monitoring.svc, '[::1]'], "
+        "trusted_proxies: [10.0.0.0/8, 'fd00::/8', 192.0.2.7]}",
+    )
+
+    assert config.web == Web(
+        hosts=("notifier", "notifier.monitoring.svc", "::1"),
+        trusted_proxies=tuple(
+            ip_network(one) for one in ("10.0.0.0/8", "fd00::/8", "192.0.2.7")
+        ),
+    )
+
+
 @pytest.mark.parametrize("listen", ["127.0.0.1:80", "127.8.0.1:80", "[::1]:80"])
 def test_on_loopback_no_password_is_needed(tmp_path: Path, listen: str) -> None:
     configure(tmp_path, f"web: {{listen: '{listen}'}}")
@@ -70,6 +108,26 @@ def test_the_password_may_be_its_hash(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        (
+            "web: {hosts: ['notifier:8080']}",
+            "1: web.hosts[0]: \"notifier:8080\" is no name of a host; a port is no part of it",
+        ),
+        (
+            "web: {trusted_proxies: [proxy]}",
+            "1: web.trusted_proxies[0]: \"proxy\" is no address or network such as "
+                "10.0.0.0/8",
+        ),
+        (
+            "web: {trusted_proxies: [10.1.2.3/8]}",
+            (
+                "1: web.trusted_proxies[0]: \"10.1.2.3/8\" is an address within a network; "
+                "did you mean 10.0.0.0/8?"
+            ),
+        ),
+        (
+            "web: {external_url: 'https://a..b%.example'}",
+            "1: web.external_url: is no name of a host; a port is no part of it",
+        ),
         ("web: on", "1: web: must be a mapping of keys to values"),
         ("web: []", "1: web: must be a mapping of keys to values"),
         (

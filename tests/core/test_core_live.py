@@ -13,6 +13,7 @@ from notifier.core.live import (
     Said,
     Status,
     learned,
+    next_start,
     said,
     to_ask,
 )
@@ -115,6 +116,16 @@ def test_an_end_holds_for_good_unless_the_start_has_moved_behind_it() -> None:
     assert not over.holds(start=START, now=START + HOUR)
 
 
+@pytest.mark.parametrize("status", Status)
+def test_only_not_started_says_nothing_of_a_start_that_came_after_it(
+    status: Status,
+) -> None:
+    before = known(status, since=START - MINUTE, checked_at=START - SECOND)
+
+    assert before.holds(start=START, now=START - SECOND)
+    assert before.holds(start=START, now=START) is (status is not Status.NOT_STARTED)
+
+
 # --- whom to ask about --------------------------------------------------------
 
 
@@ -141,7 +152,7 @@ def test_whoever_starts_soon_or_has_started_lately_is_asked_about(
         (-2 * MINUTE, None, 30 * SECOND),
         (timedelta(0), Status.NOT_STARTED, 30 * SECOND),
         (20 * MINUTE, Status.DELAYED, 30 * SECOND),
-        (MINUTE, Status.LIVE, 2 * MINUTE),
+        (3 * MINUTE, Status.LIVE, 2 * MINUTE),
         (31 * MINUTE, Status.NOT_STARTED, 2 * MINUTE),
         (5 * HOUR, Status.LIVE, 2 * MINUTE),
     ],
@@ -154,6 +165,26 @@ def test_around_a_start_that_has_not_come_to_pass_it_is_asked_often(
 
     assert asks(now, live=has, last=now - every)
     assert not asks(now, live=has, last=now - every + SECOND)
+
+
+@pytest.mark.parametrize("status", [None, Status.NOT_STARTED, Status.LIVE])
+def test_right_after_a_start_it_is_asked_once_more(status: Status | None) -> None:
+    has = None if status is None else known(status)
+    last = START - 2 * SECOND
+
+    assert not asks(START, live=has, last=last)
+    assert asks(START + SECOND, live=has, last=last)
+    assert not asks(START + 2 * SECOND, live=has, last=START + SECOND)
+
+
+def test_the_next_start_is_the_soonest_that_is_ahead() -> None:
+    crowd = [
+        Asked(candidate=Candidate(milestone_id=f"{away}", start=START + away), at=None)
+        for away in (-HOUR, -SECOND, MINUTE, HOUR)
+    ]
+
+    assert next_start(crowd, START) == START + MINUTE + SECOND
+    assert next_start(crowd[:2], START) is None
 
 
 def test_whoever_has_finished_is_not_asked_about_until_its_start_moves() -> None:
@@ -180,3 +211,13 @@ def test_when_there_are_too_many_those_at_their_start_come_first() -> None:
     ]
 
     assert to_ask(crowd, START, most=3) == ["starts", "never asked", "longer waiting"]
+
+
+def test_whoever_has_just_started_comes_before_all_others() -> None:
+    def one(name: str, start: datetime, last: datetime) -> Asked:
+        return Asked(candidate=Candidate(milestone_id=name, start=start), at=last)
+
+    late = START - 9 * MINUTE
+    crowd = [one("late", late, START - MINUTE), one("now", START, START - SECOND)]
+
+    assert to_ask(crowd, START + SECOND, most=1) == ["now"]

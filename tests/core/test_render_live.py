@@ -62,6 +62,16 @@ def test_a_start_that_is_postponed_says_so_in_their_word() -> None:
     assert "Started" not in message.title + message.body
 
 
+def test_a_start_that_was_postponed_before_it_came_is_told_as_scheduled() -> None:
+    before = told(Kind.STARTED, Status.DELAYED, checked_at=START - 20 * SECOND)
+
+    message = put(before, now=START)
+
+    assert (
+        message.title == "Scheduled to start now: Syracuse at Pittsburgh (delayed)"
+    )
+
+
 def test_a_start_that_live_data_bears_out_is_a_fact() -> None:
     message = put(told(Kind.STARTED, Status.LIVE), now=START + SECOND)
 
@@ -76,9 +86,10 @@ def test_a_start_that_live_data_bears_out_is_a_fact() -> None:
     ("status", "checked_at"),
     [
         (Status.NOT_STARTED, START - 3 * MINUTE),
+        (Status.NOT_STARTED, START - SECOND),
         (Status.UNKNOWN, START),
     ],
-    ids=["long ago", "a word that nobody knows"],
+    ids=["long ago", "before it could start", "a word that nobody knows"],
 )
 def test_what_live_data_cannot_say_changes_nothing(
     status: Status, checked_at: datetime
@@ -145,6 +156,18 @@ def test_a_digest_sets_apart_what_has_not_started() -> None:
         "Scheduled to start",
     ]
     assert lines(message)[-1].endswith(" – live data says that it has not started yet")
+
+
+def test_a_digest_tells_an_on_time_start_as_started() -> None:
+    before = START - SECOND
+    message = put(
+        told(Kind.STARTED, Status.NOT_STARTED, name="a", checked_at=before),
+        told(Kind.STARTED, Status.NOT_STARTED, name="b", checked_at=before),
+        now=START,
+    )
+
+    assert message.title.startswith("2 started: ")
+    assert "live data" not in message.body
 
 
 @pytest.mark.parametrize("form", [Form.RICH, Form.COUNTS])

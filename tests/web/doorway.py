@@ -1,14 +1,16 @@
 """The doors of a service, with rooms behind them that say who came in."""
 
+import ipaddress
 import itertools
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
 import httpx
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -47,6 +49,7 @@ class Doorway:
     """One process of the service."""
 
     app: ASGIApp
+    rooms: "Rooms"
     tokens: Tokens
     doors: Doors
     now: Hours
@@ -54,6 +57,8 @@ class Doorway:
     done: list[str]
     vital: list[Vital]
     store: Store
+    #: The seconds that somebody was made to wait.
+    waits: list[float]
 
     def visitor(
         self, base_url: str = ORIGIN, *, address: str = "192.0.2.7"
@@ -74,6 +79,8 @@ class Rooms:
     """What stands behind the doors."""
 
     done: list[str] = field(default_factory=list)
+    #: What happens during an answer that goes on and on.
+    meanwhile: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint
 
     def places(self) -> list[BaseRoute]:
         return [
@@ -81,6 +88,7 @@ class Rooms:
             Route("/do", self.do, methods=["POST"]),
             Route("/api/v1/who", self.who),
             Route("/api/v1/do", self.do, methods=["POST"]),
+            Route("/api/v1/lasting", self.last),
             Route("/api/v1/break", self.fail),
             Route("/break", self.fail),
             Route("/metrics", self.who),
@@ -100,6 +108,11 @@ class Rooms:
         self.done.append((await request.body()).decode())
         return PlainTextResponse("done")
 
+    async def last(self, request: Request) -> Response:
+        """An answer that went on while the clock was moved and the rights changed."""
+        await self.meanwhile()
+        return JSONResponse(await request.state.is_still_in())
+
     async def fail(self, _request: Request) -> Response:
         raise ZeroDivisionError("a secret of the program")
 
@@ -118,14 +131,19 @@ async def doorway(
     now: Hours | None = None,
     host: str = "127.0.0.1",
     external_url: str | None = None,
+    hosts: Sequence[str] = (),
+    proxies: Sequence[str] = (),
     life: str = "first",
 ) -> AsyncIterator[Doorway]:
     """The doors over this store; `life`: of which process."""
     now = now or Hours()
-    vital = [Vital()]
+    vital, waits = [Vital()], list[float]()
 
     async def vitals() -> Vital:
         return vital[-1]
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
 
     async with opened(database) as store:
         doors, rooms = Doors(store), Rooms()
@@ -143,6 +161,8 @@ async def doorway(
             port=8080,
             is_https=(external_url or "").startswith("https"),
             is_behind=external_url is not None,
+            proxies=[ipaddress.ip_network(one) for one in proxies],
+            sleep=wait,
         )
         nothing: Any = None
         ports = Ports(
@@ -153,7 +173,7 @@ async def doorway(
             external_url=external_url,
             version="0",
         )
-        app = build(ports, locks, host=host, more=rooms.places())
+        app = build(ports, locks, host=host, hosts=hosts, more=rooms.places())
         yield Doorway(
             app=app,
             tokens=tokens,
@@ -162,6 +182,8 @@ async def doorway(
             done=rooms.done,
             vital=vital,
             store=store,
+            waits=waits,
+            rooms=rooms,
         )
 
 

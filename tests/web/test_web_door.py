@@ -12,6 +12,8 @@ from storing import NOW
 from storing import ask as look
 
 from notifier.core.door import TokenKind
+from notifier.web.guard import sealed
+from notifier.web.tokens import Tries
 
 pytestmark = pytest.mark.anyio
 
@@ -209,6 +211,63 @@ async def test_by_a_link_from_elsewhere_the_page_asks_again_with_the_cookie(
     assert 'name="csrf"' in second.text
 
 
+async def test_a_cookie_that_is_no_session_seals_nothing(
+    visitor: httpx.AsyncClient,
+) -> None:
+    visitor.cookies.set("notifier_session_8080", "planted")
+    known = sealed("planted", b"session")
+    form = {"csrf": known, "password": "hunter2"}
+
+    assert seal(await visitor.get("/login")) != known
+    assert (await visitor.post("/login", data=form)).status_code == 403
+    assert (await sign_in(visitor)).status_code == 303
+
+
+# --- answers that go on -------------------------------------------------------
+
+
+async def test_who_has_signed_out_is_out_of_what_goes_on_too(
+    door: Doorway, visitor: httpx.AsyncClient
+) -> None:
+    await sign_in(visitor)
+    shown = visitor.cookies["notifier_session_8080"]
+
+    async def sign_out() -> None:
+        await door.tokens.end(shown, "192.0.2.7")
+
+    assert (await visitor.get("/api/v1/lasting")).json() is True
+    door.rooms.meanwhile = sign_out
+    assert (await visitor.get("/api/v1/lasting")).json() is False
+
+
+async def test_a_revoked_token_is_out_of_what_goes_on_too(
+    door: Doorway, visitor: httpx.AsyncClient
+) -> None:
+    await door.let_in("ntk_1")
+
+    async def revoke() -> None:
+        async with door.store.upkeep_turn() as turn:
+            await turn.revoke("bot", now=door.now())
+
+    door.rooms.meanwhile = revoke
+    headers = {"authorization": "Bearer ntk_1"}
+    assert (await visitor.get("/api/v1/lasting", headers=headers)).json() is False
+
+
+async def test_to_listen_is_no_use_of_a_session(
+    door: Doorway, visitor: httpx.AsyncClient
+) -> None:
+    await sign_in(visitor)
+
+    async def eleven_hours() -> None:
+        door.now.pass_by(hours=11)
+
+    door.rooms.meanwhile = eleven_hours
+    assert (await visitor.get("/api/v1/lasting")).json() is True
+    door.now.pass_by(hours=1)
+    assert await who(visitor) is None
+
+
 # --- how long -----------------------------------------------------------------
 
 
@@ -309,13 +368,57 @@ async def test_five_tries_a_minute_from_an_address_and_then_it_waits(
     assert (await sign_in(visitor)).status_code == 303
 
 
-async def test_thirty_tries_a_minute_in_all(door: Doorway) -> None:
+async def test_many_wrong_tries_of_others_slow_the_owner_down_and_no_more(
+    door: Doorway,
+) -> None:
     for number in range(30):
         async with door.visitor(address=f"192.0.2.{number}") as visitor:
             assert (await sign_in(visitor, "x" * 2000)).status_code == 403
+    assert door.waits == []
 
-    async with door.visitor(address="192.0.2.99") as visitor:
-        assert (await sign_in(visitor)).status_code == 429
+    async with door.visitor(address="192.0.2.99") as owner:
+        assert (await sign_in(owner)).status_code == 303
+    assert door.waits == [1.0]
+
+
+def test_three_hundred_tries_a_minute_in_all() -> None:
+    tries = Tries()
+
+    assert all(tries.wait(f"10.0.{n // 5}.1", NOW) == 0 for n in range(300))
+    assert tries.wait("192.0.2.99", NOW) == 60
+
+
+async def test_one_network_of_ipv6_is_counted_as_one(door: Doorway) -> None:
+    for number in range(5):
+        async with door.visitor(address=f"2001:db8::{number}") as visitor:
+            assert (await sign_in(visitor, "wrong")).status_code == 403
+
+    async with door.visitor(address="2001:db8::ffff:1") as same:
+        assert (await sign_in(same)).status_code == 429
+    async with door.visitor(address="2001:db8:0:1::1") as other:
+        assert (await sign_in(other)).status_code == 303
+
+
+async def test_what_a_caller_writes_before_the_proxy_counts_for_nothing(
+    database: Path,
+) -> None:
+    external = "https://n.example.com"
+    async with (
+        doorway(database, password="hunter2", external_url=external) as door,
+        door.visitor(external, address="127.0.0.1") as visitor,
+    ):
+        csrf = seal(await visitor.get("/login"))
+        codes = []
+        for number in range(6):
+            headers = [
+                ("x-forwarded-for", f"198.51.100.{number}"),
+                ("x-forwarded-for", f"203.0.113.9:{4000 + number}"),
+            ]
+            form = {"csrf": csrf, "password": "wrong"}
+            answer = await visitor.post("/login", data=form, headers=headers)
+            codes.append(answer.status_code)
+
+    assert codes == [403] * 5 + [429]
 
 
 async def test_who_got_it_right_has_all_tries_again(
@@ -343,6 +446,28 @@ async def test_a_proxy_here_is_believed_and_nobody_else(
     async with (
         doorway(database, password="hunter2", external_url=external_url) as door,
         door.visitor(external_url or "http://localhost", address=peer) as visitor,
+    ):
+        visitor.headers["x-forwarded-for"] = "198.51.100.1, 203.0.113.9"
+        await sign_in(visitor, "wrong")
+
+    assert audit(database) == [("nobody", "login failed", counted)]
+
+
+@pytest.mark.parametrize(
+    ("peer", "counted"),
+    [
+        ("10.1.2.3", "203.0.113.9"),
+        ("::ffff:10.1.2.3", "203.0.113.9"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("127.0.0.1", "127.0.0.1"),
+    ],
+)
+async def test_a_proxy_that_is_named_is_believed_and_nobody_else(
+    database: Path, peer: str, counted: str
+) -> None:
+    async with (
+        doorway(database, password="hunter2", proxies=["10.0.0.0/8"]) as door,
+        door.visitor(address=peer) as visitor,
     ):
         visitor.headers["x-forwarded-for"] = "198.51.100.1, 203.0.113.9"
         await sign_in(visitor, "wrong")

@@ -82,6 +82,31 @@ async def test_on_every_address_any_figures_will_do_but_no_strange_name(
     assert (figures.status_code, name.status_code) == (200, 421)
 
 
+async def test_it_answers_to_the_names_that_it_is_given(tmp_path: Path) -> None:
+    async with (
+        doorway(tmp_path / "notifier.db", host="0.0.0.0", hosts=["notifier"]) as door,
+        door.visitor("http://notifier:8080") as visitor,
+    ):
+        assert (await visitor.get("/metrics")).status_code == 200
+        csrf = seal(await visitor.get("/"))
+        headers = {"origin": "http://notifier:8080", "sec-fetch-site": "same-origin"}
+        answer = await visitor.post("/do", data={"csrf": csrf}, headers=headers)
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("host", ["notifier:8080", "10.1.2.3:8080", "evil.example"])
+async def test_probes_reach_its_health_by_any_name_and_nothing_else(
+    visitor: httpx.AsyncClient, host: str
+) -> None:
+    paths = ("/-/healthy", "/-/ready", "/-/other", "/metrics", "/-/healthy/..")
+    codes = [
+        (await visitor.get(path, headers={"host": host})).status_code for path in paths
+    ]
+
+    assert codes == [200, 200, 421, 421, 421]
+
+
 # --- origins and forms --------------------------------------------------------
 
 

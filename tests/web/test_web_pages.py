@@ -113,6 +113,22 @@ async def test_a_page_without_anything_to_show_says_what_to_do(
         assert 'class="empty"' in page.text
 
 
+@pytest.mark.parametrize("lived", [True, False])
+async def test_a_page_before_the_first_count_leaves_the_number_out(
+    tmp_path: Path, lived: bool
+) -> None:
+    new = site(tmp_path / "n.db", lived=lived, counted=False)
+    async with new as found, found.visitor() as client:
+        for path in PAGES:
+            page = await client.get(path)
+            assert page.status_code == (404 if "evil" in path and not lived else 200)
+            assert "None" not in words(page)
+        if not lived:
+            events = words(await client.get("/events"))
+            assert "No events yet. What changes from now on" in events
+        assert "0 milestones" not in words(await client.get("/milestones"))
+
+
 async def test_what_is_not_there_is_said_in_the_dress_of_the_pages(
     reader: httpx.AsyncClient,
 ) -> None:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from notifier.core.lists import RowJson
 from notifier.web.api.stream import (
+    CHECK_EVERY_S,
     MOST_LISTENERS,
     PATIENCE_S,
     QUIET_S,
@@ -65,6 +66,8 @@ class Listener:
     query: str = ""
     last: str | None = None
     method: str = "GET"
+    #: Whether it may still listen.
+    is_in: bool = True
     #: It takes nothing of what is sent.
     is_stuck: bool = False
     status: int = 0
@@ -72,6 +75,7 @@ class Listener:
     said: bytes = b""
     gone: anyio.Event = field(default_factory=anyio.Event)
     is_over: bool = False
+    is_ended: bool = False
 
     async def listen(self) -> None:
         headers = [] if self.last is None else [(b"last-event-id", self.last.encode())]
@@ -81,10 +85,14 @@ class Listener:
             "path": "/stream",
             "query_string": self.query.encode(),
             "headers": headers,
+            "state": {"is_still_in": self._is_still_in},
         }
         answer = await stream(self.broadcast, Request(scope))
         await answer(scope, self._receive, self._send)
         self.is_over = True
+
+    async def _is_still_in(self) -> bool:
+        return self.is_in
 
     async def _receive(self) -> dict[str, str]:
         await self.gone.wait()
@@ -97,6 +105,7 @@ class Listener:
             self.headers = {key.decode(): value.decode() for key, value in pairs}
         else:
             self.said += message["body"]
+            self.is_ended = not message.get("more_body", False)
             if self.is_stuck:
                 await anyio.sleep_forever()
 
@@ -246,6 +255,32 @@ async def test_a_listener_that_takes_nothing_is_dropped() -> None:
         await anyio.sleep(PATIENCE_S + 1)
         assert listener.is_over
         assert listener.broadcast.listeners == 0
+
+
+@pytest.mark.parametrize("is_busy", [False, True], ids=["quiet", "busy"])
+async def test_who_may_not_listen_any_more_is_told_nothing_more(
+    *, is_busy: bool
+) -> None:
+    events = Events(last=1)
+    broadcast = _broadcast(events)
+    out, stays = Listener(broadcast), Listener(broadcast)
+
+    async with Listening(out, stays):
+        await anyio.sleep(CHECK_EVERY_S + 1)
+        assert not out.is_over
+        out.is_in = False
+        for _ in range(int(CHECK_EVERY_S) + 1):
+            events.last += is_busy
+            await anyio.sleep(1)
+        known = out.said
+        events.last += 1
+        await anyio.sleep(1)
+
+        assert out.is_over
+        assert out.is_ended
+        assert out.said == known
+        assert not stays.is_over
+        assert broadcast.listeners == 1
 
 
 async def test_no_more_listen_than_can() -> None:

@@ -116,9 +116,14 @@ async def site(
     database: Path,
     *,
     lived: bool = True,
+    counted: bool = True,
     more: Callable[[Ports], Sequence[BaseRoute]] = lambda _ports: (),
 ) -> AsyncIterator[Site]:
-    """A site; `lived`: things have happened on it. `more`: beside the pages."""
+    """
+    A site; `lived`: things have happened on it. `more`: beside the pages.
+
+    Its milestones are `counted`, but for the first moments of a service.
+    """
     async with opened(database) as store:
         shelf = replace(await stocked(store), routes=ROUTES)
         async with store.upkeep_turn() as turn:
@@ -145,7 +150,8 @@ async def site(
             rates={},
             now=clock.now,
         )
-        await books.count()
+        if counted:
+            await books.count()
         deeds = Deeds(
             store=store,
             clock=clock,

@@ -145,7 +145,7 @@ def _deeds() -> dict[str, Json]:
         "/deliveries/redrive": {
             "post": _post(
                 "Put dead letters back: these, a destination's, or all.",
-                "RedrivenPage",
+                "Redriven",
                 wish=_REDRIVE,
             )
         },

@@ -21,7 +21,7 @@ from notifier.core.lists import (
 )
 from notifier.core.model import Silence
 from notifier.core.silence import spelt
-from notifier.errors import BadWish, NotifierError, StoreBroken
+from notifier.errors import BadWish, NotifierError, StoreBroken, StoreSlow
 from notifier.web.api import openapi, questions, wishes
 from notifier.web.api.questions import NOTHING, Wrong, part_of
 from notifier.web.api.stream import Broadcast, stream
@@ -196,7 +196,7 @@ class _Doing:
     async def redrive(self, request: Request) -> Response:
         who = _who(request)
         wish = await wishes.read(request, wishes.Redrive)
-        rows = await _done(
+        done = await _done(
             self._deeds.redrive(
                 who,
                 ids=wish.ids,
@@ -204,7 +204,7 @@ class _Doing:
                 dry_run=wish.dry_run,
             )
         )
-        return _all(rows)
+        return _json({"rows": done.rows, "count": done.count})
 
     async def silence(self, request: Request) -> Response:
         who = _who(request)
@@ -252,7 +252,7 @@ async def _done(deed: Awaitable[T], *, status: int = 409) -> T:
     """What came of it; what cannot be done now is said with this status."""
     try:
         return await deed
-    except StoreBroken:
+    except (StoreBroken, StoreSlow):
         raise
     except BadWish as exc:
         raise Wrong(str(exc)) from None

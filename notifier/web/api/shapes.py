@@ -346,18 +346,24 @@ SHAPES: dict[str, Schema] = {
         "What became of a test.", destination=TEXT, ok=FLAG, said=TEXT, seconds=SECONDS
     ),
     "Redriven": shape(
-        "A delivery that is put back if it was dead, and how it stood.",
-        delivery_id=TEXT,
-        destination=TEXT,
-        kind=_KIND,
-        state=_STATE,
-        reason=nullable(TEXT),
+        "How many are put back, and the first 500 rows.",
+        rows=listed(
+            shape(
+                "A delivery that is put back if it was dead, and how it stood.",
+                delivery_id=TEXT,
+                destination=TEXT,
+                kind=_KIND,
+                state=_STATE,
+                reason=nullable(TEXT),
+            )
+        ),
+        count=NUMBER,
     ),
     "Resumed": shape("How many deliveries waited.", waiting=NUMBER),
     "Problem": _PROBLEM,
 }
 _PAGED: Sequence[str] = (
-    *("Milestone", "KindOfMilestone", "Event", "Redriven", "ListedDelivery"),
+    *("Milestone", "KindOfMilestone", "Event", "ListedDelivery"),
     *("Destination", "Route", "Silence", "Deed"),
 )
 SHAPES |= {f"{name}Page": page_of(name) for name in _PAGED}

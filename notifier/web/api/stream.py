@@ -6,7 +6,7 @@ news twice a second, and not at all while nobody listens.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -30,6 +30,8 @@ LOOK_EVERY_S = 0.5
 QUIET_S = 15.0
 #: Whoever takes no part of it for so long is gone, or too slow.
 PATIENCE_S = 30.0
+#: So often it is asked whether the listener may still listen.
+CHECK_EVERY_S = 10.0
 #: Events at a time.
 _BATCH = 100
 #: What was new lately is not asked for again.
@@ -95,16 +97,24 @@ def told(number: int, row: RowJson) -> bytes:
 
 
 class Streaming(Response):
-    """Tells one listener, until one of both has enough."""
+    """Tells one listener, until one of both has enough, or it may not listen."""
 
     media_type = EVENT_STREAM
 
-    def __init__(self, broadcast: Broadcast, number: int, *, is_head: bool) -> None:
+    def __init__(
+        self,
+        broadcast: Broadcast,
+        number: int,
+        *,
+        is_head: bool,
+        is_still_in: Callable[[], Awaitable[bool]],
+    ) -> None:
         super().__init__(headers={"cache-control": "no-store"})
         del self.headers["content-length"]
         self._broadcast = broadcast
         self._number = number
         self._is_head = is_head
+        self._is_still_in = is_still_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; the number of listeners is right however it ends."""
@@ -130,8 +140,14 @@ class Streaming(Response):
 
     async def _tell(self, send: Send) -> None:
         number, quiet_since = self._number, anyio.current_time()
+        checked_at = quiet_since
         is_taken = await _sent(send, _HELLO)
         while is_taken:
+            if anyio.current_time() - checked_at >= CHECK_EVERY_S:
+                if not await self._is_still_in():
+                    await send({"type": "http.response.body", "body": b""})
+                    return
+                checked_at = anyio.current_time()
             news = await self._broadcast.after(number)
             if news:
                 is_taken = await _sent(send, b"".join(told for _, told in news))
@@ -167,7 +183,12 @@ async def stream(broadcast: Broadcast, request: Request) -> Response:
         )
     # Numbers that are still to come belong to another store, or to nobody.
     number = newest if known is None else min(known, newest)
-    return Streaming(broadcast, number, is_head=request.method == "HEAD")
+    return Streaming(
+        broadcast,
+        number,
+        is_head=request.method == "HEAD",
+        is_still_in=request.state.is_still_in,
+    )
 
 
 def _last(request: Request) -> int:

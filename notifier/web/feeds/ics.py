@@ -1,14 +1,16 @@
 """
 A route's calendar: made once, then kept up with what happens.
 
-It is made in pieces that hold nobody up. Between two requests nothing is done; the
-next one looks what has happened since, and makes anew only the entries of those
-milestones.
+It is made in pieces that hold nobody up, and looks what has happened since whenever it
+is asked for: it makes anew only the entries of those milestones.
+
+Where it has no room for all, what is ahead comes first: its entries are always all
+there are between two places.
 """
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -21,6 +23,7 @@ from notifier.core.feed import (
     entry,
     lists,
     may_list,
+    present,
     window,
 )
 from notifier.core.model import Route
@@ -35,9 +38,18 @@ _TOO_MUCH = 2000
 #: What changes without an event (the ends of a calendar's entries do not) is found
 #: so late at most.
 _TRUSTED = timedelta(hours=6)
+#: Whoever keeps it ready makes it anew before that.
+_RENEWED = timedelta(hours=5)
+_NEXT = timedelta(microseconds=1)
 
 #: By place: an entry as it is spelled.
 _Blocks = dict[Place, bytes]
+#: Waits, so that others get on.
+_Pause = Callable[[], Awaitable[None]]
+
+
+async def _at_once() -> None:
+    """Somebody waits for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +59,11 @@ class _Reach:
     mark: Mark
     since: datetime
     until: datetime
-    #: Everything up to here is in it.
-    to: Place
-    #: It has no room for what comes after.
-    is_full: bool
+    #: What starts from here on comes before all that is past.
+    present: datetime
+    #: Everything from the first place up to the second is in it.
+    begin: Place
+    end: Place
     made_at: datetime
 
 
@@ -95,76 +108,126 @@ class Calendar:
             if known is not None and not self._is_good(known.reach, mark, now):
                 known = self._state = None
             if known is None:
-                self._state = await self._made(mark, now)
-            elif known.reach.mark != mark or known.reach.since != window(now)[0]:
+                self._state = await self._made(mark, now, _at_once)
+            elif known.reach.mark != mark or known.reach.present != present(now):
                 self._state = await self._kept_up(known, mark, now)
             else:
                 return known.copy
             self._last = self._state.copy
             return self._last
 
+    async def ready(self, pause: _Pause) -> None:
+        """
+        Make sure that nobody has to wait for it; `pause` comes between pieces.
+
+        Whoever asks for it meanwhile is served with what there is.
+        """
+        mark, now = await self._desk.shelf.mark(), self._desk.now()
+        if (known := self._state) is None or self._is_due(known.reach, mark, now):
+            made = await self._made(mark, now, pause)
+            async with self._turn:
+                if self._state is known:
+                    self._state = made
+        await self.copy()
+
     def forget(self) -> None:
         """Make room for others; it can be made again."""
         self._state = None
 
+    def _is_due(self, reach: _Reach, mark: Mark, now: datetime) -> bool:
+        is_old = now - reach.made_at >= _RENEWED
+        return is_old or not self._is_good(reach, mark, now)
+
     def _is_good(self, reach: _Reach, mark: Mark, now: datetime) -> bool:
         is_young = timedelta(0) <= now - reach.made_at <= _TRUSTED
         is_later = reach.since <= window(now)[0] < reach.until
+        # Else the clock was set back: what comes first begins before its first place.
+        is_later = is_later and reach.present <= present(now)
         return is_young and is_later and reach.mark.baselines == mark.baselines
 
-    async def _made(self, mark: Mark, now: datetime) -> _State:
+    async def _made(self, mark: Mark, now: datetime, pause: _Pause) -> _State:
         since, until = window(now)
+        first = (present(now), "")
         reach = _Reach(
             mark=mark,
             since=since,
             until=until,
-            to=(since, ""),
-            is_full=False,
+            present=first[0],
+            begin=first,
+            end=first,
             made_at=now,
         )
-        return await self._filled({}, reach, now)
+        return await self._filled({}, reach, now, pause)
 
     async def _kept_up(self, known: _State, mark: Mark, now: datetime) -> _State:
         ids = await self._desk.shelf.changed(known.reach.mark.seq, most=_TOO_MUCH)
         if len(ids) == _TOO_MUCH:
-            return await self._made(mark, now)
+            return await self._made(mark, now, _at_once)
         since, until = window(now)
         fresh: list[tuple[Place, bytes | None]] = []
         for some in _pieces(ids):
             fresh += await self._desk.shelf.these(some, self._block)
-        old = known.reach
-        # What an earlier `until` left out begins where that one ended.
-        to = old.to if old.is_full else max(old.to, (old.until, ""))
-        reach = _Reach(
+        reach = replace(
+            known.reach,
             mark=mark,
             since=since,
             until=until,
-            to=to,
-            is_full=False,
-            made_at=old.made_at,
+            present=present(now),
+            begin=max(known.reach.begin, (since, "")),
         )
         blocks = await self._desk.offload(
             partial(_renewed, known, frozenset(ids), fresh, reach)
         )
-        return await self._filled(blocks, reach, now)
+        return await self._filled(blocks, reach, now, _at_once)
 
-    async def _filled(self, blocks: _Blocks, reach: _Reach, now: datetime) -> _State:
+    async def _filled(
+        self, blocks: _Blocks, reach: _Reach, now: datetime, pause: _Pause
+    ) -> _State:
         """Read on from where it reaches, as long as there is room."""
-        place, until = reach.to, reach.until
-        sorts = await self._sorts(place[0], until)
-        is_full = len(blocks) > self._desk.most
-        while not is_full and sorts != []:
+        end = await self._ahead(blocks, reach, pause)
+        reach = replace(reach, end=end)
+        if end == (reach.until, ""):
+            begin = await self._behind(blocks, reach, pause)
+            reach = replace(reach, begin=begin)
+        return await self._desk.offload(partial(self._put, blocks, reach, now))
+
+    async def _ahead(self, blocks: _Blocks, reach: _Reach, pause: _Pause) -> Place:
+        """Add what comes after its end; how far that went."""
+        place, until, most = reach.end, reach.until, self._desk.most
+        first = (reach.present, "")
+        room = most - sum(at >= first for at in blocks)
+        if place >= (until, ""):
+            return place if room < 0 else (until, "")
+        sorts = await self._sorts(place[0], until) if room >= 0 else None
+        while room >= 0 and sorts != []:
             rows = await self._desk.shelf.after(
                 place, until, self._block, sorts=sorts, limit=_PIECE
             )
-            for at, spelled in rows:
-                if spelled is not None:
-                    blocks[at] = spelled
+            found = {at: spelled for at, spelled in rows if spelled is not None}
+            blocks |= found
+            room -= sum(at >= first for at in found)
             if len(rows) < _PIECE:
-                break
+                return (until, "")
             place = rows[-1][0]
-            is_full = len(blocks) > self._desk.most
-        return await self._desk.offload(partial(self._put, blocks, reach, now))
+            await pause()
+        return place if room < 0 else (until, "")
+
+    async def _behind(self, blocks: _Blocks, reach: _Reach, pause: _Pause) -> Place:
+        """Add what comes before its beginning; how far that went."""
+        place, since, most = reach.begin, reach.since, self._desk.most
+        if len(blocks) > most or place <= (since, ""):
+            return place
+        sorts = await self._sorts(since, place[0] + _NEXT)
+        while len(blocks) <= most and sorts != []:
+            rows = await self._desk.shelf.before(
+                place, since, self._block, sorts=sorts, limit=_PIECE
+            )
+            blocks |= {at: spelled for at, spelled in rows if spelled is not None}
+            if len(rows) < _PIECE:
+                return (since, "")
+            place = rows[-1][0]
+            await pause()
+        return place if len(blocks) > most else (since, "")
 
     async def _sorts(
         self, since: datetime, until: datetime
@@ -184,35 +247,44 @@ class Calendar:
 
     def _put(self, blocks: _Blocks, reach: _Reach, now: datetime) -> _State:
         """It as one body, soonest first; what has no room is left out."""
-        places = sorted(blocks)
-        is_full = len(places) > self._desk.most
-        places = places[: self._desk.most]
-        parts = [spell.head(self._rule.name, self._said(places, is_full=is_full))]
+        places, reach = _cut(sorted(blocks), reach, self._desk.most)
+        parts = [spell.head(self._rule.name, self._said(len(places), reach))]
         parts += [blocks[place] for place in places]
         copy = copied(b"".join((*parts, spell.tail())), self._last, now=now)
         return _State(
-            reach=_Reach(
-                mark=reach.mark,
-                since=reach.since,
-                until=reach.until,
-                to=places[-1] if is_full else (reach.until, ""),
-                is_full=is_full,
-                made_at=reach.made_at,
-            ),
+            reach=reach,
             copy=copy,
             places=places,
             lengths=array("L", map(len, parts)),
         )
 
-    def _said(self, places: Sequence[Place], *, is_full: bool) -> str:
+    def _said(self, shown: int, reach: _Reach) -> str:
         words = f"Milestones of the route {self._rule.name}."
-        if not is_full:
-            return words
-        last = places[-1][0]
-        return (
-            f"{words} Only the first {len(places):,} are shown, up to "
-            f"{last:%Y-%m-%d %H:%M} UTC; later ones appear as these go by."
-        )
+        if reach.end < (reach.until, ""):
+            return (
+                f"{words} Only {shown:,} are shown: what is under way, and the next up "
+                f"to {reach.end[0]:%Y-%m-%d %H:%M} UTC. Later ones appear as these go "
+                "by; past ones are left out."
+            )
+        if reach.begin > (reach.since, ""):
+            return f"{words} Only {shown:,} are shown: earlier ones are left out."
+        return words
+
+
+def _cut(
+    places: Sequence[Place], reach: _Reach, most: int
+) -> tuple[Sequence[Place], _Reach]:
+    """The places that there is room for, and how far they reach."""
+    first = (reach.present, "")
+    ahead = [place for place in places if place >= first]
+    if len(ahead) > most:
+        ahead = ahead[:most]
+        return ahead, replace(reach, begin=first, end=ahead[-1])
+    if len(places) > most:
+        places = places[len(places) - most :]
+        begin = min(first, places[0]) if places else first
+        return places, replace(reach, begin=begin)
+    return places, reach
 
 
 def _pieces(ids: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -228,14 +300,13 @@ def _renewed(
 ) -> _Blocks:
     """The entries that are still within reach, with the fresh ones in their place."""
     kept: Mapping[Place, bytes] = known.blocks()
-    since = (reach.since, "")
     blocks = {
         place: block
         for place, block in kept.items()
-        if place[1] not in gone and place >= since
+        if place[1] not in gone and place >= reach.begin
     }
     return blocks | {
         place: block
         for place, block in fresh
-        if block is not None and since <= place <= reach.to
+        if block is not None and reach.begin <= place <= reach.end
     }

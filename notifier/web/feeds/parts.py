@@ -48,6 +48,18 @@ class Shelf(Protocol):
         """What starts after a place and before an instant, soonest first."""
         ...
 
+    async def before(
+        self,
+        place: Place,
+        since: datetime,
+        make: Callable[[Listed], T],
+        *,
+        sorts: Collection[tuple[str, str]] | None,
+        limit: int,
+    ) -> list[tuple[Place, T]]:
+        """What starts before a place, but not before an instant, latest first."""
+        ...
+
     async def these(
         self, ids: Sequence[str], make: Callable[[Listed], T]
     ) -> list[tuple[Place, T]]:

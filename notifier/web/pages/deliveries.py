@@ -1,6 +1,5 @@
 """`/deliveries`: what is owed to whom, what became of it; dead letters put back."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -9,10 +8,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from notifier.core.model import State
-from notifier.errors import NotifierError
+from notifier.errors import NotifierError, StoreSlow
 from notifier.web.pages import asked
 from notifier.web.pages.dress import Dress, seen_off, writer
-from notifier.web.ports import BadCursor, DeliveryFilter, RowJson
+from notifier.web.ports import BadCursor, DeliveryFilter
 
 #: Dead letters that the question before all of them are put back names.
 _SHOWN = 20
@@ -41,15 +40,19 @@ class _Page:
         destination = asked.text(request.query_params, "destination") or None
         deeds = self.dress.ports.deeds
         try:
-            rows = await deeds.redrive(by, destination=destination, dry_run=True)
+            found = await deeds.redrive(
+                by, destination=destination, dry_run=True, most=_SHOWN
+            )
+        except StoreSlow:
+            raise
         except NotifierError as exc:
             raise HTTPException(404, str(exc)) from None
         return await self.dress.page(
             request,
             "redrive.html",
             destination=destination,
-            dead=len(rows),
-            rows=rows[:_SHOWN],
+            dead=found.count,
+            rows=found.rows,
         )
 
     async def redrive(self, request: Request) -> Response:
@@ -60,10 +63,12 @@ class _Page:
             raise HTTPException(400, "No dead letter was named.")
         deeds = self.dress.ports.deeds
         try:
-            rows = await deeds.redrive(by, ids=ids, destination=destination or None)
+            done = await deeds.redrive(by, ids=ids, destination=destination or None)
+        except StoreSlow:
+            raise
         except NotifierError as exc:
             return await self._listed(request, wrong=str(exc), code=409)
-        return seen_off("/deliveries", "redriven", n=_dead(rows))
+        return seen_off("/deliveries", "redriven", n=done.count)
 
     async def _listed(
         self, request: Request, *, wrong: str = "", code: int = 200
@@ -91,8 +96,3 @@ class _Page:
             destinations=ports.destinations,
             routes=ports.routes,
         )
-
-
-def _dead(rows: Sequence[RowJson]) -> int:
-    """How many were put back: what was named and not dead stays as it is."""
-    return sum(row.get("state") == State.DEAD.value for row in rows)

@@ -42,7 +42,7 @@ def places(dress: Dress) -> list[BaseRoute]:
             gone=query.get("gone", ""),
             categories=sorted({row["category"] for row in kinds}),
             types=sorted({row["type"] for row in kinds}),
-            known=sum(row["milestones"] for row in kinds),
+            known=await _known(dress, kinds),
         )
 
     async def one(request: Request) -> Response:
@@ -54,6 +54,15 @@ def places(dress: Dress) -> list[BaseRoute]:
         return await dress.page(request, "milestone.html", at_kalshi=at_kalshi, **known)
 
     return [Route("/milestones", found), Route("/milestones/{id:path}", one)]
+
+
+async def _known(dress: Dress, kinds: Sequence[Row]) -> int | None:
+    """How many milestones there are; None: they are not counted yet."""
+    if kinds:
+        return sum(row["milestones"] for row in kinds)
+    status: Row = await dress.ports.books.status(dress.ports.now())
+    found: int | None = status["milestones"]
+    return found
 
 
 def _wanted(request: Request, dress: Dress) -> tuple[MilestoneFilter, str]:

@@ -100,9 +100,10 @@ def number(value: float) -> str:
     return f"{value:,}".replace(",", _THIN)
 
 
-def counted(value: int, one: str, many: str | None = None) -> str:
-    """`1 event`, `1 200 events`."""
-    return f"{number(value)} {one if value == 1 else many or one + 's'}"
+def counted(value: int | None, one: str, many: str | None = None) -> str:
+    """`1 event`, `1 200 events`; `events`, as long as nobody has counted them."""
+    words = one if value == 1 else many or one + "s"
+    return words if value is None else f"{number(value)} {words}"
 
 
 def seconds(value: float | None) -> str:
