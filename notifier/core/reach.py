@@ -6,6 +6,7 @@ global unicast space (read 2026-11), and what clouds write of their metadata ser
 """
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -36,6 +37,13 @@ _COMPATIBLE = ipaddress.IPv6Network("::/96")
 #: The beginning of an interface identifier that ends in an IPv4 address.
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 _32_BITS = 0xFFFFFFFF
+#: One part of an address as `inet_aton` reads it: base 16, 8 or 10.
+_PART = re.compile(r"0x([0-9a-f]{1,16})|0([0-7]{0,16})|([1-9][0-9]{0,15})", re.ASCII)
+_PARTS = 4
+#: Of these it is sure that a lone number is a host: others have ids and topics there.
+_AT_HOSTS = frozenset(
+    "http https webhook webhooks json jsons xml xmls form forms mailto mailtos".split()  # noqa: SIM905 - a list of words reads as words
+)
 
 
 def anywhere(address: str) -> bool:
@@ -50,8 +58,14 @@ def public(address: str) -> bool:
 
 
 def literal(url: str) -> str | None:
-    """The address that a URL names instead of a host; None: it names none."""
-    netloc = url.partition("://")[2].replace("\\", "/")
+    """
+    The address that a URL names instead of a host; None: it names none.
+
+    Resolvers read figures as `inet_aton` does: 2852039166, 0xA9FEA9FE and
+    0251.0376.43518 all are 169.254.169.254.
+    """
+    scheme, _, rest = url.partition("://")
+    netloc = rest.replace("\\", "/")
     for end in "/?#":
         netloc = netloc.partition(end)[0]
     host = netloc.rpartition("@")[2]
@@ -64,7 +78,31 @@ def literal(url: str) -> str | None:
     try:
         return str(_read(host))
     except ValueError:
+        return _figures(host, is_host=scheme.lower() in _AT_HOSTS)
+
+
+def _figures(host: str, *, is_host: bool) -> str | None:
+    """The address that `inet_aton` finds in figures, of which the last fills it up."""
+    parts = host.split(".")
+    if len(parts) > _PARTS or (host.isdigit() and not is_host):
         return None
+    numbers = [number for part in parts if (number := _number(part)) is not None]
+    if len(numbers) < len(parts):
+        return None
+    *first, last = numbers
+    free = 8 * (_PARTS - len(first))
+    if max(first, default=0) > 0xFF or last >> free:  # noqa: PLR2004 - a byte
+        return None
+    high = sum(number << 24 - 8 * place for place, number in enumerate(first))
+    return str(ipaddress.IPv4Address(high | last))
+
+
+def _number(part: str) -> int | None:
+    found = _PART.fullmatch(part)
+    if found is None:
+        return None
+    digits = found[found.lastindex or 0]
+    return int(digits or "0", {1: 16, 2: 8, 3: 10}[found.lastindex or 0])
 
 
 def _read(address: str) -> Address:

@@ -4,6 +4,7 @@ The database file: opened, locked, migrated, backed up.
 Source: SQLite documentation, "Write-Ahead Logging" and "PRAGMA statements".
 """
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -114,6 +115,7 @@ def writer(database: Path) -> Engine:
     """
     with suppress(OSError):
         os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
+    _refuse_unwritable(database)
     engine = create_engine(
         "sqlite://", creator=_connect(f"file:{_quoted(database)}"), poolclass=StaticPool
     )
@@ -130,6 +132,20 @@ def writer(database: Path) -> Engine:
         engine.dispose()
         raise StoreError(f"{database}: {_said(exc)}") from exc
     return engine
+
+
+def _refuse_unwritable(database: Path) -> None:
+    """
+    Go no further with files that SQLite could only read.
+
+    Beside such a database it makes others that nobody may write either, and these
+    stay when the database itself is put right.
+    """
+    for ending in ("", "-wal", "-shm"):
+        file = database.with_name(database.name + ending)
+        # Not opened: its closing would take away locks.
+        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+            raise StoreError(f"{file}: {os.strerror(errno.EACCES)}")
 
 
 def readers(database: Path) -> Engine:

@@ -481,8 +481,8 @@ class Store:
 
     async def _ask(self, question: Callable[[Connection], T]) -> T:
         def asked() -> T:
-            with self._readers.connect() as conn:
-                return _guarded(conn, question)
+            with _translated(), self._readers.connect() as conn:
+                return question(conn)
 
         return await self._offload(asked)
 
@@ -527,8 +527,14 @@ def reading(database: Path) -> Iterator[Connection]:
 
 
 def _guarded(conn: Connection, work: Callable[[Connection], T]) -> T:
-    try:
+    with _translated():
         return work(conn)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
     except (OperationalError, sqlite3.Error) as exc:
         raise StoreBroken(f"the database failed: {getattr(exc, 'orig', exc)}") from exc
     except DBAPIError as exc:

@@ -5,6 +5,7 @@ from faults import (
     rows_far_end,
     rows_hostile,
     rows_mail,
+    rows_more,
     rows_power,
     rows_process,
     rows_quiet,
@@ -27,4 +28,5 @@ ROWS: tuple[Row, ...] = (
     *rows_teeth.ROWS,
     *rows_time.ROWS,
     *rows_quiet.ROWS,
+    *rows_more.ROWS,
 )

@@ -473,6 +473,37 @@ async def test_a_failing_disk_breaks_the_store_and_leaves_nothing_half_done(
     assert ask(database, "SELECT count(*) FROM events") == [(2,)]
 
 
+async def test_a_database_that_cannot_be_opened_any_more_breaks_the_store(
+    database: Path,
+) -> None:
+    async with opened(database) as store:
+        _take_away(database)
+
+        with pytest.raises(StoreBroken, match="the database failed: unable to open"):
+            await store.watches()
+
+
+def _take_away(database: Path) -> None:
+    database.rename(database.with_name("elsewhere.db"))
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+async def test_what_cannot_be_written_is_named_and_nothing_is_made_beside_it(
+    database: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    async with opened(database):
+        pass
+    file = database.with_name(database.name + ending)
+    file.touch()
+    before = sorted(database.parent.iterdir())
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != file)
+
+    with pytest.raises(StoreError, match=rf"{file.name}: Permission denied"):
+        files.writer(database)
+
+    assert sorted(database.parent.iterdir()) == before
+
+
 async def stocked_again(store: Store) -> Shelf:
     [watch] = await store.watches()
     return Shelf(store=store, watch=watch)
