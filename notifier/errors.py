@@ -6,6 +6,7 @@ Every error of ours, split by who must act.
   x StoreError
     + StoreBusy            another instance holds the store; exit code 75
     + StoreBroken          the disk failed us: the process ends, a restart re-derives
+    + StoreLocked          another program held it until the service was to end
     + SchemaMismatch       the store was written by a newer version of this program
   x SourceError            a read of Kalshi failed; the next one heals it
     + SourceUnavailable    try again after a back-off; may carry `retry_after`
@@ -52,6 +53,14 @@ class StoreBroken(StoreError):
 
     Nothing may be assumed about it: end the process. Event ids are
     deterministic, so a restart re-derives what is missing and repeats nothing.
+    """
+
+
+class StoreLocked(StoreError):
+    """
+    Another program kept us from writing, and the service is to end.
+
+    Nothing was done, nothing is broken: it is no failure to end by it.
     """
 
 

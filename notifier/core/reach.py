@@ -8,6 +8,7 @@ global unicast space (read 2026-11), and what clouds write of their metadata ser
 import ipaddress
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import TypeAlias
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -33,7 +34,12 @@ _NOT_PUBLIC = tuple(
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _NAT64_LOCAL = ipaddress.IPv6Network("64:ff9b:1::/48")
+#: Of it a network takes a part as long as it likes, and that says where IPv4 stands.
+_NAT64_LENGTHS = (48, 56, 64)
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
+#: Of RFC 2765; not the mapped ones, which are `::ffff:0:0/96`.
+_TRANSLATED = ipaddress.IPv6Network("::ffff:0:0:0/96")
+_END_IN_IPV4 = (_NAT64, _NAT64_LOCAL, _COMPATIBLE, _TRANSLATED)
 #: The beginning of an interface identifier that ends in an IPv4 address.
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 _32_BITS = 0xFFFFFFFF
@@ -136,11 +142,19 @@ def _inner(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
     if address.teredo is not None:
         yield from address.teredo
     ends_in_ipv4 = (
-        any(address in block for block in (_NAT64, _NAT64_LOCAL, _COMPATIBLE))
+        any(address in block for block in _END_IN_IPV4)
         or number >> 32 & _32_BITS in _ISATAP
     )
     if ends_in_ipv4:
         yield ipaddress.IPv4Address(number & _32_BITS)
+    if address in _NAT64_LOCAL:
+        yield from map(partial(_behind, number), _NAT64_LENGTHS)
+
+
+def _behind(number: int, length: int) -> ipaddress.IPv4Address:
+    """The IPv4 address behind a prefix; by RFC 6052 it leaves out bits 64 to 71."""
+    without = number >> 64 << 56 | number & (1 << 56) - 1
+    return ipaddress.IPv4Address(without >> 120 - 32 - length & _32_BITS)
 
 
 def _is_public(address: Address) -> bool:

@@ -51,7 +51,7 @@ from notifier.core.operate import (
     Told,
     View,
 )
-from notifier.core.timing import TimePolicy
+from notifier.core.timing import TimePolicy, Trust
 from notifier.errors import StoreBroken, StoreError
 from notifier.store import (
     due,
@@ -302,6 +302,10 @@ class UpkeepTurn(Turn):
         """Note that the service is alive."""
         await self._commit(partial(operator.alive, now=now))
 
+    async def remember_clock(self, trust: Trust) -> None:
+        """Note what the machine's clock is taken for."""
+        await self._commit(partial(upkeep.remember_clock, trust=trust))
+
     async def note_backup(self, *, failed: str | None, now: datetime) -> None:
         """Note why there is no backup; None: there is one."""
         await self._commit(partial(operator.note_backup, failed=failed, now=now))
@@ -449,6 +453,10 @@ class Store:
         """Whether an absence is counted for any milestone."""
         return await self._ask(pages.is_anyone_absent)
 
+    async def clock(self) -> Trust | None:
+        """What the machine's clock was taken for at last."""
+        return await self._ask(upkeep.clock)
+
     async def next_fire(self) -> datetime | None:
         """When the next timer comes due."""
         return await self._ask(timers.next_fire)
@@ -497,14 +505,23 @@ class Store:
         self._writer.dispose()
 
 
-def open_store(database: Path, *, offload: Offload, decode: Decode) -> Store:
+def open_store(
+    database: Path,
+    *,
+    offload: Offload,
+    decode: Decode,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Store:
     """
     Open and, where needed, migrate the store. The caller holds its lock.
+
+    Once it is `stopping`, whoever is to write raises StoreLocked rather than wait
+    for another program to the end of its patience.
 
     Raises:
         StoreError: it cannot be used; the text says why.
     """
-    writer = files.writer(database)
+    writer = files.writer(database, stopping)
     try:
         files.migrate(writer, database)
     except StoreError:

@@ -12,6 +12,7 @@ from faults import (
     rows_source,
     rows_teeth,
     rows_time,
+    rows_upgrade,
     rows_upkeep,
 )
 from faults.ledger import Row
@@ -20,6 +21,7 @@ ROWS: tuple[Row, ...] = (
     *rows_process.ROWS,
     *rows_disk.ROWS,
     *rows_power.ROWS,
+    *rows_upgrade.ROWS,
     *rows_upkeep.ROWS,
     *rows_far_end.ROWS,
     *rows_mail.ROWS,
