@@ -36,7 +36,7 @@ from notifier.core.tally import Tally
 from notifier.core.timing import TimePolicy
 from notifier.deeds import Deeds, answer
 from notifier.deliver import Deliver, Sender
-from notifier.errors import ConfigError
+from notifier.errors import ConfigError, StoreLocked
 from notifier.health import Pulse
 from notifier.live import Live
 from notifier.live import Source as LiveSource
@@ -154,18 +154,21 @@ async def run(
     """
     parts = parts or Parts()
     wishes = _Wishes(config=config)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(_watch_signals, wishes, again, parts)
-        while not wishes.stop:
-            wishes.turn = anyio.Event()
-            async with built(wishes.config, parts) as loops:
-                parts.front.move(_place(wishes.config, parts))
-                # What is loaded stays: looking through it again delays starts.
-                gc.collect()
-                gc.freeze()
-                database = database_path(wishes.config.store)
-                await serve(loops, wishes.turn, database, parts, last=wishes.last)
-        tasks.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(_watch_signals, wishes, again, parts)
+            while not wishes.stop:
+                wishes.turn = anyio.Event()
+                async with built(wishes.config, parts, lambda: wishes.stop) as loops:
+                    parts.front.move(_place(wishes.config, parts))
+                    # What is loaded stays: looking through it again delays starts.
+                    gc.collect()
+                    gc.freeze()
+                    database = database_path(wishes.config.store)
+                    await serve(loops, wishes.turn, database, parts, last=wishes.last)
+            tasks.cancel_scope.cancel()
+    except* StoreLocked:
+        pass  # It was told, and the next start does what could not be written.
     log.info("app.stopped")
 
 
@@ -182,6 +185,7 @@ async def once(config: Config, parts: Parts | None = None) -> bool:
         await loops.alarm.fire_due()
         was_told = await loops.deliver.once()
         await loops.operate.once()
+        await loops.maintain.remember_clock()
         if loops.heartbeat is not None:
             await loops.heartbeat.once()
         return was_told and was_read
@@ -307,7 +311,9 @@ async def _reload(
 
 
 @asynccontextmanager
-async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
+async def built(
+    config: Config, parts: Parts, stopping: Callable[[], bool] = lambda: False
+) -> AsyncIterator[Loops]:
     """Everything, connected; each resource registers its end where it begins."""
     async with AsyncExitStack() as ends:
         clock, pulse = parts.clock, Pulse(parts.clock, patience=config.source.timeout)
@@ -317,9 +323,8 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
         lock = InstanceLock(database)
         lock.take()
         ends.callback(lock.release)
-        store = await parts.offload(
-            partial(open_store, database, offload=parts.offload, decode=milestone)
-        )
+        opening = partial(open_store, database, decode=milestone, stopping=stopping)
+        store = await parts.offload(partial(opening, offload=parts.offload))
         ends.callback(store.close)
 
         time = TimePolicy(
@@ -328,6 +333,8 @@ async def built(config: Config, parts: Parts) -> AsyncIterator[Loops]:
             started_again_after=config.source.started_again_after,
             leads=leads(config.routes),
         )
+        clock.take_up(await store.clock())
+        parts.skew.hear(clock)
         await _settle_in(store, config, time, clock)
         tail = Tail(store=store, tally=parts.tally, clock=clock)
         if _place(config, parts) is not None:

@@ -35,19 +35,29 @@ def socket_path(database: Path) -> Path:
 async def serve(
     database: Path, answer: Answer, *, patience_s: float = _TIMEOUT_S
 ) -> None:
-    """Answer questions for ever. Whoever calls holds the store's lock."""
+    """
+    Answer questions for ever. Whoever calls holds the store's lock.
+
+    Raises:
+        NotifierError: nothing can be made beside the store.
+    """
     with _reachable(socket_path(database)) as path:
-        _clear(path)
         before = os.umask(0o177)
         try:
+            _clear(path)
             listener = await anyio.create_unix_listener(path)
+        except OSError as exc:
+            why = exc.strerror or exc
+            raise NotifierError(f"{socket_path(database)}: {why}") from exc
         finally:
             os.umask(before)
         try:
             async with listener:
                 await listener.serve(lambda link: _converse(link, answer, patience_s))
         finally:
-            _clear(path)
+            # What cannot be taken away now is taken away by the next start.
+            with suppress(OSError):
+                _clear(path)
 
 
 def _clear(path: str) -> None:

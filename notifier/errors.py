@@ -8,6 +8,7 @@ Every error of ours, split by who must act.
     + StoreBusy            another instance holds the store; exit code 75
     + StoreBroken          the disk failed us: the process ends, a restart re-derives
     + StoreSlow            ask for less, or again later: it took too long
+    + StoreLocked          another program held it until the service was to end
     + SchemaMismatch       the store was written by a newer version of this program
   x SourceError            a read of Kalshi failed; the next one heals it
     + SourceUnavailable    try again after a back-off; may carry `retry_after`
@@ -63,6 +64,14 @@ class StoreBroken(StoreError):
 
 class StoreSlow(StoreError):
     """A question was given up: its answer took too long. Nothing else is wrong."""
+
+
+class StoreLocked(StoreError):
+    """
+    Another program kept us from writing, and the service is to end.
+
+    Nothing was done, nothing is broken: it is no failure to end by it.
+    """
 
 
 class SchemaMismatch(StoreError):

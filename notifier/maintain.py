@@ -12,6 +12,7 @@ import structlog
 
 from notifier.clock import Clock
 from notifier.core.settle import MAX_AGE
+from notifier.core.timing import Trust
 from notifier.errors import StoreError
 from notifier.turns import Bell
 
@@ -38,6 +39,7 @@ class UpkeepTurn(Protocol):
         self, now: datetime, *, everything: bool, unrepeated: Collection[str]
     ) -> int: ...
     async def alive(self, now: datetime) -> None: ...
+    async def remember_clock(self, trust: Trust) -> None: ...
     async def note_backup(self, *, failed: str | None, now: datetime) -> None: ...
     async def expire(self, now: datetime) -> int: ...
     async def give_up(self, now: datetime) -> int: ...
@@ -75,6 +77,7 @@ class Maintain:
     back_up: BackUp | None = None
     _prune_at: float = 0.0
     _alive_at: float = 0.0
+    _trust: Trust | None = None
 
     async def run(self) -> None:
         """Keep the house for ever."""
@@ -91,10 +94,19 @@ class Maintain:
             self.pulse("maintain")
             if self.clock.monotonic() >= self._alive_at:
                 await self._be_alive()
+            await self.remember_clock()
             await self._reap()
             if self.clock.monotonic() >= self._prune_at:
                 await self._prune()
             await self.clock.sleep(_EVERY_S)
+
+    async def remember_clock(self) -> None:
+        """Store what the clock is taken for, if that has changed, for the next life."""
+        trust = self.clock.trust()
+        if self._trust is None or not trust.is_like(self._trust):
+            async with self.store.upkeep_turn() as turn:
+                await turn.remember_clock(trust)
+            self._trust = trust
 
     async def _be_alive(self) -> None:
         async with self.store.upkeep_turn() as turn:

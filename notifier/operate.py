@@ -227,6 +227,7 @@ class Operate:
     async def _look(self) -> tuple[View, Wrong]:
         """Store what became wrong, or right again; what it all looks like then."""
         now = self.clock.now()
+        self.skew.hear(self.clock)
         view = await self._view(now)
         found = conditions(
             view,

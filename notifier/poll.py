@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from notifier.clock import Clock
+from notifier.clock import Clock, Jump
 from notifier.core import cadence
 from notifier.core.cadence import Plan, ReadPolicy
 from notifier.core.commit import ReadKind, WatchRow
@@ -79,7 +79,7 @@ class Poll:
     #: The watches that this process has polled, or tried to, and has swept.
     _polled: set[str] = field(default_factory=set)
     _swept: set[str] = field(default_factory=set)
-    #: The last jump of the machine's clock after which a poll was made.
+    #: The last jump of the machine's clock after which somebody was asked.
     _jumps: int = 0
     _poll: _Lane = field(default_factory=_Lane)
     _sweep: _Lane = field(default_factory=_Lane)
@@ -88,13 +88,12 @@ class Poll:
         """Poll for ever."""
         while True:
             self.pulse("poll")
-            jump = self.clock.jump()
+            jump = self._new_jump()
             plan = await self._next_poll()
             if plan is None:
                 await self._poll.bell.wait(_REPLAN_S)
                 continue
-            is_asked_for = jump is not None and jump.number != self._jumps
-            at = self.clock.now() if is_asked_for else plan.at
+            at = plan.at if jump is None else self.clock.now()
             if await self._is_time(at, self._poll):
                 if await self._attempt(plan) and jump is not None:
                     self._jumps = jump.number
@@ -105,12 +104,18 @@ class Poll:
         """Baseline, sweep and read in full for ever, each after the polls it needs."""
         while True:
             self.pulse("sweep")
+            jump = self._new_jump()
+            if jump is not None and await self._next_poll() is not None:
+                jump = None  # a poll asks sooner
             plan = await self._next_sweep()
+            at = plan.at if jump is None else self.clock.now()
             if not self._is_polled(plan):
                 await self._sweep.bell.wait(_REPLAN_S)
-            elif await self._is_time(plan.at, self._sweep):
+            elif await self._is_time(at, self._sweep):
                 if await self._attempt(plan):
                     self._swept.add(plan.watch.name)
+                    if jump is not None:
+                        self._jumps = jump.number
                 self._poll.bell.ring()
 
     async def once(self) -> bool:
@@ -127,6 +132,11 @@ class Poll:
             if sweep.at <= now:
                 worked &= await self._attempt(sweep)
         return worked
+
+    def _new_jump(self) -> Jump | None:
+        """A jump of the machine's clock that no answer was asked about."""
+        jump = self.clock.jump()
+        return None if jump is None or jump.number == self._jumps else jump
 
     async def _next_poll(self) -> Plan | None:
         now, watches = self.clock.now(), await self.store.watches()

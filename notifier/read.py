@@ -214,6 +214,7 @@ class Reader:
     _bounds: list[Bounds] = field(default_factory=list)
     #: What the answers say of our clock.
     skew: Skew = field(default_factory=Skew)
+    _settled: int = 0
     _last_id: int = 0
 
     async def read(self, plan: Plan) -> None:
@@ -534,10 +535,13 @@ class Reader:
             return
         self._bounds.append(proof)
         del self._bounds[:-ANSWERS]
-        off = offset(self._bounds)
-        if len(self._bounds) == ANSWERS:
+        is_sure = self.clock.trust().is_sure
+        off = offset(self._bounds, answers=ANSWERS if is_sure else 1)
+        if off is not None or len(self._bounds) == ANSWERS:
             self.skew.note(off or timedelta(0))
         if off is None:
+            if not is_sure:
+                self.clock.correct(timedelta(0))
             return
         self._bounds.clear()
         self.clock.correct(off)
@@ -551,16 +555,16 @@ class Reader:
         """Let the answer settle a jump of the machine's clock; whether ours moved."""
         jump = self.clock.jump()
         follow = None if jump is None else is_right(jump.by, proof)
-        if jump is None or follow is None:
-            return False
-        self.clock.settle(follow=follow)
-        if follow:
+        if jump is not None and follow is not None:
+            self.clock.settle(jump.number, follow=follow)
+        self.skew.hear(self.clock)
+        settled = self.clock.settled()
+        if settled != self._settled:
             # What the answers have proved, they have proved of another clock.
+            self._settled = settled
             self._bounds.clear()
             self.alarm.ring()
-        else:
-            self.skew.note(-jump.by)
-        return follow
+        return bool(follow)
 
 
 def _tell_bad(rows: Sequence[BadRow]) -> None:

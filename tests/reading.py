@@ -232,11 +232,17 @@ def instant(ticks: int) -> datetime:
 
 @asynccontextmanager
 async def process(
-    database: Path, kalshi: Kalshi, *, clock: Clock | None = None, **source: Any
+    database: Path,
+    kalshi: Kalshi,
+    *,
+    clock: Clock | None = None,
+    is_known: bool = True,
+    **source: Any,
 ) -> AsyncIterator[Scene]:
     """A process from its start to its end; `source` as in the configuration."""
     clock = clock or SimulatedClock()
-    clock.correct(kalshi.clock.now() - clock.now())
+    if is_known:
+        clock.correct(kalshi.clock.now() - clock.now())
     async with app.built(_config(database, source), _parts(clock, kalshi)) as loops:
         yield Scene(loops, kalshi, clock, database)
 

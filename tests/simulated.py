@@ -8,6 +8,7 @@ from storing import NOW
 from trio.testing import MockClock
 
 from notifier.clock import SystemClock
+from notifier.core.timing import Trust
 
 
 def backend() -> tuple[str, dict[str, MockClock]]:
@@ -37,17 +38,27 @@ class SimulatedClock:
     def jump(self) -> None:
         """It never does by itself."""
 
-    def settle(self, *, follow: bool) -> None:
-        raise AssertionError(f"there was no jump to settle: {follow}")
+    def settle(self, number: int, *, follow: bool) -> None:
+        raise AssertionError(f"there was no jump to settle: {number}, {follow}")
+
+    def settled(self) -> int:
+        return 0
+
+    def trust(self) -> Trust:
+        return Trust(boot="", lead=0.0, offset=timedelta(0), is_sure=True)
+
+    def take_up(self, trust: Trust | None) -> None:
+        """It has nothing to learn."""
 
 
 class MachineClock(SystemClock):
     """A machine in simulated time, whose clock others set, and which may sleep."""
 
-    def __init__(self) -> None:
-        self._begun = trio.current_time()
+    def __init__(self, *, since: float | None = None, set_by: float = 0.0) -> None:
+        #: On trio's clock: when the machine was at NOW.
+        self._begun = trio.current_time() if since is None else since
         #: Seconds by which its wall clock was set.
-        self.set_by = 0.0
+        self.set_by = set_by
         #: Seconds that it slept: no monotonic clock counts them.
         self.slept = 0.0
         super().__init__(

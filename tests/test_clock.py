@@ -8,9 +8,10 @@ import pytest
 from storing import HOUR, MINUTE, NOW, SECOND
 from structlog.testing import capture_logs
 
-from notifier.clock import BELIEVED_AFTER_S, SystemClock
+from notifier.clock import BELIEVED_AFTER_S, Skew, SystemClock
 
 MINUTE_S = MINUTE.total_seconds()
+BOOT = "one boot"
 
 
 class Machine:
@@ -19,7 +20,17 @@ class Machine:
     def __init__(self) -> None:
         self.up = 100.0
         self.set_by = 0.0
-        self.clock = SystemClock(wall=self._wall, steady=lambda: self.up)
+        self.clock = self._process(BOOT)
+        #: What a process last knew of it.
+        self.trust = self.clock.trust()
+
+    def _process(self, boot: str) -> SystemClock:
+        return SystemClock(wall=self._wall, steady=lambda: self.up, boot=boot)
+
+    def correct(self, offset: timedelta) -> None:
+        """Let answers say so, and remember it."""
+        self.clock.correct(offset)
+        self.trust = self.clock.trust()
 
     def _wall(self) -> float:
         return NOW.timestamp() - 100.0 + self.up + self.set_by
@@ -34,6 +45,16 @@ class Machine:
         for _ in range(round(seconds)):
             self.up += 1
             self.clock.now()
+
+    def settle(self, *, follow: bool) -> None:
+        """Let somebody settle the jump that is in doubt, if one is."""
+        jump = self.clock.jump()
+        self.clock.settle(jump.number if jump else 0, follow=follow)
+
+    def again(self, *, boot: str = BOOT) -> None:
+        """Another process, which takes up what was known of the clock."""
+        self.clock, trust = self._process(boot), self.trust
+        self.clock.take_up(trust)
 
     @property
     def is_at(self) -> timedelta:
@@ -100,7 +121,7 @@ def test_a_machine_that_slept_has_not_jumped(machine: Machine) -> None:
 def test_a_jump_that_is_confirmed_is_followed(machine: Machine) -> None:
     machine.set(3600)
     with capture_logs() as logs:
-        machine.clock.settle(follow=True)
+        machine.settle(follow=True)
     machine.passes(2)
 
     assert machine.is_at == HOUR + 2 * SECOND
@@ -112,12 +133,12 @@ def test_a_jump_that_was_wrong_is_corrected_for_until_it_is_taken_back(
     machine: Machine,
 ) -> None:
     machine.set(3600)
-    machine.clock.settle(follow=False)
+    machine.settle(follow=False)
     machine.passes(300)
     assert machine.is_at == 5 * MINUTE
 
     machine.set(-3600)
-    machine.clock.settle(follow=False)
+    machine.settle(follow=False)
     machine.passes(300)
     assert machine.is_at == 10 * MINUTE
 
@@ -127,7 +148,7 @@ def test_a_correction_stays_through_a_jump(machine: Machine) -> None:
     machine.set(-5)
     assert machine.is_at == 30 * SECOND
 
-    machine.clock.settle(follow=True)
+    machine.settle(follow=True)
     assert machine.is_at == 25 * SECOND
 
 
@@ -170,6 +191,160 @@ def test_another_jump_is_doubted_anew(machine: Machine) -> None:
     assert first.number != second.number
     assert second.by == 4200 * SECOND
     assert abs(machine.is_at - 100 * SECOND) < SECOND / 1000
+
+
+def test_whoever_settles_an_earlier_jump_settles_nothing(machine: Machine) -> None:
+    machine.set(3600)
+    first = machine.clock.jump()
+    assert first is not None
+    machine.set(600)
+
+    machine.clock.settle(first.number, follow=True)
+    assert machine.clock.jump() is not None
+    assert machine.is_at == 0 * SECOND
+
+
+# --- a jump after a correction ------------------------------------------------
+
+
+@pytest.mark.parametrize(("off", "left"), [(600, 0.0), (600, 1.5), (1.8e9, -1.5)])
+def test_a_jump_that_undoes_a_correction_has_repaired_the_clock(
+    machine: Machine, off: float, left: float
+) -> None:
+    machine.correct(off * SECOND)
+    settled = machine.clock.settled()
+    with capture_logs() as logs:
+        machine.set(off - left)
+        assert machine.clock.jump() is None
+    assert machine.clock.settled() == settled + 1
+    machine.passes(90)
+
+    assert abs(machine.is_at - (off + 90) * SECOND) < SECOND / 1000
+    assert abs(machine.clock.trust().offset - left * SECOND) < SECOND / 1000
+    assert _settled(logs) == [(off - left, False, "repair")]
+
+
+@pytest.mark.parametrize("by", [597.0, -600.0, 1200.0])
+def test_a_correction_of_a_clock_that_is_no_more_is_void_when_the_machine_is_believed(
+    machine: Machine, by: float
+) -> None:
+    machine.correct(600 * SECOND)
+    settled = machine.clock.settled()
+    machine.set(by)
+    machine.passes(MINUTE_S)
+
+    assert machine.is_at == (by + 60) * SECOND
+    assert machine.clock.trust().offset == 0 * SECOND
+    assert machine.clock.settled() == settled + 1
+
+
+def test_what_is_believed_for_want_of_answers_is_not_sure(machine: Machine) -> None:
+    assert not machine.clock.trust().is_sure
+    machine.correct(0 * SECOND)
+    assert machine.clock.trust().is_sure
+    machine.set(600)
+    machine.passes(MINUTE_S)
+    assert not machine.clock.trust().is_sure
+    machine.set(600)
+    machine.settle(follow=True)
+    assert machine.clock.trust().is_sure
+
+
+def test_what_is_known_of_the_machine_follows_each_settlement(machine: Machine) -> None:
+    skew = Skew()
+    skew.note(600 * SECOND)
+    machine.correct(600 * SECOND)
+    skew.hear(machine.clock)
+    assert skew.known == 600 * SECOND
+
+    machine.set(600)
+    skew.hear(machine.clock)
+    assert skew.known == 0 * SECOND
+
+    machine.set(3600)
+    machine.settle(follow=False)
+    skew.hear(machine.clock)
+    assert skew.known == -HOUR
+
+    machine.set(600)
+    machine.passes(MINUTE_S)
+    skew.hear(machine.clock)
+    assert skew.known is None
+
+
+# --- another process ----------------------------------------------------------
+
+
+def test_another_process_takes_up_a_correction(machine: Machine) -> None:
+    machine.correct(600 * SECOND)
+    machine.up += 30
+    machine.again()
+
+    assert machine.is_at == 630 * SECOND
+    assert machine.clock.jump() is None
+    assert machine.clock.trust().is_sure
+
+
+@pytest.mark.parametrize("by", [40.0, 86_400.0, -86_400.0])
+def test_a_clock_that_was_set_while_nobody_looked_has_jumped(
+    machine: Machine, by: float
+) -> None:
+    machine.up += 30
+    machine.set_by = by
+    machine.again()
+
+    assert abs(machine.is_at - 30 * SECOND) < SECOND / 1000
+    jump = machine.clock.jump()
+    assert jump is not None
+    assert jump.by == by * SECOND
+    machine.passes(MINUTE_S)
+    assert abs(machine.is_at - (by + 90) * SECOND) < SECOND / 1000
+
+
+def test_a_jump_that_was_in_doubt_when_a_process_died_is_in_doubt_again(
+    machine: Machine,
+) -> None:
+    machine.set(40)
+    machine.passes(10)
+    machine.trust = machine.clock.trust()
+    machine.again()
+
+    assert machine.is_at == 10 * SECOND
+    assert machine.clock.jump() is not None
+
+
+def test_a_clock_that_was_repaired_while_nobody_looked_is_right(
+    machine: Machine,
+) -> None:
+    machine.correct(600 * SECOND)
+    machine.set_by = 600.0
+    machine.again()
+
+    assert machine.is_at == 600 * SECOND
+    assert machine.clock.jump() is None
+    assert machine.clock.trust().offset == 0 * SECOND
+
+
+@pytest.mark.parametrize("boot", ["another boot", ""])
+def test_nothing_is_known_of_a_machine_that_was_started_again(
+    machine: Machine, boot: str
+) -> None:
+    machine.correct(600 * SECOND)
+    machine.set_by = 40.0
+    machine.again(boot=boot)
+
+    assert machine.is_at == 40 * SECOND
+    assert machine.clock.jump() is None
+    assert not machine.clock.trust().is_sure
+
+
+def test_only_the_start_of_a_process_takes_anything_up(machine: Machine) -> None:
+    before = machine.clock.trust()
+    machine.clock.take_up(None)
+    machine.correct(600 * SECOND)
+    machine.clock.take_up(before)
+
+    assert machine.is_at == 600 * SECOND
 
 
 def test_whoever_is_stopped_between_two_clocks_takes_that_for_no_jump() -> None:

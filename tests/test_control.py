@@ -93,6 +93,13 @@ async def test_the_socket_goes_with_the_service_and_what_a_crash_left_is_replace
     assert not await anyio.Path(socket_path(database)).exists()
 
 
+async def test_where_no_socket_can_be_made_it_says_which(database: Path) -> None:
+    await anyio.Path(socket_path(database)).mkdir()
+
+    with pytest.raises(NotifierError, match=r"notifier\.db\.sock: Is a directory"):
+        await control.serve(database, _echo)
+
+
 @pytest.mark.parametrize("place", ["notifier.db", "nowhere/notifier.db"])
 def test_without_a_service_it_says_so(tmp_path: Path, place: str) -> None:
     with pytest.raises(NotRunning, match=rf"no service is running on .*{place}"):

@@ -1,6 +1,7 @@
 """What people are spared: net changes, quiet hours, digests that gather, silences."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from notifier.core.model import (
     Match,
     QuietPolicy,
     Route,
+    Sent,
     Then,
 )
 
@@ -520,6 +522,66 @@ async def test_what_comes_as_a_digest_leaves_goes_with_it(database: Path) -> Non
             await anyio.sleep(60)
 
         assert (scene.offsets(), scene.told()) == ([34], [["m1", "m2"]])
+
+
+async def test_a_later_update_does_not_leave_before_what_gathers_for_a_later_digest(
+    database: Path,
+) -> None:
+    async with staged(database, lane(manner=WINDOW)) as scene:
+        await scene.show("m2")
+        await anyio.sleep(1)
+        await scene.show("m1", title="A")
+        await anyio.sleep(1)
+        async with scene.running():
+            await anyio.sleep(1)
+            await scene.show("m1", title="B")
+            await anyio.sleep(60)
+
+    assert scene.offsets() == [30, 31]
+    assert scene.told() == [["m2"], ["m1", "m1"]]
+    assert _kinds(scene.sender.requests) == [["created"], ["created", "updated"]]
+
+
+@pytest.mark.parametrize(
+    ("manner", "leaves"),
+    [(WINDOW, 61), (Manner(over=10, zone=UTC_ZONE, at=time(18, 0, 30)), 30 + 86400)],
+    ids=["window", "at"],
+)
+async def test_a_retried_digest_takes_along_nothing_whose_milestone_still_gathers(
+    database: Path, manner: Manner, leaves: float
+) -> None:
+    async with staged(database, lane(manner=manner)) as scene:
+        scene.sender.answers[HOOK] = in_turn(UNAVAILABLE, Sent())
+        await scene.show("m2")
+        async with scene.running():
+            await anyio.sleep(31)
+            await scene.show("m1", title="A")
+            await anyio.sleep(2)
+        await anyio.sleep(1)
+        await scene.show("m1", title="B")
+        await anyio.sleep(2)
+        async with scene.running():
+            await anyio.sleep(DAY.total_seconds())
+
+    assert scene.offsets() == [30, 36, leaves]
+    assert scene.told() == [["m2"], ["m2"], ["m1", "m1"]]
+    assert _kinds(scene.sender.requests)[-1] == ["created", "updated"]
+
+
+async def test_a_kind_that_passes_gathers_and_goes_though_an_earlier_one_is_quiet(
+    database: Path,
+) -> None:
+    passing = frozenset({Kind.UPDATED})
+    quiet = _quiet("17:00-07:00", over=10, then=Then.DIGEST, let_pass=passing)
+    manner = replace(quiet, window=30 * SECOND)
+    async with staged(database, lane(manner=manner)) as scene, scene.running():
+        await scene.show("m1", title="A")
+        await anyio.sleep(1)
+        await scene.show("m1", title="B")
+        await anyio.sleep(14 * 3600)
+
+        assert _kinds(scene.sender.requests) == [["updated"], ["created"]]
+        assert scene.offsets() == [31, 13 * 3600]
 
 
 async def test_a_retry_does_not_gather_again(database: Path) -> None:

@@ -508,3 +508,13 @@ def test_the_image_holds_no_secret_and_nothing_of_the_clone() -> None:
 
 def test_ci_can_be_run() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_forges_find_how_to_report_a_hole_and_this_version_is_a_mended_one() -> None:
+    # By this name, and in this folder, they show it to whoever would report one.
+    page = text("docs/SECURITY.md")
+
+    assert "Report a vulnerability" in section(page, "## Reporting a vulnerability")
+    newest = __version__.rpartition(".")[0]
+    assert f"\n| {newest} | yes" in section(page, "## Supported versions")
+    assert "### Secrets" in section(page, "## What is promised")

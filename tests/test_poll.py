@@ -394,9 +394,29 @@ async def test_a_jump_of_the_machines_clock_asks_for_one_poll_at_once(
 
             # Whoever does not say what time it is is not asked again and again.
             kalshi.api.plan(NoDate(), times=None)
-            machine.set_by = 0.0
+            machine.set_by = -3600.0
             await anyio.sleep(50)
             assert len(kalshi.polls) == before + 2
+
+
+async def test_a_jump_of_the_machines_clock_asks_for_a_sweep_where_nobody_is_polled(
+    database: Path, kalshi: Kalshi
+) -> None:
+    machine = MachineClock()
+    async with process(database, kalshi, clock=machine) as scene:
+        await scene.read(BASELINE)
+        [watch] = await scene.loops.poll.store.watches()
+        async with scene.loops.poll.store.page_turn() as turn:
+            await turn.set_sweep_only(watch)
+        async with scene.running():
+            await anyio.sleep(30)
+            before = len(kalshi.sweeps)
+            machine.set_by = 3600.0
+            await anyio.sleep(30)
+            assert len(kalshi.sweeps) == before + 1
+            assert not kalshi.polls
+            assert machine.jump() is None
+            assert kalshi.clock.now() - machine.now() < SECOND / 1000
 
 
 async def test_a_jump_of_the_machines_clock_does_not_hurry_a_source_that_fails(

@@ -626,5 +626,93 @@ async def test_one_answer_says_that_a_jump_of_the_machines_clock_was_right(
         assert kalshi.clock.now() - scene.clock.now() == 30 * SECOND
 
 
+async def test_answers_about_a_clock_that_is_no_more_prove_nothing(
+    database: Path, kalshi: Kalshi
+) -> None:
+    machine = MachineClock()
+    async with process(database, kalshi, clock=machine) as scene:
+        kalshi.clock.correct(600 * SECOND)
+        await scene.read(*[SWEEP] * 5)
+        kalshi.clock.correct(30 * SECOND)
+        await scene.read(*[SWEEP] * 4)
+
+        # It is repaired, while nobody can be asked.
+        machine.set_by = 600.0
+        await anyio.sleep(61)
+        with capture_logs() as logs:
+            await scene.read(SWEEP)
+        assert not _lines(logs, "clock.corrected")
+        known = await _off_by(scene, reads=0)
+        assert known is not None
+        assert abs(known) <= SECOND
+
+
+async def test_one_answer_corrects_a_machine_that_was_believed_for_want_of_answers(
+    database: Path, kalshi: Kalshi
+) -> None:
+    machine = MachineClock()
+    async with process(database, kalshi, clock=machine) as scene:
+        await scene.read(*[SWEEP] * 5)
+        machine.set_by = 3600.0
+        machine.now()
+        await anyio.sleep(61)
+        assert abs(machine.now() - kalshi.clock.now() - HOUR) < SECOND / 1000
+
+        assert await _off_by(scene, reads=1) is not None
+        assert abs(kalshi.clock.now() - machine.now()) <= SECOND
+
+
+@pytest.mark.parametrize("off", [30 * SECOND, -HOUR])
+async def test_the_first_answer_corrects_a_machine_of_which_nothing_is_known(
+    database: Path, kalshi: Kalshi, off: timedelta
+) -> None:
+    machine = MachineClock(set_by=-off.total_seconds())
+    async with process(database, kalshi, clock=machine, is_known=False) as scene:
+        await scene.read(SWEEP)
+        assert abs(kalshi.clock.now() - scene.clock.now()) <= SECOND
+
+        kalshi.clock.correct(30 * SECOND)
+        await scene.read(*[SWEEP] * 4)
+        assert kalshi.clock.now() - scene.clock.now() > 28 * SECOND
+
+
+async def test_the_first_answer_that_finds_a_clock_right_bears_it_out(
+    database: Path, kalshi: Kalshi
+) -> None:
+    machine = MachineClock()
+    async with process(database, kalshi, clock=machine, is_known=False) as scene:
+        await scene.read(SWEEP)
+        kalshi.clock.correct(30 * SECOND)
+        await scene.read(*[SWEEP] * 4)
+        assert abs(kalshi.clock.now() - scene.clock.now() - 30 * SECOND) < SECOND / 1000
+
+
+async def test_a_restart_forgets_no_correction(database: Path, kalshi: Kalshi) -> None:
+    async with process(database, kalshi, clock=MachineClock()) as scene:
+        kalshi.clock.correct(HOUR)
+        await scene.read(*[SWEEP] * 5)
+        known = await _off_by(scene, reads=0)
+        await scene.loops.maintain.remember_clock()
+    machine = MachineClock(since=0.0)
+    async with process(database, kalshi, clock=machine, is_known=False) as scene:
+        assert abs(kalshi.clock.now() - machine.now()) <= SECOND
+        assert await _off_by(scene, reads=0) == known
+
+
+async def test_a_jump_while_nobody_ran_is_settled_by_the_first_answer(
+    database: Path, kalshi: Kalshi
+) -> None:
+    async with process(database, kalshi, clock=MachineClock()) as scene:
+        await scene.read(SWEEP)
+        await scene.loops.maintain.remember_clock()
+    machine = MachineClock(since=0.0, set_by=40.0)
+    async with process(database, kalshi, clock=machine, is_known=False) as scene:
+        assert _is_right(scene)
+        found = await _off_by(scene, reads=1)
+        assert found is not None
+        assert abs(found + 40 * SECOND) < SECOND / 1000
+        assert _is_right(scene)
+
+
 def _is_right(scene: Scene) -> bool:
     return abs(scene.kalshi.clock.now() - scene.clock.now()) < SECOND / 1000

@@ -55,7 +55,7 @@ class Way:
     def gathers(self) -> bool:
         """Whether a digest may be gathering for it."""
         every = (*self.manners.values(), self.manner_else)
-        return any(one.window is not None for one in every)
+        return any(one.window is not None or one.at is not None for one in every)
 
 
 # --- claiming -----------------------------------------------------------------

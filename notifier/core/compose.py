@@ -200,7 +200,7 @@ def _in_turn(groups: Sequence[list[Due]], room: Room) -> list[list[Due]]:
     for group in groups:
         milestones = {member.milestone_id for member in group}
         # What comes after a retry of its milestone must not overtake it.
-        if any(member.attempts for member in group) or milestones & retried:
+        if any(_is_retry(member) for member in group) or milestones & retried:
             retries.append(group)
             retried |= milestones
         else:
@@ -209,6 +209,11 @@ def _in_turn(groups: Sequence[list[Due]], room: Room) -> list[list[Due]]:
     return [
         group for pair in zip_longest(*turns) for group in pair if group is not None
     ]
+
+
+def _is_retry(one: Due) -> bool:
+    """Whether it was tried before; what may have arrived was, though it cost none."""
+    return one.attempts > 0 or one.frozen_in is not None
 
 
 def _lane(lane: Sequence[Due], room: Room, *, ahead: int) -> list[list[Due]]:

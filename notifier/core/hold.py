@@ -52,6 +52,7 @@ def hold(
     """
     Those of the waiting deliveries that do not go now.
 
+    None goes with a digest while an earlier one of its milestone gathers for a later.
     `gathering` says by route when the digest that gathers already will go.
     """
     kept: set[str] = set()
@@ -60,6 +61,11 @@ def hold(
             kept.add(verdict.delivery_id)
             yield verdict
     rest = [one for one in waiting if one.delivery_id not in kept]
+    for one in rest:
+        if until := _behind(one, manner(one), now):
+            kept.add(one.delivery_id)
+            yield _gathered(one, until, manner(one), now)
+    rest = [one for one in rest if one.delivery_id not in kept]
     yield from _gather(joined(rest, manner, now), manner, gathering, now)
 
 
@@ -115,6 +121,16 @@ def _quiet(
             yield _held(one, until, words, gathered=policy.then is Then.DIGEST)
 
 
+def _behind(one: Due, manner: Manner, now: datetime) -> datetime | None:
+    """Until when it waits for earlier ones of its milestone, which gather."""
+    if one.kind in URGENT or one.attempts or one.frozen_in is not None:
+        return None
+    policy = manner.quiet
+    asleep = None if policy is None else quiet_until(policy, manner.zone, now)
+    # What quiet hours keep back does not keep back what they let pass.
+    return max((until for until in one.behind if until != asleep), default=None)
+
+
 def _gather(
     rest: Sequence[Due],
     manner: Mannered,
@@ -134,8 +150,12 @@ def _gather(
         else:
             continue
         if until > now:
-            words = f"gathered for a digest at {_moment(until, how.zone, now)}"
-            yield _held(one, until, words, gathered=True)
+            yield _gathered(one, until, how, now)
+
+
+def _gathered(one: Due, until: datetime, how: Manner, now: datetime) -> Held:
+    words = f"gathered for a digest at {_moment(until, how.zone, now)}"
+    return _held(one, until, words, gathered=True)
 
 
 def _moment(when: datetime, zone: ZoneInfo, now: datetime) -> str:

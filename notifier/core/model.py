@@ -405,6 +405,8 @@ class Due:
     storm: bool = False
     #: Kept back to go as a digest with whatever else was, even if that is little.
     gathered: bool = False
+    #: Until when earlier ones of its milestone and route are kept back.
+    behind: tuple[datetime, ...] = ()
     #: `updated` only, and only where others of its milestone are due as well: all
     #: that it would tell, and the milestone's row as it was then.
     changes: tuple[Change, ...] = ()

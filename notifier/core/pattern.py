@@ -8,13 +8,16 @@ Python tries out one way after another to fit an expression, and `(a+)+$` has mo
 ways to fit thirty letters than there are seconds in a year: a title could be made to
 hit that. So the worst case is counted first. Where a text is short enough for it,
 Python's own search is used; else the expression is walked in step with the text, all
-ways at once, so that a character costs one look at each part of the expression. Both
-find the same.
+ways at once, and what follows upon what is remembered: a character costs one look, as a
+rule. Both find the same.
 
-Looking ahead or behind, references back, and what gives nothing back (`a++`,
-`(?>...)`) cannot be walked so. With any of these, a text is looked at only as far as
-the search is sure to end soon; where that is no distance at all, the expression is
-refused.
+A walk finds what ends within the first `LOOKED_AT` characters, or a million divided by
+the parts of the expression. That is not where the text ends: `$` knows.
+
+Looking ahead or behind, references back, what gives nothing back (`a++`, `(?>...)`),
+and more than a thousand parts cannot be walked so. Such an expression is refused unless
+its search is sure to end soon on a thousand characters; a text that is too long for it
+is not searched at all, and does not fit: half of it could mean the opposite.
 """
 
 import fnmatch
@@ -24,6 +27,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from math import inf, log
 from re import _constants as op  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
@@ -33,16 +37,20 @@ Fits: TypeAlias = Callable[[str], bool]
 
 #: Characters of a pattern.
 LONGEST = 4_000
-#: Characters of a text that an expression is searched for in.
+#: Characters of a text within which an expression must be found.
 LOOKED_AT = 16 * 1024
+#: Characters that titles and tickers never reach: each expression bears so many.
+LEAST = 1_000
 
 #: Steps of Python's search in the worst case: some milliseconds; tenths of a second
 #: where nothing else can do it.
-_QUICK, _BEARABLE = 1_000_000, 20_000_000
-#: An expression that is sure of fewer characters is refused.
-_LEAST = 100
+_QUICK, _BEARABLE = 1_000_000, 40_000_000
 #: Parts of an expression, its repeats written out, and looks at parts of it.
-_PARTS, _LOOKS = 5_000, 1_000_000
+_PARTS, _LOOKS = 1_000, 1_000_000
+#: Members of all sets of parts that a walk remembers, and what led to them.
+_REMEMBERED = 20_000
+#: Texts whose answers are remembered, and the longest of these.
+_ANSWERS, _SHORT = 1_024, 256
 
 
 class Unfit(ValueError):
@@ -55,16 +63,17 @@ class Unfit(ValueError):
 
 
 @lru_cache(maxsize=1024)
-def fitting(pattern: str) -> Fits:
+def fitting(pattern: str, *, within: int = LOOKED_AT) -> Fits:
     """
     A predicate that says whether the pattern fits a text.
 
+    `within`: characters of a text within which an expression must be found.
     Raises: Unfit for a regular expression that is none, or for what may take too long.
     """
     if len(pattern) > LONGEST:
         raise Unfit(f"is longer than {LONGEST:,} characters")
     if pattern.startswith("~"):
-        return _searching(pattern[1:])
+        return _searching(pattern[1:], within)
     folded = pattern.casefold()
     if not re.search(r"[*?\[]", pattern):
         return lambda text: text.casefold() == folded
@@ -72,16 +81,19 @@ def fitting(pattern: str) -> Fits:
     return lambda text: glob(text.casefold()) is not None
 
 
-def _searching(expression: str) -> Fits:
+#: `~.*game` is found where `~game` is, which is searched for in far fewer ways.
+_ANYTHING = re.compile(r"\A(?:\.\*\??)+(?![?+*{])")
+
+
+def _searching(expression: str, within: int) -> Fits:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            re.compile(expression, re.IGNORECASE)
+            expression = _ANYTHING.sub("", expression)
             search = re.compile(expression, re.IGNORECASE).search
             tree = parser.parse(expression, re.IGNORECASE)
-        quick = _length(tree, _QUICK)
-        if quick == LOOKED_AT:
-            return lambda text: search(text[:LOOKED_AT]) is not None
-        walk = _walk(tree)
+        quick, walk = min(_length(tree, _QUICK), within), _walk(tree, within)
         sure = quick if walk else _length(tree, _BEARABLE)
     except (re.error, OverflowError) as exc:
         what = "is not a regular expression after its ~"
@@ -89,12 +101,25 @@ def _searching(expression: str) -> Fits:
     except RecursionError as exc:
         raise Unfit("is nested too deeply") from exc
     if walk is None:
-        if sure < _LEAST:
-            raise Unfit("could take forever on some texts: it repeats too much")
-        return lambda text: search(text[:sure]) is not None
-    return lambda text: (
-        search(text) is not None if len(text) <= quick else walk.finds(text)
-    )
+        if sure < LEAST:
+            what = f"could take forever on a text of {LEAST:,} characters"
+            raise Unfit(what, advice=_ADVICE)
+        return lambda text: len(text) <= sure and search(text) is not None
+    walked, known = walk.finds, lru_cache(maxsize=_ANSWERS)(walk.finds)
+
+    def found(text: str) -> bool:
+        if len(text) <= quick:
+            return search(text) is not None
+        return (known if len(text) <= _SHORT else walked)(text)
+
+    return found
+
+
+_ADVICE = (
+    r"(it tries too many ways, and cannot be walked: it looks around, refers back, "
+    r"gives nothing back, or is large; begin it with ^, repeat less, or do without "
+    r"(?=, (?!, (?<, (?> and \1)"
+)
 
 
 # --- the worst case -----------------------------------------------------------
@@ -109,37 +134,72 @@ def _length(tree: Any, most: int) -> int:
     anchored = len(tree) > 0 and tree[0][0] is op.AT and tree[0] in anchors
 
     def is_too_much(length: int) -> bool:
-        return _worst(tree, length)[1] * (1 if anchored else length + 1) > most
+        starts = 1 if anchored else length + 1
+        return _worst(tree, length, starts=starts, last=True)[1] > most
 
     return max(bisect_left(range(LOOKED_AT + 1), True, key=is_too_much) - 1, 0)  # noqa: FBT003
 
 
-def _worst(parts: Any, length: int) -> tuple[float, float]:
-    """In how many ways the parts can fit, and the steps to try them all."""
-    ways, steps = 1.0, 1.0
-    for kind, what in parts:
-        each, cost = _worst_of(kind, what, length)
-        steps += ways * cost
-        ways *= each
+def _worst(
+    parts: Any, length: int, *, starts: int = 1, last: bool = False
+) -> tuple[float, float]:
+    """
+    In how many ways the parts can fit, and the steps to try them all.
+
+    Repeats share the length: k of them end at C(length + k, k) choices of places, and
+    where to start is such a choice too. `last`: nothing follows that could fail, so
+    what cannot fail at the end of the parts is tried but once.
+    """
+    ways = steps = float(starts)
+    shared = 1 if starts > 1 else 0
+    sure = _sure_from(parts) if last else len(parts)
+    for place, (kind, what) in enumerate(parts):
+        each, cost, turn = _worst_of(kind, what, length)
+        share = (length + shared + 1) / (shared + 1)
+        if place >= sure:
+            steps += cost
+        elif turn and share <= each:
+            shared += 1
+            steps += ways * (share + 1) * (turn + 1)
+            ways *= share
+        else:
+            steps += ways * cost
+            ways *= each
     return ways, steps
 
 
-def _worst_of(kind: Any, what: Any, length: int) -> tuple[float, float]:
+_REPEATS = (op.MAX_REPEAT, op.MIN_REPEAT)
+
+
+def _sure_from(parts: Any) -> int:
+    """The place from which on nothing can fail: repeats that may have no turn."""
+    place = len(parts)
+    while place and parts[place - 1][0] in _REPEATS and parts[place - 1][1][0] == 0:
+        place -= 1
+    return place
+
+
+def _worst_of(kind: Any, what: Any, length: int) -> tuple[float, float, float]:
+    """The same of one part; of a repeat that shares the length, the steps of a turn."""
     match kind:
         case op.MAX_REPEAT | op.MIN_REPEAT | op.POSSESSIVE_REPEAT:
             least, most, inner = what
-            ways, steps = _worst_repeat(least, most, _worst(inner, length), length)
-            return (1.0 if kind is op.POSSESSIVE_REPEAT else ways), steps
+            one = _worst(inner, length)
+            ways, steps = _worst_repeat(least, most, one, length)
+            if kind is op.POSSESSIVE_REPEAT:
+                return 1.0, steps, 0.0
+            shares = one[0] <= 1 and inner.getwidth()[0] > 0
+            return ways, steps, one[1] if shares else 0.0
         case op.SUBPATTERN:
-            return _worst(what[-1], length)
+            return *_worst(what[-1], length), 0.0
         case op.ATOMIC_GROUP | op.ASSERT | op.ASSERT_NOT:
             inner = what if kind is op.ATOMIC_GROUP else what[1]
-            return 1.0, _worst(inner, length)[1]
+            return 1.0, _worst(inner, length, last=True)[1], 0.0
         case op.BRANCH | op.GROUPREF_EXISTS:
             each = [_worst(branch, length) for branch in _branches(kind, what)]
-            return sum(ways for ways, _ in each), sum(steps for _, steps in each)
+            return sum(ways for ways, _ in each), sum(steps for _, steps in each), 0.0
         case _:
-            return 1.0, float(length) if kind is op.GROUPREF else 1.0
+            return 1.0, float(length) if kind is op.GROUPREF else 1.0, 0.0
 
 
 def _worst_repeat(
@@ -181,37 +241,101 @@ class _Part:
     then: tuple[int, ...] = ()
 
 
-def _walk(tree: Any) -> "_Walk | None":
+def _walk(tree: Any, within: int) -> "_Walk | None":
     try:
-        return _Walk(tree)
+        return _Walk(tree, within)
     except _NoWalkError:
         return None
+
+
+#: A line's end that ends the text: what a state is asked for instead of the character.
+_LAST_LINE = "\n$"
+
+
+class _State(dict[str, "_State"]):
+    """The parts that wait for a character, and where each character led so far."""
+
+    __slots__ = ("_follow", "before", "parts")
+
+    def __init__(
+        self,
+        parts: frozenset[int],
+        before: str,
+        follow: "Callable[[_State, str], _State]",
+    ) -> None:
+        super().__init__()
+        self.parts = parts
+        self.before = before
+        self._follow = follow
+
+    def __missing__(self, char: str) -> "_State":
+        return self._follow(self, char)
 
 
 class _Walk:
     """An expression as parts that lead to one another; the first is its end."""
 
-    def __init__(self, tree: Any) -> None:
+    def __init__(self, tree: Any, within: int) -> None:
         self._parts = [_Part()]
         self._laid = 0
         self._start = self._row(tree, tree.state.flags, 0)
-        self._looked_at = min(LOOKED_AT, _LOOKS // len(self._parts))
+        self._looked_at = min(within, _LOOKS // len(self._parts))
+        self._placed = any(part.at for part in self._parts)
+        self._states: dict[tuple[frozenset[int], str], _State] = {}
+        self._room = _REMEMBERED
+        self._first = _State(frozenset(), "", self._follow)
+        self._found = _State(frozenset(), "", self._follow)
 
     def finds(self, text: str) -> bool:
-        """Whether the expression is found anywhere in the text."""
-        text = text[: self._looked_at]
-        reached: set[int] = set()
-        for place, char in enumerate((*text, "")):
-            reached.add(self._start)
-            reached = self._spread(reached, text, place)
-            if 0 in reached:
+        """Whether the expression is found in what is looked at of the text."""
+        # The one more says what comes next, and nothing else.
+        head = text[: self._looked_at + 1]
+        tail: tuple[str, ...] = ("",) if len(text) <= self._looked_at else ()
+        if len(head) == len(text) and head.endswith("\n"):
+            head, tail = head[:-1], (_LAST_LINE, *tail)
+        state, found = self._first, self._found
+        for char in chain(head, tail):
+            state = state[char]
+            if state is found:
                 return True
-            reached = {
+        return False
+
+    def _follow(self, state: _State, char: str) -> _State:
+        """Where a character leads, remembered; the empty one is the text's end."""
+        if self._room <= 0:
+            self._forget()
+        one = char[:1]
+        more = "x" if one and char != _LAST_LINE else ""
+        reached = self._spread(
+            {*state.parts, self._start}, state.before + one + more, len(state.before)
+        )
+        if 0 in reached:
+            then = self._found
+        else:
+            passed = {
                 part.then[0]
                 for part in map(self._parts.__getitem__, reached)
-                if part.char is not None and char and part.char(char)
+                if part.char is not None and one and part.char(one)
             }
-        return False
+            before = _like(one) if self._placed else ""
+            then = self._state(frozenset(passed), before)
+        self._room -= 1
+        state[char] = then
+        return then
+
+    def _state(self, parts: frozenset[int], before: str) -> _State:
+        known = self._states.get((parts, before))
+        if known is None:
+            self._room -= 1 + len(parts)
+            known = _State(parts, before, self._follow)
+            self._states[parts, before] = known
+        return known
+
+    def _forget(self) -> None:
+        for state in (self._first, *self._states.values()):
+            state.clear()
+        self._states.clear()
+        self._room = _REMEMBERED
 
     def _spread(self, reached: set[int], text: str, place: int) -> set[int]:
         """Everything that can be reached from there without another character."""
@@ -314,10 +438,25 @@ def _combined(flags: int, more: int, fewer: int) -> int:
     return (kept | more) & ~fewer
 
 
+def _like(char: str) -> str:
+    """The one that stands for all after which the same places are."""
+    if char in {"", "\n"}:
+        return char
+    return next((one for one in "aé" if _WORDS[one](char)), " ")
+
+
+_WORDS = {"a": re.compile(r"(?a:\w)").match, "é": re.compile(r"\w").match}
+
+
 def _char(kind: Any, what: Any, flags: int) -> Fits:
     """A test of one character: the very one that Python's search makes."""
-    one = re.compile(_spelled(kind, what), _own(flags)).match
-    return lru_cache(maxsize=256)(lambda char: one(char) is not None)
+    return _test(_spelled(kind, what), _own(flags))
+
+
+@lru_cache(maxsize=1024)
+def _test(spelled: str, flags: int) -> Fits:
+    one = re.compile(spelled, flags).match
+    return lambda char: one(char) is not None
 
 
 def _spelled(kind: Any, what: Any) -> str:

@@ -6,7 +6,9 @@ global unicast space (read 2026-11), and what clouds write of their metadata ser
 """
 
 import ipaddress
+import re
 from collections.abc import Iterator
+from functools import partial
 from typing import TypeAlias
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -32,10 +34,22 @@ _NOT_PUBLIC = tuple(
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _NAT64_LOCAL = ipaddress.IPv6Network("64:ff9b:1::/48")
+#: Of it a network takes a part as long as it likes, and that says where IPv4 stands.
+_NAT64_LENGTHS = (48, 56, 64)
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
+#: Of RFC 2765; not the mapped ones, which are `::ffff:0:0/96`.
+_TRANSLATED = ipaddress.IPv6Network("::ffff:0:0:0/96")
+_END_IN_IPV4 = (_NAT64, _NAT64_LOCAL, _COMPATIBLE, _TRANSLATED)
 #: The beginning of an interface identifier that ends in an IPv4 address.
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 _32_BITS = 0xFFFFFFFF
+#: One part of an address as `inet_aton` reads it: base 16, 8 or 10.
+_PART = re.compile(r"0x([0-9a-f]{1,16})|0([0-7]{0,16})|([1-9][0-9]{0,15})", re.ASCII)
+_PARTS = 4
+#: Of these it is sure that a lone number is a host: others have ids and topics there.
+_AT_HOSTS = frozenset(
+    "http https webhook webhooks json jsons xml xmls form forms mailto mailtos".split()  # noqa: SIM905 - a list of words reads as words
+)
 
 
 def anywhere(address: str) -> bool:
@@ -50,8 +64,14 @@ def public(address: str) -> bool:
 
 
 def literal(url: str) -> str | None:
-    """The address that a URL names instead of a host; None: it names none."""
-    netloc = url.partition("://")[2].replace("\\", "/")
+    """
+    The address that a URL names instead of a host; None: it names none.
+
+    Resolvers read figures as `inet_aton` does: 2852039166, 0xA9FEA9FE and
+    0251.0376.43518 all are 169.254.169.254.
+    """
+    scheme, _, rest = url.partition("://")
+    netloc = rest.replace("\\", "/")
     for end in "/?#":
         netloc = netloc.partition(end)[0]
     host = netloc.rpartition("@")[2]
@@ -64,7 +84,31 @@ def literal(url: str) -> str | None:
     try:
         return str(_read(host))
     except ValueError:
+        return _figures(host, is_host=scheme.lower() in _AT_HOSTS)
+
+
+def _figures(host: str, *, is_host: bool) -> str | None:
+    """The address that `inet_aton` finds in figures, of which the last fills it up."""
+    parts = host.split(".")
+    if len(parts) > _PARTS or (host.isdigit() and not is_host):
         return None
+    numbers = [number for part in parts if (number := _number(part)) is not None]
+    if len(numbers) < len(parts):
+        return None
+    *first, last = numbers
+    free = 8 * (_PARTS - len(first))
+    if max(first, default=0) > 0xFF or last >> free:  # noqa: PLR2004 - a byte
+        return None
+    high = sum(number << 24 - 8 * place for place, number in enumerate(first))
+    return str(ipaddress.IPv4Address(high | last))
+
+
+def _number(part: str) -> int | None:
+    found = _PART.fullmatch(part)
+    if found is None:
+        return None
+    digits = found[found.lastindex or 0]
+    return int(digits or "0", {1: 16, 2: 8, 3: 10}[found.lastindex or 0])
 
 
 def _read(address: str) -> Address:
@@ -98,11 +142,19 @@ def _inner(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
     if address.teredo is not None:
         yield from address.teredo
     ends_in_ipv4 = (
-        any(address in block for block in (_NAT64, _NAT64_LOCAL, _COMPATIBLE))
+        any(address in block for block in _END_IN_IPV4)
         or number >> 32 & _32_BITS in _ISATAP
     )
     if ends_in_ipv4:
         yield ipaddress.IPv4Address(number & _32_BITS)
+    if address in _NAT64_LOCAL:
+        yield from map(partial(_behind, number), _NAT64_LENGTHS)
+
+
+def _behind(number: int, length: int) -> ipaddress.IPv4Address:
+    """The IPv4 address behind a prefix; by RFC 6052 it leaves out bits 64 to 71."""
+    without = number >> 64 << 56 | number & (1 << 56) - 1
+    return ipaddress.IPv4Address(without >> 120 - 32 - length & _32_BITS)
 
 
 def _is_public(address: Address) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from collections.abc import Set as AbstractSet
 from functools import wraps
 from itertools import islice
+from string import Formatter
 from typing import Any
 
 import jinja2
@@ -52,9 +53,15 @@ _METHODS = frozenset(
     }
 )
 _PLAIN = (str, bytes, int, float, Mapping, Sequence, AbstractSet)
-#: A width of more than three digits, or one that comes from elsewhere.
-_WIDE = re.compile(r"[0-9]{4}|\*|\{[^{}]*\{")
+#: `%5.1f` behind its name: flags, width, precision, length and what it makes.
+_PERCENT = re.compile(r"[-+ #0]*(\*|[0-9]*)(?:\.(\*|[0-9]*))?[hlL]?(.?)", re.DOTALL)
+#: What stands before the numbers of `{:>12.3f}`: any character may fill.
+_FILL = re.compile(r"(?s:.)?[<>=^]")
+#: Wide digits pad as well as others do.
+_NUMBER = re.compile(r"0*(\d+)")
+_DIGITS_OF_WIDEST = 3
 _WIDEST = 999
+_FORMATS = ("format", "format_map")
 _DIGITS = 100
 
 
@@ -177,7 +184,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     ) -> object:
         """Compute with numbers, add what can be added, raise to no power."""
         if operator == "%" and isinstance(left, str):
-            _narrow(left, "%")
+            _narrow(left, _percents)
         elif operator == "**" or (
             operator != "+"
             and not all(isinstance(each, int | float) for each in (left, right))
@@ -215,7 +222,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         """`str.format`, if it pads little."""
         wrapped = super().wrap_str_format(value)
         if wrapped is not None:
-            _narrow(value.__self__, "{")
+            _narrow(value.__self__, _braces)
         return wrapped
 
     def _generate(
@@ -284,6 +291,8 @@ class _Counting(NodeTransformer):
         return _filtered(node, _HOLD) if node.ctx == "load" else node
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
+        if isinstance(node.arg, nodes.Const) and node.arg.value in _FORMATS:
+            _foretell(node.node, _braces)
         self.generic_visit(node)
         return _filtered(node, _HOLD) if isinstance(node.arg, nodes.Slice) else node
 
@@ -291,7 +300,30 @@ class _Counting(NodeTransformer):
         self.generic_visit(node)
         return _filtered(node, _HOLD)
 
+    def visit_Mod(self, node: nodes.Mod) -> nodes.Node:  # noqa: N802
+        _foretell(node.left, _percents)
+        return self.generic_visit(node)
+
+    def visit_Getattr(self, node: nodes.Getattr) -> nodes.Node:  # noqa: N802
+        if node.attr in _FORMATS:
+            _foretell(node.node, _braces)
+        return self.generic_visit(node)
+
     visit_Concat = visit_List = visit_Dict = _made  # noqa: N815
+
+
+def _foretell(form: nodes.Node, widths: Callable[[str], Iterator[str]]) -> None:
+    """
+    Say of a format that stands there what its use would say.
+
+    Raises: TemplateSyntaxError.
+    """
+    if not isinstance(form, nodes.Const) or not isinstance(form.value, str):
+        return
+    try:
+        _narrow(form.value, widths)
+    except (SecurityError, TooMuch, ValueError) as exc:
+        raise jinja2.TemplateSyntaxError(str(exc), form.lineno) from None
 
 
 def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
@@ -325,11 +357,55 @@ def _paid(name: str, original: Callable[..., Any]) -> Callable[..., object]:
 # --- what is asked for its size first -----------------------------------------
 
 
-def _narrow(form: str, mark: str) -> None:
-    """A format that pads little: `%5.1f`, `{:>12}`."""
-    if _WIDE.search(form):
-        raise SecurityError(f"formats are for widths up to {_WIDEST}")
-    fits(len(form) + form.count(mark) * _WIDEST)
+def _narrow(form: str, widths: Callable[[str], Iterator[str]]) -> None:
+    """
+    A format that pads little: `%5.1f`, `{:>12}`. What stands between does not count.
+
+    Raises: SecurityError, or ValueError when it is none; TooMuch for too many fields.
+    """
+    fields = 0
+    for width in widths(form):
+        fields += 1
+        if "*" in width or any(
+            len(digits) > _DIGITS_OF_WIDEST for digits in _NUMBER.findall(width)
+        ):
+            raise SecurityError(f"formats are for plain widths up to {_WIDEST}")
+    fits(len(form) + fields * _WIDEST)
+
+
+def _percents(form: str) -> Iterator[str]:
+    """Width and precision of each conversion; `*` is one that an argument gives."""
+    place = form.find("%")
+    while place >= 0:
+        found = _PERCENT.match(form, _after_name(form, place + 1))
+        assert found is not None  # noqa: S101 - it fits nothing, too
+        if found[3] != "%" or found[1]:
+            yield f"{found[1]} {found[2] or ''}"
+        place = form.find("%", max(found.end(), place + 1))
+
+
+def _after_name(form: str, place: int) -> int:
+    """Behind `(name)`, in which brackets are balanced; else where all ends."""
+    if not form.startswith("(", place):
+        return place
+    depth = 0
+    for end in range(place, len(form)):
+        depth += (form[end] == "(") - (form[end] == ")")
+        if depth == 0:
+            return end + 1
+    return len(form)
+
+
+def _braces(form: str) -> Iterator[str]:
+    """Width and precision of each field; `*` is one that an argument gives."""
+    for _, name, spec, _ in Formatter().parse(form):
+        if name is None:
+            continue
+        texts = list(Formatter().parse(spec or ""))
+        plain = "".join(text for text, *_ in texts)
+        filled = _FILL.match(plain)
+        given = any(inner is not None for _, inner, *_ in texts)
+        yield "*" if given else plain[filled.end() if filled else 0 :].replace("*", "")
 
 
 def _as_it_is(value: object, *_args: object, **_kwargs: object) -> object:

@@ -10,7 +10,7 @@ a new start of such a milestone is its first.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from notifier.core.model import Event, Kind, Milestone, Timer, TimerKind, event_id
@@ -23,6 +23,11 @@ _SLACK = timedelta(seconds=5)
 ANSWERS = 5
 #: A clock that is off by no more is right: `Date` has whole seconds.
 _RIGHT = timedelta(seconds=1)
+#: Whoever repairs a clock that we correct for comes so close to our correction: it is
+#: as exact as `Date` is.
+_REPAIRED = timedelta(seconds=2)
+#: Far less than what passes for a jump.
+_DRIFT_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +268,29 @@ class Bounds:
     high: timedelta
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """What the machine's clock is taken for; another process may take it up."""
+
+    #: Tells one run of the machine from another; empty: nobody can.
+    boot: str
+    #: Seconds by which the wall clock is ahead of the time since the boot.
+    lead: float
+    #: It is corrected by that.
+    offset: timedelta
+    #: An answer has borne that out: one alone does not shake it.
+    is_sure: bool
+
+    def holds_for(self, boot: str) -> bool:
+        """Whether it says anything of a machine: not after it was started again."""
+        return bool(boot) and self.boot == boot
+
+    def is_like(self, other: "Trust") -> bool:
+        """Whether it need not be stored anew: clocks drift a little."""
+        drift = abs(self.lead - other.lead)
+        return drift <= _DRIFT_S and replace(self, lead=other.lead) == other
+
+
 def bounds(*, sent_at: datetime, received_at: datetime, date: datetime) -> Bounds:
     """What an answer whose `Date` has whole seconds proves about our clock."""
     return Bounds(low=date - received_at, high=date + timedelta(seconds=1) - sent_at)
@@ -286,15 +314,20 @@ def _miss(proof: Bounds, off: timedelta) -> timedelta:
     return max(proof.low - off, off - proof.high, timedelta(0))
 
 
-def offset(seen: Sequence[Bounds]) -> timedelta | None:
+def is_repair(jump: timedelta, offset: timedelta) -> bool:
+    """Whether a jump makes the machine's clock right that we correct by `offset`."""
+    return abs(offset - jump) <= min(_REPAIRED, abs(offset) / 2)
+
+
+def offset(seen: Sequence[Bounds], *, answers: int = ANSWERS) -> timedelta | None:
     """
-    How far our clock is off, if the last five answers all say so by over a second.
+    How far our clock is off, if the last answers all say so by over a second.
 
     None while any of them leaves room for a clock that is right, and while they
     contradict each other: one slow or lying answer must not move starts.
     """
-    last = seen[-ANSWERS:]
-    if len(last) < ANSWERS:
+    last = seen[-answers:]
+    if len(last) < answers:
         return None
     low, high = max(b.low for b in last), min(b.high for b in last)
     slow = all(b.low > _RIGHT for b in last)

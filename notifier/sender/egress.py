@@ -76,11 +76,13 @@ def install() -> None:
         socket.socket.connect = _connect  # type: ignore[method-assign,assignment]
         socket.socket.connect_ex = _connect_ex  # type: ignore[method-assign,assignment]
         socket.socket.sendto = _sendto  # type: ignore[method-assign,assignment]
+        socket.socket.sendmsg = _sendmsg  # type: ignore[method-assign,assignment]
 
 
 _plain_connect = socket.socket.connect
 _plain_connect_ex = socket.socket.connect_ex
 _plain_sendto: Callable[..., int] = socket.socket.sendto
+_plain_sendmsg: Callable[..., int] = socket.socket.sendmsg
 
 
 def _connect(self: socket.socket, address: Any, /) -> None:
@@ -94,6 +96,17 @@ def _connect_ex(self: socket.socket, address: Any, /) -> int:
 def _sendto(self: socket.socket, data: Any, *rest: Any) -> int:
     *flags, address = rest
     return _plain_sendto(self, data, *flags, _allowed(self, address))
+
+
+def _sendmsg(
+    self: socket.socket,
+    buffers: Any,
+    ancillary: Any = (),
+    flags: int = 0,
+    address: Any = None,
+    /,
+) -> int:
+    return _plain_sendmsg(self, buffers, ancillary, flags, _allowed(self, address))
 
 
 def _allowed(link: socket.socket, address: Any) -> Any:

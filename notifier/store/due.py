@@ -70,6 +70,15 @@ _GATHERING = (
     )
     .group_by(_d.route)
 )
+#: What is kept back of these milestones.
+_KEPT_BACK = select(_d.milestone_id, _d.route, _d.seq, _d.due_at).where(
+    _d.destination == bindparam("destination"),
+    _d.milestone_id.in_(bindparam("milestones", expanding=True)),
+    _d.state.in_((PENDING, LEASED)),
+    _d.held.is_not(None),
+    _d.kind.not_in(_URGENT),
+    _d.due_at > bindparam("now", type_=t.Instant),
+)
 #: By milestone: the last delivery that a destination has, or may have, got.
 _HEARD = (
     select(_d.milestone_id, _d.kind, func.max(_d.seq).label("last"))
@@ -142,9 +151,10 @@ def due(
     rows = conn.execute(_due_now(), asked).all()
     if len(rows) == limit and rows[-1].kind in _URGENT:
         rows = conn.execute(_due_now(), asked | {"most": 2 * limit}).all()
-    frozen = {row.message_id for row in rows if row.frozen}
-    free = [row for row in rows if not row.frozen]
-    found = [one(row, now) for row in (*_whole(conn, frozen), *free)]
+    whole, waiting = _whole(conn, {row.message_id for row in rows if row.frozen})
+    first = _first(waiting)
+    free = [row for row in rows if not row.frozen and not _is_after(row, first)]
+    found = [one(row, now) for row in (*whole, *free)]
     found = _with_changes(conn, destination, found, decode=decode)
     return _with_heard(conn, destination, found)
 
@@ -216,13 +226,29 @@ def _due_now() -> Select[Any]:
     )
 
 
-def _whole(conn: Connection, messages: set[str]) -> list[Row[Any]]:
-    """All members of these messages; none while one of them must wait."""
+def _whole(
+    conn: Connection, messages: set[str]
+) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
+    """All members of these messages; apart, those that wait for one of their own."""
     if not messages:
-        return []
+        return [], []
     rows = conn.execute(_frozen(), {"messages": list(messages)}).all()
     waiting = {row.message_id for row in rows if row.waits}
-    return [row for row in rows if row.message_id not in waiting]
+    whole = [row for row in rows if row.message_id not in waiting]
+    return whole, [row for row in rows if row.message_id in waiting]
+
+
+def _first(waiting: Sequence[Row[Any]]) -> dict[str, int]:
+    """By milestone: the first of these that only urgent ones may overtake."""
+    first: dict[str, int] = {}
+    for row in waiting:
+        if row.kind not in _URGENT:
+            first[row.milestone_id] = min(row.seq, first.get(row.milestone_id, row.seq))
+    return first
+
+
+def _is_after(row: Row[Any], first: Mapping[str, int]) -> bool:
+    return row.kind not in _URGENT and first.get(row.milestone_id, row.seq) < row.seq
 
 
 @cache
@@ -322,6 +348,31 @@ def gathering(conn: Connection, destination: str, now: datetime) -> dict[str, da
     """By route: when the digest that gathers for a destination will go."""
     rows = conn.execute(_GATHERING, {"destination": destination, "now": now})
     return {row[0]: row[1] for row in rows}
+
+
+def behind(
+    conn: Connection, destination: str, found: Sequence[Due], now: datetime
+) -> list[Due]:
+    """The same; each knows until when earlier ones of its milestone are kept back."""
+    milestones = list({one.milestone_id for one in found})
+    asked = {"destination": destination, "milestones": milestones, "now": now}
+    kept = conn.execute(_KEPT_BACK, asked).all()
+    if not kept:
+        return list(found)
+    ahead: dict[tuple[str, str], list[tuple[int, datetime]]] = defaultdict(list)
+    for row in kept:
+        ahead[row.milestone_id, row.route].append((row.seq, row.due_at))
+    return [
+        replace(
+            one,
+            behind=tuple(
+                until
+                for seq, until in ahead[one.milestone_id, one.route]
+                if seq < one.seq
+            ),
+        )
+        for one in found
+    ]
 
 
 def carried(

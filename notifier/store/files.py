@@ -4,6 +4,7 @@ The database file: opened, locked, migrated, backed up.
 Source: SQLite documentation, "Write-Ahead Logging" and "PRAGMA statements".
 """
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -17,7 +18,13 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from notifier.errors import SchemaMismatch, StoreBroken, StoreBusy, StoreError
+from notifier.errors import (
+    SchemaMismatch,
+    StoreBroken,
+    StoreBusy,
+    StoreError,
+    StoreLocked,
+)
 from notifier.store import schema as t
 
 log = structlog.get_logger()
@@ -108,22 +115,26 @@ class InstanceLock:
 # --- engines ------------------------------------------------------------------
 
 
-def writer(database: Path) -> Engine:
+def writer(database: Path, stopping: Callable[[], bool] = lambda: False) -> Engine:
     """
     The one connection that writes; it also makes the checkpoints.
+
+    Once it is `stopping`, it waits for another program no longer than one
+    `busy_timeout`; then whatever it was to write raises StoreLocked.
 
     Raises:
         StoreError: the file cannot be opened or is no database of ours.
     """
     with suppress(OSError):
         os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
+    _refuse_unwritable(database)
     engine = create_engine(
         "sqlite://", creator=_connect(f"file:{_quoted(database)}"), poolclass=StaticPool
     )
 
     @event.listens_for(engine, "begin")
     def begin(conn: Connection) -> None:
-        _begin(conn, database)
+        _begin(conn, database, stopping)
 
     try:
         with engine.connect() as conn:
@@ -133,6 +144,20 @@ def writer(database: Path) -> Engine:
         engine.dispose()
         raise StoreError(f"{database}: {_said(exc)}") from exc
     return engine
+
+
+def _refuse_unwritable(database: Path) -> None:
+    """
+    Go no further with files that SQLite could only read.
+
+    Beside such a database it makes others that nobody may write either, and these
+    stay when the database itself is put right.
+    """
+    for ending in ("", "-wal", "-shm"):
+        file = database.with_name(database.name + ending)
+        # Not opened: its closing would take away locks.
+        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+            raise StoreError(f"{file}: {os.strerror(errno.EACCES)}")
 
 
 def readers(database: Path) -> Engine:
@@ -182,12 +207,12 @@ def _quoted(database: Path) -> str:
     return str(database).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
-def _begin(conn: Connection, database: Path) -> None:
+def _begin(conn: Connection, database: Path, stopping: Callable[[], bool]) -> None:
     """
     Take the right to write, when another program lets go of it.
 
     Only here can somebody be in our way, and here nothing is done yet: to try again
-    is safe.
+    is safe, and so is to give up.
     """
     for tries in range(1, PATIENCE + 1):
         try:
@@ -197,6 +222,8 @@ def _begin(conn: Connection, database: Path) -> None:
                 raise
             if tries == 1:
                 log.warning("store.locked", held_by=_holder(database))
+            if stopping():
+                raise StoreLocked(f"{database}: another program writes to it") from exc
         else:
             if tries > 1:
                 log.info("store.unlocked", tries=tries)
@@ -215,11 +242,15 @@ def _holder(database: Path) -> str:
     The file may not be opened for it: its closing would take away our own locks.
     """
     with suppress(OSError, ValueError):
-        inode = database.with_name(f"{database.name}-shm").stat().st_ino
+        shared = database.with_name(f"{database.name}-shm").stat()
+        ours = (os.major(shared.st_dev), os.minor(shared.st_dev), shared.st_ino)
         for line in Path("/proc/locks").read_text("ascii").splitlines():
             # number: POSIX ADVISORY WRITE process major:minor:inode first last
             _, kind, _, access, pid, file, first, last = line.split()[:8]
-            if (kind, access, file.split(":")[-1]) != ("POSIX", "WRITE", str(inode)):
+            if (kind, access) != ("POSIX", "WRITE"):
+                continue
+            major, minor, inode = file.split(":")
+            if (int(major, 16), int(minor, 16), int(inode)) != ours:
                 continue
             if int(first) <= _WRITE_LOCK and (
                 last == "EOF" or int(last) >= _WRITE_LOCK
@@ -288,6 +319,8 @@ def migrate(
     try:
         with engine.connect() as conn:
             found = revision(conn)
+    except StoreLocked:
+        raise
     except Exception as exc:
         raise StoreBroken(f"{database}: {_said(exc)}") from exc
     if found == head:
@@ -306,6 +339,8 @@ def migrate(
             _create(engine, head)
         else:
             _upgrade(engine, scripts)
+    except StoreLocked:
+        raise
     except Exception as exc:
         raise StoreBroken(f"{database}: cannot be migrated: {_said(exc)}") from exc
     return kept

@@ -282,6 +282,7 @@ def _look(
     together: dict[str, datetime] = {}
     if ask.gathers:
         together = due.gathering(conn, ask.destination, ask.now)
+        found = due.behind(conn, ask.destination, found, ask.until)
     waiting = Waiting(due=found, silences=quiet, events=events, gathering=together)
     return ask.claim(space, waiting)
 

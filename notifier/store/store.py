@@ -54,7 +54,7 @@ from notifier.core.operate import (
     Told,
     View,
 )
-from notifier.core.timing import TimePolicy
+from notifier.core.timing import TimePolicy, Trust
 from notifier.errors import StoreBroken, StoreError, StoreSlow
 from notifier.store import (
     doors,
@@ -328,6 +328,10 @@ class UpkeepTurn(Turn):
         """Note that the service is alive."""
         await self._commit(partial(operator.alive, now=now))
 
+    async def remember_clock(self, trust: Trust) -> None:
+        """Note what the machine's clock is taken for."""
+        await self._commit(partial(upkeep.remember_clock, trust=trust))
+
     async def note_backup(self, *, failed: str | None, now: datetime) -> None:
         """Note why there is no backup; None: there is one."""
         await self._commit(partial(operator.note_backup, failed=failed, now=now))
@@ -475,6 +479,10 @@ class Store:
         """Whether an absence is counted for any milestone."""
         return await self.ask(pages.is_anyone_absent)
 
+    async def clock(self) -> Trust | None:
+        """What the machine's clock was taken for at last."""
+        return await self.ask(upkeep.clock)
+
     async def next_fire(self) -> datetime | None:
         """When the next timer comes due."""
         return await self.ask(timers.next_fire)
@@ -535,8 +543,12 @@ class Store:
         """
 
         def asked() -> T:
-            with self._readers.connect() as conn, files.bounded(conn, is_over):
-                return _guarded(conn, question)
+            with (
+                _translated(),
+                self._readers.connect() as conn,
+                files.bounded(conn, is_over),
+            ):
+                return question(conn)
 
         return await self._offload(asked)
 
@@ -551,14 +563,23 @@ class Store:
         self._writer.dispose()
 
 
-def open_store(database: Path, *, offload: Offload, decode: Decode) -> Store:
+def open_store(
+    database: Path,
+    *,
+    offload: Offload,
+    decode: Decode,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Store:
     """
     Open and, where needed, migrate the store. The caller holds its lock.
+
+    Once it is `stopping`, whoever is to write raises StoreLocked rather than wait
+    for another program to the end of its patience.
 
     Raises:
         StoreError: it cannot be used; the text says why.
     """
-    writer = files.writer(database)
+    writer = files.writer(database, stopping)
     try:
         files.migrate(writer, database)
     except StoreError:
@@ -581,8 +602,14 @@ def reading(database: Path) -> Iterator[Connection]:
 
 
 def _guarded(conn: Connection, work: Callable[[Connection], T]) -> T:
-    try:
+    with _translated():
         return work(conn)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
     except (OperationalError, sqlite3.Error) as exc:
         if files.is_given_up(exc):
             raise StoreSlow("looking that up takes too long") from exc

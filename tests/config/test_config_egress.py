@@ -45,6 +45,17 @@ def test_metadata_in_figures_is_an_error_at_its_line(
     ]
 
 
+@pytest.mark.parametrize(
+    "host", ["2852039166", "0xA9FEA9FE", "0251.0376.0251.0376", "169.254.43518"]
+)
+def test_metadata_is_known_however_its_figures_are_written(
+    tmp_path: Path, host: str
+) -> None:
+    text = f"destinations:\n  a: {{url: 'webhook://{host}/'}}"
+
+    assert refused(tmp_path, text) == [f"2: destinations.a.url: {NEVER}"]
+
+
 def test_public_refuses_private_addresses_in_figures(tmp_path: Path) -> None:
     text = (
         "egress: public\n"

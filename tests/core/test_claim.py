@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
+from typing import Any
 
 import pytest
 from message_samples import event
@@ -125,8 +126,11 @@ def test_a_destination_that_does_not_work_has_room_for_one_probe(
     assert (found.now, found.probe) == (1, probe)
 
 
-def test_only_a_window_makes_it_matter_what_gathers() -> None:
-    gathering = replace(MANNER, window=MINUTE)
+@pytest.mark.parametrize("waits", [{"window": MINUTE}, {"at": time(8)}], ids=str)
+def test_only_who_waits_for_others_makes_it_matter_what_gathers(
+    waits: dict[str, Any],
+) -> None:
+    gathering = replace(MANNER, **waits)
 
     assert not PLAIN.gathers
     assert replace(PLAIN, manners={"games": gathering}).gathers

@@ -122,6 +122,15 @@ def test_what_comes_after_a_retry_of_its_milestone_is_none_the_fresher() -> None
     assert _told(_composed(*owed, retries_first=False)) == [[3], [1]]
 
 
+def test_what_may_have_arrived_goes_before_later_news_if_its_try_cost_none() -> None:
+    doubted = due(1, milestone="m", frozen_in="msg_1")
+    digest = [due(2, milestone="m"), *(due(n, attempts=1) for n in (3, 4))]
+
+    few = replace(PLAIN, over=2)
+
+    assert _told(_composed(doubted, *digest, manner=few, now=1)) == [[1]]
+
+
 def test_starts_go_before_either() -> None:
     owed = [due(1, attempts=1), due(2), started(3)]
 

@@ -235,6 +235,38 @@ def test_what_comes_as_a_digest_leaves_goes_with_it() -> None:
     ]
 
 
+def test_nothing_goes_with_a_digest_before_what_comes_first_of_its_milestone() -> None:
+    soon = (NOON + SECOND, NOON + 2 * SECOND)
+    late = replace(due(2), gathered=True, behind=soon)
+
+    assert _held(late, due(3), replace(due(4), behind=soon[:1]), manner=WINDOW) == {
+        "dlv_2": (2 * SECOND, True),
+        "dlv_3": (MINUTE, True),
+        "dlv_4": (SECOND, True),
+    }
+
+
+def test_what_quiet_hours_let_pass_waits_only_for_what_gathers() -> None:
+    passing = frozenset({Kind.UPDATED})
+    manner = replace(_quiet(11, 15, let_pass=passing), window=MINUTE)
+    quiet, soon = NOON + 3 * HOUR, NOON + SECOND
+    ripe = replace(due(1), gathered=True)
+
+    assert _hold(replace(ripe, behind=(quiet,)), manner=manner) == {}
+    assert _held(replace(ripe, behind=(quiet, soon)), manner=manner) == {
+        "dlv_1": (SECOND, True)
+    }
+
+
+@pytest.mark.parametrize(
+    "one",
+    [started(1), due(1, attempts=1), due(1, frozen_in="msg_1")],
+    ids=["started", "tried", "may have arrived"],
+)
+def test_what_is_urgent_or_was_tried_waits_for_nothing_that_gathers(one: Due) -> None:
+    assert _hold(replace(one, behind=(NOON + SECOND,)), manner=WINDOW) == {}
+
+
 def test_a_digest_takes_along_neither_starts_nor_doubts_nor_other_routes() -> None:
     ripe = replace(due(1), gathered=True)
     others: Sequence[Due] = [started(2), due(3, frozen_in="msg"), due(4, route="all")]

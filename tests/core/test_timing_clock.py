@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from strategies import HOUR, NOON, SECOND
 
-from notifier.core.timing import Bounds, bounds, is_right, offset
+from notifier.core.timing import Bounds, bounds, is_repair, is_right, offset
 
 
 def _proof(off: timedelta, *, took: timedelta = SECOND / 10) -> Bounds:
@@ -80,6 +80,15 @@ def test_narrow_answers_narrow_the_correction() -> None:
     assert offset([wide, wide, narrow, wide, wide]) == 10.5 * SECOND
 
 
+def test_one_answer_is_enough_where_nothing_is_known() -> None:
+    found = offset([_proof(HOUR)], answers=1)
+
+    assert found is not None
+    assert abs(found - HOUR) <= SECOND
+    assert offset([_proof(0.9 * SECOND)], answers=1) is None
+    assert offset([], answers=1) is None
+
+
 # --- a jump of the machine's clock --------------------------------------------
 
 
@@ -104,3 +113,19 @@ def test_an_answer_that_was_slower_than_the_jump_is_far_says_nothing() -> None:
 
     assert is_right(5 * SECOND, slow) is None
     assert is_right(HOUR, slow) is False
+
+
+@pytest.mark.parametrize("off_s", [600.0, -600.0, 1.8e9])
+def test_a_jump_of_as_much_as_a_correction_is_a_repair(off_s: float) -> None:
+    off = timedelta(seconds=off_s)
+
+    assert is_repair(off, off)
+    assert is_repair(off + 2 * SECOND, off)
+    assert not is_repair(off + 2.1 * SECOND, off)
+    assert not is_repair(-off, off)
+
+
+def test_a_jump_that_leaves_a_small_error_as_large_as_it_was_is_no_repair() -> None:
+    assert is_repair(1.2 * SECOND, 1.5 * SECOND)
+    assert not is_repair(3 * SECOND, 1.5 * SECOND)
+    assert not is_repair(1.1 * SECOND, 0 * SECOND)

@@ -1,14 +1,16 @@
 """The service as a process: an API that is down, an orderly end, a second instance."""
 
 import resource
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
 import pytest
 
-from e2e.village import Api, Service, Sink, api, sink, soon, until
+from e2e.village import Api, Life, Service, Sink, api, sink, soon, until
 from notifier.clock import SystemClock
 from notifier.demo.loopback import Request, Response, serving
 from notifier.demo.population import milestone
@@ -127,6 +129,34 @@ async def test_sigterm_finishes_what_is_under_way_and_ends_well(
     assert service.store.states() == {"delivered": 1, "pending": 1}
     assert len(patient.arrivals) == 1
     assert not await anyio.Path(tmp_path / "notifier.db.sock").exists()
+
+
+async def test_sigterm_ends_the_wait_for_another_program_that_writes(
+    tmp_path: Path, kalshi: Api, hook: Sink
+) -> None:
+    program = ("e2e.stubborn", "run")
+    service = Service(
+        tmp_path, base_url=kalshi.base_url, hook=hook.url, program=program
+    )
+    async with service.life() as works:
+        await until(service.store.is_baselined)
+        with closing(sqlite3.connect(service.store.database)) as alien:
+            alien.execute("BEGIN IMMEDIATE")
+            await kalshi.tell("add", **_game("new", soon(datetime.now(UTC), 3600)))
+            await _stops_though_locked(works)
+            async with service.life() as starts:
+                await _stops_though_locked(starts)
+    async with service.life() as free:
+        await until(lambda: len(hook.arrivals()) == 1)
+        assert await free.stop() == 0
+    assert service.store.states() == {"delivered": 1}
+
+
+async def _stops_though_locked(life: Life) -> None:
+    await until(lambda: "store.locked" in life.said)
+    assert await life.stop() == 0
+    assert "app.stopped" in life.said
+    assert "Traceback" not in life.said
 
 
 async def test_a_second_instance_ends_with_75_and_names_the_first(

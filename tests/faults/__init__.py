@@ -17,6 +17,6 @@ The fault ledger: what the service is made to suffer, and what came of it.
 * powered    the service on that disk
 * failing    the service that dies at a statement of its store
 * rebound    the service for whom a name means this machine
-* rows_*     the rows: process, disk, power, upkeep, far end, mail, hostile, source,
-             time, quiet hours
+* rows_*     the rows: process, disk, power, upgrade, upkeep, far end, mail, hostile,
+             source, time, quiet hours
 """

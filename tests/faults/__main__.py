@@ -28,6 +28,8 @@ def main() -> int:
     sys.stdout.write(f"broken: {', '.join(failed) or 'none'}\n")
     if asked.write is not None:
         page.write(asked.write, ROWS, results)
+        if asked.readme is not None:
+            page.write_sentence(asked.readme, asked.write)
     return 1 if failed else 0
 
 
@@ -41,6 +43,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--at-once", type=int, default=3, help="so many rows")
     parser.add_argument("--write", type=Path, help="write the page anew")
+    parser.add_argument("--readme", type=Path, help="with --write: its figures, too")
     return parser.parse_args()
 
 

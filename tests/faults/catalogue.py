@@ -5,12 +5,14 @@ from faults import (
     rows_far_end,
     rows_hostile,
     rows_mail,
+    rows_more,
     rows_power,
     rows_process,
     rows_quiet,
     rows_source,
     rows_teeth,
     rows_time,
+    rows_upgrade,
     rows_upkeep,
 )
 from faults.ledger import Row
@@ -19,6 +21,7 @@ ROWS: tuple[Row, ...] = (
     *rows_process.ROWS,
     *rows_disk.ROWS,
     *rows_power.ROWS,
+    *rows_upgrade.ROWS,
     *rows_upkeep.ROWS,
     *rows_far_end.ROWS,
     *rows_mail.ROWS,
@@ -27,4 +30,5 @@ ROWS: tuple[Row, ...] = (
     *rows_teeth.ROWS,
     *rows_time.ROWS,
     *rows_quiet.ROWS,
+    *rows_more.ROWS,
 )

@@ -29,7 +29,7 @@ class Counts:
     #: Messages that overtook an earlier one of their milestone.
     order: int
     repeats: int
-    #: Under way when the fault struck, and requests whose answer never came.
+    #: Arrivals in doubt: under way when the fault struck, or their answer never came.
     allowed: int
     #: What else must hold and did not.
     broken: tuple[str, ...] = ()
@@ -97,29 +97,34 @@ class Result:
     """What came of a row."""
 
     row: Row
-    #: None: it was not run.
-    counts: Counts | None
+    #: One of each seed; none: it was not run.
+    runs: tuple[Counts, ...]
     seconds: float
     #: Why it was not run.
     skipped: str = ""
 
     @property
+    def counts(self) -> Counts | None:
+        """What all runs come to; None: it was not run."""
+        return sum(self.runs, NOTHING) if self.runs else None
+
+    @property
     def holds(self) -> bool:
-        """Whether nothing was found wrong."""
-        return self.counts is None or self.counts.holds
+        """Whether nothing was found wrong: each seed is judged by itself."""
+        return all(one.holds for one in self.runs)
 
 
 async def result(row: Row, *, seeds: Sequence[int], quick: bool) -> Result:
     """Run a row, once for each seed if chance decides it, one after another."""
     begun = time.perf_counter()
-    counts = NOTHING
+    runs: list[Counts] = []
     chosen = seeds if row.seeded else seeds[:1]
     try:
         for seed in chosen:
-            counts += await _run(row, seed=seed, quick=quick)
+            runs += [await _run(row, seed=seed, quick=quick)]
     except Unavailable as exc:
-        return Result(row=row, counts=None, seconds=0, skipped=str(exc))
-    return Result(row=row, counts=counts, seconds=time.perf_counter() - begun)
+        return Result(row=row, runs=(), seconds=0, skipped=str(exc))
+    return Result(row=row, runs=tuple(runs), seconds=time.perf_counter() - begun)
 
 
 async def _run(row: Row, *, seed: int, quick: bool) -> Counts:
@@ -137,6 +142,8 @@ async def _run(row: Row, *, seed: int, quick: bool) -> Counts:
     except Exception as exc:  # noqa: BLE001 - whatever it is, the row is broken
         said = "".join(traceback.format_exception(exc)).rstrip().splitlines()
         return replace(NOTHING, broken=(*said, f"seed {seed}: {folder}"))
+    if not counts.faults:
+        counts = replace(counts, broken=(*counts.broken, "nothing struck"))
     if counts.holds:
         await anyio.to_thread.run_sync(shutil.rmtree, folder)
         return counts

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 
 from faults.ledger import Counts, Result, Row
 
@@ -25,9 +26,13 @@ A row holds when
 - nothing was **spurious**: no event of no change, no message of no event, no start
   before its time;
 - nothing broke the **order** within a milestone;
-- no more messages were **repeated** than the second figure says: those under way when
-  the fault struck, and those whose answer never came. A repeat has the same id and the
-  same members.
+- nothing was **repeated** but what was in doubt, which the second figure counts: what
+  was under way when the fault struck, by the store's own leases, and what was never
+  answered. Each such arrival may be followed by one repeat, with the same id and the
+  same members;
+- the fault **struck**: a death counts if the process died of that signal.
+
+Each seed is judged by itself; the figures below are those of all of them.
 
 ```sh
 cd tests
@@ -37,6 +42,7 @@ python -m faults --row kill-sync --row api-down
 python -m faults --at-once 1     # one row after another
 python -m faults --seeds 20      # rows that chance decides, with so many seeds
 python -m faults --write ../docs/faults.md   # with the figures of these rows
+python -m faults --write ../docs/faults.md --readme ../README.md   # and the README's
 ```
 
 The rows below took {took} together, on two cores with other work to do.
@@ -55,6 +61,10 @@ _COLUMNS = (
 )
 
 _BROKEN = "**broken**"
+
+_BEGIN = "<!-- ledger -->\n"
+_END = "<!-- /ledger -->\n"
+_README_WIDTH = 88
 
 
 def heading() -> str:
@@ -82,6 +92,41 @@ def write(file: Path, every: Sequence[Row], results: Sequence[Result]) -> None:
     body = "".join(_row(row, cells) for row, cells in known)
     took = f"{seconds / 60:.0f} min"
     file.write_text(_INTRO.replace("{took}", took) + head + body, "utf-8")
+
+
+def write_sentence(readme: Path, file: Path) -> None:
+    """Let the README say what the page says."""
+    text = readme.read_text("utf-8")
+    before, rest = text.split(_BEGIN)
+    _, after = rest.split(_END)
+    readme.write_text(before + _BEGIN + sentence(file) + _END + after, "utf-8")
+
+
+def said(readme: Path) -> str:
+    """What the README says of the page."""
+    _, rest = readme.read_text("utf-8").split(_BEGIN)
+    return rest.split(_END)[0]
+
+
+def sentence(file: Path) -> str:
+    """The page in one sentence, in lines of a README."""
+    run = [cells[3:] for cells in _cells(file) if cells[3]]
+    faults, _, _, lost, spurious, order = (
+        sum(int(cells[n]) for cells in run) for n in range(6)
+    )
+    pairs = [cells[6].split(" of ") for cells in run]
+    repeats, doubt = (sum(int(pair[n]) for pair in pairs) for n in range(2))
+    text = (
+        f"In {len(run)} rows {faults:,} faults struck: {lost} messages were lost, "
+        f"{spurious} made up, {order} told out of order, and {repeats} repeated, of "
+        f"{doubt} that were in doubt."
+    )
+    return "\n".join(wrap(text, _README_WIDTH)) + "\n"
+
+
+def broken(file: Path) -> list[str]:
+    """The rows that the page calls broken."""
+    return [cells[0] for cells in _cells(file) if _BROKEN in cells[-1]]
 
 
 def rows(file: Path) -> list[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""`python -m faults.rebound`: the service, for whom a name means this machine."""
+"""`python -m faults.rebound`: the service, for whom names lead to odd places."""
 
 import socket
 import sys
@@ -6,15 +6,18 @@ from typing import Any
 
 from notifier import cli
 
-NAME = "rebound.example"
+#: This machine, and where no message may go.
+NAME, FORBIDDEN = "rebound.example", "metadata.example"
+_PLACES = {NAME: "127.0.0.1", FORBIDDEN: "169.254.169.254"}
 
 
 def main() -> None:
     """Be the service in the current folder."""
-    plain, names = socket.getaddrinfo, {NAME, NAME.encode()}
+    plain = socket.getaddrinfo
 
     def look_up(host: Any, *more: Any, **named: Any) -> Any:
-        return plain("127.0.0.1" if host in names else host, *more, **named)
+        name = host.decode() if isinstance(host, bytes) else host
+        return plain(_PLACES.get(name, host), *more, **named)
 
     socket.getaddrinfo = look_up
     sys.argv = ["notifier", "run"]

@@ -1,7 +1,6 @@
 """Rows: the far end is down, refuses, is in doubt, or asks for patience."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import pairwise
@@ -62,12 +61,14 @@ async def _torn(stage: Stage) -> Counts:
                 await there.add()
                 with anyio.move_on_after(2):
                     await until(lambda n=before: there.arrived(n + 1))  # type: ignore[misc] # bound now
+                under_way = there.leased()
                 there.faults += await way.cut()
+                under_way |= there.leased()
+                await there.requests_until_now()
+                there.doubt(under_way)
             way.heal()
             await there.settled(life)
-        counts = await there.counts()
-    # Each cut may have taken one answer away.
-    return replace(counts, allowed=counts.allowed + counts.faults)
+        return await there.counts()
 
 
 async def _slow(stage: Stage) -> Counts:
@@ -172,9 +173,7 @@ async def _killed_in_doubt(stage: Stage) -> Counts:
             await until(lambda: there.arrived(2))
             await _more(there, life)
             await there.killed(life)
-        counts = await there.ending()
-    # The same message, hanging and under way: one repeat, not two.
-    return replace(counts, allowed=counts.allowed - 1)
+        return await there.ending()
 
 
 async def _more(there: Scene, life: Life) -> None:

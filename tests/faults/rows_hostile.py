@@ -15,7 +15,7 @@ from servers.http_sink import Answer, CutShort, HttpSink, Reset, http_sink
 from servers.smtp_sink import Mail, SmtpSink, smtp_sink
 
 from faults.ledger import Counts, Row, Stage
-from faults.rebound import NAME
+from faults.rebound import FORBIDDEN, NAME
 from faults.scene import HOOK, Scene, command, scene
 from faults.strace import watched
 from faults.verdict import verdict
@@ -104,11 +104,14 @@ _ALIASES = (
     f"webhook://[::ffff:{_METADATA}]/latest",
     "webhook://[64:ff9b::a9fe:a9fe]/latest",
     "webhook://[fe80::1]/latest",
+    "webhook://2852039166/latest",
+    "webhook://0xA9FEA9FE/latest",
+    "webhook://0251.0376.0251.0376/latest",
     f"json://{_METADATA}/latest",
     f"mailto://{_METADATA}?from=us@example.com&to=ann@example.com",
 )
 #: The same, which is known only when it is looked up.
-_IN_DISGUISE = "webhook://2852039166/latest"
+_IN_DISGUISE = f"webhook://{FORBIDDEN}/latest"
 
 
 async def _addresses(stage: Stage) -> Counts:

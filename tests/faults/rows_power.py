@@ -38,7 +38,7 @@ async def _service(stage: Stage) -> Counts:
     """The whole service, in the middle of traffic."""
     _needs_apsw()
     _set(stage, fuse=_NO_FUSE)
-    seen = Acknowledged()
+    seen, worked = Acknowledged(), 0
     async with scene(stage, program=("faults.powered",)) as there:
         await there.baseline()
         async with there.traffic():
@@ -49,7 +49,8 @@ async def _service(stage: Stage) -> Counts:
                     with anyio.move_on_after(there.random.uniform(2, 4)):
                         await life.end()
                     await there.killed(life)
-                _check(there, seen, where=f"life {n}")
+                worked += _check(there, seen, where=f"life {n}")
+        there.check(worked > 0, "no life came as far as a commit")
         _set(stage, fuse=_NO_FUSE)
         return await there.ending()
 
@@ -59,10 +60,12 @@ def _set(stage: Stage, *, fuse: int, life: int = 0) -> None:
     (stage.folder / POWER).write_text(json.dumps(plan), "utf-8")
 
 
-def _check(there: Scene, seen: Acknowledged, *, where: str) -> None:
-    """What was acknowledged in this life, and before it, is there."""
+def _check(there: Scene, seen: Acknowledged, *, where: str) -> bool:
+    """What was acknowledged in this life, and before it, is there; if it wrote any."""
     folder = there.stage.folder
     notes = folder / NOTES
+    if not notes.exists():
+        return False
     for line in notes.read_text("utf-8").splitlines():
         match line.split():
             case ["trying", content]:
@@ -73,6 +76,7 @@ def _check(there: Scene, seen: Acknowledged, *, where: str) -> None:
     left = judge(folder / "notifier.db", seen)
     there.check(not left.lost, f"{where}: {left.lost} commits are lost")
     there.broken += [f"{where}: {text}" for text in left.broken]
+    return True
 
 
 _HOLDS = (

@@ -12,7 +12,10 @@ from servers.http_sink import Answer, Received
 
 from faults.ledger import Counts, Row, Stage
 from faults.scene import Scene, go_on, pause, scene
-from faults.strace import SYNCS, WRITES, injected, started
+from faults.strace import SYNCS, WRITES, injected, killed_at
+
+#: After so long a call that has not come does not come.
+_REACHED_S = 15
 
 
 async def _random(stage: Stage) -> Counts:
@@ -49,9 +52,8 @@ async def _answered(stage: Stage) -> Counts:
                 there.hook.after_answer = partial(_kill_at, life, there.next_key)
                 await there.add()
                 await life.end()
-                there.faults += 1
                 there.hook.after_answer = lambda _: None
-                await there.died(life)
+                await there.killed(life)
         return await there.ending()
 
 
@@ -62,21 +64,30 @@ def _kill_at(life: Life, key: str, request: Received) -> None:
 
 
 async def _at_call(stage: Stage, *, calls: str, quick: int, most: int) -> Counts:
-    """Die at the first, the second, ... call since the news came."""
+    """Die at the first, the second, ... call since the news, as long as it comes."""
     async with scene(stage) as there:
         await there.baseline()
         for n in range(1, 1 + (quick if stage.quick else most)):
-            async with there.service.life() as life:
-                await life.started()
-                kill = f"signal=SIGKILL:when={n}"
-                async with injected(life.process.pid, calls, kill):
-                    key = await there.add()
-                    with anyio.move_on_after(8):
-                        await life.end()
-                    if life.process.returncode is None:
-                        there.check(there.service.store.has(key), f"call {n}: stuck")
-                await there.killed(life)
+            if not await _dies_at(there, calls, n):
+                break
         return await there.ending()
+
+
+async def _dies_at(there: Scene, calls: str, n: int) -> bool:
+    """Whether it came as far as that call."""
+    async with there.service.life() as life:
+        await life.started()
+        kill = f"signal=SIGKILL:when={n}"
+        async with injected(life.process.pid, calls, kill):
+            key = await there.add()
+            with anyio.move_on_after(_REACHED_S):
+                await life.end()
+        if life.process.returncode is None:
+            there.check(there.service.store.has(key), f"call {n}: stuck")
+            await there.stopped(life)
+            return False
+        await there.killed(life)
+        return True
 
 
 async def _migration(stage: Stage) -> Counts:
@@ -85,21 +96,17 @@ async def _migration(stage: Stage) -> Counts:
         command = [sys.executable, "-m", "notifier", "run"]
         for n in range(1, 1 + (2 if stage.quick else 10)):
             _forget(stage.folder)
-            log = stage.folder / "migration.log"
-            kill = f"signal=SIGKILL:when={n}"
-            async with started(
-                command, SYNCS, kill, cwd=stage.folder, log=log
-            ) as process:
-                with anyio.move_on_after(6):
-                    await process.wait()
-            there.faults += 1
+            status = await killed_at(command, SYNCS, n, cwd=stage.folder)
             await there.died()
+            if status is None:
+                break
+            there.struck(status)
             async with there.service.life() as life:
                 await until(there.service.store.is_baselined)
                 await there.stopped(life)
             there.check(not there.service.store.events(), "the baseline was announced")
         async with there.service.life() as life:
-            await life.started()
+            await until(there.service.store.is_baselined)
             await there.add()
             await there.settled(life)
         return await there.counts()

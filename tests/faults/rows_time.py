@@ -1,6 +1,7 @@
 """Rows: the clock jumps; and days that only a simulation has time for."""
 
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +40,54 @@ async def _jump(there: Scene, jump: int) -> None:
     await anyio.sleep(6)
     _set(there.stage.folder, 0)
     await anyio.sleep(3)
+
+
+async def _repaired(stage: Stage) -> Counts:
+    """It was corrected for; it is repaired while nobody can be asked."""
+    _set(stage.folder, -100)
+    async with scene(stage, program=("faults.jumping",)) as there:
+        await there.baseline()
+        async with there.service.life() as life:
+            await life.started()
+            near, far = await there.add(), await there.add()
+            await until(lambda: there.service.store.has(far))
+            await there.bring_near(near, seconds=70)
+            await anyio.sleep(3)
+            there.wire.is_down = True
+            await there.wire.cut()
+            _set(there.stage.folder, 0)
+            there.faults += 1
+            await anyio.sleep(68)
+            there.wire.heal()
+            await there.stopped(life)
+        async with there.service.life() as life:
+            await there.settled(life)
+        return await _with_precision(there)
+
+
+async def _killed(stage: Stage, *, jumps: tuple[int, ...]) -> Counts:
+    """It jumps, and the service dies before anybody could say who is right."""
+    _set(stage.folder, 0)
+    async with scene(stage, program=("faults.jumping",)) as there:
+        await there.baseline()
+        for jump in jumps:
+            async with there.service.life() as life:
+                await life.started()
+                near, far = await there.add(), await there.add()
+                await until(lambda key=far: there.service.store.has(key))  # type: ignore[misc] # bound now
+                await there.bring_near(near, seconds=15)
+                await anyio.sleep(3)
+                _set(there.stage.folder, jump)
+                await there.killed(life)
+            async with there.service.life() as life:
+                await there.settled(life)
+        return await _with_precision(there)
+
+
+async def _with_precision(there: Scene) -> Counts:
+    """After a correction a clock is right to the second that `Date` shows."""
+    evidence = await there.evidence()
+    return verdict(replace(evidence, precision=timedelta(seconds=1)))
 
 
 def _set(folder: Path, seconds: int) -> None:
@@ -84,6 +133,22 @@ ROWS = (
         "ahead",
         holds="no start is told before its time, or twice; nothing is lost",
         run=partial(_jumps, jumps=(-3_600, -40, -1_795_000_000)),
+    ),
+    Row(
+        id="clock-repaired",
+        matrix="43",
+        done="the machine's clock, corrected for 100 s, is repaired while "
+        "the API is away for more than a minute and a start comes near",
+        holds="no start is told before its time, or twice; nothing is lost",
+        run=_repaired,
+    ),
+    Row(
+        id="clock-killed",
+        matrix="43",
+        done="the machine's clock jumps ahead by 40 s and a day, and back, and the "
+        "service is killed before anybody could say who is right; a start is near",
+        holds="no start is told before its time, twice or as missed; nothing is lost",
+        run=partial(_killed, jumps=(40, 86_400, -40)),
     ),
     Row(
         id="simulated-days",

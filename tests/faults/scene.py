@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,12 +21,16 @@ from servers.http_sink import HttpSink, http_sink
 
 from faults.ledger import Counts, Stage
 from faults.proxy import Proxy, proxy
-from faults.verdict import Evidence, verdict
+from faults.verdict import Evidence, Owed, verdict
 from notifier.core.model import Json
 from notifier.demo.population import milestone
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOOK = "/hook"
+_OWED = (
+    "SELECT event_id, state, superseded_by, reason, attempts, expires_at, settled_at "
+    "FROM deliveries"
+)
 #: The longest that anything owed may take to come to its end.
 LONGEST_S = 180.0
 
@@ -44,7 +49,9 @@ class Scene:
     random: Random
     deaths: list[int] = field(default_factory=list)
     lost_on_the_way: list[Span] = field(default_factory=list)
-    in_flight: int = 0
+    #: The numbers of the requests to the far end that may rightly be repeated: the
+    #: last ones of messages that were under way when a fault struck.
+    in_doubt: set[int] = field(default_factory=set)
     #: How often the fault struck.
     faults: int = 0
     broken: list[str] = field(default_factory=list)
@@ -118,32 +125,46 @@ class Scene:
         self.check(not told, "the baseline was announced")
 
     async def killed(self, life: Life) -> None:
-        """Kill it, and note what it was at."""
+        """Kill it, if the fault has not, and note what it was at."""
         if life.process.returncode is None:
             await life.kill()
-        self.faults += 1
+        self.struck(life.process.returncode)
         await self.died(life)
+
+    def struck(self, status: int | None) -> None:
+        """Count a death, if it was one."""
+        is_strike = status == -signal.SIGKILL
+        self.faults += is_strike
+        self.check(is_strike, f"it was not killed, but ended with {status}")
 
     async def died(self, life: Life | None = None) -> None:
         """Note what it was at when it died."""
         self.deaths.append(await self.requests_until_now())
-        self.in_flight += self._leased()
+        self.doubt(self.leased())
         if life is not None:
             self.check("Traceback" not in life.said, "a traceback was logged")
 
     async def requests_until_now(self) -> int:
         """How many the API has had, the last ones of a dead process included."""
-        before = -1
-        while before != (now := await self.api.requests()):
+        before = (-1, -1)
+        while before != (now := (await self.api.requests(), len(self.hook.requests))):
             before = now
             await anyio.sleep(0.05)
-        return now
+        return now[0]
 
-    def _leased(self) -> int:
+    def leased(self) -> set[str]:
+        """The messages that are under way now, as the store has it."""
         rows = self.service.store.ask(
-            "SELECT count(DISTINCT message_id) FROM deliveries WHERE state = 'leased'"
+            "SELECT DISTINCT message_id FROM deliveries WHERE state = 'leased'"
         )
-        return int(rows[0][0]) if rows else 0
+        return {message_id for (message_id,) in rows}
+
+    def doubt(self, message_ids: AbstractSet[str]) -> None:
+        """Nobody may know whether the last requests of these were taken."""
+        last = {
+            one.headers["webhook-id"]: n for n, one in enumerate(self.hook.requests)
+        }
+        self.in_doubt |= {n for key, n in last.items() if key in message_ids}
 
     async def stopped(self, life: Life) -> None:
         """Stop it as one should."""
@@ -194,12 +215,10 @@ class Scene:
             pages=await self.api.pages(),
             deaths=self.deaths,
             lost_on_the_way=self.lost_on_the_way,
-            in_flight=self.in_flight,
+            in_doubt=frozenset(self.in_doubt),
             faults=self.faults,
             events=store.events(),
-            deliveries=store.ask(
-                "SELECT event_id, state, superseded_by FROM deliveries"
-            ),
+            deliveries=[Owed(*row) for row in store.ask(_OWED)],
             requests=list(self.hook.requests),
             starts={**self.story.near, **self.starts},
             broken=self.broken,

@@ -16,6 +16,8 @@ from anyio.streams.text import TextReceiveStream
 from faults.ledger import Unavailable
 
 _PATIENCE_S = 20.0
+#: After so long a call that has not come since the start does not come.
+_REACHED_S = 60.0
 
 #: Every call with which SQLite makes a commit durable.
 SYNCS = "fdatasync,fsync"
@@ -116,3 +118,17 @@ async def started(
             with anyio.CancelScope(shield=True):
                 await process.wait()
                 await process.aclose()
+
+
+async def killed_at(command: list[str], calls: str, n: int, *, cwd: Path) -> int | None:
+    """
+    Start it, and let its n-th such call be its last; how it ended.
+
+    None: it lived on, as the call did not come; nothing is left of it either.
+    """
+    kill = f"signal=SIGKILL:when={n}"
+    log = cwd / f"killed-{calls}-{n}.log"
+    async with started(command, calls, kill, cwd=cwd, log=log) as process:
+        with anyio.move_on_after(_REACHED_S):
+            return await process.wait()
+    return None

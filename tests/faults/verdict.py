@@ -13,6 +13,22 @@ from servers.http_sink import Answer, CutShort, Hang, Received, Reset
 from faults.ledger import Counts
 
 CONTENT = ("created", "updated")
+#: What was tried expires when its next try would come too late; none is further off.
+_NEXT_TRY = timedelta(minutes=6)
+
+
+@dataclass(frozen=True)
+class Owed:
+    """One delivery, as the store has it."""
+
+    event_id: str
+    state: str
+    superseded_by: str | None
+    reason: str | None
+    attempts: int
+    #: Microseconds, as the next one.
+    expires_at: int | None
+    settled_at: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +40,12 @@ class Evidence:
     deaths: Sequence[int]
     #: Requests while the wire failed: nobody knows which answers came.
     lost_on_the_way: Sequence[Span]
-    #: Messages that were leased when it died.
-    in_flight: int
+    #: The numbers of the requests that were under way when a fault struck.
+    in_doubt: frozenset[int]
     faults: int
     #: As the command shows them, in the order of the store.
     events: Sequence[Mapping[str, Any]]
-    #: event_id, state, superseded_by
-    deliveries: Sequence[tuple[str, str, str | None]]
+    deliveries: Sequence[Owed]
     requests: Sequence[Received]
     #: Starts that must have been told, by milestone.
     starts: Mapping[str, str]
@@ -91,7 +106,7 @@ def verdict(evidence: Evidence) -> Counts:
     came = arrivals(evidence.requests)
     lost, spurious = of_changes(evidence)
     more_lost, more_spurious = _of_starts(evidence)
-    unanswered = sum(map(is_unanswered, evidence.requests))
+    doubt = _in_doubt(evidence)
     return Counts(
         faults=evidence.faults,
         events=len(evidence.events),
@@ -100,8 +115,8 @@ def verdict(evidence: Evidence) -> Counts:
         spurious=spurious + more_spurious + _made_up(evidence, came),
         order=_overtaken(evidence, came),
         repeats=len(came) - len({one.message_id for one in came}),
-        allowed=evidence.in_flight + unanswered,
-        broken=(*evidence.broken, *_mixed_up(came)),
+        allowed=len(doubt),
+        broken=(*evidence.broken, *_mixed_up(came), *_sent_again(evidence, doubt)),
     )
 
 
@@ -135,27 +150,54 @@ def _of_starts(evidence: Evidence) -> tuple[int, int]:
 
 def _untold(evidence: Evidence, came: Sequence[Arrival]) -> int:
     """Events that nobody owes, and deliveries that did not come to what they say."""
-    owed = {event_id for event_id, _, _ in evidence.deliveries}
+    owed = {one.event_id for one in evidence.deliveries}
     told = {key for one in came for key in one.event_ids}
     unowed = sum(event["event_id"] not in owed for event in evidence.events)
-    return unowed + sum(
-        not _is_accounted_for(event_id, state, by, told)
-        for event_id, state, by in evidence.deliveries
+    return unowed + sum(not _is_accounted_for(one, told) for one in evidence.deliveries)
+
+
+def _is_accounted_for(one: Owed, told: set[str]) -> bool:
+    match one.state:
+        case "delivered":
+            return one.event_id in told
+        case "superseded":
+            is_told = one.superseded_by is None or one.event_id in told
+            return bool(one.reason) and is_told
+        case "expired":
+            return bool(one.reason) and _is_past(one)
+        case _:
+            return False
+
+
+def _is_past(one: Owed) -> bool:
+    """Whether it was too late when it was given up, or would have been."""
+    if one.expires_at is None or one.settled_at is None:
+        return False
+    wait = _NEXT_TRY if one.attempts else timedelta(0)
+    return one.settled_at + wait // timedelta(microseconds=1) > one.expires_at
+
+
+def _in_doubt(evidence: Evidence) -> frozenset[int]:
+    """Which arrivals may be followed by a repeat."""
+    return frozenset(
+        n
+        for n, one in enumerate(evidence.requests)
+        if is_unanswered(one) or (n in evidence.in_doubt and is_taken(one))
     )
 
 
-def _is_accounted_for(
-    event_id: str, state: str, by: str | None, told: set[str]
-) -> bool:
-    match state:
-        case "delivered":
-            return event_id in told
-        case "superseded":
-            return by is None or event_id in told
-        case "expired":
-            return True
-        case _:
-            return False
+def _sent_again(evidence: Evidence, doubt: frozenset[int]) -> Iterator[str]:
+    """What was sent again though there was no doubt that it had arrived."""
+    last: dict[str, int] = {}
+    found = Counter[str]()
+    for n, one in enumerate(evidence.requests):
+        if is_taken(one):
+            key = one.headers["webhook-id"]
+            found[key] += key in last and last[key] not in doubt
+            last[key] = n
+    for key, count in found.items():
+        if count:
+            yield f"{key}: {count} repeats of what was not under way"
 
 
 def _made_up(evidence: Evidence, came: Sequence[Arrival]) -> int:

@@ -101,6 +101,12 @@ GREEDY = {
     "many wide %": "{{ '" + "%999d" * 200 + "' % (" + "1," * 200 + ") }}",
     "a wide format": "{{ '{:1000000000}'.format(1) }}",
     "a format as wide as one says": "{{ '{:{}}'.format(1, 1000000000) }}",
+    "a format padded with digits": "{{ '{:9>1000000000}'.format(1) }}",
+    "a format as wide as other digits say": "{{ '{:１０００００００００}'.format(1) }}",
+    "a wide format behind a brace": "{{ '{{{:{{>1000000000}'.format(1) }}",
+    "a wide % behind a name": "{{ '%((a))1000000000d' % {'(a)': 1} }}",
+    "% with names without end": "{{ '" + "%(" * 30_000 + "' % {} }}",
+    "a wide % behind %%": "{{ '%%%-1000000000d' % 1 }}",
     "a wide format_map": "{{ '{a:1000000000}'.format_map({'a': 1}) }}",
     "the filter format": "{{ '%1000000000d'|format(1) }}",
     "center": "{{ title.center(1000000000) }}",
@@ -144,6 +150,14 @@ def test_a_greedy_template_gives_way_soon(name: str) -> None:
     [
         ("{{ '%3d|%-8s|%.1f' % (7, kind, 1.25) }}", " 7|created |1.2"),
         ("{{ '{:>9}|{a}'.format(kind, a=1) }}", " created|1"),
+        ("{{ '*%s*' % title }}", "∗Bears at Packers∗"),
+        ("{{ '*{}*'.format(kind) }}", "∗created∗"),
+        ("{{ 'season 2026: {}'.format(kind) }}", "season 2026: created"),
+        ("{{ '%s, 2026%s' % (kind, 1) }}", "created, 20261"),
+        ("{{ '%(kind)s %%2026 %(2026)s' % {'kind': 1, '2026': 2} }}", "1 %2026 2"),
+        ("{{ '{{2026 {:2>5} {:.3f}'.format(7, 1) }}", "{2026 22227 1.000"),
+        ("{{ '{:*^9}'.format(kind) }}", "∗created∗"),
+        ("{{ '" + "100%% " * 200 + "%s' % 1 }}", "100% " * 200 + "1"),
         ("{{ [3, 1]|sort|join(' < ') }}", "1 \\< 3"),
         ("{{ title.replace('Bears', 'Lions')|upper }}", "LIONS AT PACKERS"),
         ("{{ title.split()|first }} {{ title[:5] }}", "Bears Bears"),
@@ -163,6 +177,35 @@ def test_a_greedy_template_gives_way_soon(name: str) -> None:
 )
 def test_an_ordinary_template_notices_nothing(source: str, printed: str) -> None:
     assert tried(source) == printed
+
+
+WIDE = [
+    "{{ '%1000d' % 1 }}",
+    "{{ '%.1000f' % 1 }}",
+    "{{ '%*d' % (5, 1) }}",
+    "{{ '%(a)1000d' % changes[0].after }}",
+    "{{ '{:1000}'.format(1) }}",
+    "{{ '{:{}}'.format(1, 5) }}",
+    "{{ '{a:1000}'.format_map({'a': 1}) }}",
+    "{{ '{:1000}'['format'](1) }}",
+    "{{ '" + "%s" * 100 + "' % changes }}",
+]
+
+
+@pytest.mark.parametrize("wide", WIDE)
+@pytest.mark.parametrize(
+    "around",
+    ["{}", "{{% if kind == 'no such kind' %}}{}{{% endif %}}{{{{ title }}}}"],
+)
+def test_a_wide_format_that_stands_there_is_found_by_the_check(
+    wide: str, around: str
+) -> None:
+    source = around.format(wide)
+    node = Scalar(text=source, written=source, place=Place("f", 1), quoted=True)
+
+    with pytest.raises(ValueError, match=r"widths up to 999|65,536 characters"):
+        template(node)
+    assert check_template(Template(body=source)) is not None
 
 
 NAMES = st.sampled_from([*VALUES, "n", "n.x", "i", "x", "nope"])

@@ -160,9 +160,37 @@ def test_outside_of_a_destination_metadata_stays_out_of_reach(host: str) -> None
         with pytest.raises(Forbidden):
             link.sendto(b"x", 0, (host, 9))
         with pytest.raises(Forbidden):
+            link.sendmsg([b"x"], [], 0, (host, 9))
+        with pytest.raises(Forbidden):
             link.connect((host, 9))
         with pytest.raises(Forbidden):
             link.connect_ex((host, 9))
+
+
+def test_no_datagram_leaves_for_where_public_does_not_lead() -> None:
+    install()
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as inside_,
+        socket.socket(type=socket.SOCK_DGRAM) as link,
+    ):
+        inside_.bind(("127.0.0.1", 0))
+        inside_.setblocking(False)
+
+        with guarded(public) as guard, pytest.raises(Forbidden):
+            link.sendmsg([b"x"], [], 0, inside_.getsockname())
+
+        assert guard.refused
+        with pytest.raises(BlockingIOError):
+            inside_.recv(1)
+
+
+def test_a_message_on_a_link_that_stands_needs_no_address() -> None:
+    install()
+    here, there = socket.socketpair()
+    with here, there:
+        assert here.sendmsg([b"x", b"y"]) == 2
+        assert here.sendmsg([b"z"], [], 0, None) == 1
+        assert there.recv(3) == b"xyz"
 
 
 def test_sockets_of_other_families_are_left_alone() -> None:

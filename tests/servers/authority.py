@@ -27,6 +27,11 @@ class Authority:
         self._ca.configure_trust(context)
         return context
 
+    @property
+    def certificate(self) -> bytes:
+        """What it is trusted by, as a file has it."""
+        return self._ca.cert_pem.bytes()
+
     def playing(self, name: str) -> ssl.SSLContext:
         """What a server presents itself with that plays another host."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

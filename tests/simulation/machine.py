@@ -11,6 +11,8 @@ import anyio.lowlevel
 import trio
 from sqlalchemy import Engine, event
 
+from notifier.core.timing import Trust
+
 T = TypeVar("T")
 
 #: In the first night clocks in Europe are set back.
@@ -39,8 +41,17 @@ class VirtualClock:
     def jump(self) -> None:
         pass
 
-    def settle(self, *, follow: bool) -> None:
-        raise AssertionError(f"there was no jump to settle: {follow}")
+    def settle(self, number: int, *, follow: bool) -> None:
+        raise AssertionError(f"there was no jump to settle: {number}, {follow}")
+
+    def settled(self) -> int:
+        return 0
+
+    def trust(self) -> Trust:
+        return Trust(boot="", lead=0.0, offset=timedelta(0), is_sure=True)
+
+    def take_up(self, trust: Trust | None) -> None:
+        """It has nothing to learn."""
 
 
 class Machine:

@@ -1,9 +1,9 @@
 """
 What destinations were told, and what they need not have been told.
 
-The net change of several updates is the difference between two documents: the one
-before the first of them and the one of the last. Nothing here asks the service how
-it adds changes up.
+The net change of several updates is, field by field, the difference between two
+documents: the one before the first of them that changed it and the one of the last.
+Nothing here asks the service how it adds changes up.
 """
 
 from collections import defaultdict
@@ -126,12 +126,18 @@ def _of_passing(books: Books, group: _Group, kinds: Sequence[str]) -> Iterator[s
 def _difference(books: Books, updates: Sequence[StoredDelivery]) -> Difference:
     """What the documents say that updates, oldest first, come to together."""
     chain = [books.expected[one.event_id] for one in updates]
-    before = rows.flat(chain[0].before or {})
+    # Not from before the first of all: what another event told, or a route ignores,
+    # may have moved a field between them, as it may before one that goes by itself.
+    before: dict[str, object] = {}
+    for one in chain:
+        shown = rows.flat(one.before or {})
+        for path in one.fields:
+            before.setdefault(path, shown.get(path))
     after = rows.flat(chain[-1].doc)
     return {
-        path: (before.get(path), after.get(path))
-        for path in frozenset().union(*(one.fields for one in chain))
-        if before.get(path) != after.get(path)
+        path: (value, after.get(path))
+        for path, value in before.items()
+        if value != after.get(path)
     }
 
 

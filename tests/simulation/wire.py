@@ -11,6 +11,7 @@ from notifier.demo import faults
 from notifier.demo.faults import AnyFault
 from notifier.demo.memory import MemoryTransport
 from notifier.demo.standin import StandIn
+from notifier.demo.world import Listing
 from simulation import rows
 from simulation.machine import Machine, VirtualClock
 from simulation.reference import Arrived
@@ -148,12 +149,25 @@ _FAULTS: tuple[tuple[AnyFault, ...], ...] = (
 )
 
 
-#: For pages that have a row at least.
+class _Spoil(faults.Spoil, frozen=True, kw_only=True):
+    """For pages that have a row at least: nobody knows before which do."""
+
+    def spoil_page(self, page: Listing) -> Listing:
+        return super().spoil_page(page) if page.rows else page
+
+
+class _SpoilRow(faults.SpoilRow, frozen=True, kw_only=True):
+    """The same."""
+
+    def spoil_page(self, page: Listing) -> Listing:
+        return super().spoil_page(page) if page.rows else page
+
+
 _OF_ROWS: tuple[tuple[AnyFault, ...], ...] = (
-    (faults.Spoil(field="start_date", value=12),),
-    (faults.Spoil(field="title"),),
-    (faults.SpoilRow(raw=b"null"),),
-    (faults.SpoilRow(raw=b'{"id":7}'),),
+    (_Spoil(field="start_date", value=12),),
+    (_Spoil(field="title"),),
+    (_SpoilRow(raw=b"null"),),
+    (_SpoilRow(raw=b'{"id":7}'),),
 )
 
 

@@ -22,7 +22,13 @@ from sqlalchemy.exc import OperationalError
 from storing import HOOK, NOW, Shelf, ask, inline, opened, row, sql, stocked
 from structlog.testing import capture_logs
 
-from notifier.errors import SchemaMismatch, StoreBroken, StoreBusy, StoreError
+from notifier.errors import (
+    SchemaMismatch,
+    StoreBroken,
+    StoreBusy,
+    StoreError,
+    StoreLocked,
+)
 from notifier.source import wire
 from notifier.store import files
 from notifier.store.schema import metadata
@@ -473,6 +479,37 @@ async def test_a_failing_disk_breaks_the_store_and_leaves_nothing_half_done(
     assert ask(database, "SELECT count(*) FROM events") == [(2,)]
 
 
+async def test_a_database_that_cannot_be_opened_any_more_breaks_the_store(
+    database: Path,
+) -> None:
+    async with opened(database) as store:
+        _take_away(database)
+
+        with pytest.raises(StoreBroken, match="the database failed: unable to open"):
+            await store.watches()
+
+
+def _take_away(database: Path) -> None:
+    database.rename(database.with_name("elsewhere.db"))
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+async def test_what_cannot_be_written_is_named_and_nothing_is_made_beside_it(
+    database: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    async with opened(database):
+        pass
+    file = database.with_name(database.name + ending)
+    file.touch()
+    before = sorted(database.parent.iterdir())
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != file)
+
+    with pytest.raises(StoreError, match=rf"{file.name}: Permission denied"):
+        files.writer(database)
+
+    assert sorted(database.parent.iterdir()) == before
+
+
 async def stocked_again(store: Store) -> Shelf:
     [watch] = await store.watches()
     return Shelf(store=store, watch=watch)
@@ -527,6 +564,32 @@ async def test_a_writer_that_waits_names_the_process_that_holds_the_store(
     assert [line["held_by"] for line in logs] == [f"process {pid}"]
 
 
+@pytest.mark.parametrize(
+    ("device", "inode", "held_by"),
+    [(0, 0, "process 4711"), (1, 0, "another program"), (0, 1, "another program")],
+    ids=["it", "on another disk", "another file"],
+)
+def test_whoever_locks_another_file_is_not_named(
+    database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: int,
+    inode: int,
+    held_by: str,
+) -> None:
+    shared = database.with_name(f"{database.name}-shm")
+    shared.touch()
+    at = shared.stat()
+    disk = f"{os.major(at.st_dev) + device:02x}:{os.minor(at.st_dev):02x}"
+    locks = (
+        f"1: FLOCK  ADVISORY  WRITE 4710 {disk}:7 0 EOF\n"
+        f"1: -> FLOCK  ADVISORY  WRITE 4709 {disk}:7 0 EOF\n"
+        f"2: POSIX  ADVISORY  WRITE 4711 {disk}:{at.st_ino + inode} 120 120\n"
+    )
+    monkeypatch.setattr(Path, "read_text", lambda *_: locks)
+
+    assert files._holder(database) == held_by
+
+
 @contextmanager
 def _held_by_another(database: Path) -> Iterator[int]:
     """Inside, another process has the right to write: this one."""
@@ -561,3 +624,38 @@ async def test_a_store_that_an_alien_process_holds_ends_the_wait_with_an_error(
             alien("ROLLBACK")
         await shelf.show(row("m1"))
     assert ask(database, "SELECT id FROM milestones") == [("m1",)]
+
+
+async def test_who_is_to_stop_waits_for_no_other_program_and_breaks_nothing(
+    database: Path,
+) -> None:
+    stopping = False
+    async with opened(database, stopping=lambda: stopping) as store:
+        shelf = await stocked(store)
+        _impatient(store._writer)
+        with sql(database) as alien, capture_logs() as logs:
+            alien("BEGIN IMMEDIATE")
+            stopping = True
+
+            with pytest.raises(StoreLocked):
+                await shelf.show(row("m1"))
+
+            alien("ROLLBACK")
+        await shelf.show(row("m1"))
+    assert [line["event"] for line in logs] == ["store.locked"]
+    assert ask(database, "SELECT id FROM milestones") == [("m1",)]
+
+
+async def test_who_is_to_stop_while_it_starts_is_not_told_that_the_store_is_broken(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database):
+        pass
+    monkeypatch.setitem(files._PRAGMAS, "busy_timeout", "1")
+    with sql(database) as alien:
+        alien("BEGIN IMMEDIATE")
+
+        with pytest.raises(StoreLocked):
+            open_store(
+                database, offload=inline, decode=wire.milestone, stopping=lambda: True
+            )

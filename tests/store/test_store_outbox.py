@@ -412,6 +412,25 @@ async def test_a_message_that_may_have_arrived_waits_for_all_of_its_members(
     assert again.message.id == digest.message.id
 
 
+async def test_nothing_overtakes_a_message_that_waits_for_one_of_its_members(
+    shelf: Shelf,
+) -> None:
+    await shelf.show(row("m1"), row("m2", start_date=stamp(START + HOUR)))
+    [digest] = await shelf.claim(over=1, now=START - SECOND)
+    await shelf.settle(digest, Ambiguous(reason="no answer"), now=START - SECOND)
+    await shelf.ring(now=START)
+    [started] = await shelf.claim(now=START)
+    later = START + 5 * SECOND
+    await shelf.show(row("m2", title="New", start_date=stamp(START + HOUR)), now=later)
+
+    during = await shelf.claim(now=later)
+    await shelf.settle(started, Sent(), now=later)
+    [again] = await shelf.claim(now=later)
+
+    assert (started.milestones, during) == (["m1"], [])
+    assert again.message.id == digest.message.id
+
+
 async def test_no_member_expires_out_of_a_message_that_may_have_arrived(
     shelf: Shelf,
 ) -> None:
