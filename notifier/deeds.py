@@ -117,7 +117,7 @@ class Deeds:
         most: int | None = MOST_ROWS,
     ) -> Redriven:
         """
-        Put dead letters back; `most` of their rows. Without ids: all (of a destination).
+        Put dead letters back; `most` of their rows. Without ids: all, or one's.
 
         A thousand at a time, each with its row in the audit: others write meanwhile.
         """

@@ -7,17 +7,20 @@ loops run already.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+import msgspec
 import structlog
 
 from notifier import __version__
 from notifier.clock import Clock, Skew
 from notifier.config import Config, Web
-from notifier.core.model import Limits, Rate
+from notifier.core.model import Limits, Rate, Rendered
 from notifier.deeds import Deeds
+from notifier.sender.address import scheme_of
 from notifier.source.wire import milestone
 from notifier.store.doors import Doors
 from notifier.store.store import Offload, Store
@@ -97,16 +100,17 @@ class Reception:
             hosts=web.hosts,
             proxies=web.trusted_proxies,
         )
+        calendars = feeds(
+            Feeds(self.store, decode=milestone),
+            routes=self.config.routes,
+            now=self.clock.now,
+            zone=self.config.zone,
+            external_url=self.config.external_url,
+            offload=self.offload,
+        )
         more = [
             *api(ports),
-            *feeds(
-                Feeds(self.store, decode=milestone),
-                routes=self.config.routes,
-                now=self.clock.now,
-                zone=self.config.zone,
-                external_url=self.config.external_url,
-                offload=self.offload,
-            ),
+            *calendars.places,
             *metrics(
                 self.tail,
                 self.tail.tally,
@@ -117,11 +121,16 @@ class Reception:
         ]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(books.keep, self.clock.sleep)
+            tasks.start_soon(calendars.keep, self.clock.sleep)
             await attend(self.front, ports, access, more=more)
             tasks.cancel_scope.cancel()
 
     def _books(self) -> "Books":
-        from notifier.store.books import Books  # noqa: PLC0415 - see above
+        from notifier.sender.webhook import SCHEMES, spelt  # noqa: PLC0415 - see above
+        from notifier.store.books import Books  # noqa: PLC0415 - likewise
+
+        def posted(message: Rendered, now: datetime) -> str:
+            return msgspec.json.format(spelt(message, now=now), indent=2).decode()
 
         config = self.config
         return Books(
@@ -139,6 +148,11 @@ class Reception:
             },
             external_url=config.external_url,
             monotonic=self.clock.monotonic,
+            programs={
+                one.name: posted
+                for one in config.destinations
+                if scheme_of(one.url) in SCHEMES
+            },
         )
 
     def _ports(self, books: "Books") -> Ports:

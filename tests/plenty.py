@@ -3,15 +3,15 @@
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import msgspec
+from sqlalchemy import Connection
 from storing import EVERYTHING, NOW, inline
 
 from notifier.core.model import Kind, delivery_id, event_id, message_id
@@ -21,7 +21,7 @@ from notifier.demo.world import Doc
 from notifier.source import wire
 from notifier.store.store import open_store
 
-#: Documents that are made; the others say the same.
+#: Documents that are made; the others say the same of other milestones.
 _VARIETY = 2000
 _TICKS = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=NOW.tzinfo)
@@ -52,9 +52,8 @@ class Plenty:
 def fill(database: Path, plenty: Plenty) -> None:
     """Make such a store; its newest event was seen just now."""
     open_store(database, offload=inline, decode=wire.milestone).close()
-    random = Random(1)
     docs = list(population(min(_VARIETY, plenty.milestones), seed=7, now=plenty.now))
-    packed = [zlib.compress(msgspec.json.encode(doc)) for doc in docs]
+    packed = _Packed(docs)
     with closing(sqlite3.connect(database, isolation_level=None)) as conn:
         conn.execute("PRAGMA synchronous = OFF")
         conn.execute("BEGIN")
@@ -65,10 +64,37 @@ def fill(database: Path, plenty: Plenty) -> None:
         put("destinations", _destinations(plenty))
         put("milestones", _milestones(plenty, docs, packed))
         put("timers", _timers(plenty, docs))
-        put("events", _events(plenty, packed, random))
+        put("events", _events(plenty, packed))
         put("deliveries", _deliveries(plenty))
         put("attempts", _attempts(plenty))
         conn.execute("COMMIT")
+
+
+@contextmanager
+def counted(conn: Connection) -> Iterator[list[None]]:
+    """A mark for each thousand steps that SQLite takes."""
+    raw = conn.connection.driver_connection
+    assert isinstance(raw, sqlite3.Connection)
+    steps: list[None] = []
+    raw.set_progress_handler(lambda: steps.append(None), 1000)
+    try:
+        yield steps
+    finally:
+        raw.set_progress_handler(None, 0)
+
+
+class _Packed:
+    """Documents as the store keeps them, each with the id of its milestone."""
+
+    def __init__(self, docs: Sequence[Doc]) -> None:
+        self._cut = [
+            msgspec.json.encode(doc).partition(str(doc["id"]).encode()) for doc in docs
+        ]
+
+    def of(self, number: int) -> bytes:
+        """That of a milestone, by its number."""
+        before, _, after = self._cut[number % len(self._cut)]
+        return zlib.compress(before + name_of(number).encode() + after, 1)
 
 
 class _Put:
@@ -102,7 +128,12 @@ def fact_of(plenty: Plenty, number: int) -> tuple[str, Kind]:
 
 
 def _whose(plenty: Plenty, number: int) -> str:
-    return name_of(number * 7919 % plenty.milestones)
+    return name_of(_number(plenty, number))
+
+
+def _number(plenty: Plenty, number: int) -> int:
+    """The milestone of an event."""
+    return number * 7919 % plenty.milestones
 
 
 def _seen(plenty: Plenty, number: int) -> int:
@@ -121,7 +152,7 @@ def _destinations(plenty: Plenty) -> Iterator[dict[str, Any]]:
 
 
 def _milestones(
-    plenty: Plenty, docs: Sequence[Doc], packed: Sequence[bytes]
+    plenty: Plenty, docs: Sequence[Doc], packed: _Packed
 ) -> Iterator[dict[str, Any]]:
     now = _us(plenty.now)
     for number in range(plenty.milestones):
@@ -139,7 +170,7 @@ def _milestones(
             "type": doc["type"],
             "title": title,
             "start_at": _us(datetime.fromisoformat(str(doc["start_date"]))),
-            "doc": packed[number % len(docs)],
+            "doc": packed.of(number),
             "first_seen_at": now,
             "changed_at": now,
             "search": kept((title, *map(str, tickers))),
@@ -156,9 +187,7 @@ def _timers(plenty: Plenty, docs: Sequence[Doc]) -> Iterator[dict[str, Any]]:
             yield key | {"fire_at": fire_at}
 
 
-def _events(
-    plenty: Plenty, packed: Sequence[bytes], random: Random
-) -> Iterator[dict[str, Any]]:
+def _events(plenty: Plenty, packed: _Packed) -> Iterator[dict[str, Any]]:
     changes = '[{"field": "title", "before": "Old", "after": "New"}]'
     for number in range(plenty.events):
         key, kind = fact_of(plenty, number)
@@ -171,7 +200,7 @@ def _events(
             "seen_at": at,
             "missed": 0,
             "changes": changes if kind is Kind.UPDATED else "[]",
-            "doc": packed[random.randrange(len(packed))],
+            "doc": packed.of(_number(plenty, number)),
         }
 
 

@@ -7,10 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from storing import HOOK, HOUR, NOW, Shelf, ask, opened, row, stocked
 
 from notifier.clock import SystemClock
+from notifier.core import lists
 from notifier.core.model import (
     Failed,
     Format,
@@ -119,9 +121,10 @@ async def test_a_resume_wakes_its_destination(scene: Scene) -> None:
 async def test_dead_letters_that_are_put_back_are_one_row(scene: Scene) -> None:
     first, second = await scene.die("m1"), await scene.die("m2")
 
-    rows = await scene.deeds.redrive(DESK)
+    done = await scene.deeds.redrive(DESK)
 
-    assert {one["delivery_id"] for one in rows} == {first, second}
+    assert {one["delivery_id"] for one in done.rows} == {first, second}
+    assert done.count == 2
     assert scene.woken == ["*"]
     assert scene.audit() == [
         ("token desk-bot", "redrive", "dead letters", {"deliveries": 2})
@@ -133,10 +136,40 @@ async def test_looking_at_dead_letters_is_no_deed_and_nor_is_nothing(
 ) -> None:
     await scene.deeds.redrive(DESK)
     dead = await scene.die("m1")
-    rows = await scene.deeds.redrive(DESK, dry_run=True)
+    found = await scene.deeds.redrive(DESK, dry_run=True)
 
-    assert [one["delivery_id"] for one in rows] == [dead]
-    assert scene.audit() == []
+    assert [one["delivery_id"] for one in found.rows] == [dead]
+    assert (scene.audit(), scene.woken) == ([], [])
+
+
+async def test_whoever_only_looks_at_dead_letters_waits_for_no_writer(
+    scene: Scene,
+) -> None:
+    dead = await scene.die("m1")
+    async with scene.deeds.store.upkeep_turn():
+        with anyio.fail_after(5):
+            found = await scene.deeds.redrive(DESK, ids=[dead[:12]], dry_run=True)
+
+    assert found.count == 1
+
+
+async def test_many_dead_letters_go_back_in_turns_and_each_is_noted(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "PUT_BACK", 2)
+    for name in ("m1", "m2", "m3"):
+        await scene.die(name)
+
+    done = await scene.deeds.redrive(DESK, most=1)
+
+    assert (len(done.rows), done.count) == (1, 3)
+    assert [detail for *_, detail in scene.audit()] == [
+        {"deliveries": 2},
+        {"deliveries": 1},
+    ]
+    assert {what for _, _, what, _ in scene.audit()} == {"dead letters"}
+    states = ask(scene.database, "SELECT DISTINCT state FROM deliveries")
+    assert states == [("pending",)]
 
 
 async def test_a_silence_and_its_end_are_two_rows(scene: Scene) -> None:

@@ -144,7 +144,7 @@ async def test_around_a_start_it_is_asked_often_and_then_until_the_end(
     assert start - 15 * MINUTE <= times[0] <= start - 14 * MINUTE
     near = [at for at in times if start <= at <= start + 4 * MINUTE]
     assert len(near) in range(7, 10)
-    assert start + SECOND <= near[0] <= start + 2 * SECOND
+    assert any(start + SECOND <= at <= start + 2 * SECOND for at in near)
     later = [at for at in times if at > start + 10 * MINUTE]
     assert len(later) in range(45, 60)
     over = start + 2 * HOUR + 4 * MINUTE
@@ -192,7 +192,8 @@ async def test_who_has_no_live_data_is_asked_about_no_more_often(
             scene.kalshi.times("m1"), scene.kalshi.times("m1")[1:], strict=False
         )
     ]
-    assert min(gaps) >= 30 * SECOND
+    # But for the one right after its start.
+    assert sorted(gaps)[1] >= 30 * SECOND
 
 
 async def test_many_are_asked_about_a_hundred_at_a_time(database: Path) -> None:
@@ -270,15 +271,15 @@ async def test_a_message_knows_what_live_data_says(database: Path) -> None:
         assert created.events[0].live is None
         await scene.shelf.settle(created, Sent(), now=NOW)
         scene.kalshi.says["m1"] = "not_started"
-        await anyio.sleep(5 * 60)
-        await scene.shelf.ring(now=start)
+        await anyio.sleep(5 * 60 + 2)
+        await scene.shelf.ring(now=start + 2 * SECOND)
 
-        [started] = await scene.shelf.claim(now=start)
+        [started] = await scene.shelf.claim(now=start + 2 * SECOND)
 
     [event] = started.events
     assert event.live is not None
     assert event.live.is_held_up
-    assert event.live.holds(start=start, now=start)
+    assert event.live.holds(start=start, now=start + 2 * SECOND)
 
 
 async def test_what_was_said_long_ago_is_forgotten(database: Path) -> None:

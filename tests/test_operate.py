@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -30,6 +31,7 @@ from structlog.testing import capture_logs
 
 from notifier.clock import Skew
 from notifier.core.commit import BadRow, ReadKind
+from notifier.core.lists import DeadFilter
 from notifier.core.model import (
     Ambiguous,
     Failed,
@@ -44,6 +46,7 @@ from notifier.core.model import (
 )
 from notifier.core.operate import OperatorPolicy
 from notifier.operate import Operate, Post
+from notifier.store.redress import redrive
 
 pytestmark = pytest.mark.anyio
 
@@ -943,9 +946,8 @@ async def test_dead_letters_are_told_and_that_they_were_put_back(
         assert "notifier redrive --destination hook" in scene.body()
 
         async with scene.shelf.store.upkeep_turn() as turn:
-            await turn.redrive(
-                ids=[], destination=HOOK, now=scene.clock.now(), dry_run=False
-            )
+            wanted = DeadFilter(destination=HOOK, to_put_back=True)
+            await turn.write(partial(redrive, wanted=wanted, now=scene.clock.now()))
         await anyio.sleep(60)
         assert scene.told()[1:] == ["hook: no dead letters any more"]
 

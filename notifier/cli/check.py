@@ -70,7 +70,8 @@ def _facts(found: Config) -> Table:
     facts.add_row("reads", source.base_url)
     facts.add_row("", _cadence(source))
     for watch in source.watch:
-        facts.add_row("watched", watch.name)
+        live = ", and live data asked" if watch.live else ""
+        facts.add_row("watched", f"{watch.name}{live}")
     facts.add_row("times in", found.zone.key)
     facts.add_row("sends to", _EGRESS[found.egress])
     nobody = "nobody: only the log says what is wrong"

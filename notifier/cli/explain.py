@@ -28,6 +28,10 @@ from notifier.store.story import Desk, Story, story
 
 #: As much of a message as is shown; a digest may have hundreds of lines.
 _LINES_SHOWN = 20
+_AS_TEXT = (
+    "What was told is shown as plain text, whatever its service takes; a webhook was "
+    "sent a CloudEvent."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +132,9 @@ def _tell(found: Story) -> None:
     for delivery in msgspec.convert(found.deliveries, list[_Delivery]):
         console.print()
         console.print(_delivery(delivery, teller))
+    if any(row["sent"] for row in found.deliveries):
+        console.print()
+        console.print(Text(_AS_TEXT, "dim"))
 
 
 def _facts(found: Story, teller: Teller) -> Table:

@@ -11,6 +11,9 @@ from notifier.cli.ending import DONE, FAILED, say
 
 def init(file: Path) -> int:
     """Write a configuration to begin with; nothing that is there is touched."""
+    if str(file) == "-":
+        say("notifier: init writes a file; name it, such as notifier.yaml")
+        return FAILED
     try:
         # It may come to hold secrets.
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -147,8 +147,7 @@ def _problem(pair: str) -> str | None:
     """What is wrong with one `KEY=PATTERN`; None: nothing."""
     key, equals, text = pair.partition("=")
     if not key or not equals:
-        word = pair.strip("=") or "Sports"
-        return f"{pair!r} is not KEY=PATTERN, such as category={word}"
+        return f"{pair!r} is not KEY=PATTERN, such as category=Sports"
     wrong = problem(key, text) if text else "has no value"
     return None if wrong is None else f"{key}: {wrong}"
 

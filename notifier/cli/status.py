@@ -102,6 +102,8 @@ class _Status:
     stuck: list[str]
     #: The address of the dashboard; None: there is none.
     web: str | None
+    #: It asks live data.
+    live: bool
     milestones: int
     watches: list[_Watch]
     events_24h: dict[str, int]
@@ -132,12 +134,20 @@ def _service(path: Path) -> dict[str, Json]:
     try:
         said = control.ask(path, {"ask": "health"})
     except NotRunning:
-        return {"running": False, "pid": None, "stuck": [], "web": None}
+        return {
+            "running": False,
+            "pid": None,
+            "stuck": [],
+            "web": None,
+            "live": False,
+        }
+    loops = said.get("loops")
     return {
         "running": True,
         "pid": said.get("pid"),
         "stuck": said.get("stuck", []),
         "web": said.get("web"),
+        "live": isinstance(loops, dict) and "live" in loops,
     }
 
 
@@ -164,6 +174,8 @@ def _facts(status: _Status, now: datetime) -> Table:
         facts.add_row("watched", screen.foreign(watch.name))
         for line in _reads(watch, now):
             facts.add_row("", line)
+    if status.live:
+        facts.add_row("live data", "asked for the watches that want it")
     facts.add_row("last 24 h", _events(status))
     for condition in status.conditions:
         since = f" (since {relative(condition.since, now=now)})"
@@ -209,10 +221,11 @@ def _reads(watch: _Watch, now: datetime) -> Iterator[Text]:
 
 
 def _last(read: _Read, now: datetime) -> Text:
-    when = f"last: {read.kind} {relative(read.ended_at, now=now)}, "
+    when = f"last: {read.kind} {relative(read.ended_at, now=now)},"
     if read.error is None:
-        return Text(when + f"{count(read.rows, 'row')}, {count(read.events, 'event')}")
-    return screen.folding(when) + screen.folding(f"failed: {read.error}", "red")
+        return Text(f"{when} {count(read.rows, 'row')}, {count(read.events, 'event')}")
+    failed = screen.folding(f"failed: {read.error}", "red")
+    return screen.folding(when) + Text(" ") + failed
 
 
 def _events(status: _Status) -> Text:

@@ -1,7 +1,8 @@
 """Environment variables that beat the file: `NOTIFIER_SOURCE__POLL_EVERY=10s`."""
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from notifier.config.read_yaml import read_yaml
 from notifier.config.secret_files import SECRETS
@@ -21,6 +22,10 @@ from notifier.config.tree import (
 from notifier.errors import ConfigError
 
 PREFIX = "NOTIFIER_"
+#: They have no `__`.
+_ALONE = ("CONFIG", "STORE")
+#: STOR is like STORE; the STORE_PORT of an orchestrator is not.
+_ALIKE = 0.8
 
 
 def override(
@@ -30,10 +35,10 @@ def override(
     The tree with every override put in.
 
     A name's parts, split at `__`, are keys in upper case, or positions in a list.
-    A name without `__` is not ours: orchestrators invent such names. Whether a key
-    exists is for the shape to say.
+    A name without `__` is not ours: orchestrators invent such names; but one that is
+    all but one of ours is told. Whether a key exists is for the shape to say.
     """
-    problems: list[Problem] = []
+    problems = list(_misspelt(environ))
     for name, text in sorted(environ.items()):
         if not isinstance(root, Table) or not (parts := _parts(name, text)):
             continue
@@ -50,6 +55,16 @@ def override(
             root = _set(root, path, value)
             problems += (Problem(place, path + p.path, p.what) for p in found)
     return root, tuple(problems)
+
+
+def _misspelt(environ: Mapping[str, str]) -> Iterator[Problem]:
+    for name in sorted(environ):
+        rest = name.removeprefix(PREFIX)
+        if rest == name or "__" in name or rest in _ALONE:
+            continue
+        for better in difflib.get_close_matches(rest, _ALONE, n=1, cutoff=_ALIKE):
+            what = f"unknown variable; did you mean {PREFIX}{better}?"
+            yield Problem(Place(name), (), what)
 
 
 def _parts(name: str, text: str) -> list[str]:

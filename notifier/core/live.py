@@ -19,7 +19,7 @@ _NEAR_AHEAD = timedelta(minutes=2)
 _NEAR_BEHIND = timedelta(minutes=30)
 _OFTEN = timedelta(seconds=30)
 _SELDOM = timedelta(minutes=2)
-#: So soon after a start it is asked whether it came to pass.
+#: So soon after a start it is asked whether it came to pass; before, nobody knows.
 _JUST_AFTER = timedelta(seconds=1)
 #: What was said longer ago may not hold any more. Longer than `_SELDOM`.
 _FRESH = timedelta(seconds=150)
@@ -86,8 +86,9 @@ class LiveData:
         """Whether it can be told as true of a milestone with this start."""
         if self.status is Status.FINISHED and start <= self.since <= now:
             return True
-        # Before its start everything has not started yet.
-        if self.status is Status.NOT_STARTED and self.checked_at < start <= now:
+        # Up to its start everything has not started yet.
+        is_early = self.checked_at < start + _JUST_AFTER and start <= now
+        if self.status is Status.NOT_STARTED and is_early:
             return False
         return abs(now - self.checked_at) <= _FRESH
 
@@ -188,8 +189,7 @@ def _is_due(one: Asked, now: datetime) -> bool:
 
 def _has_started(one: Asked, now: datetime) -> bool:
     """Whether its start has come since it was asked about."""
-    start = one.candidate.start
-    return one.at is not None and one.at < start and start + _JUST_AFTER <= now
+    return one.at is not None and one.at < one.candidate.start + _JUST_AFTER <= now
 
 
 def _every(candidate: Candidate, now: datetime) -> timedelta | None:

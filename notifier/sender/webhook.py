@@ -94,13 +94,10 @@ def parse(url: str) -> Target:
 
 def request(target: Target, message: Rendered, *, now: datetime) -> Request:
     """The request that carries a message; `now` is when this attempt is made."""
-    batch = message.digest or len(message.events) > 1
-    events = [_cloud_event(event) for event in message.events]
-    events = events or [_notice(message, now)]
-    body = msgspec.json.encode(events if batch else events[0], enc_hook=_plain)
+    body = spelt(message, now=now)
     headers = {
         **target.headers,
-        "content-type": _BATCH if batch else _EVENT,
+        "content-type": _BATCH if _is_batch(message) else _EVENT,
         "webhook-id": message.message_id,
         "webhook-timestamp": str(int(now.timestamp())),
     }
@@ -110,6 +107,18 @@ def request(target: Target, message: Rendered, *, now: datetime) -> Request:
             signer.sign(message.message_id, now, text) for signer in target.signers
         )
     return Request(headers=headers, body=body)
+
+
+def spelt(message: Rendered, *, now: datetime) -> bytes:
+    """What is posted: a CloudEvent, or a batch of them."""
+    events = [_cloud_event(event) for event in message.events]
+    events = events or [_notice(message, now)]
+    told = events if _is_batch(message) else events[0]
+    return msgspec.json.encode(told, enc_hook=_plain)
+
+
+def _is_batch(message: Rendered) -> bool:
+    return message.digest or len(message.events) > 1
 
 
 def _cloud_event(event: CloudEvent) -> dict[str, object]:
@@ -243,7 +252,10 @@ def _signer(secret: str) -> Webhook:
     except (binascii.Error, ValueError):
         key = b""
     if not key or encoded == secret:
-        raise Unusable("secret= wants whsec_ and base64, several separated by commas")
+        raise Unusable(
+            "secret= wants whsec_ and base64 (`echo whsec_$(openssl rand -base64 24)` "
+            "makes one), several separated by commas"
+        )
     return Webhook(key)
 
 

@@ -19,7 +19,7 @@ from notifier.core.lists import (
     RowJson,
     Slice,
 )
-from notifier.core.model import Destination, Limits, Rate, Route
+from notifier.core.model import Destination, Limits, Rate, Rendered, Route
 from notifier.errors import StoreError
 from notifier.store import browse, figures, look
 from notifier.store.pages import Decode
@@ -66,6 +66,7 @@ class Books:
         limits: Mapping[str, Limits] | None = None,
         external_url: str | None = None,
         monotonic: Callable[[], float] | None = None,
+        programs: Mapping[str, Callable[[Rendered, datetime], str]] | None = None,
     ) -> None:
         self._store = store
         self._decode = decode
@@ -79,6 +80,7 @@ class Books:
             limits=limits or {},
             zones={one.name: one.zone for one in destinations},
             external_url=external_url,
+            programs=programs or {},
         )
         self._room = anyio.Semaphore(_AT_ONCE)
         self._status: _Kept[RowJson] = _Kept(_SOON)

@@ -28,7 +28,9 @@ _d, _to = t.deliveries.c, t.destinations.c
 _SHOWN = 5
 #: Ids that one question is about.
 _AT_ONCE = 500
-_NAMED = select(_d.seq, _d.id, _d.destination, _d.kind, _d.state, _d.reason)
+_NAMED: Select[Any] = select(
+    _d.seq, _d.id, _d.destination, _d.kind, _d.state, _d.reason
+)
 _ROWS = _NAMED.order_by(_d.seq)
 _WHOLE = _NAMED.where(_d.id.in_(bindparam("ids", expanding=True)))
 #: A range, because LIKE knows no index.
@@ -50,7 +52,8 @@ def _asking(
 
 
 _ANYWHERE = _asking()
-_OWED_THERE = _asking(_d.destination == bindparam("destination"))
+#: Not by the index of all that is owed to it.
+_OWED_THERE = _asking(_d.destination + "" == bindparam("destination"))
 _IS_KNOWN = select(_to.name).where(_to.name == bindparam("name"))
 _OPEN = (State.PENDING, State.LEASED)
 _OWED_TO = (
@@ -60,9 +63,7 @@ _OWED_TO = (
 )
 _PUT_BACK = (
     update(t.deliveries)
-    .where(
-        _d.seq.in_(bindparam("keys", expanding=True)), _d.state == State.DEAD.value
-    )
+    .where(_d.seq.in_(bindparam("keys", expanding=True)), _d.state == State.DEAD.value)
     .values(
         state=State.PENDING.value,
         due_at=bindparam("now", type_=t.Instant),

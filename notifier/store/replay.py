@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, or_, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select
 
 from notifier.core.model import Event, Kind, Milestone, Silence
 from notifier.core.replay import Hush, Known, reminded
@@ -22,7 +22,7 @@ _START = "start_date"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _m, _e, _d, _r = t.milestones.c, t.events.c, t.deliveries.c, t.reads.c
-_STARTING = (
+_STARTING: Select[Any] = (
     select(
         *(_m.id, _m.doc, _m.start_at, _m.first_seen_at, _m.changed_at),
         *(_m.fired_start, _m.gone_at),

@@ -1,6 +1,6 @@
 """One event and why it went where it went, for the command, the API and the page."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -34,6 +34,8 @@ _d, _e, _m, _a = t.deliveries.c, t.events.c, t.milestones.c, t.attempts.c
 NAMED = 5
 #: Where it is not known what a service can take.
 PLAIN = Limits(format=Format.TEXT, title=250, body=100_000)
+#: As much of what a program was sent as anybody would read.
+_LONGEST = 100_000
 
 _MEMBERS = (
     select(
@@ -83,6 +85,10 @@ class Desk:
     limits: Mapping[str, Limits] = field(default_factory=dict)
     zones: Mapping[str, ZoneInfo] = field(default_factory=dict)
     external_url: str | None = None
+    #: By destination that is a program: what it is sent, in JSON, at that time.
+    programs: Mapping[str, Callable[[Rendered, datetime], str]] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,11 +185,32 @@ def _sent(conn: Connection, row: RowJson, desk: Desk, decode: Decode) -> RowJson
     [events] = due.members(conn, [message], decode=decode)
     changed = {one.milestone_id for one in rows if _is_newer(one, taken.started_at)}
     rendered = _put(message, _as_then(events, changed), desk, taken.started_at)
+    if (spell := desk.programs.get(message.destination)) is not None:
+        return _spelt(rendered, taken.started_at, spell)
     notes = _notes(message, events, changed, desk, rendered)
     return {
         "title": rendered.title,
         "body": rendered.body,
         "format": rendered.format.value,
+        "note": "; ".join(notes) or None,
+    }
+
+
+def _spelt(
+    rendered: Rendered, at: datetime, spell: Callable[[Rendered, datetime], str]
+) -> RowJson:
+    """What a program was sent, which no template and no title has a part in."""
+    events = tuple(replace(event, live=None) for event in rendered.events)
+    body, notes = spell(replace(rendered, events=events), at), []
+    if events != rendered.events:
+        notes.append(_LIVE)
+    if len(body) > _LONGEST:
+        body = body[:_LONGEST]
+        notes.append("cut here; it was sent whole")
+    return {
+        "title": "",
+        "body": body,
+        "format": "json",
         "note": "; ".join(notes) or None,
     }
 
@@ -229,6 +256,9 @@ def _put(
     )
 
 
+_LIVE = "what live data said then is not kept; it may have been told"
+
+
 def _notes(
     message: Message,
     events: Sequence[Event],
@@ -237,13 +267,14 @@ def _notes(
     rendered: Rendered,
 ) -> Iterator[str]:
     """Why it may have said otherwise."""
-    if message.destination not in desk.limits:
+    # Where it is known of none, whoever asks says so once.
+    if desk.limits and message.destination not in desk.limits:
         yield f"put as plain text, for what {message.destination} takes is not known"
     if message.route not in {rule.name for rule in desk.routes}:
         yield f"without the template of {message.route}, which is no route any more"
     if rendered.template_error is not None:
         yield f"without the template, which fails now: {rendered.template_error}"
     if any(event.live is not None for event in events):
-        yield "what live data said then is not kept; it may have been told"
+        yield _LIVE
     if any(event.present and event.milestone.id in changed for event in events):
         yield "the milestone has changed since it was told"

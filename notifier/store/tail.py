@@ -228,9 +228,7 @@ def _read_at(conn: Connection) -> dict[str, datetime]:
         "sweep": [one.swept_at for one in watches],
         "full": [one.full_at for one in watches],
     }
-    known = {
-        kind: [at for at in ats if at is not None] for kind, ats in begun.items()
-    }
+    known = {kind: [at for at in ats if at is not None] for kind, ats in begun.items()}
     return {
         kind: min(ats)
         for kind, ats in known.items()

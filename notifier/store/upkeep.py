@@ -2,11 +2,13 @@
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Select,
     and_,
     delete,
     exists,
@@ -169,6 +171,19 @@ def _is_below_the_newest(seq: Column[int]) -> ColumnElement[bool]:
     return seq < select(func.max(newest.c.seq)).scalar_subquery()
 
 
+def _old_attempts(before: datetime) -> Select[Any]:
+    d, a = t.deliveries.c, t.attempts.c
+    return (
+        select(a.seq)
+        .where(
+            a.started_at < before,
+            _is_below_the_newest(a.seq),
+            ~exists(select(d.seq).where(d.message_id == a.message_id)),
+        )
+        .limit(_BATCH)
+    )
+
+
 def prune(
     conn: Connection, *, events_before: datetime, deliveries_before: datetime
 ) -> int:
@@ -197,15 +212,6 @@ def prune(
         .order_by(e.seq)
         .limit(_BATCH)
     )
-    old_attempts = (
-        select(a.seq)
-        .where(
-            a.started_at < deliveries_before,
-            _is_below_the_newest(a.seq),
-            ~exists(select(d.seq).where(d.message_id == a.message_id)),
-        )
-        .limit(_BATCH)
-    )
     idle_marks = ~exists(
         select(d.seq).where(
             d.message_id == t.served.c.message_id, statements.is_state(d.state, *_OPEN)
@@ -223,7 +229,7 @@ def prune(
         delete(t.deliveries).where(d.seq.in_(old_deliveries)),
         delete(t.events).where(e.seq.in_(old_events)),
         delete(t.served).where(idle_marks),
-        delete(t.attempts).where(a.seq.in_(old_attempts)),
+        delete(t.attempts).where(a.seq.in_(_old_attempts(deliveries_before))),
         delete(t.reads).where(r.id.in_(old_reads)),
         delete(t.quarantine).where(q.fingerprint.in_(old_bad)),
         delete(t.live).where(li.milestone_id.in_(old_live)),

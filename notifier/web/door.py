@@ -136,6 +136,11 @@ class Door:
         path = request.scope["path"]
         if path.startswith(_PROGRAMS) or "authorization" in request.headers:
             words = "Show a token: `notifier token add` makes one."
+            if _token(request) or "token" in request.query_params:
+                words = (
+                    "This token opens nothing here: it is unknown, over, revoked, or "
+                    "for something else. `notifier token list` says which there are."
+                )
             if path.startswith(API):
                 words += " Or sign in."
             return refusal(request.scope, 401, words, headers=_BEARER)

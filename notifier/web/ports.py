@@ -23,12 +23,12 @@ from notifier.core.lists import (
 from notifier.core.model import Json, Silence
 
 __all__ = [
+    "MOST_ROWS",
     "BadCursor",
     "Books",
     "Deeds",
     "DeliveryFilter",
     "EventFilter",
-    "MOST_ROWS",
     "Leaf",
     "MilestoneFilter",
     "Now",
@@ -186,7 +186,7 @@ class Deeds(Protocol):
         most: int | None = MOST_ROWS,
     ) -> Redriven:
         """
-        Put dead letters back; `most` of their rows. Without ids: all (of a destination).
+        Put dead letters back; `most` of their rows. Without ids: all, or one's.
 
         Raises: StoreSlow when finding them takes too long.
         """

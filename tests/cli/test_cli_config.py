@@ -42,6 +42,14 @@ def test_init_never_overwrites_a_file(tmp_path: Path) -> None:
     assert file.read_text() == "timezone: UTC\n"
 
 
+def test_init_writes_no_file_that_is_named_like_an_option(tmp_path: Path) -> None:
+    ended = typed("init", "-", cwd=tmp_path)
+
+    assert ended.status == 1
+    assert "init writes a file; name it" in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_init_elsewhere_says_how_to_use_the_file(tmp_path: Path) -> None:
     ended = typed("init", "my own.yaml", cwd=tmp_path)
 

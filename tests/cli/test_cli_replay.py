@@ -9,9 +9,13 @@ from typing import Any
 import anyio
 import pytest
 from commanding import Ended, typed
-from storing import DAY, HOUR, MINUTE, Shelf, ask, opened, row, stamp, stocked
+from storing import DAY, HOUR, MINUTE, NOW, Shelf, ask, opened, row, sql, stamp, stocked
 
 from notifier.core.model import Kind, Match, Route, event_id
+from notifier.core.timing import TimePolicy
+from notifier.source import wire
+from notifier.store import replay as store
+from notifier.store.store import reading
 
 CONFIG = """\
 destinations:
@@ -285,3 +289,38 @@ def test_it_changes_nothing(folder: Path) -> None:
 def _content(folder: Path) -> list[Any]:
     tables = ("events", "deliveries", "timers", "milestones", "attempts")
     return [ask(folder / "notifier.db", f"SELECT * FROM {name}") for name in tables]
+
+
+@pytest.mark.parametrize("what", ["events", "unheard"])
+def test_a_service_can_clear_its_log_while_a_replay_goes_on(
+    tmp_path: Path, what: str
+) -> None:
+    database = tmp_path / "notifier.db"
+
+    async def fill() -> None:
+        async with opened(database) as shop:
+            shelf = await stocked(shop)
+            await shelf.show(*(row(f"m{number:04}") for number in range(1200)))
+
+    anyio.run(fill)
+    with reading(database) as conn:
+        walk = (
+            store.events(conn, NOW - DAY, decode=wire.milestone)
+            if what == "events"
+            else store.unheard(
+                conn,
+                HOUR,
+                since=NOW - DAY,
+                until=NOW + DAY,
+                policy=TimePolicy(leads=(HOUR,)),
+                decode=wire.milestone,
+            )
+        )
+        found = [next(walk).milestone.id]
+        with sql(database) as run:
+            run("INSERT INTO facts VALUES ('x', '1')")
+            [(is_busy, *_)] = run("PRAGMA wal_checkpoint(TRUNCATE)")
+        found += [one.milestone.id for one in walk]
+
+    assert is_busy == 0
+    assert found == [f"m{number:04}" for number in range(1200)]

@@ -91,7 +91,10 @@ routes: [{name: a, to: my-hook}, {name: b}]
 
 @pytest.mark.parametrize(
     "name",
-    ["NOTIFIER_PORT", "NOTIFIER_SERVICE_HOST", "NOTIFIER_TIMEZONE", "OTHER__SOURCE"],
+    [
+        *("NOTIFIER_PORT", "NOTIFIER_SERVICE_HOST", "NOTIFIER_TIMEZONE"),
+        *("NOTIFIER_STORE_PORT", "OTHER__SOURCE"),
+    ],
 )
 def test_names_without_two_underscores_are_not_ours(tmp_path: Path, name: str) -> None:
     assert configure(tmp_path, "", **{name: "tcp://10.0.0.1:80"}) == configure(
@@ -131,6 +134,11 @@ def test_names_without_two_underscores_are_not_ours(tmp_path: Path, name: str) -
             "NOTIFIER_ROUTES__1__STOP",
             "true",
             ("'1' is no position in a list of 1, from 0 on"),
+        ),
+        (
+            "NOTIFIER_STOR",
+            "x.db",
+            "unknown variable; did you mean NOTIFIER_STORE?",
         ),
         (
             "NOTIFIER__EGRESS",

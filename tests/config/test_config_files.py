@@ -210,6 +210,60 @@ def test_compose_lets_it_drain_and_do_little_else() -> None:
     assert at(service, "healthcheck", "test") == ["CMD", "notifier", "healthcheck"]
 
 
+def _uncommented(name: str) -> list[dict[str, Json]]:
+    """The documents of a file, with the lines for the dashboard in force."""
+    text = (FOLDER / name).read_text()
+    keys = (
+        r"NOTIFIER_WEB|- web$|---|"
+        r" *(?:web|listen|password_file|hosts|ports|selector|name|labels):|"
+        r"(?:apiVersion|kind|metadata|spec):"
+    )
+    shown = re.sub(rf"(?m)^( *)# (?={keys})", r"\1", text)
+    return [*YAML(typ="safe", pure=True).load_all(shown)]
+
+
+def test_the_dashboard_of_compose_takes_no_more_than_its_commented_lines(
+    tmp_path: Path,
+) -> None:
+    (compose,) = _uncommented("compose.yaml")
+    service = at(compose, "services", "notifier")
+    (tmp_path / "web").write_text("hunter2")
+    given = at(service, "environment")
+    assert isinstance(given, dict)
+    environ = {
+        name: str(value).replace("/run/secrets/", f"{tmp_path}/")
+        for name, value in given.items()
+        if name.startswith("NOTIFIER_WEB")
+    }
+    web = load(None, environ, cwd=tmp_path).web
+
+    assert web is not None
+    assert (web.host, web.port, web.password) == ("0.0.0.0", 8080, "hunter2")
+    assert web.hosts == ("notifier",)
+    assert at(service, "ports") == ["127.0.0.1:8080:8080"]
+    assert at(service, "secrets") == ["slack", "web"]
+    assert at(compose, "secrets", "web") == {"file": "./secrets/web"}
+
+
+def test_nor_does_that_of_kubernetes(tmp_path: Path) -> None:
+    config, _, deployment, front = _uncommented("k8s.yaml")
+    path = tmp_path / "notifier.yaml"
+    text = str(at(config, "data", "notifier.yaml"))
+    path.write_text(text.replace("/secrets/", f"{tmp_path}/"))
+    (tmp_path / "slack").write_text("slack://a/b/c")
+    (tmp_path / "web").write_text("hunter2")
+    web = load(path, {}, cwd=tmp_path).web
+    container = at(deployment, "spec", "template", "spec", "containers", "0")
+
+    assert web is not None
+    assert (web.host, web.port, web.password) == ("0.0.0.0", 8080, "hunter2")
+    assert web.hosts[0] == at(front, "metadata", "name")
+    assert at(container, "ports") == [{"name": "http", "containerPort": web.port}]
+    assert at(front, "spec", "selector") == at(
+        deployment, "spec", "selector", "matchLabels"
+    )
+
+
 def test_systemd_restarts_it_unless_the_configuration_is_wrong() -> None:
     unit = (FOLDER / "systemd" / "milestone-notifier.service").read_text().splitlines()
 

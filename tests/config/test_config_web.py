@@ -110,18 +110,23 @@ def test_the_password_may_be_its_hash(tmp_path: Path) -> None:
     [
         (
             "web: {hosts: ['notifier:8080']}",
-            "1: web.hosts[0]: \"notifier:8080\" is no name of a host; a port is no part of it",
+            (
+                '1: web.hosts[0]: "notifier:8080" is no name of a host; a port is no '
+                "part of it"
+            ),
         ),
         (
             "web: {trusted_proxies: [proxy]}",
-            "1: web.trusted_proxies[0]: \"proxy\" is no address or network such as "
-                "10.0.0.0/8",
+            (
+                '1: web.trusted_proxies[0]: "proxy" is no address or network such as '
+                "10.0.0.0/8"
+            ),
         ),
         (
             "web: {trusted_proxies: [10.1.2.3/8]}",
             (
-                "1: web.trusted_proxies[0]: \"10.1.2.3/8\" is an address within a network; "
-                "did you mean 10.0.0.0/8?"
+                '1: web.trusted_proxies[0]: "10.1.2.3/8" is an address within a '
+                "network; did you mean 10.0.0.0/8?"
             ),
         ),
         (

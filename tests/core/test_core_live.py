@@ -103,9 +103,10 @@ def test_a_status_is_known_since_it_was_first_seen() -> None:
 def test_what_was_said_long_ago_may_not_hold_any_more(status: Status) -> None:
     live = known(status)
 
-    assert live.holds(start=START, now=START + 2 * MINUTE)
-    assert not live.holds(start=START, now=START + 3 * MINUTE)
-    assert not live.holds(start=START, now=START - 3 * MINUTE)
+    start = START - MINUTE
+    assert live.holds(start=start, now=START + 2 * MINUTE)
+    assert not live.holds(start=start, now=START + 3 * MINUTE)
+    assert not live.holds(start=start, now=START - 3 * MINUTE)
 
 
 def test_an_end_holds_for_good_unless_the_start_has_moved_behind_it() -> None:
@@ -117,13 +118,15 @@ def test_an_end_holds_for_good_unless_the_start_has_moved_behind_it() -> None:
 
 
 @pytest.mark.parametrize("status", Status)
-def test_only_not_started_says_nothing_of_a_start_that_came_after_it(
+def test_only_not_started_says_nothing_of_a_start_that_came_with_it(
     status: Status,
 ) -> None:
-    before = known(status, since=START - MINUTE, checked_at=START - SECOND)
+    before = known(status, since=START - MINUTE, checked_at=START)
+    after = known(status, since=START - MINUTE, checked_at=START + SECOND)
 
     assert before.holds(start=START, now=START - SECOND)
     assert before.holds(start=START, now=START) is (status is not Status.NOT_STARTED)
+    assert after.holds(start=START, now=START + SECOND)
 
 
 # --- whom to ask about --------------------------------------------------------
@@ -151,6 +154,7 @@ def test_whoever_starts_soon_or_has_started_lately_is_asked_about(
         (-10 * MINUTE, None, 2 * MINUTE),
         (-2 * MINUTE, None, 30 * SECOND),
         (timedelta(0), Status.NOT_STARTED, 30 * SECOND),
+        (MINUTE, Status.NOT_STARTED, 30 * SECOND),
         (20 * MINUTE, Status.DELAYED, 30 * SECOND),
         (3 * MINUTE, Status.LIVE, 2 * MINUTE),
         (31 * MINUTE, Status.NOT_STARTED, 2 * MINUTE),

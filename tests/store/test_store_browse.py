@@ -1,10 +1,8 @@
 """Lists, stories and figures for people: right, in pieces, and without long walks."""
 
 import shutil
-import sqlite3
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plenty import Plenty, fill, name_of
+from plenty import Plenty, counted, fill, name_of
 from sqlalchemy import Connection, event
 from storing import (
     DAY,
@@ -50,6 +48,7 @@ from notifier.core.model import (
     Limits,
     Match,
     Rate,
+    Rendered,
     Route,
     Sent,
     State,
@@ -367,23 +366,10 @@ _STEPS = 25
 
 @pytest.mark.parametrize("name", _CHEAP)
 def test_what_people_ask_often_looks_at_little(plenty: Path, name: str) -> None:
-    with reading(plenty) as conn, _counted(conn) as steps:
+    with reading(plenty) as conn, counted(conn) as steps:
         _CHEAP[name](conn)
 
     assert len(steps) <= _STEPS
-
-
-@contextmanager
-def _counted(conn: Connection) -> Iterator[list[None]]:
-    """A mark for each thousand steps that SQLite takes."""
-    raw = conn.connection.driver_connection
-    assert isinstance(raw, sqlite3.Connection)
-    steps: list[None] = []
-    raw.set_progress_handler(lambda: steps.append(None), 1000)
-    try:
-        yield steps
-    finally:
-        raw.set_progress_handler(None, 0)
 
 
 async def test_glances_are_read_once_for_everybody_who_looks(plenty: Path) -> None:
@@ -619,6 +605,24 @@ async def test_an_explanation_repeats_what_the_message_said_then(shelf: Shelf) -
     assert (sent["format"], sent["note"]) == ("text", None)
 
 
+async def test_what_a_program_was_sent_is_shown_as_it_was_sent(shelf: Shelf) -> None:
+    await shelf.show(row("m1"))
+    await _deliver(shelf)
+
+    def spell(message: Rendered, now: datetime) -> str:
+        return f"{[event.id for event in message.events]} at {now:%H:%M}"
+
+    sent = await _sent(shelf, programs={HOOK: spell}, routes=())
+
+    event = (await _explained(shelf))["event"]["event_id"]
+    assert sent == {
+        "title": "",
+        "body": f"{[event]} at {NOW:%H:%M}",
+        "format": "json",
+        "note": None,
+    }
+
+
 async def test_what_was_not_sent_said_nothing(shelf: Shelf) -> None:
     await shelf.show(row("m1"))
     [lease] = await shelf.claim()
@@ -652,7 +656,10 @@ async def test_a_digest_of_which_a_part_is_forgotten_is_not_made_up(
 @pytest.mark.parametrize(
     ("other", "note"),
     [
-        ({"limits": {}}, "put as plain text, for what hook takes is not known"),
+        (
+            {"limits": {"other": Limits(format=Format.HTML, title=9, body=99)}},
+            "put as plain text, for what hook takes is not known",
+        ),
         ({"routes": ()}, "without the template of all, which is no route any more"),
         (
             {

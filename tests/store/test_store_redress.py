@@ -1,15 +1,24 @@
 """What a person sets right: suspended destinations, dead deliveries."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from plenty import Plenty, counted, fill
 from storing import HOOK, HOUR, NOW, Shelf, ask, opened, row, stocked
 
+from notifier.core.lists import DeadFilter
 from notifier.core.model import Refused, Scope
-from notifier.errors import StoreError
+from notifier.errors import StoreError, StoreSlow
+from notifier.store.redress import dead_letters, redrive
+from notifier.store.store import reading
 
 pytestmark = pytest.mark.anyio
+
+#: Enough for a walk through everything to be told from one along an index.
+SOME = Plenty(milestones=300, events=3000, pending=20, dead=20)
 
 
 @pytest.fixture
@@ -33,11 +42,10 @@ async def _kill(shelf: Shelf, milestone_id: str) -> None:
 async def _redrive(
     shelf: Shelf, *ids: str, to: str | None = None, dry_run: bool = False
 ) -> list[str]:
+    wanted = DeadFilter(ids=ids, destination=to, to_put_back=not dry_run)
     async with shelf.store.upkeep_turn() as turn:
-        rows = await turn.redrive(
-            ids=ids, destination=to, now=NOW + HOUR, dry_run=dry_run
-        )
-    return [row["reason"] for row in rows]
+        found = await turn.write(partial(redrive, wanted=wanted, now=NOW + HOUR))
+    return [str(row["reason"]) for row in found.rows]
 
 
 async def test_a_dead_delivery_that_is_put_back_has_all_its_tries_again(
@@ -81,6 +89,55 @@ async def test_the_beginning_of_an_id_is_enough_to_put_it_back(
     assert ask(database, "SELECT state FROM deliveries") == [("pending",)]
 
 
+async def test_few_are_shown_and_all_are_counted(shelf: Shelf) -> None:
+    for name in ("m1", "m2", "m3"):
+        await _kill(shelf, name)
+
+    few = DeadFilter(destination=HOOK, most=2)
+    found = await shelf.store.dead_letters(few, is_over=lambda: False)
+    named = DeadFilter(ids=[str(found.rows[0]["delivery_id"])[:12]], most=2)
+    one = await shelf.store.dead_letters(named, is_over=lambda: False)
+
+    assert (len(found.rows), found.count, found.keys) == (2, 3, ())
+    assert (one.rows, one.count) == (found.rows[:1], 1)
+
+
+async def test_dead_letters_are_not_looked_for_for_ever(tmp_path: Path) -> None:
+    database = tmp_path / "plenty.db"
+    fill(database, replace(SOME, dead=900))
+    async with opened(database) as store:
+        with pytest.raises(StoreSlow):
+            await store.dead_letters(DeadFilter(), is_over=lambda: True)
+
+
+def test_many_ids_are_looked_up_without_a_walk_through_all_deliveries(
+    tmp_path: Path,
+) -> None:
+    database = tmp_path / "plenty.db"
+    fill(database, SOME)
+    ids = [str(one) for (one,) in ask(database, "SELECT id FROM deliveries LIMIT 400")]
+    beginnings = [one[:-1] for one in ids[:200]] + ids[200:]
+    with reading(database) as conn, counted(conn) as steps:
+        found = dead_letters(conn, DeadFilter(ids=beginnings))
+
+    assert [row["delivery_id"] for row in found.rows] == ids
+    # In thousands: one walk through these deliveries takes as many.
+    assert len(steps) <= 30
+
+
+@pytest.mark.parametrize("destination", [None, "desk"])
+def test_what_is_dead_is_counted_without_a_walk_through_what_is_not(
+    tmp_path: Path, destination: str | None
+) -> None:
+    database = tmp_path / "plenty.db"
+    fill(database, SOME)
+    with reading(database) as conn, counted(conn) as steps:
+        found = dead_letters(conn, DeadFilter(destination=destination, most=20))
+
+    assert found.count >= len(found.rows) == 20
+    assert len(steps) <= 5
+
+
 async def test_what_is_called_otherwise_is_not_put_back(
     shelf: Shelf, database: Path
 ) -> None:
@@ -108,12 +165,13 @@ async def test_what_is_not_dead_is_left_as_it_is_and_said(
     await shelf.show(row("m1"))
     [(waiting,)] = ask(database, "SELECT id FROM deliveries")
 
+    wanted = DeadFilter(ids=[waiting], to_put_back=True)
     async with shelf.store.upkeep_turn() as turn:
-        [named] = await turn.redrive(
-            ids=[waiting], destination=None, now=NOW, dry_run=False
-        )
+        found = await turn.write(partial(redrive, wanted=wanted, now=NOW))
 
+    [named] = found.rows
     assert (named["delivery_id"], named["state"]) == (waiting, "pending")
+    assert found.count == 0
     assert await _redrive(shelf, to=HOOK) == []
 
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from storing import (
 )
 
 from notifier.core.commit import ReadKind
+from notifier.core.lists import DeadFilter
 from notifier.core.model import (
     Ambiguous,
     Ended,
@@ -34,6 +36,7 @@ from notifier.core.model import (
 )
 from notifier.core.settle import Dead
 from notifier.core.tally import Tally
+from notifier.store.redress import redrive
 from notifier.store.tail import Tail
 
 pytestmark = pytest.mark.anyio
@@ -246,9 +249,8 @@ async def test_what_is_given_up_counts_once_even_if_it_is_given_up_again(
         assert watching.tally.untold == {"dead": again + 1}
         watching.clock.pass_by(MINUTE)
         async with watching.shelf.store.upkeep_turn() as turn:
-            await turn.redrive(
-                ids=(), destination=None, now=watching.clock.wall, dry_run=False
-            )
+            wanted = DeadFilter(to_put_back=True)
+            await turn.write(partial(redrive, wanted=wanted, now=watching.clock.wall))
 
 
 async def test_a_clock_that_jumps_back_hides_and_repeats_nothing(
@@ -305,6 +307,28 @@ async def test_reads_count_by_kind_and_result_in_whatever_order_they_end(
     assert watching.tally.read_s["full"].total == 120.0
     assert gauges.read_at["full"] == began
     assert gauges.read_at["poll"] == NOW + 59 * SECOND
+
+
+async def test_a_watch_that_was_never_read_hides_behind_no_other(
+    watching: Watching,
+) -> None:
+    read = (await watching.tail.catch_up()).read_at
+    async with watching.shelf.store.upkeep_turn() as turn:
+        names = [watching.shelf.watch.name, "another"]
+        _, another = await turn.set_watches(names)
+    never = (await watching.tail.catch_up()).read_at
+    with sql(watching.database) as run:
+        run("UPDATE watches SET swept_at = polled_at, full_at = polled_at")
+        run("UPDATE watches SET swept_at = 0, full_at = 0 WHERE id = ?", another.id)
+    unpolled = (await watching.tail.catch_up()).read_at
+    async with watching.shelf.store.page_turn() as turn:
+        await turn.set_sweep_only(another)
+    swept_only = (await watching.tail.catch_up()).read_at
+
+    assert "poll" in read
+    assert never == {}
+    assert set(unpolled) == {"sweep", "full"}
+    assert swept_only["poll"] == read["poll"]
 
 
 async def test_how_things_stand_is_told_for_each_destination(

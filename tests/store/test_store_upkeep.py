@@ -63,15 +63,43 @@ async def _kill(shelf: Shelf, *, milestone_id: str) -> None:
 async def test_what_is_finished_and_old_is_forgotten(
     shelf: Shelf, database: Path
 ) -> None:
-    await shelf.show(row("m1"))
-    [lease] = await shelf.claim()
-    await shelf.settle(lease, Sent())
+    for name, now in (("m1", NOW), ("m2", LATER)):
+        await shelf.show(row(name), now=now)
+        [lease] = await shelf.claim(now=now)
+        await shelf.settle(lease, Sent(), now=now)
 
     await _prune_all(shelf)
 
     for table in ("events", "deliveries", "attempts", "reads"):
-        assert ask(database, f"SELECT count(*) FROM {table}") == [(0,)], table
-    assert ask(database, "SELECT id FROM milestones") == [("m1",)]
+        assert ask(database, f"SELECT count(*) FROM {table}") == [(1,)], table
+    assert ask(database, "SELECT milestone_id FROM events") == [("m2",)]
+    assert ask(database, "SELECT id FROM milestones") == [("m1",), ("m2",)]
+
+
+async def test_numbers_rise_however_much_is_forgotten(
+    shelf: Shelf, database: Path
+) -> None:
+    """Whoever follows asks for what is above the number that they know."""
+
+    def newest() -> list[int]:
+        return [
+            ask(database, f"SELECT max(seq) FROM {table}")[0][0]
+            for table in ("events", "deliveries", "attempts")
+        ]
+
+    for name in ("m1", "m2"):
+        await shelf.show(row(name))
+        [lease] = await shelf.claim()
+        await shelf.settle(lease, Sent())
+    known = newest()
+    await _prune_all(shelf)
+    left = ask(database, "SELECT milestone_id FROM events")
+
+    await shelf.show(row("m3"), now=LATER)
+    await shelf.claim(now=LATER)
+
+    assert left == [("m2",)]
+    assert newest() == [number + 1 for number in known]
 
 
 async def test_what_is_pending_leased_or_dead_stays_with_its_event_however_old(
@@ -133,7 +161,7 @@ async def test_forgetting_goes_in_batches_so_that_nobody_waits_long(
     rounds = await _prune_all(shelf)
 
     assert rounds >= 3
-    assert ask(database, "SELECT count(*) FROM events") == [(0,)]
+    assert ask(database, "SELECT count(*) FROM events") == [(1,)]
 
 
 async def test_bad_rows_that_have_not_come_for_long_are_forgotten(

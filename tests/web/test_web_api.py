@@ -286,8 +286,9 @@ async def test_dead_letters_are_shown_and_put_back(client: httpx.AsyncClient) ->
     done = await client.post("/deliveries/redrive", json={"ids": [one]})
     left = await _json(client, "/deliveries", state="dead")
 
-    assert len(would.json()["rows"]) == len(still["rows"])
+    assert len(would.json()["rows"]) == would.json()["count"] == len(still["rows"])
     assert [row["delivery_id"] for row in done.json()["rows"]] == [one]
+    assert done.json()["count"] == 1
     assert len(left["rows"]) == len(still["rows"]) - 1
 
 

@@ -219,6 +219,16 @@ def test_times_are_those_of_the_readers_zone(desk: Desk) -> None:
     assert page.inner_text(".countdown strong").startswith("in ")
 
 
+def test_the_end_of_a_silence_is_typed_in_the_readers_zone(desk: Desk) -> None:
+    page = desk.open("/silences", timezone_id="Asia/Tokyo")
+
+    label = page.locator("[data-zone-label]").inner_text()
+    sent = page.locator("input[name=zone]").get_attribute("value")
+
+    assert label == "Or until, in Asia/Tokyo"
+    assert sent == "Asia/Tokyo"
+
+
 def test_words_that_tick_are_those_of_the_service(desk: Desk) -> None:
     instants = ["2026-11-22T18:00:40Z", "2026-11-22T17:15:00Z", "2026-11-22T21:20:00Z"]
     instants += ["2026-11-24T22:00:00Z", "2026-12-04T18:00:00Z", "2029-11-22T18:00:00Z"]

@@ -11,7 +11,8 @@ from doorway import Doorway, Hours, doorway, seal, sign_in
 from storing import NOW
 from storing import ask as look
 
-from notifier.core.door import TokenKind
+from notifier.core.door import Note, TokenKind
+from notifier.store.doors import MOST_REFUSED, REFUSED
 from notifier.web.guard import sealed
 from notifier.web.tokens import Tries
 
@@ -100,6 +101,8 @@ async def test_people_are_led_to_the_login_and_programs_are_told(
     assert form.status_code == 401
     for path in ("/metrics", "/feeds/games.ics", "/feeds/games.ics?token=ntk_x"):
         assert (await visitor.get(path)).status_code == 401
+    shown = await visitor.get("/feeds/games.ics?token=ntk_x")
+    assert "This token opens nothing here" in shown.text
 
 
 async def test_health_is_open_to_everybody(visitor: httpx.AsyncClient) -> None:
@@ -557,3 +560,18 @@ async def test_it_is_remembered_when_a_token_was_used(
     used = {one.name: one.used_at for one in await door.doors.listed()}
     assert used == {"bot": door.now(), "idle": None}
     assert "ntk_" not in str(look(database, "SELECT * FROM tokens"))
+
+
+async def test_strangers_cannot_fill_the_audit(database: Path, door: Doorway) -> None:
+    def entry(action: str, subject: str) -> Note:
+        return Note(
+            at=door.now(), who="nobody", action=action, subject=subject, detail={}
+        )
+
+    await door.doors.note(entry("resume", "desk"))
+    for number in range(MOST_REFUSED + 3):
+        await door.doors.note(entry(REFUSED, str(number)))
+    await door.tokens.write_down()
+
+    kept = look(database, "SELECT subject FROM audit ORDER BY seq")
+    assert [one for (one,) in kept] == ["desk", *map(str, range(3, MOST_REFUSED + 3))]

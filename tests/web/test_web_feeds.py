@@ -1,14 +1,19 @@
 """Calendars and feeds of a real store, as other programs read them."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
+from zlib import compress, decompress
 
+import anyio
+import anyio.lowlevel
 import feedparser  # type: ignore[import-untyped]  # it has no types
 import httpx
 import icalendar
@@ -30,7 +35,7 @@ from storing import (
 )
 
 from notifier.core.diff import Row, removed
-from notifier.core.feed import MOST_STORIES
+from notifier.core.feed import MOST_ENTRIES, MOST_STORIES
 from notifier.core.model import Json, Kind, Match, Route, Template
 from notifier.source import wire
 from notifier.store.feed import Feeds
@@ -59,12 +64,26 @@ ROUTES = (
 )
 
 
+class Counting(Feeds):
+    """Counts how often it is read on, as a calendar needs that is made anew."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, decode=wire.milestone)
+        self.made = 0
+
+    async def after(self, *args: Any, **kwargs: Any) -> Any:
+        self.made += 1
+        return await super().after(*args, **kwargs)
+
+
 @dataclass
 class Reader:
     """Who subscribes, and the time."""
 
     shelf: Shelf
     client: httpx.AsyncClient
+    books: Counting
+    keep: Callable[[Callable[[float], Awaitable[None]]], Awaitable[None]]
     now: datetime = NOW
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -82,6 +101,20 @@ class Reader:
         by_uid = {str(one["UID"]): one for one in entries}
         assert len(by_uid) == len(entries)
         return by_uid
+
+    async def kept(self, rounds: int = 1) -> None:
+        """Let calendars be kept ready: so many rounds."""
+        left = rounds
+
+        async def sleep(seconds: float) -> None:
+            nonlocal left
+            await anyio.lowlevel.checkpoint()
+            left -= seconds >= 1
+            if not left:
+                scope.cancel()
+
+        with anyio.CancelScope() as scope:
+            await self.keep(sleep)
 
     async def remove(self, milestone_id: str, *, now: datetime) -> None:
         async with self.shelf.store.page_turn() as turn:
@@ -101,20 +134,19 @@ async def reading(
     async with opened(database) as store:
         shelf = await stocked(store, routes=routes)
         reader: Reader
-        app = Starlette(
-            routes=feeds(
-                Feeds(store, decode=wire.milestone),
-                routes=routes,
-                now=lambda: reader.now,
-                zone=UTC_ZONE,
-                external_url=url,
-                offload=inline,
-                most=most,
-            )
+        books = Counting(store)
+        found = feeds(
+            books,
+            routes=routes,
+            now=lambda: reader.now,
+            zone=UTC_ZONE,
+            external_url=url,
+            offload=inline,
+            most=most,
         )
-        transport = httpx.ASGITransport(app)
+        transport = httpx.ASGITransport(Starlette(routes=found.places))
         async with httpx.AsyncClient(transport=transport, base_url="http://n") as c:
-            reader = Reader(shelf=shelf, client=c)
+            reader = Reader(shelf=shelf, client=c, books=books, keep=found.keep)
             yield reader
 
 
@@ -266,7 +298,9 @@ async def _fill_and_change(reader: Reader) -> None:
     head = icalendar.Calendar.from_ical(answer.content)
 
     assert shown.keys() == {uid(f"m{i:03}") for i in range(60)}
-    assert "Only the first 60 are shown" in str(head["X-WR-CALDESC"])
+    assert "Only 60 are shown: what is under way, and the next up to" in str(
+        head["X-WR-CALDESC"]
+    )
 
     # One more at the front, two fewer: what follows moves up.
     await reader.shelf.show(game("now", at=NOW + MINUTE))
@@ -274,6 +308,134 @@ async def _fill_and_change(reader: Reader) -> None:
         await reader.shelf.show(game(gone, details={}), now=NOW + MINUTE)
     expected = {uid("now")} | {uid(f"m{i:03}") for i in range(2, 61)}
     assert (await reader.calendar()).keys() == expected
+
+
+@pytest.mark.parametrize("made_anew", [True, False])
+async def test_a_full_calendar_shows_what_is_ahead_before_what_is_past(
+    tmp_path: Path, made_anew: bool
+) -> None:
+    past = [game(f"p{i:03}", at=NOW - 7 * HOUR - i * MINUTE) for i in range(100)]
+    ahead = [game(f"a{i}", at=NOW + i * HOUR) for i in range(20)]
+    running = [game("r1", at=NOW - 6 * HOUR), game("r2", at=NOW - MINUTE)]
+    async with reading(tmp_path / "n.db", most=50) as reader:
+        for rows in (past, [*ahead, *running]):
+            await reader.shelf.show(*rows)
+            if not made_anew:
+                await reader.calendar()
+
+        shown = await reader.calendar()
+        head = icalendar.Calendar.from_ical((await reader.get("nfl.ics")).content)
+
+    expected = {f"p{i:03}" for i in range(28)} | {"r1", "r2"}
+    assert shown.keys() == {uid(one) for one in expected | {f"a{i}" for i in range(20)}}
+    assert "Only 50 are shown: earlier ones are left out" in str(head["X-WR-CALDESC"])
+
+
+async def test_hours_that_pass_make_room_for_what_is_ahead(tmp_path: Path) -> None:
+    rows = [game(f"m{i:03}", at=NOW + (i - 40) * HOUR) for i in range(130)]
+    async with reading(tmp_path / "n.db", most=50) as reader:
+        await reader.shelf.show(*rows)
+        for hours in (0, 1, 5, 30, 29, 35, 60, 90):
+            reader.now = NOW + hours * HOUR
+            # From six hours before, and at the end with what is past.
+            first = min(34 + hours, 80)
+            shown = await reader.calendar()
+            assert shown.keys() == {uid(f"m{i:03}") for i in range(first, first + 50)}
+
+
+@pytest.mark.parametrize(("ahead", "left"), [(1000, 3000), (4500, 0)])
+async def test_a_default_calendar_of_a_busy_week_is_not_all_past(
+    tmp_path: Path, ahead: int, left: int
+) -> None:
+    database = tmp_path / "n.db"
+    async with opened(database):
+        pass
+    _stock(database, past=5000, ahead=ahead)
+    async with opened(database) as store:
+        calendar = Calendar(desk(store, now=NOW), ROUTES[1])
+        body = decompress((await calendar.copy()).packed).decode()
+
+    starts = re.findall(r"UID:([pa])(\d+)@", body)
+    assert len(starts) == MOST_ENTRIES
+    assert [int(n) for kind, n in starts if kind == "a"] == [
+        *range(MOST_ENTRIES - left)
+    ]
+    assert [int(n) for kind, n in starts if kind == "p"] == [*range(left)][::-1]
+
+
+def _stock(database: Path, *, past: int, ahead: int) -> None:
+    """What began before 7 h ago and what is ahead, a minute between any two."""
+    places = [(f"p{i}", NOW - 7 * HOUR - i * MINUTE) for i in range(past)]
+    places += [(f"a{i}", NOW + i * MINUTE) for i in range(ahead)]
+    rows = [
+        (
+            key,
+            key.encode(),
+            (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1),
+            compress(game(key, at=at).milestone.raw),
+        )
+        for key, at in places
+    ]
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.executemany(
+            "INSERT INTO milestones (id, fingerprint, watches, version, generation,"
+            " category, type, title, start_at, doc, first_seen_at, changed_at)"
+            " VALUES (?, ?, 1, 1, 0, 'Sports', 'game', 'x', ?, ?, 0, 0)",
+            rows,
+        )
+
+
+# --- kept ready ---------------------------------------------------------------
+
+
+async def test_whoever_asks_first_finds_the_calendar_made(reader: Reader) -> None:
+    await reader.shelf.show(game("m1"))
+    await reader.kept()
+    reader.books.made = 0
+
+    assert (await reader.calendar()).keys() == {uid("m1")}
+    assert reader.books.made == 0
+
+
+async def test_what_happens_while_nobody_asks_is_kept_up_with(reader: Reader) -> None:
+    await reader.shelf.show(game("m1"))
+    await reader.kept()
+    await reader.shelf.show(game("m2"), now=NOW + MINUTE)
+    await reader.kept()
+    reader.books.made = 0
+
+    assert (await reader.calendar()).keys() == {uid("m1"), uid("m2")}
+    assert reader.books.made == 0
+
+
+async def test_nobody_waits_for_a_calendar_that_has_grown_old(reader: Reader) -> None:
+    await reader.shelf.show(game("m1"))
+    for _ in range(30):
+        reader.now += HOUR / 2
+        await reader.kept()
+        reader.books.made = 0
+        await reader.calendar()
+        assert reader.books.made == 0
+
+
+async def test_a_calendar_that_cannot_be_made_keeps_no_other_waiting(
+    reader: Reader,
+) -> None:
+    await reader.shelf.show(game("m1", type="chess_game"))
+    calls = 0
+
+    async def broken(*_args: Any, **_kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        raise ZeroDivisionError
+
+    reader.books.sorts = broken  # type: ignore[method-assign]
+    await reader.kept()
+
+    assert calls
+    reader.books.made = 0
+    assert (await reader.calendar("nfl")).keys() == {uid("m1")}
+    assert reader.books.made == 0
 
 
 async def test_what_is_kept_up_is_what_would_be_made_anew(tmp_path: Path) -> None:

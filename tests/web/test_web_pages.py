@@ -403,6 +403,8 @@ async def test_all_dead_letters_of_a_destination_are_put_back_after_a_question(
     answer = await submit(visitor, page, "/deliveries/redrive")
 
     assert "Redrive all dead letters of hook?" in question
+    assert "Georgia governor runoff" in question
+    assert "HTTP 400" in question
     assert still_dead == 5
     assert answer.headers["location"] == "/deliveries?said=redriven&n=5"
     assert await _dead(there) == 0
@@ -436,9 +438,30 @@ async def test_a_test_is_sent_and_what_came_of_it_is_said(
     assert sent.status_code == 303
     said = words(await visitor.get(sent.headers["location"]))
     assert "The test reached ops" in said
-    assert refused.status_code == 409
-    assert "The test did not reach desk" in words(refused)
-    assert "no such channel" in words(refused)
+    assert refused.status_code == 303
+    why = words(await visitor.get(refused.headers["location"]))
+    assert "The test did not reach desk" in why
+    assert "no such channel" in why
+
+
+async def test_whoever_loads_the_address_of_a_test_again_sees_the_destinations(
+    visitor: httpx.AsyncClient,
+) -> None:
+    answer = await visitor.get("/destinations/ops/test")
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/destinations")
+
+
+async def test_the_audit_speaks_in_words(visitor: httpx.AsyncClient) -> None:
+    await submit(visitor, "/destinations", "/destinations/ops/test")
+    sent = {"title": "A", "why": "x", "until": "2026-11-22T20:00", "step": "add"}
+    await submit(visitor, "/silences", "/silences", **sent)
+
+    page = await visitor.get("/audit")
+
+    assert "arrived yes" in words(page)
+    assert 'datetime="2026-11-23T01:00:00Z"' in page.text
+    assert "True" not in words(page)
 
 
 async def test_a_destination_that_refuses_can_be_resumed(
@@ -570,6 +593,42 @@ async def test_the_end_of_a_silence_is_meant_in_the_zone_of_the_service(
 
     [silence] = await there.books.silences(NOW)
     assert silence["until"] == "2026-11-23T01:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("zone", "until"),
+    [("Europe/Paris", "2026-11-22T19:00:00Z"), ("UTC", "2026-11-22T20:00:00Z")],
+)
+async def test_the_end_of_a_silence_is_meant_in_the_zone_of_its_reader(
+    there: Site, visitor: httpx.AsyncClient, zone: str, until: str
+) -> None:
+    sent = {"title": "A", "why": "x", "until": "2026-11-22T20:00", "step": "add"}
+
+    await submit(visitor, "/silences", "/silences", **sent, zone=zone)
+
+    [silence] = await there.books.silences(NOW)
+    assert silence["until"] == until
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../../etc/passwd", "America"])
+async def test_a_zone_that_is_unknown_is_not_taken_for_another(
+    there: Site, visitor: httpx.AsyncClient, zone: str
+) -> None:
+    sent = {"title": "A", "why": "x", "until": "2026-11-22T20:00", "step": "add"}
+
+    answer = await submit(visitor, "/silences", "/silences", **sent, zone=zone)
+
+    assert "time zone is not known here" in words(answer)
+    assert await there.books.silences(NOW) == []
+
+
+async def test_a_kind_that_is_unknown_is_said_to_be(
+    visitor: httpx.AsyncClient,
+) -> None:
+    answer = await visitor.get("/events?kind=nope")
+
+    assert answer.status_code == 400
+    assert "'nope' is unknown; there are created, updated" in words(answer)
 
 
 # --- what is said once --------------------------------------------------------

@@ -149,14 +149,14 @@ class Listening:
         await self._stack.aclose()
 
 
-async def test_a_new_event_is_told_within_a_second_of_its_commit() -> None:
+async def test_a_new_event_is_told_within_a_third_of_a_second() -> None:
     events = Events(last=7)
     listener = Listener(_broadcast(events))
 
     async with Listening(listener):
         assert listener.numbers == []
         events.last = 8
-        await anyio.sleep(1)
+        await anyio.sleep(0.3)
 
         assert listener.status == 200
         assert listener.headers["content-type"].startswith("text/event-stream")
@@ -208,7 +208,7 @@ async def test_many_listeners_cost_as_much_as_one() -> None:
             await anyio.sleep(1)
 
         assert all(one.numbers == list(range(6, 16)) for one in crowd)
-        assert events.asked <= 21
+        assert events.asked <= 41
         assert events.read <= 11
 
 
@@ -267,7 +267,7 @@ async def test_who_may_not_listen_any_more_is_told_nothing_more(
 
     async with Listening(out, stays):
         await anyio.sleep(CHECK_EVERY_S + 1)
-        assert not out.is_over
+        assert broadcast.listeners == 2
         out.is_in = False
         for _ in range(int(CHECK_EVERY_S) + 1):
             events.last += is_busy

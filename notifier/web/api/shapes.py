@@ -121,7 +121,7 @@ _SENT = shape(
     "What the message said, put into words once more from what is stored.",
     title=TEXT,
     body=TEXT,
-    format=words(["text", "markdown", "html"]),
+    format=words(["text", "markdown", "html", "json"]),
     note=nullable(TEXT),
 )
 _MILESTONE = shape(

@@ -2,7 +2,7 @@
 New events as they come, to as many as listen: server-sent events.
 
 All listeners share what they learn: however many they are, the store is asked for
-news twice a second, and not at all while nobody listens.
+news four times a second, and not at all while nobody listens.
 """
 
 from collections import deque
@@ -25,7 +25,7 @@ EVENT_STREAM = "text/event-stream"
 #: More listeners are sent away.
 MOST_LISTENERS = 50
 #: So often somebody looks whether there is news.
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 0.25
 #: A stream that says nothing for longer may be taken for dead on the way.
 QUIET_S = 15.0
 #: Whoever takes no part of it for so long is gone, or too slow.
@@ -56,7 +56,7 @@ class Broadcast:
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def newest(self) -> int:
-        """The number of the newest event, half a second old at most."""
+        """The number of the newest event, a quarter of a second old at most."""
         async with self._lock:
             if anyio.current_time() - self._looked_at >= LOOK_EVERY_S:
                 self._newest = await self.books.newest()

@@ -1,12 +1,15 @@
 """A route's calendar and its feeds, for calendars and feed readers to subscribe to."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
+import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,17 +19,26 @@ from starlette.routing import Route as Place
 from notifier.core.cloudevent import overview
 from notifier.core.feed import MOST_ENTRIES
 from notifier.core.model import Route
+from notifier.errors import StoreError
 from notifier.web.feeds import atom, jsonfeed
 from notifier.web.feeds.copy import Offload, answer
 from notifier.web.feeds.ics import Calendar
 from notifier.web.feeds.news import News
 from notifier.web.feeds.parts import Desk, Shelf
 
-__all__ = ["Shelf", "feeds"]
+__all__ = ["Feeds", "Shelf", "feeds"]
+
+log = structlog.get_logger()
 
 #: As many routes' calendars, and as many routes' feeds, are kept ready.
 _KEPT = 6
 _CALENDAR = "text/calendar; charset=utf-8"
+#: So often calendars are kept up while nobody asks.
+_KEEP_EVERY_S = 60.0
+#: Between two pieces of a calendar that nobody waits for.
+_BREATH_S = 0.05
+
+_Sleep = Callable[[float], Awaitable[None]]
 
 
 class _Forgetful(Protocol):
@@ -57,6 +69,43 @@ class _Ready(Generic[One]):
             other.forget()
         return name, one
 
+    def wanted(self) -> list[One]:
+        """Those that are kept ready: whoever was asked for lately, then the first."""
+        for rule in self._desk.routes[:_KEPT]:
+            if len(self._known) < _KEPT and rule.name not in self._known:
+                self._known[rule.name] = self._make(self._desk, rule)
+        return list(self._known.values())[-_KEPT:]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feeds:
+    """Calendars and feeds: where they are, and who keeps them ready."""
+
+    places: list[BaseRoute]
+    calendars: "_Ready[Calendar]"
+
+    async def keep(self, sleep: _Sleep) -> None:
+        """
+        Keep calendars ready, so that whoever asks need not wait, until cancelled.
+
+        There is no hurry: between pieces others get on.
+        """
+        while True:
+            for calendar in self.calendars.wanted():
+                # What cannot be read is told by whoever asks for it.
+                with suppress(StoreError):
+                    await self._ready(calendar, sleep)
+            await sleep(_KEEP_EVERY_S)
+
+    async def _ready(self, calendar: Calendar, sleep: _Sleep) -> None:
+        try:
+            await calendar.ready(lambda: sleep(_BREATH_S))
+        except StoreError:
+            raise
+        except Exception as exc:
+            # One calendar that cannot be made must not take the web along.
+            log.exception("web.calendar_broken", reason=type(exc).__name__)
+
 
 def feeds(
     shelf: Shelf,
@@ -67,7 +116,7 @@ def feeds(
     external_url: str | None,
     offload: Offload,
     most: int = MOST_ENTRIES,
-) -> list[BaseRoute]:
+) -> Feeds:
     """`/feeds/{route}.ics`, `.atom` and `.json`; who may read them the doors decide."""
     desk = Desk(
         shelf=shelf,
@@ -98,11 +147,12 @@ def feeds(
 
         return Place(f"/feeds/{{name}}.{ending}", feed)
 
-    return [
+    places: list[BaseRoute] = [
         Place("/feeds/{name}.ics", ics),
         told("atom", atom.spell, atom.MEDIA),
         told("json", jsonfeed.spell, jsonfeed.MEDIA),
     ]
+    return Feeds(places=places, calendars=calendars)
 
 
 _Form = Callable[..., bytes]

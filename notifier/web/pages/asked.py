@@ -1,4 +1,4 @@
-"""What an address asks for: filters, pages of lists, forms. Nonsense is left out."""
+"""What an address asks for: filters, pages of lists, forms."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from starlette.datastructures import FormData, QueryParams
 from starlette.exceptions import HTTPException
 
+from notifier.core.markup import clean
 from notifier.core.model import Kind, State
 from notifier.web.ports import BadCursor, Leaf, Slice
 
@@ -22,8 +23,18 @@ def text(query: Mapping[str, str], key: str) -> str:
 
 
 def choices(query: QueryParams, key: str, known: type[T]) -> list[T]:
-    """Those of the given words that are known."""
-    wanted = set(query.getlist(key))
+    """
+    Those of the known words that are given; empty ones are as good as none.
+
+    Raises:
+        HTTPException: one is not known.
+    """
+    wanted = set(query.getlist(key)) - {""}
+    if strange := sorted(wanted - {one.value for one in known}):
+        words = ", ".join(one.value for one in known)
+        raise HTTPException(
+            400, f"{key}: {clean(strange[0], 40)!r} is unknown; there are {words}."
+        )
     return [one for one in known if one.value in wanted]
 
 

@@ -11,7 +11,7 @@ from notifier.core.model import State
 from notifier.errors import NotifierError, StoreSlow
 from notifier.web.pages import asked
 from notifier.web.pages.dress import Dress, seen_off, writer
-from notifier.web.ports import BadCursor, DeliveryFilter
+from notifier.web.ports import BadCursor, DeliveryFilter, Slice
 
 #: Dead letters that the question before all of them are put back names.
 _SHOWN = 20
@@ -41,18 +41,20 @@ class _Page:
         deeds = self.dress.ports.deeds
         try:
             found = await deeds.redrive(
-                by, destination=destination, dry_run=True, most=_SHOWN
+                by, destination=destination, dry_run=True, most=1
             )
         except StoreSlow:
             raise
         except NotifierError as exc:
             raise HTTPException(404, str(exc)) from None
+        dead = DeliveryFilter(states=[State.DEAD], destination=destination)
+        newest = await self.dress.ports.books.deliveries(dead, Slice(limit=_SHOWN))
         return await self.dress.page(
             request,
             "redrive.html",
             destination=destination,
             dead=found.count,
-            rows=found.rows,
+            rows=newest.rows,
         )
 
     async def redrive(self, request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -89,11 +90,17 @@ class Dress:
             "here": request.url.path,
             "now": now,
             "zone": self.zone,
-            "zone_words": zone_name(on_the_wall(now, self.zone)),
+            "zone_words": _zone_words(self.zone, now),
             "who": who(request),
             "version": self.ports.version,
             "flash": flash.read(request.query_params, self.ports),
         }
+
+
+def _zone_words(zone: ZoneInfo, now: datetime) -> str:
+    """`America/New_York (EST)`; `UTC` once."""
+    name = zone_name(on_the_wall(now, zone))
+    return zone.key if name == zone.key else f"{zone.key} ({name})"
 
 
 def who(request: Request) -> Who:

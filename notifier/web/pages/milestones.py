@@ -1,7 +1,7 @@
 """`/milestones`: search them, and all that is known of one."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -59,7 +59,7 @@ def places(dress: Dress) -> list[BaseRoute]:
 async def _known(dress: Dress, kinds: Sequence[Row]) -> int | None:
     """How many milestones there are; None: they are not counted yet."""
     if kinds:
-        return sum(row["milestones"] for row in kinds)
+        return sum(int(row["milestones"]) for row in kinds)
     status: Row = await dress.ports.books.status(dress.ports.now())
     found: int | None = status["milestones"]
     return found
@@ -75,7 +75,14 @@ def _wanted(request: Request, dress: Dress) -> tuple[MilestoneFilter, str]:
         search=search,
         category=asked.text(query, "category") or None,
         type=asked.text(query, "type") or None,
-        since=None if when == "all" else dress.ports.now() - _LATELY,
+        since=_since(when, dress.ports.now()),
         gone=_GONE.get(query.get("gone", ""), False),
     )
     return wanted, when
+
+
+def _since(when: str, now: datetime) -> datetime | None:
+    """Which starts are wanted: none before this."""
+    if when == "all":
+        return None
+    return now - _LATELY if when == "lately" else now

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import anyio.to_thread
 from starlette.datastructures import FormData
@@ -46,6 +46,8 @@ class Given:
     more: str = ""
     span: str = "4h"
     until: str = ""
+    #: In which `until` is meant; empty: the configured one.
+    zone: str = ""
     why: str = ""
 
 
@@ -151,6 +153,7 @@ def _given(form: FormData) -> Given:
         more="\n".join(more),
         span=asked.field(form, "span"),
         until=asked.field(form, "until"),
+        zone=asked.field(form, "zone"),
         why=asked.field(form, "why"),
     )
 
@@ -183,9 +186,27 @@ def _until(given: Given, *, now: datetime, zone: ZoneInfo) -> datetime:
         raise ValueError("the end is not a time such as 2026-12-01T08:00")
     try:
         wall = datetime.fromisoformat(given.until)
-        return wall.replace(tzinfo=zone).astimezone(UTC)
+        meant = _zone(given.zone) if given.zone else zone
+        return wall.replace(tzinfo=meant).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("the end is on no calendar") from None
+    except LookupError:
+        raise ValueError(
+            "your browser's time zone is not known here; say for how long instead"
+        ) from None
+
+
+def _zone(name: str) -> ZoneInfo:
+    """
+    The zone of that name.
+
+    Raises:
+        LookupError: there is none.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise LookupError(name) from None
 
 
 # --- what it would have come to -----------------------------------------------

@@ -297,6 +297,33 @@ def phrases(match: Row) -> Iterator[tuple[str, str]]:
         yield key, " or ".join(patterns)
 
 
+#: What the audit's details are, in words.
+_DETAILS = {
+    "waiting": "deliveries that waited",
+    "deliveries": "dead letters put back",
+    "ok": "arrived",
+    "said": "answer",
+    "match": "matching",
+    "scope": "may",
+}
+
+
+def details(detail: Json) -> Iterator[tuple[str, str | datetime | None]]:
+    """What the audit says beside who did what: a word or two, and a value."""
+    if not isinstance(detail, dict):
+        return
+    for key, value in detail.items():
+        yield _DETAILS.get(key, readable(key)), _detail(value)
+
+
+def _detail(value: Json) -> str | datetime | None:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return number(value)
+    return _value(value)
+
+
 FILTERS: Mapping[str, Callable[..., object]] = {
     "when": when,
     "ago": ago,
@@ -311,6 +338,7 @@ FILTERS: Mapping[str, Callable[..., object]] = {
     "gist": gist,
     "is_ahead": is_ahead,
     "phrases": phrases,
+    "details": details,
 }
 TESTS: Mapping[str, Callable[..., bool]] = {
     "held": is_held,

@@ -216,10 +216,14 @@
   dress(document);
   tick();
   setInterval(tick, SECOND);
-  for (const node of all("[data-zone]")) {
-    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-    const name = parts(format, now()).timeZoneName;
-    node.textContent = `times in your zone, ${zone} (${name})`;
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const name = parts(format, now()).timeZoneName;
+  const here = zone === name ? zone : `${zone} (${name})`;
+  for (const node of all("[data-zone]")) node.textContent = `times in your zone, ${here}`;
+  // What is typed is meant in the zone in which the page is read.
+  for (const field of all("[data-zone-field]")) field.value = zone;
+  for (const node of all("[data-zone-label]")) {
+    node.textContent = `${node.dataset.zoneLabel}, in ${zone}`;
   }
   // A deed takes a while: once is enough.
   for (const form of all("form[method=post]")) {

@@ -1,0 +1,97 @@
+"""
+A calendar of 4,000 entries out of a large store, over real HTTP.
+
+Figures: `first_ms` <= 200, a whole calendar as the first who asks gets it once the
+service has run for half a minute, `warm_p50_ms` <= 200, whoever asks then, and
+`changed_p50_ms` <= 200, the same after something has happened. Beside them `cold_ms`,
+what a request takes that comes before the calendar is ready; the memory with the web,
+without and with its calendar, `rss_before_mb` and `rss_mb`; and `floor_p50_ms`, a page
+that asks nothing of the store.
+"""
+
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import anyio
+import httpx
+from bench import POPULATION, folder, median, report, rss_mb, service
+from pages import PATHS, _configuration, _free_port, _plenty, _ready, news
+
+from notifier.clock import SystemClock
+from notifier.core.feed import MOST_ENTRIES
+from notifier.demo import sink
+from notifier.demo.loopback import serving
+from notifier.demo.standin import StandIn
+from notifier.demo.world import World
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from plenty import fill
+
+SAMPLES = 20
+#: By then the calendar is ready.
+READY_S = 30.0
+
+
+async def main() -> None:
+    """Cold in one process, warm in the next."""
+    clock = SystemClock()
+    api = StandIn(World(clock, [news(10**6)]), clock=clock)
+    hook = sink.Sink(clock=clock)
+    web = _free_port()
+    url = f"http://127.0.0.1:{web}"
+    async with serving(api.answer) as port, serving(hook.answer) as out:
+        with folder(_configuration(port, out, web)) as path:
+            await anyio.to_thread.run_sync(fill, path / "notifier.db", _plenty())
+            with anyio.fail_after(300):
+                with service(path, log="error"):
+                    await _ready(url, api)
+                    cold = await took_ms(url, "/feeds/all.ics", 1)
+                api.requests = 0
+                with service(path, log="error") as process:
+                    await _ready(url, api)
+                    rss_before = rss_mb(process.pid)
+                    await clock.sleep(READY_S)
+                    first = await took_ms(url, "/feeds/all.ics", 1)
+                    warm = await took_ms(url, "/feeds/all.ics", SAMPLES)
+                    floor = await took_ms(url, PATHS["floor"], SAMPLES)
+                    changed = []
+                    for number in range(SAMPLES):
+                        api.world.add(news(number))
+                        await clock.sleep(0.5)
+                        changed += await took_ms(url, "/feeds/all.ics", 1)
+                    rss, peak = rss_mb(process.pid), rss_mb(process.pid, peak=True)
+    report(
+        "feeds",
+        cold_ms=cold[0],
+        first_ms=first[0],
+        warm_p50_ms=median(warm),
+        changed_p50_ms=median(changed),
+        floor_p50_ms=median(floor),
+        rss_mb=rss,
+        rss_before_mb=rss_before,
+        peak_mb=peak,
+        target={"first_ms": 200, "warm_p50_ms": 200, "changed_p50_ms": 200},
+        entries=MOST_ENTRIES,
+        milestones=POPULATION,
+    )
+
+
+async def took_ms(url: str, path: str, times: int) -> list[float]:
+    """Milliseconds of each request, to the last byte."""
+    found = []
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+        for _ in range(times):
+            begun = perf_counter()
+            answer = await client.get(path)
+            found.append((perf_counter() - begun) * 1e3)
+            answer.raise_for_status()
+            if path.endswith(".ics"):
+                lines = answer.text.splitlines()
+                uids = {line for line in lines if line.startswith("UID:")}
+                assert len(uids) == MOST_ENTRIES
+    return found
+
+
+if __name__ == "__main__":
+    anyio.run(main)
