@@ -16,9 +16,9 @@ from servers.smtp_sink import Mail, SmtpSink, smtp_sink
 
 from faults.ledger import Counts, Row, Stage
 from faults.rebound import FORBIDDEN, NAME
-from faults.scene import HOOK, Scene, command, scene
+from faults.scene import HOOK, OWED, Scene, command, scene
 from faults.strace import watched
-from faults.verdict import verdict
+from faults.verdict import Owed, verdict
 
 
 def _add_destinations(folder: Path, *lines: str) -> None:
@@ -207,10 +207,8 @@ def _is_tried(there: Scene, destination: str) -> bool:
 
 async def _of_hook(there: Scene) -> Counts:
     evidence = await there.evidence()
-    deliveries = there.service.store.ask(
-        "SELECT event_id, state, superseded_by FROM deliveries "
-        "WHERE destination = 'hook'"
-    )
+    rows = there.service.store.ask(f"{OWED} WHERE destination = 'hook'")
+    deliveries = [Owed(*row) for row in rows]
     return verdict(replace(evidence, deliveries=deliveries))
 
 

@@ -27,7 +27,7 @@ from notifier.demo.population import milestone
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOOK = "/hook"
-_OWED = (
+OWED = (
     "SELECT event_id, state, superseded_by, reason, attempts, expires_at, settled_at "
     "FROM deliveries"
 )
@@ -218,7 +218,7 @@ class Scene:
             in_doubt=frozenset(self.in_doubt),
             faults=self.faults,
             events=store.events(),
-            deliveries=[Owed(*row) for row in store.ask(_OWED)],
+            deliveries=[Owed(*row) for row in store.ask(OWED)],
             requests=list(self.hook.requests),
             starts={**self.story.near, **self.starts},
             broken=self.broken,
