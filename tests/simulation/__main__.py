@@ -12,7 +12,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m simulation")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--first", type=int, default=1)
-    parser.add_argument("--days", type=float, default=2.5)
+    parser.add_argument("--days", type=float, default=10)
     parser.add_argument("--uptime", type=float, default=10.0, help="minutes in all")
     parser.add_argument("--trace", action="store_true", help="print it in any case")
     asked = parser.parse_args()
