@@ -27,11 +27,14 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from itertools import chain
 from math import inf, log
-from re import _constants as op  # type: ignore[attr-defined]
-from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any, TypeAlias
+
+# Private to Python 3.11 to 3.13, and without types.
+op: Any = import_module("re._constants")
+parser: Any = import_module("re._parser")
 
 Fits: TypeAlias = Callable[[str], bool]
 
