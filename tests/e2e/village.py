@@ -213,9 +213,9 @@ class Service:
         self._lives = 0
         keys = {"base_url": base_url, **_HASTY, **source}
         (folder / "notifier.yaml").write_text(
-            "source:\n"
+            "web: off\nsource:\n"
             + "".join(f"  {key}: {value}\n" for key, value in keys.items())
-            + f'destinations:\n  hook: {{url: "{hook}"}}\nweb: off\n'
+            + f'destinations:\n  hook: {{url: "{hook}"}}\n'
         )
 
     @asynccontextmanager
