@@ -13,7 +13,7 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -288,23 +288,26 @@ async def _reload(
     try:
         fresh = await anyio.to_thread.run_sync(again)
     except ConfigError as exc:
-        parts.tally.rejected()
-        log.error("config.rejected", problems=list(exc.problems))  # noqa: TRY400 - the problems say it all
+        _reject(parts, exc.problems)
         return
     if fresh.store != wishes.config.store:
-        parts.tally.rejected()
-        log.error("config.rejected", problems=["store: cannot change while running"])
+        _reject(parts, ["store: cannot change while running"])
         return
     try:
         parts.front.move(_place(fresh, parts))
     except PortTaken as exc:
-        parts.tally.rejected()
-        log.error("config.rejected", problems=[str(exc)])  # noqa: TRY400 - likewise
+        _reject(parts, [str(exc)])
         return
     parts.tally.reloaded(parts.clock.now())
     log.info("config.reloaded", path=str(fresh.path))
     wishes.config = fresh
     wishes.turn.set()
+
+
+def _reject(parts: Parts, problems: Sequence[str]) -> None:
+    """Say what is wrong with the new configuration; metrics know of it."""
+    parts.tally.rejected()
+    log.error("config.rejected", problems=list(problems))
 
 
 # --- building -----------------------------------------------------------------
