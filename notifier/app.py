@@ -24,42 +24,43 @@ import anyio
 import structlog
 from anyio.abc import TaskStatus
 
-from notifier import __version__, control, policies
-from notifier.alarm import Alarm
+from notifier import __version__, policies
 from notifier.clock import Clock, Skew, SystemClock
-from notifier.config import ApiKey, Config
-from notifier.core.commit import Progress, ReadEnd, ReadKind
-from notifier.core.model import Destination, Rate
-from notifier.core.operate import OperatorPolicy
-from notifier.core.route import leads
-from notifier.core.tally import Tally
-from notifier.core.timing import TimePolicy
-from notifier.deeds import Deeds, answer
-from notifier.deliver import Deliver, Sender
+from notifier.concurrency import Bell, unless
+from notifier.domain.commit import Progress, ReadEnd, ReadKind
+from notifier.domain.incidents import OperatorPolicy
+from notifier.domain.metrics import Tally
+from notifier.domain.models import Destination, Rate
+from notifier.domain.routing import leads
+from notifier.domain.timers import TimePolicy
 from notifier.errors import ConfigError, StoreLocked
-from notifier.health import Pulse
-from notifier.live import Live
-from notifier.live import Source as LiveSource
-from notifier.maintain import Maintain
-from notifier.operate import Exchange, Operate
-from notifier.pace import Pace
-from notifier.poll import Poll
-from notifier.read import Reader, Source
+from notifier.kalshi.client import KalshiClient
+from notifier.kalshi.decoding import fingerprint, milestone
+from notifier.kalshi.signing import Signing
 from notifier.reception import Reception
-from notifier.sender.heartbeat import Heartbeat
-from notifier.sender.lane import in_thread
-from notifier.sender.sender import open_sender
-from notifier.source.client import KalshiClient
-from notifier.source.sign import Signing
-from notifier.source.wire import fingerprint, milestone
-from notifier.store.daily import DailyBackups
-from notifier.store.files import InstanceLock, database_path
-from notifier.store.store import Offload, Store, open_store
-from notifier.store.tail import Tail
+from notifier.senders.heartbeat import Heartbeat
+from notifier.senders.lane import in_thread
+from notifier.senders.sender import open_sender
+from notifier.settings import ApiKey, Config
+from notifier.storage.backups import DailyBackups
+from notifier.storage.database import Offload, Store, open_store
+from notifier.storage.sqlite import InstanceLock, database_path
+from notifier.storage.tail import Tail
 from notifier.systemd import Supervisor
-from notifier.turns import Bell, unless
-from notifier.vitals import Vitals
 from notifier.web.listen import Front, Place, PortTaken
+from notifier.workers import admin_socket
+from notifier.workers.admin_actions import Deeds, answer
+from notifier.workers.dispatcher import Deliver, Sender
+from notifier.workers.ingest import Reader, Source
+from notifier.workers.live_status import Live
+from notifier.workers.live_status import Source as LiveSource
+from notifier.workers.maintenance import Maintain
+from notifier.workers.monitor import Exchange, Operate
+from notifier.workers.poller import Poll
+from notifier.workers.rate_limiter import Pace
+from notifier.workers.readiness import Vitals
+from notifier.workers.scheduler import Alarm
+from notifier.workers.watchdog import Pulse
 
 log = structlog.get_logger()
 
@@ -218,7 +219,7 @@ async def serve(
             if parts.serve_commands:
                 where = loops.web.address
                 answered = partial(answer, loops.deeds, loops.pulse, where=where)
-                others.start_soon(control.serve, database, answered)
+                others.start_soon(admin_socket.serve, database, answered)
             others.start_soon(loops.web.run)
             if loops.heartbeat is not None:
                 others.start_soon(loops.heartbeat.run)
@@ -279,9 +280,7 @@ def _end_without_fail() -> None:
     last.start()
 
 
-async def _reload(
-    wishes: _Wishes, again: Callable[[], Config] | None, parts: Parts
-) -> None:
+async def _reload(wishes: _Wishes, again: Callable[[], Config] | None, parts: Parts) -> None:
     """Let a good new configuration take over; stay with the old one otherwise."""
     if again is None:
         return
@@ -357,9 +356,7 @@ async def built(
             store=store,
             sender=sender,
             clock=clock,
-            lanes={
-                d.name: policies.lane(d, config, sender) for d in config.destinations
-            },
+            lanes={d.name: policies.lane(d, config, sender) for d in config.destinations},
             routes={route.name: route for route in config.routes},
             bell=outbox_bell,
             token=parts.token,
@@ -435,9 +432,7 @@ async def built(
                 source=source,
                 sender=sender,
                 clock=clock,
-                posts={
-                    one.name: policies.post(one, sender) for one in config.destinations
-                },
+                posts={one.name: policies.post(one, sender) for one in config.destinations},
                 policy=OperatorPolicy(
                     to=config.operator,
                     poll_every=config.source.poll_every,
@@ -473,9 +468,7 @@ def _place(config: Config, parts: Parts) -> Place | None:
     return policies.place(config) if parts.serve_web else None
 
 
-async def _settle_in(
-    store: Store, config: Config, time: TimePolicy, clock: Clock
-) -> None:
+async def _settle_in(store: Store, config: Config, time: TimePolicy, clock: Clock) -> None:
     """Make the store agree with the configuration, and free what a crash left."""
     now = clock.now()
     async with store.upkeep_turn() as turn:

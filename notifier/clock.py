@@ -11,7 +11,7 @@ from typing import Protocol
 import anyio
 import structlog
 
-from notifier.core.timing import Trust, is_repair
+from notifier.domain.timers import Trust, is_repair
 
 log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ Every error of ours, split by who must act.
   x RowInvalid             one milestone of a page cannot be read; the rest can
 
 What the other side answered to a message is no exception but a value: an
-`Outcome` of `core.model`.
+`Outcome` of `domain.models`.
 """
 
 from collections.abc import Sequence

@@ -5,12 +5,10 @@ from functools import partial
 from typing import Protocol
 
 from notifier.clock import Clock
-from notifier.config import Config, Updates
-from notifier.core.cadence import ReadPolicy
-from notifier.core.claim import Way
-from notifier.core.diff import DiffPolicy
-from notifier.core.hold import Manner
-from notifier.core.model import (
+from notifier.domain.changes import DiffPolicy
+from notifier.domain.claim import Way
+from notifier.domain.deferral import Manner
+from notifier.domain.models import (
     Destination,
     Limits,
     Milestone,
@@ -19,13 +17,15 @@ from notifier.core.model import (
     Rendered,
     Route,
 )
-from notifier.core.sample import sample
-from notifier.core.timing import TimePolicy
-from notifier.deeds import Trial
-from notifier.deliver import Lane
-from notifier.operate import Post
-from notifier.read import DiffRules
+from notifier.domain.poll_schedule import ReadPolicy
+from notifier.domain.timers import TimePolicy
+from notifier.messages.test_message import sample
+from notifier.settings import Config, Updates
 from notifier.web.listen import Place
+from notifier.workers.admin_actions import Trial
+from notifier.workers.dispatcher import Lane
+from notifier.workers.ingest import DiffRules
+from notifier.workers.monitor import Post
 
 
 class Rates(Protocol):
@@ -77,9 +77,7 @@ def lane(destination: Destination, config: Config, sender: Rates) -> Lane:
     return Lane(
         way=Way(
             name=destination.name,
-            manners={
-                route.name: _manner(destination, route) for route in config.routes
-            },
+            manners={route.name: _manner(destination, route) for route in config.routes},
             manner_else=_manner(destination, None),
             rate=destination.rate or sender.default_rate(destination.name),
             concurrency=destination.concurrency,
@@ -112,9 +110,7 @@ def _manner(destination: Destination, route: Route | None) -> Manner:
     )
 
 
-def trial(
-    config: Config, sender: Far, clock: Clock, decode: Callable[[bytes], Milestone]
-) -> Trial:
+def trial(config: Config, sender: Far, clock: Clock, decode: Callable[[bytes], Milestone]) -> Trial:
     """How a test goes out."""
     known = {one.name: one for one in config.destinations}
 

@@ -17,20 +17,20 @@ import structlog
 
 from notifier import __version__
 from notifier.clock import Clock, Skew
-from notifier.config import Config, Web
-from notifier.core.model import Limits, Rate, Rendered
-from notifier.deeds import Deeds
-from notifier.sender.address import scheme_of
-from notifier.source.wire import milestone
-from notifier.store.doors import Doors
-from notifier.store.store import Offload, Store
-from notifier.store.tail import Tail
-from notifier.vitals import Vitals
+from notifier.domain.models import Limits, Rate, Rendered
+from notifier.kalshi.decoding import milestone
+from notifier.senders.address import scheme_of
+from notifier.settings import Config, Web
+from notifier.storage.admin import Doors
+from notifier.storage.database import Offload, Store
+from notifier.storage.tail import Tail
 from notifier.web.listen import Front
 from notifier.web.ports import Ports
+from notifier.workers.admin_actions import Deeds
+from notifier.workers.readiness import Vitals
 
 if TYPE_CHECKING:
-    from notifier.store.books import Books
+    from notifier.storage.books import Books
 
 log = structlog.get_logger()
 
@@ -81,7 +81,7 @@ class Reception:
 
     async def _attend(self, web: Web) -> None:
         # Loaded only now, see above.
-        from notifier.store.feed import Feeds  # noqa: PLC0415
+        from notifier.storage.feed import Feeds  # noqa: PLC0415
         from notifier.web.api import api  # noqa: PLC0415
         from notifier.web.feeds import feeds  # noqa: PLC0415
         from notifier.web.metrics import metrics  # noqa: PLC0415
@@ -126,8 +126,8 @@ class Reception:
             tasks.cancel_scope.cancel()
 
     def _books(self) -> "Books":
-        from notifier.sender.webhook import SCHEMES, spelt  # noqa: PLC0415 - see above
-        from notifier.store.books import Books  # noqa: PLC0415 - likewise
+        from notifier.senders.webhook import SCHEMES, spelt  # noqa: PLC0415 - see above
+        from notifier.storage.books import Books  # noqa: PLC0415 - likewise
 
         def posted(message: Rendered, now: datetime) -> str:
             return msgspec.json.format(spelt(message, now=now), indent=2).decode()
@@ -143,15 +143,11 @@ class Reception:
                 for one in config.destinations
             },
             now=self.clock.now,
-            limits={
-                one.name: self.sender.limits(one.name) for one in config.destinations
-            },
+            limits={one.name: self.sender.limits(one.name) for one in config.destinations},
             external_url=config.external_url,
             monotonic=self.clock.monotonic,
             programs={
-                one.name: posted
-                for one in config.destinations
-                if scheme_of(one.url) in SCHEMES
+                one.name: posted for one in config.destinations if scheme_of(one.url) in SCHEMES
             },
         )
 

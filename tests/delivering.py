@@ -24,10 +24,11 @@ from storing import (
     stocked,
 )
 
-from notifier.core.claim import Way
-from notifier.core.diff import removed
-from notifier.core.hold import Manner
-from notifier.core.model import (
+from notifier.concurrency import Bell
+from notifier.domain.changes import removed
+from notifier.domain.claim import Way
+from notifier.domain.deferral import Manner
+from notifier.domain.models import (
     Failed,
     Format,
     Limits,
@@ -37,11 +38,10 @@ from notifier.core.model import (
     Sent,
     Silence,
 )
-from notifier.core.route import deliveries, route
-from notifier.core.silence import made
-from notifier.deliver import Deliver, Lane
-from notifier.maintain import Maintain
-from notifier.turns import Bell
+from notifier.domain.routing import deliveries, route
+from notifier.domain.silences import made
+from notifier.workers.dispatcher import Deliver, Lane
+from notifier.workers.maintenance import Maintain
 
 DESK = "desk"
 BOTH = (Route(name="all", to=(HOOK, DESK)),)
@@ -77,9 +77,7 @@ class StubSender:
     under_way: int = 0
     most_under_way: int = 0
 
-    async def send(
-        self, destination: str, message: Rendered, *, served: frozenset[str]
-    ) -> Outcome:
+    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
         self.requests.append(
             Request(
                 at=self.clock.now(),
@@ -150,9 +148,7 @@ class Scene:
             store=self.shelf.store,
             sender=self.sender,
             clock=self.clock,
-            lanes={
-                lane.name: Lane(way=lane.way, zone=lane.zone) for lane in self.lanes
-            },
+            lanes={lane.name: Lane(way=lane.way, zone=lane.zone) for lane in self.lanes},
             routes={rule.name: rule for rule in self.shelf.routes},
             bell=self.bell,
             token=lambda: f"token-{next(self._tokens)}",
@@ -173,9 +169,7 @@ class Scene:
     async def reap(self, *, unrepeated: Collection[str] = ()) -> int:
         """What a process does at its start about the one before it."""
         async with self.shelf.store.upkeep_turn() as turn:
-            return await turn.reap(
-                self.clock.now(), everything=True, unrepeated=unrepeated
-            )
+            return await turn.reap(self.clock.now(), everything=True, unrepeated=unrepeated)
 
     async def silence(self, until: datetime, **keys: list[str]) -> Silence:
         """A person's wish to hear nothing of these."""
@@ -210,8 +204,7 @@ class Scene:
     async def show(self, *milestone_ids: str, **fields: Any) -> None:
         """Let a read bring these milestones as they are now."""
         rows = [
-            row(key, last_updated_ts=stamp(self.clock.now()), **fields)
-            for key in milestone_ids
+            row(key, last_updated_ts=stamp(self.clock.now()), **fields) for key in milestone_ids
         ]
         await self.shelf.show(*rows, now=self.clock.now())
         self.bell.ring()

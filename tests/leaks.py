@@ -8,9 +8,7 @@ from urllib.parse import quote
 def found(canaries: Mapping[str, str], text: str) -> list[str]:
     """The places whose canaries can be read out of a text, however it is encoded."""
     return [
-        place
-        for place, canary in canaries.items()
-        if any(form in text for form in _forms(canary))
+        place for place, canary in canaries.items() if any(form in text for form in _forms(canary))
     ]
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from zoneinfo import ZoneInfo
 
-from notifier.core.model import (
+from notifier.domain.models import (
     Change,
     Due,
     Event,
@@ -20,7 +20,7 @@ from notifier.core.model import (
     Route,
     Template,
 )
-from notifier.core.render import render
+from notifier.messages.render import render
 
 NEW_YORK = ZoneInfo("America/New_York")
 START = datetime(2026, 9, 26, 19, 30, tzinfo=UTC)
@@ -85,9 +85,7 @@ def changed(field: str, before: Json, after: Json) -> Change:
     return Change(field=field, before=before, after=after)
 
 
-def listed(
-    field: str, added: tuple[str, ...] = (), removed: tuple[str, ...] = ()
-) -> Change:
+def listed(field: str, added: tuple[str, ...] = (), removed: tuple[str, ...] = ()) -> Change:
     return Change(
         field=field,
         before=sorted(removed),

@@ -14,12 +14,12 @@ import msgspec
 from sqlalchemy import Connection
 from storing import EVERYTHING, NOW, inline
 
-from notifier.core.model import Kind, delivery_id, event_id, message_id
-from notifier.core.search import kept
 from notifier.demo.population import population
 from notifier.demo.world import Doc
-from notifier.source import wire
-from notifier.store.store import open_store
+from notifier.domain.models import Kind, delivery_id, event_id, message_id
+from notifier.domain.search import kept
+from notifier.kalshi import decoding
+from notifier.storage.database import open_store
 
 #: Documents that are made; the others say the same of other milestones.
 _VARIETY = 2000
@@ -51,7 +51,7 @@ class Plenty:
 
 def fill(database: Path, plenty: Plenty) -> None:
     """Make such a store; its newest event was seen just now."""
-    open_store(database, offload=inline, decode=wire.milestone).close()
+    open_store(database, offload=inline, decode=decoding.milestone).close()
     docs = list(population(min(_VARIETY, plenty.milestones), seed=7, now=plenty.now))
     packed = _Packed(docs)
     with closing(sqlite3.connect(database, isolation_level=None)) as conn:
@@ -87,9 +87,7 @@ class _Packed:
     """Documents as the store keeps them, each with the id of its milestone."""
 
     def __init__(self, docs: Sequence[Doc]) -> None:
-        self._cut = [
-            msgspec.json.encode(doc).partition(str(doc["id"]).encode()) for doc in docs
-        ]
+        self._cut = [msgspec.json.encode(doc).partition(str(doc["id"]).encode()) for doc in docs]
 
     def of(self, number: int) -> bytes:
         """That of a milestone, by its number."""
@@ -151,9 +149,7 @@ def _destinations(plenty: Plenty) -> Iterator[dict[str, Any]]:
         yield {"name": name, "fingerprint": "x"}
 
 
-def _milestones(
-    plenty: Plenty, docs: Sequence[Doc], packed: _Packed
-) -> Iterator[dict[str, Any]]:
+def _milestones(plenty: Plenty, docs: Sequence[Doc], packed: _Packed) -> Iterator[dict[str, Any]]:
     now = _us(plenty.now)
     for number in range(plenty.milestones):
         doc = docs[number % len(docs)]

@@ -16,10 +16,13 @@ from storing import DAY, HOOK, MINUTE, SECOND, TO_HOOK, ask, doc, inline
 
 from notifier import app
 from notifier.clock import Clock
-from notifier.config import Config, Level, Log, LogFormat, Retention, Source, Updates
-from notifier.core.cadence import Plan
-from notifier.core.commit import ReadKind
-from notifier.core.model import (
+from notifier.demo.faults import Stale
+from notifier.demo.loopback import Request, Response
+from notifier.demo.memory import MemoryTransport
+from notifier.demo.standin import StandIn
+from notifier.demo.world import World
+from notifier.domain.commit import ReadKind
+from notifier.domain.models import (
     Destination,
     Format,
     Json,
@@ -30,13 +33,10 @@ from notifier.core.model import (
     Sent,
     Watch,
 )
-from notifier.demo.faults import Stale
-from notifier.demo.loopback import Request, Response
-from notifier.demo.memory import MemoryTransport
-from notifier.demo.standin import StandIn
-from notifier.demo.world import World
+from notifier.domain.poll_schedule import Plan
 from notifier.errors import SourceError
-from notifier.source.client import KalshiClient
+from notifier.kalshi.client import KalshiClient
+from notifier.settings import Config, Level, Log, LogFormat, Retention, Source, Updates
 
 OVERLAP = 120 * SECOND
 LOOK_BACK = 7 * DAY
@@ -65,9 +65,7 @@ _SOURCE = Source(
 class StubSender:
     """Far ends that take everything; nobody sends here."""
 
-    async def send(
-        self, destination: str, message: Rendered, *, served: frozenset[str]
-    ) -> Outcome:
+    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
         del destination, message, served
         return Sent(status=204)
 
@@ -166,9 +164,7 @@ def _asked(at: datetime, target: str) -> Asked:
 class Scene:
     """One process."""
 
-    def __init__(
-        self, loops: app.Loops, kalshi: Kalshi, clock: Clock, database: Path
-    ) -> None:
+    def __init__(self, loops: app.Loops, kalshi: Kalshi, clock: Clock, database: Path) -> None:
         self.loops = loops
         self.kalshi = kalshi
         self.clock = clock
@@ -209,9 +205,7 @@ class Scene:
     @property
     def timers(self) -> list[str]:
         """Whose start is awaited."""
-        found = self.ask(
-            "SELECT milestone_id FROM timers WHERE kind='start' ORDER BY 1"
-        )
+        found = self.ask("SELECT milestone_id FROM timers WHERE kind='start' ORDER BY 1")
         return [one for (one,) in found]
 
     @property

@@ -8,7 +8,7 @@ from storing import NOW
 from trio.testing import MockClock
 
 from notifier.clock import SystemClock
-from notifier.core.timing import Trust
+from notifier.domain.timers import Trust
 
 
 def backend() -> tuple[str, dict[str, MockClock]]:

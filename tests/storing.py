@@ -13,9 +13,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from notifier.core import claim as claims
-from notifier.core.claim import Finished, Waiting, Way
-from notifier.core.commit import (
+from notifier.domain import claim as claims
+from notifier.domain.batching import Room
+from notifier.domain.changes import DiffPolicy, Known, Reading, Row, Step, diff
+from notifier.domain.claim import Finished, Waiting, Way
+from notifier.domain.commit import (
     AlarmCommit,
     Claim,
     PageCommit,
@@ -26,15 +28,13 @@ from notifier.core.commit import (
     Settlement,
     WatchRow,
 )
-from notifier.core.compose import Room
-from notifier.core.diff import DiffPolicy, Known, Reading, Row, Step, diff
-from notifier.core.hold import Manner
-from notifier.core.model import Ended, Event, Json, Message, Outcome, Route, Watch
-from notifier.core.route import deliveries, leads, route
-from notifier.core.settle import Standing, Tries, Verdict
-from notifier.core.timing import TimePolicy, fire
-from notifier.source import wire
-from notifier.store.store import Store, open_store
+from notifier.domain.deferral import Manner
+from notifier.domain.models import Ended, Event, Json, Message, Outcome, Route, Watch
+from notifier.domain.retry_policy import Standing, Tries, Verdict
+from notifier.domain.routing import deliveries, leads, route
+from notifier.domain.timers import TimePolicy, fire
+from notifier.kalshi import decoding
+from notifier.storage.database import Store, open_store
 
 T = TypeVar("T")
 
@@ -79,14 +79,14 @@ def doc(milestone_id: str = "m1", **fields: Json) -> dict[str, Json]:
 def row(milestone_id: str = "m1", **fields: Json) -> Row:
     """The same as a read hands it to the diff."""
     raw = msgspec.json.encode(doc(milestone_id, **fields))
-    return Row(milestone=wire.milestone(raw), fingerprint=wire.fingerprint(raw))
+    return Row(milestone=decoding.milestone(raw), fingerprint=decoding.fingerprint(raw))
 
 
 @asynccontextmanager
 async def opened(database: Path, **parts: Any) -> AsyncIterator[Store]:
     """The store of this file, closed at the end."""
     parts.setdefault("offload", inline)
-    store = open_store(database, decode=wire.milestone, **parts)
+    store = open_store(database, decode=decoding.milestone, **parts)
     try:
         yield store
     finally:
@@ -133,9 +133,7 @@ class Shelf:
         async with self.store.page_turn() as turn:
             known = await turn.known([r.milestone.id for r in rows], self.watch)
             read_id = next(self.reads) if read_id is None else read_id
-            page = self.page(
-                known, rows, now=now, kind=kind, read_id=read_id, due_at=due_at or now
-            )
+            page = self.page(known, rows, now=now, kind=kind, read_id=read_id, due_at=due_at or now)
             if not more:
                 page = replace(page, end=self.end(read_id, kind=kind, now=now))
             held = await turn.commit(page)
@@ -180,17 +178,14 @@ class Shelf:
                 started_grace=GRACE,
             )
         )
-        return PageCommit(
-            read_id=read_id, watch=self.watch, now=now, steps=steps, deliveries=owed
-        )
+        return PageCommit(read_id=read_id, watch=self.watch, now=now, steps=steps, deliveries=owed)
 
     async def ring(self, *, now: datetime) -> list[Event]:
         """Fire what is due as the alarm does."""
         async with self.store.alarm_turn() as turn:
             due = await turn.due(now, limit=1000)
             found = [
-                fire(d.timer, d.milestone, fired=d.fired, policy=self.time, now=now)
-                for d in due
+                fire(d.timer, d.milestone, fired=d.fired, policy=self.time, now=now) for d in due
             ]
             events = tuple(event for event in found if event is not None)
             owed = tuple(
@@ -205,9 +200,7 @@ class Shelf:
                 )
             )
             await turn.commit(
-                AlarmCommit(
-                    timers=tuple(d.timer for d in due), events=events, deliveries=owed
-                )
+                AlarmCommit(timers=tuple(d.timer for d in due), events=events, deliveries=owed)
             )
         return list(events)
 
@@ -273,9 +266,7 @@ class Shelf:
     ) -> int:
         """Settle a message with these verdicts, whatever the rules would say."""
 
-        def judge(
-            done: Finished, before: Standing, _lately: Callable[[], Tries]
-        ) -> Settlement:
+        def judge(done: Finished, before: Standing, _lately: Callable[[], Tries]) -> Settlement:
             return Settlement(
                 message_id=done.message.id,
                 attempt=done.message.attempt,
@@ -356,9 +347,7 @@ class Glance:
 
     def claim(self, space: Room, waiting: Waiting) -> Claim:
         way = Way(name=self.destination, manners={}, manner_else=self.manner)
-        found = claims.claim(
-            way, space, waiting, now=self.now, started_again_after=15 * MINUTE
-        )
+        found = claims.claim(way, space, waiting, now=self.now, started_again_after=15 * MINUTE)
         return replace(found, ended=(*found.ended, *self.ended))
 
 

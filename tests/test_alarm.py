@@ -24,10 +24,10 @@ from storing import (
     stocked,
 )
 
-from notifier.alarm import Alarm
 from notifier.clock import Clock
-from notifier.core.model import Route
-from notifier.turns import Bell
+from notifier.concurrency import Bell
+from notifier.domain.models import Route
+from notifier.workers.scheduler import Alarm
 
 pytestmark = pytest.mark.anyio
 
@@ -45,9 +45,7 @@ def database(tmp_path: Path) -> Path:
 class _Scene:
     """One store under one alarm."""
 
-    def __init__(
-        self, shelf: Shelf, database: Path, *, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, shelf: Shelf, database: Path, *, clock: Clock | None = None) -> None:
         self.shelf = shelf
         self.database = database
         self.clock = clock or SimulatedClock()
@@ -179,10 +177,7 @@ async def test_more_starts_than_one_transaction_takes_are_all_told(
     async with _scene(database) as scene:
         for page in range(3):
             await scene.shelf.show(
-                *(
-                    row(f"m{page}-{n}", start_date=stamp(start))
-                    for n in range(page, 500)
-                )
+                *(row(f"m{page}-{n}", start_date=stamp(start)) for n in range(page, 500))
             )
         scene.alarm.bell.ring()
         await anyio.sleep(2 * 3600)
@@ -232,9 +227,7 @@ async def test_a_start_that_moves_after_it_was_told_is_told_again_if_much_later(
         first, again = scene.told()[:3], scene.told()[3:]
         assert len(first) == 3
         assert [(key, at) for key, at, _ in again] == [("much-later", NOW + 3 * HOUR)]
-        assert ask(
-            database, "SELECT count(*) FROM events WHERE again_from IS NOT NULL"
-        ) == [(1,)]
+        assert ask(database, "SELECT count(*) FROM events WHERE again_from IS NOT NULL") == [(1,)]
 
 
 async def test_a_known_start_that_moves_into_the_past_is_told_late_or_missed(
@@ -275,9 +268,7 @@ async def test_starts_that_passed_while_the_service_was_down_are_late_or_missed(
             await anyio.sleep(1)
             tasks.cancel_scope.cancel()
 
-        assert [(key, seen - at) for key, at, seen in scene.told()] == [
-            ("late", 29 * MINUTE)
-        ]
+        assert [(key, seen - at) for key, at, seen in scene.told()] == [("late", 29 * MINUTE)]
         assert scene.owed() == ["late"]
         assert ask(database, "SELECT count(*) FROM timers") == [(0,)]
 

@@ -13,8 +13,8 @@ from reading import Kalshi, StubSender
 from simulated import SimulatedClock, backend
 
 from notifier import app
-from notifier.config import Config
-from notifier.core.model import Outcome, Rendered, Sent
+from notifier.domain.models import Outcome, Rendered, Sent
+from notifier.settings import Config
 
 pytestmark = pytest.mark.anyio
 
@@ -30,9 +30,7 @@ class Slow(StubSender):
 
     begun: anyio.Event = field(default_factory=anyio.Event)
 
-    async def send(
-        self, destination: str, message: Rendered, *, served: frozenset[str]
-    ) -> Outcome:
+    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
         del destination, message, served
         self.begun.set()
         await anyio.sleep(15)

@@ -83,9 +83,7 @@ def test_a_clock_shows_what_the_machine_shows() -> None:
 
 
 @pytest.mark.parametrize("by", [3600.0, -3600.0, 1.5, -1.5, -1_795_000_000.0])
-def test_a_jump_is_not_followed_while_nobody_has_confirmed_it(
-    machine: Machine, by: float
-) -> None:
+def test_a_jump_is_not_followed_while_nobody_has_confirmed_it(machine: Machine, by: float) -> None:
     with capture_logs() as logs:
         machine.set(by)
         machine.passes(30)
@@ -94,15 +92,11 @@ def test_a_jump_is_not_followed_while_nobody_has_confirmed_it(
     assert jump is not None
     assert jump.by == timedelta(seconds=by)
     assert abs(machine.is_at - 30 * SECOND) < SECOND / 1000
-    assert [(one["event"], one["log_level"]) for one in logs] == [
-        ("clock.jumped", "warning")
-    ]
+    assert [(one["event"], one["log_level"]) for one in logs] == [("clock.jumped", "warning")]
 
 
 @pytest.mark.parametrize("by", [0.9, -0.9])
-def test_a_clock_that_is_brought_into_step_has_not_jumped(
-    machine: Machine, by: float
-) -> None:
+def test_a_clock_that_is_brought_into_step_has_not_jumped(machine: Machine, by: float) -> None:
     for second in range(1, 6):
         machine.set(by)
         machine.passes(1)
@@ -286,9 +280,7 @@ def test_another_process_takes_up_a_correction(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("by", [40.0, 86_400.0, -86_400.0])
-def test_a_clock_that_was_set_while_nobody_looked_has_jumped(
-    machine: Machine, by: float
-) -> None:
+def test_a_clock_that_was_set_while_nobody_looked_has_jumped(machine: Machine, by: float) -> None:
     machine.up += 30
     machine.set_by = by
     machine.again()
@@ -326,9 +318,7 @@ def test_a_clock_that_was_repaired_while_nobody_looked_is_right(
 
 
 @pytest.mark.parametrize("boot", ["another boot", ""])
-def test_nothing_is_known_of_a_machine_that_was_started_again(
-    machine: Machine, boot: str
-) -> None:
+def test_nothing_is_known_of_a_machine_that_was_started_again(machine: Machine, boot: str) -> None:
     machine.correct(600 * SECOND)
     machine.set_by = 40.0
     machine.again(boot=boot)

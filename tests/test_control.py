@@ -12,10 +12,10 @@ from typing import TypeVar
 import anyio
 import pytest
 
-from notifier import control
-from notifier.control import NotRunning, ask, socket_path
-from notifier.core.model import Json
+from notifier.domain.models import Json
 from notifier.errors import NotifierError
+from notifier.workers import admin_socket
+from notifier.workers.admin_socket import NotRunning, ask, socket_path
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ async def _echo(question: Mapping[str, Json]) -> Mapping[str, Json]:
 @asynccontextmanager
 async def _service(database: Path, *, patience_s: float = 10) -> AsyncIterator[None]:
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: control.serve(database, _echo, patience_s=patience_s))
+        tasks.start_soon(lambda: admin_socket.serve(database, _echo, patience_s=patience_s))
         with anyio.fail_after(30):
             while not await _elsewhere(lambda: _is_served(database)):
                 pass
@@ -97,7 +97,7 @@ async def test_where_no_socket_can_be_made_it_says_which(database: Path) -> None
     await anyio.Path(socket_path(database)).mkdir()
 
     with pytest.raises(NotifierError, match=r"notifier\.db\.sock: Is a directory"):
-        await control.serve(database, _echo)
+        await admin_socket.serve(database, _echo)
 
 
 @pytest.mark.parametrize("place", ["notifier.db", "nowhere/notifier.db"])

@@ -12,8 +12,8 @@ import pytest
 from storing import HOOK, HOUR, NOW, Shelf, ask, opened, row, stocked
 
 from notifier.clock import SystemClock
-from notifier.core import lists
-from notifier.core.model import (
+from notifier.domain import pagination
+from notifier.domain.models import (
     Failed,
     Format,
     Json,
@@ -23,11 +23,11 @@ from notifier.core.model import (
     Scope,
     Sent,
 )
-from notifier.deeds import Deeds, Trial, answer
-from notifier.deeds import Refused as NotDone
 from notifier.errors import BadWish, StoreError
-from notifier.health import Pulse
 from notifier.web.ports import Who
+from notifier.workers.admin_actions import Deeds, Trial, answer
+from notifier.workers.admin_actions import Refused as NotDone
+from notifier.workers.watchdog import Pulse
 
 pytestmark = pytest.mark.anyio
 
@@ -58,9 +58,7 @@ class Scene:
     outcomes: list[Outcome] = field(default_factory=lambda: [Sent(status=200)])
 
     def audit(self) -> list[tuple[str, str, str, dict[str, Any]]]:
-        rows = ask(
-            self.database, "SELECT who, action, subject, detail FROM audit ORDER BY seq"
-        )
+        rows = ask(self.database, "SELECT who, action, subject, detail FROM audit ORDER BY seq")
         return [(who, did, what, json.loads(detail)) for who, did, what, detail in rows]
 
     async def die(self, name: str) -> str:
@@ -126,9 +124,7 @@ async def test_dead_letters_that_are_put_back_are_one_row(scene: Scene) -> None:
     assert {one["delivery_id"] for one in done.rows} == {first, second}
     assert done.count == 2
     assert scene.woken == ["*"]
-    assert scene.audit() == [
-        ("token desk-bot", "redrive", "dead letters", {"deliveries": 2})
-    ]
+    assert scene.audit() == [("token desk-bot", "redrive", "dead letters", {"deliveries": 2})]
 
 
 async def test_looking_at_dead_letters_is_no_deed_and_nor_is_nothing(
@@ -156,7 +152,7 @@ async def test_whoever_only_looks_at_dead_letters_waits_for_no_writer(
 async def test_many_dead_letters_go_back_in_turns_and_each_is_noted(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lists, "PUT_BACK", 2)
+    monkeypatch.setattr(pagination, "PUT_BACK", 2)
     for name in ("m1", "m2", "m3"):
         await scene.die(name)
 
@@ -205,9 +201,7 @@ async def test_what_cannot_be_done_leaves_no_row(scene: Scene) -> None:
     with pytest.raises(BadWish, match="titel: unknown key; did you mean title"):
         await scene.deeds.silence(DESK, {"titel": ["x"]}, until=NOW + HOUR, why="x")
     with pytest.raises(BadWish, match="'hok' is no destination; did you mean hook"):
-        await scene.deeds.silence(
-            DESK, {"destination": ["hok"]}, until=NOW + HOUR, why="x"
-        )
+        await scene.deeds.silence(DESK, {"destination": ["hok"]}, until=NOW + HOUR, why="x")
     with pytest.raises(StoreError, match="no silence is in force"):
         await scene.deeds.expire(DESK, "sil_")
     with pytest.raises(NotDone, match="'nobody' is no destination; there are hook"):
@@ -256,9 +250,7 @@ async def test_commands_do_the_same_in_their_own_name(scene: Scene) -> None:
     said = [
         await _asked(scene, {"ask": "resume", "destination": HOOK}),
         await _asked(scene, {"ask": "redrive", "ids": [], "dry_run": False}),
-        await _asked(
-            scene, {"ask": "silence", "match": match, "until": until, "why": "x"}
-        ),
+        await _asked(scene, {"ask": "silence", "match": match, "until": until, "why": "x"}),
         await _asked(scene, {"ask": "expire", "silence": "sil_"}),
     ]
 

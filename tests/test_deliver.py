@@ -22,7 +22,7 @@ from simulated import backend
 from storing import HOOK, HOUR, MINUTE, NOW, SECOND, ask, row, stamp
 from structlog.testing import capture_logs
 
-from notifier.core.model import (
+from notifier.domain.models import (
     Ambiguous,
     Failed,
     Outcome,
@@ -271,9 +271,7 @@ async def test_a_lost_lease_is_logged_and_its_settlement_changes_nothing(
 ) -> None:
     async with staged(database) as scene:
         scene.sender.takes[HOOK] = 120
-        scene.sender.answers[HOOK] = in_turn(
-            Refused(reason="401", scope=Scope.DESTINATION), Sent()
-        )
+        scene.sender.answers[HOOK] = in_turn(Refused(reason="401", scope=Scope.DESTINATION), Sent())
         with capture_logs() as logs:
             async with scene.running(), anyio.create_task_group() as tasks:
                 tasks.start_soon(scene.maintain().run)
@@ -521,9 +519,7 @@ async def test_one_round_keeps_to_the_rate_but_does_not_wait_for_the_suspended(
     rate = Rate(count=1, per=10 * SECOND)
     lanes = (lane(HOOK, rate=rate), lane(DESK))
     async with staged(database, *lanes, routes=BOTH) as scene:
-        scene.sender.answers[DESK] = always(
-            Refused(reason="401", scope=Scope.DESTINATION)
-        )
+        scene.sender.answers[DESK] = always(Refused(reason="401", scope=Scope.DESTINATION))
         await scene.show("m1", "m2", "m3")
 
         went_well = await scene.boot().once()

@@ -22,7 +22,7 @@ from simulated import backend
 from storing import DAY, HOOK, HOUR, NOW, SECOND, ask, stamp
 from structlog.testing import capture_logs
 
-from notifier.core.model import (
+from notifier.domain.models import (
     Ambiguous,
     Failed,
     Outcome,
@@ -305,9 +305,7 @@ async def test_what_may_have_arrived_is_not_repeated_where_that_is_not_wanted(
         await anyio.sleep(3600)
 
         assert scene.offsets() == [0, 5]
-        assert scene.rows("state, reason") == [
-            ("dropped", "it may have arrived: no answer")
-        ]
+        assert scene.rows("state, reason") == [("dropped", "it may have arrived: no answer")]
 
 
 async def test_a_crash_repeats_nothing_where_that_is_not_wanted(

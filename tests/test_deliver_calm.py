@@ -23,9 +23,8 @@ from delivering import (
 from simulated import backend
 from storing import DAY, HOOK, HOUR, MINUTE, NOW, SECOND, UTC_ZONE, stamp
 
-from notifier.config import values
-from notifier.core.hold import Manner
-from notifier.core.model import (
+from notifier.domain.deferral import Manner
+from notifier.domain.models import (
     Ambiguous,
     Change,
     Failed,
@@ -36,6 +35,7 @@ from notifier.core.model import (
     Sent,
     Then,
 )
+from notifier.settings import values
 
 pytestmark = pytest.mark.anyio
 
@@ -116,9 +116,7 @@ async def test_updates_that_wait_become_one_message_with_the_net_change(
 async def test_what_may_have_arrived_is_never_netted_away(database: Path) -> None:
     async with staged(database) as scene, scene.running():
         await _titled(scene, "A")
-        scene.sender.answers[HOOK] = in_turn(
-            Ambiguous(reason="no answer"), *[UNAVAILABLE] * 2
-        )
+        scene.sender.answers[HOOK] = in_turn(Ambiguous(reason="no answer"), *[UNAVAILABLE] * 2)
         await _titled(scene, "B", "A")
         await anyio.sleep(20)
         scene.sender.answers.clear()
@@ -141,9 +139,7 @@ async def test_a_milestone_that_came_and_went_untold_is_not_told(
         assert scene.sender.requests == []
         gone = scene.event_ids()[-1]
         words = "it was listed and removed again before it was told"
-        assert scene.rows("state, reason, superseded_by") == (
-            [("superseded", words, gone)] * 3
-        )
+        assert scene.rows("state, reason, superseded_by") == ([("superseded", words, gone)] * 3)
 
 
 async def test_the_removal_of_what_was_told_is_told(database: Path) -> None:
@@ -171,9 +167,7 @@ async def test_updates_of_different_routes_do_not_become_one(database: Path) -> 
         async with scene.running():
             await anyio.sleep(60)
 
-        assert [
-            len(one.message.events[0].changes) for one in scene.sender.requests
-        ] == ([0, 1, 1])
+        assert [len(one.message.events[0].changes) for one in scene.sender.requests] == ([0, 1, 1])
         assert scene.states() == ["delivered"] * 3
 
 
@@ -409,9 +403,7 @@ async def test_what_may_have_arrived_is_held_by_quiet_hours_and_never_dropped(
 ) -> None:
     manner = _quiet("18:10-07:00", then=Then.DROP)
     async with staged(database, lane(manner=manner)) as scene, scene.running():
-        scene.sender.answers[HOOK] = in_turn(
-            *[Ambiguous(reason="no answer")] * 4, UNAVAILABLE
-        )
+        scene.sender.answers[HOOK] = in_turn(*[Ambiguous(reason="no answer")] * 4, UNAVAILABLE)
         await scene.show("m1")
         await anyio.sleep(700)
         scene.sender.answers.clear()

@@ -17,11 +17,11 @@ from importlinter.cli import lint_imports
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from notifier import __version__, config
+from notifier import __version__, settings
 from notifier.cli.commands import app
-from notifier.core.model import Json, State
-from notifier.core.settle import HASTY, PATIENT
-from notifier.core.words import span
+from notifier.domain.models import Json, State
+from notifier.domain.retry_policy import HASTY, PATIENT
+from notifier.messages.humanize import span
 
 ROOT = Path(__file__).parent.parent
 PRODUCT = sorted((ROOT / "notifier").rglob("*.py"))
@@ -71,9 +71,7 @@ def test_every_module_at_the_top_stands_on_the_readmes_map() -> None:
     modules = [path for path in (ROOT / "notifier").iterdir() if path.name[0] != "_"]
 
     missing = [
-        path.name
-        for path in modules
-        if f"{path.name}{'/' if path.is_dir() else ''}" not in house
+        path.name for path in modules if f"{path.name}{'/' if path.is_dir() else ''}" not in house
     ]
     assert not missing
 
@@ -194,8 +192,7 @@ def test_nothing_names_a_machine_or_where_packages_are_downloaded() -> None:
 
 def test_every_log_event_is_documented_with_its_levels() -> None:
     documented = {
-        terms(row[0])[0]: set(row[1].split(", "))
-        for row in rows(text("docs/log-events.md"))
+        terms(row[0])[0]: set(row[1].split(", ")) for row in rows(text("docs/log-events.md"))
     }
 
     assert documented == _log_events()
@@ -280,9 +277,7 @@ def test_a_command_is_documented_with_its_options(name: str) -> None:
 
 
 def test_no_command_is_documented_that_is_not_there() -> None:
-    headings = re.findall(
-        r"^## `notifier (\w+)`", text("docs/commands.md"), re.MULTILINE
-    )
+    headings = re.findall(r"^## `notifier (\w+)`", text("docs/commands.md"), re.MULTILINE)
 
     assert sorted(headings) == sorted(_commands())
 
@@ -292,7 +287,7 @@ def test_no_command_is_documented_that_is_not_there() -> None:
 
 def _keys() -> dict[str, Json]:
     """Every key of the schema by its path, with its default or None."""
-    schema = config.schema()
+    schema = settings.schema()
     defs = schema["$defs"]
     assert isinstance(defs, dict)
     found: dict[str, Json] = {}
@@ -318,11 +313,7 @@ def _keys() -> dict[str, Json]:
 
 def _documented_keys() -> dict[str, list[str]]:
     """Every documented key, with the other cells of its row."""
-    return {
-        key: row[1:]
-        for row in rows(text("docs/configuration.md"))
-        for key in terms(row[0])
-    }
+    return {key: row[1:] for row in rows(text("docs/configuration.md")) for key in terms(row[0])}
 
 
 def test_every_key_of_the_configuration_is_documented() -> None:
@@ -346,9 +337,7 @@ def _spelt(default: Json) -> str:
 
 
 def test_no_documented_key_is_put_off() -> None:
-    put_off = [
-        key for key, row in _documented_keys().items() if "not yet" in row[1].lower()
-    ]
+    put_off = [key for key, row in _documented_keys().items() if "not yet" in row[1].lower()]
 
     assert not put_off
 
@@ -360,13 +349,13 @@ def test_the_example_configuration_loads() -> None:
         "WEBHOOK_SECRET": "whsec_" + "c2VjcmV0" * 4,
     }
 
-    loaded = config.load(ROOT / "config" / "notifier.yaml", environ, cwd=ROOT)
+    loaded = settings.load(ROOT / "config" / "notifier.yaml", environ, cwd=ROOT)
 
     assert [one.name for one in loaded.destinations][:2] == ["ops", "desk"]
 
 
 def test_the_committed_schema_is_the_one_the_program_prints() -> None:
-    assert json.loads(text("config/notifier.schema.json")) == config.schema()
+    assert json.loads(text("config/notifier.schema.json")) == settings.schema()
 
 
 # --- states -------------------------------------------------------------------
@@ -444,9 +433,7 @@ def test_the_version_stands_everywhere_alike() -> None:
 
 
 def _instructions() -> list[tuple[str, str]]:
-    joined = re.sub(
-        r"\\\n\s*", "", re.sub(r"^#.*\n", "", text("Dockerfile"), flags=re.MULTILINE)
-    )
+    joined = re.sub(r"\\\n\s*", "", re.sub(r"^#.*\n", "", text("Dockerfile"), flags=re.MULTILINE))
     return [
         (word, rest.strip())
         for line in joined.splitlines()

@@ -24,11 +24,11 @@ from storing import (
 )
 from structlog.testing import capture_logs
 
-from notifier.core.live import Said, Status
-from notifier.core.model import Rate, Sent
+from notifier.domain.live_status import Said, Status
+from notifier.domain.models import Rate, Sent
 from notifier.errors import SourceRefused, SourceUnavailable, StoreBroken
-from notifier.live import Live
-from notifier.pace import Pace
+from notifier.workers.live_status import Live
+from notifier.workers.rate_limiter import Pace
 
 pytestmark = pytest.mark.anyio
 
@@ -187,10 +187,7 @@ async def test_who_has_no_live_data_is_asked_about_no_more_often(
 
         assert scene.known("m1") is None
     gaps = [
-        b - a
-        for a, b in zip(
-            scene.kalshi.times("m1"), scene.kalshi.times("m1")[1:], strict=False
-        )
+        b - a for a, b in zip(scene.kalshi.times("m1"), scene.kalshi.times("m1")[1:], strict=False)
     ]
     # But for the one right after its start.
     assert sorted(gaps)[1] >= 30 * SECOND
@@ -234,12 +231,8 @@ async def test_it_waits_as_long_as_it_is_asked_to(database: Path) -> None:
         assert second - first >= wait
 
 
-@pytest.mark.parametrize(
-    "exc", [SourceRefused("no", status=403), ValueError("a bug")], ids=repr
-)
-async def test_whatever_goes_wrong_the_loop_goes_on(
-    database: Path, exc: Exception
-) -> None:
+@pytest.mark.parametrize("exc", [SourceRefused("no", status=403), ValueError("a bug")], ids=repr)
+async def test_whatever_goes_wrong_the_loop_goes_on(database: Path, exc: Exception) -> None:
     async with _scene(database) as scene:
         await scene.show("m1", NOW + MINUTE)
         scene.kalshi.says["m1"] = "live"

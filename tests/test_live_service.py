@@ -14,11 +14,11 @@ from simulated import SimulatedClock, backend
 from storing import MINUTE, SECOND, TO_HOOK, ask, inline, stamp
 
 from notifier import app
-from notifier.config import Config
-from notifier.core.model import Outcome, Rate, Rendered, Sent, Watch
 from notifier.demo.faults import Status
-from notifier.source.wire import milestone
-from notifier.store.books import Books
+from notifier.domain.models import Outcome, Rate, Rendered, Sent, Watch
+from notifier.kalshi.decoding import milestone
+from notifier.settings import Config
+from notifier.storage.books import Books
 
 pytestmark = pytest.mark.anyio
 
@@ -41,9 +41,7 @@ class _Sender(StubSender):
 
     taken: list[Rendered] = field(default_factory=list)
 
-    async def send(
-        self, destination: str, message: Rendered, *, served: frozenset[str]
-    ) -> Outcome:
+    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
         del destination, served
         self.taken.append(message)
         return Sent(status=204)
@@ -137,14 +135,10 @@ async def test_a_failure_of_live_data_harms_neither_starts_nor_polls(
 async def test_live_data_takes_no_more_than_what_is_left_of_the_rate(
     tmp_path: Path, kalshi: Kalshi
 ) -> None:
-    kalshi.lists(
-        *reading.named(450), start_date=stamp(kalshi.clock.now() + 10 * MINUTE)
-    )
+    kalshi.lists(*reading.named(450), start_date=stamp(kalshi.clock.now() + 10 * MINUTE))
     slow = Rate(count=4, per=MINUTE)
     watch = (Watch(live=True),)
-    async with _service(
-        tmp_path / "notifier.db", kalshi, _Sender(), watch=watch, rate=slow
-    ):
+    async with _service(tmp_path / "notifier.db", kalshi, _Sender(), watch=watch, rate=slow):
         await anyio.sleep(1800)
 
     asked = [one.at for one in kalshi.asked]
@@ -187,9 +181,7 @@ async def test_a_page_shows_what_is_live(tmp_path: Path, kalshi: Kalshi) -> None
     kalshi.lists("m1", start_date=stamp(kalshi.clock.now() + 5 * MINUTE))
     kalshi.world.live["m1"] = {"widget_status": "live", "status": "inprogress"}
     watch = (Watch(live=True),)
-    async with _service(
-        tmp_path / "notifier.db", kalshi, _Sender(), watch=watch
-    ) as loops:
+    async with _service(tmp_path / "notifier.db", kalshi, _Sender(), watch=watch) as loops:
         await anyio.sleep(60)
         books = _books(loops, kalshi)
 
@@ -215,15 +207,11 @@ async def test_one_round_asks_before_it_tells(
 
     kalshi.lists("m1", start_date=stamp(kalshi.clock.now() + 10 * SECOND))
     kalshi.world.live["m1"] = {"widget_status": word}
-    parts = replace(
-        reading._parts(kalshi.clock, kalshi), sender=open_sender, offload=inline
-    )
+    parts = replace(reading._parts(kalshi.clock, kalshi), sender=open_sender, offload=inline)
     config = reading._config(database, {"watch": (Watch(live=True),)})
     await app.once(config, parts)
     await anyio.sleep(120)
 
     await app.once(config, parts)
 
-    assert [one.title for one in sender.taken] == [
-        f"Was to start 2 min ago: Game m1 ({told})"
-    ]
+    assert [one.title for one in sender.taken] == [f"Was to start 2 min ago: Game m1 ({told})"]

@@ -6,8 +6,8 @@ import json
 import pytest
 import structlog
 
-from notifier import logs
-from notifier.sender.redact import of_environment, of_text, redact
+from notifier import logging
+from notifier.senders.redaction import of_environment, of_text, redact
 
 
 @pytest.fixture(autouse=True)
@@ -18,8 +18,8 @@ def _as_it_was() -> object:
 
 def logged(**values: object) -> dict[str, object]:
     out = io.StringIO()
-    redactor = logs.redacting({"canary"}, redact)
-    logs.set_up(level="debug", style="json", redact=redactor, stream=out)
+    redactor = logging.redacting({"canary"}, redact)
+    logging.set_up(level="debug", style="json", redact=redactor, stream=out)
     structlog.get_logger().info("config.rejected", **values)
     line: dict[str, object] = json.loads(out.getvalue())
     return line
@@ -56,9 +56,7 @@ def test_the_login_of_a_proxy_is_a_secret() -> None:
         {"https_proxy": "http://me:pass%20word@proxy:3128", "NO_PROXY": "localhost"}
     )
 
-    assert (
-        redact("me pass word pass%20word localhost", hidden) == "me *** *** localhost"
-    )
+    assert redact("me pass word pass%20word localhost", hidden) == "me *** *** localhost"
 
 
 def test_each_line_of_a_key_is_a_secret() -> None:

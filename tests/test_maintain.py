@@ -13,11 +13,11 @@ from simulated import SimulatedClock, backend
 from storing import DAY, HOOK, NOW, Shelf, ask, inline, opened, row, stocked
 from structlog.testing import capture_logs
 
-from notifier.core.model import Sent
-from notifier.health import Pulse
-from notifier.maintain import BackUp, Maintain
-from notifier.store.daily import DailyBackups
-from notifier.turns import Bell
+from notifier.concurrency import Bell
+from notifier.domain.models import Sent
+from notifier.storage.backups import DailyBackups
+from notifier.workers.maintenance import BackUp, Maintain
+from notifier.workers.watchdog import Pulse
 
 pytestmark = pytest.mark.anyio
 
@@ -55,9 +55,7 @@ class _Scene:
 
 
 @asynccontextmanager
-async def _kept(
-    database: Path, *, back_up: BackUp | None = None
-) -> AsyncIterator[_Scene]:
+async def _kept(database: Path, *, back_up: BackUp | None = None) -> AsyncIterator[_Scene]:
     async with opened(database) as store, anyio.create_task_group() as tasks:
         scene = _Scene(await stocked(store), back_up)
         tasks.start_soon(scene.maintain().run)

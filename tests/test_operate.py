@@ -30,9 +30,9 @@ from storing import (
 from structlog.testing import capture_logs
 
 from notifier.clock import Skew
-from notifier.core.commit import BadRow, ReadKind
-from notifier.core.lists import DeadFilter
-from notifier.core.model import (
+from notifier.domain.commit import BadRow, ReadKind
+from notifier.domain.incidents import OperatorPolicy
+from notifier.domain.models import (
     Ambiguous,
     Failed,
     Format,
@@ -44,9 +44,9 @@ from notifier.core.model import (
     Scope,
     Sent,
 )
-from notifier.core.operate import OperatorPolicy
-from notifier.operate import Operate, Post
-from notifier.store.redress import redrive
+from notifier.domain.pagination import DeadFilter
+from notifier.storage.dead_letters import redrive
+from notifier.workers.monitor import Operate, Post
 
 pytestmark = pytest.mark.anyio
 
@@ -92,13 +92,9 @@ class StubSender:
     requests: list[Request] = field(default_factory=list)
     format: Format = Format.TEXT
 
-    async def send(
-        self, destination: str, message: Rendered, *, served: frozenset[str]
-    ) -> Outcome:
+    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
         del served
-        self.requests.append(
-            Request(at=self.clock.now(), destination=destination, message=message)
-        )
+        self.requests.append(Request(at=self.clock.now(), destination=destination, message=message))
         await anyio.sleep(self.takes.get(destination, 0))
         answer = self.answers.get(destination)
         return Sent() if answer is None else answer(message)
@@ -146,14 +142,10 @@ class Scene:
             sender=self.sender,
             clock=self.clock,
             posts={
-                name: Post(
-                    zone=NEW_YORK, rate=self.rate, drop_ambiguous=self.drop_ambiguous
-                )
+                name: Post(zone=NEW_YORK, rate=self.rate, drop_ambiguous=self.drop_ambiguous)
                 for name in (HOOK, OPS, DESK)
             },
-            policy=OperatorPolicy(
-                to=self.to, poll_every=30 * SECOND, full_read_every=HOUR
-            ),
+            policy=OperatorPolicy(to=self.to, poll_every=30 * SECOND, full_read_every=HOUR),
             skew=self.skew,
             pulse=self._pulse,
         )
@@ -183,9 +175,7 @@ class Scene:
     def stands(self, name: str, **columns: datetime | int | str | None) -> None:
         """Let a destination stand so."""
         sets = ", ".join(f"{column} = ?" for column in columns)
-        values = [
-            _micros(v) if isinstance(v, datetime) else v for v in columns.values()
-        ]
+        values = [_micros(v) if isinstance(v, datetime) else v for v in columns.values()]
         with sql(self.database) as run:
             run(f"UPDATE destinations SET {sets} WHERE name = ?", *values, name)
 
@@ -205,9 +195,7 @@ class Scene:
             await self.read(error=error)
             await anyio.sleep(10)
 
-    async def read(
-        self, error: str | None = None, kind: ReadKind = ReadKind.POLL
-    ) -> None:
+    async def read(self, error: str | None = None, kind: ReadKind = ReadKind.POLL) -> None:
         now = self.clock.now()
         end = self.shelf.end(_micros(now), kind=kind, now=now, error=error)
         async with self.shelf.store.page_turn() as turn:
@@ -478,9 +466,7 @@ async def test_what_nobody_can_be_told_is_an_error_in_the_log(
                 await anyio.sleep(600)
 
     errors = [line for line in lines if line["log_level"] == "error"]
-    assert [(e["event"], e["condition"]) for e in errors] == [
-        ("operator.untold", "suspended:hook")
-    ]
+    assert [(e["event"], e["condition"]) for e in errors] == [("operator.untold", "suspended:hook")]
     assert scene.sender.requests == []
     assert scene.ask("SELECT key FROM conditions") == [("suspended:hook",)]
 
@@ -568,9 +554,7 @@ async def test_what_is_over_before_it_could_be_told_is_told_only_if_it_was_long(
     ("outcome", "told"),
     [
         pytest.param(Failed(reason="500", status=500), [], id="surely not arrived"),
-        pytest.param(
-            Ambiguous(reason="no answer"), ["Over: hook was suspended"], id="unsure"
-        ),
+        pytest.param(Ambiguous(reason="no answer"), ["Over: hook was suspended"], id="unsure"),
     ],
 )
 async def test_what_surely_did_not_arrive_is_not_called_over(
@@ -631,8 +615,7 @@ async def test_a_notice_that_ends_a_suspension_ends_it_for_what_waited(
         long_ago, later = _micros(NOW - 3 * DAY), _micros(NOW + 5 * DAY)
         with sql(database) as run:
             run(
-                "UPDATE deliveries SET destination = ?, attempts = 1, born_at = ?,"
-                " due_at = ?",
+                "UPDATE deliveries SET destination = ?, attempts = 1, born_at = ?, due_at = ?",
                 *(OPS, long_ago, later),
             )
         scene.stands(OPS, suspended_since=NOW - 2 * DAY, paused_until=NOW, probes=3)
@@ -751,9 +734,7 @@ async def test_a_notice_is_given_up_after_three_days(database: Path) -> None:
             run("UPDATE notices SET born_at = born_at - ?, due_at = 0", 72 * _HOUR_US)
         await anyio.sleep(600)
 
-        assert scene.ask("SELECT state, reason FROM notices") == [
-            ("dead", "no connection")
-        ]
+        assert scene.ask("SELECT state, reason FROM notices") == [("dead", "no connection")]
 
 
 async def test_no_window_of_the_rate_sees_more_whoever_sends(database: Path) -> None:
@@ -770,8 +751,7 @@ async def test_no_window_of_the_rate_sees_more_whoever_sends(database: Path) -> 
         assert sent[1] - NOW > MINUTE
         assert sent[2] - sent[0] > MINUTE
         assert scene.ask(
-            "SELECT count(*) FROM attempts WHERE message_id LIKE 'ntc_%' "
-            "AND outcome = 'sent'"
+            "SELECT count(*) FROM attempts WHERE message_id LIKE 'ntc_%' AND outcome = 'sent'"
         ) == [(3,)]
 
 
@@ -839,9 +819,7 @@ async def test_a_bug_ends_neither_the_loop_nor_the_notice(database: Path) -> Non
 
         assert scene.told() == ["hook is suspended"] * 2
         assert scene.pulses > pulses
-    assert [one["event"] for one in lines if one["log_level"] == "error"] == [
-        "notice.broken"
-    ]
+    assert [one["event"] for one in lines if one["log_level"] == "error"] == ["notice.broken"]
 
 
 async def test_a_webhook_gets_an_event_for_machines(database: Path) -> None:
@@ -1011,9 +989,7 @@ async def test_after_a_downtime_it_says_what_happened_and_what_goes_out(
     async with _scene(database) as scene:
         for n, start in enumerate((10, 20)):
             await anyio.sleep(1)
-            await scene.show(
-                f"m{n}", start_date=stamp(NOW + start * MINUTE), title=f"Game {n}"
-            )
+            await scene.show(f"m{n}", start_date=stamp(NOW + start * MINUTE), title=f"Game {n}")
         with sql(database) as run:
             run("UPDATE deliveries SET state = 'delivered'")
         await _is_alive(scene, scene.clock.now())

@@ -14,9 +14,9 @@ from simulated import SimulatedClock, backend
 from storing import HOOK, HOUR, MINUTE, stamp
 
 from notifier import app
-from notifier.config import Config
-from notifier.core.model import Destination, Outcome, Rate, Rendered, Sent
 from notifier.demo.faults import Status
+from notifier.domain.models import Destination, Outcome, Rate, Rendered, Sent
+from notifier.settings import Config
 
 pytestmark = pytest.mark.anyio
 
@@ -39,9 +39,7 @@ class Sender(StubSender):
 
     taken: list[tuple[str, Rendered]] = field(default_factory=list)
 
-    async def send(
-        self, destination: str, message: Rendered, *, served: frozenset[str]
-    ) -> Outcome:
+    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
         del served
         self.taken.append((destination, message))
         return Sent(status=204)
@@ -55,9 +53,7 @@ class Sender(StubSender):
 
 
 @asynccontextmanager
-async def _service(
-    database: Path, kalshi: Kalshi, sender: Sender
-) -> AsyncIterator[None]:
+async def _service(database: Path, kalshi: Kalshi, sender: Sender) -> AsyncIterator[None]:
     """The service from its start to a stop; one who operates it gets no milestones."""
 
     async def open_sender(_config: Config) -> Sender:
@@ -99,9 +95,7 @@ async def test_an_outage_is_told_once_and_starts_go_out_meanwhile(
     assert "Found meanwhile: 1 created; 1 start was announced on time." in body
 
 
-async def test_a_downtime_is_told_after_the_first_poll(
-    tmp_path: Path, kalshi: Kalshi
-) -> None:
+async def test_a_downtime_is_told_after_the_first_poll(tmp_path: Path, kalshi: Kalshi) -> None:
     sender, database = Sender(), tmp_path / "notifier.db"
     kalshi.lists("m1", start_date=stamp(kalshi.clock.now() + HOUR), title="Game one")
     async with _service(database, kalshi, sender):
@@ -120,9 +114,7 @@ async def test_a_downtime_is_told_after_the_first_poll(
     ]
 
 
-async def test_restarts_within_minutes_tell_nobody(
-    tmp_path: Path, kalshi: Kalshi
-) -> None:
+async def test_restarts_within_minutes_tell_nobody(tmp_path: Path, kalshi: Kalshi) -> None:
     sender, database = Sender(), tmp_path / "notifier.db"
     kalshi.lists("m1")
     for _ in range(3):

@@ -10,8 +10,8 @@ import pytest
 from simulated import SimulatedClock, backend
 from storing import MINUTE, SECOND
 
-from notifier.core.model import Rate
-from notifier.pace import Lane, Pace
+from notifier.domain.models import Rate
+from notifier.workers.rate_limiter import Lane, Pace
 
 pytestmark = pytest.mark.anyio
 
@@ -46,9 +46,7 @@ class _Asking:
         return [at for at, _ in self.let_through]
 
 
-@pytest.mark.parametrize(
-    ("count", "per"), [(2, SECOND), (1, SECOND), (10, MINUTE)], ids=str
-)
+@pytest.mark.parametrize(("count", "per"), [(2, SECOND), (1, SECOND), (10, MINUTE)], ids=str)
 async def test_no_window_wherever_it_begins_sees_more_requests_than_the_rate(
     count: int, per: timedelta
 ) -> None:
@@ -72,9 +70,7 @@ async def test_as_many_as_the_rate_allows_go_at_once() -> None:
     assert asking.times == [0.0] * 5
 
 
-async def test_a_poll_goes_before_the_pages_of_a_sweep_that_have_waited_longer() -> (
-    None
-):
+async def test_a_poll_goes_before_the_pages_of_a_sweep_that_have_waited_longer() -> None:
     asking = _Asking(1, MINUTE)
 
     async with anyio.create_task_group() as tasks:

@@ -13,10 +13,10 @@ from simulated import MachineClock, backend
 from storing import DAY, HOUR, MINUTE, NOW, SECOND, stamp
 from structlog.testing import capture_logs
 
-from notifier.core.commit import ReadKind
-from notifier.core.model import Rate
 from notifier.demo.faults import NoDate, Status
 from notifier.demo.loopback import Request, Response
+from notifier.domain.commit import ReadKind
+from notifier.domain.models import Rate
 
 pytestmark = pytest.mark.anyio
 
@@ -103,9 +103,7 @@ async def test_the_whole_list_is_read_again_when_that_is_due(
 # --- in time ------------------------------------------------------------------
 
 
-async def test_a_poll_is_made_shortly_before_each_start(
-    database: Path, kalshi: Kalshi
-) -> None:
+async def test_a_poll_is_made_shortly_before_each_start(database: Path, kalshi: Kalshi) -> None:
     start = NOW + 100 * SECOND
     kalshi.lists("m1", start_date=stamp(start))
     async with (
@@ -171,9 +169,7 @@ async def test_a_server_that_never_tells_the_time_is_polled_all_the_same(
     assert {begun - one.updated_since for one in kalshi.polls} == {OVERLAP}
 
 
-async def test_a_long_read_does_not_keep_the_polls_waiting(
-    database: Path, kalshi: Kalshi
-) -> None:
+async def test_a_long_read_does_not_keep_the_polls_waiting(database: Path, kalshi: Kalshi) -> None:
     kalshi.lists(*ids(2001))
     await anyio.sleep(5 * MINUTE / SECOND)
     rate = Rate(count=1, per=20 * SECOND)
@@ -317,9 +313,7 @@ async def test_a_filter_that_kalshi_cannot_poll_is_swept_only(
 
     assert len(kalshi.polls) == 1
     assert len(kalshi.sweeps) == 3
-    assert [line["watch"] for line in logs if line["log_level"] == "error"] == [
-        SPORTS.name
-    ]
+    assert [line["watch"] for line in logs if line["log_level"] == "error"] == [SPORTS.name]
 
     async with process(database, kalshi, watch=watch) as scene, scene.running():
         kalshi.lists("m1")
@@ -328,9 +322,7 @@ async def test_a_filter_that_kalshi_cannot_poll_is_swept_only(
     assert len(kalshi.polls) == 1
 
 
-async def test_a_poll_of_everything_is_never_given_up(
-    database: Path, kalshi: Kalshi
-) -> None:
+async def test_a_poll_of_everything_is_never_given_up(database: Path, kalshi: Kalshi) -> None:
     async with process(database, kalshi) as scene:
         await scene.read(BASELINE)
         await anyio.sleep(60)
@@ -341,9 +333,7 @@ async def test_a_poll_of_everything_is_never_given_up(
     assert len(kalshi.polls) == 2
 
 
-async def test_a_watch_that_fails_does_not_block_the_others(
-    database: Path, kalshi: Kalshi
-) -> None:
+async def test_a_watch_that_fails_does_not_block_the_others(database: Path, kalshi: Kalshi) -> None:
     async with process(database, kalshi, watch=(SPORTS, POLITICS)) as scene:
         await scene.read(BASELINE, watch=SPORTS)
         kalshi.api.plan(Status(status=503))

@@ -12,10 +12,10 @@ from storing import HOUR, NOW, SECOND, stamp
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from notifier.config import Updates
-from notifier.core.commit import ReadKind
-from notifier.core.model import Rate, Watch
 from notifier.demo.faults import Cursor, Empty, NoDate, Skew, Spoil, Status
+from notifier.domain.commit import ReadKind
+from notifier.domain.models import Rate, Watch
+from notifier.settings import Updates
 
 pytestmark = pytest.mark.anyio
 
@@ -45,9 +45,7 @@ def _lines(logs: list[EventDict], name: str) -> list[EventDict]:
 # --- baseline -----------------------------------------------------------------
 
 
-async def test_a_baseline_is_silent_and_awaits_the_starts(
-    database: Path, kalshi: Kalshi
-) -> None:
+async def test_a_baseline_is_silent_and_awaits_the_starts(database: Path, kalshi: Kalshi) -> None:
     kalshi.lists("m1", "m2")
     async with process(database, kalshi) as scene:
         await scene.read(BASELINE)
@@ -97,9 +95,7 @@ async def test_the_first_milestone_that_an_empty_list_ever_shows_is_announced(
         assert scene.events == [("created", "m1")]
 
 
-async def test_a_new_watch_is_baselined_silently(
-    database: Path, kalshi: Kalshi
-) -> None:
+async def test_a_new_watch_is_baselined_silently(database: Path, kalshi: Kalshi) -> None:
     kalshi.lists("game")
     kalshi.lists("vote", category="Politics")
     async with process(database, kalshi, watch=(SPORTS,)) as scene:
@@ -150,9 +146,7 @@ async def test_the_watermark_is_the_least_the_servers_clock_can_have_shown_at_fi
         assert scene.watermark == asked_at
 
 
-async def test_a_sweep_does_not_move_the_watermark(
-    database: Path, kalshi: Kalshi
-) -> None:
+async def test_a_sweep_does_not_move_the_watermark(database: Path, kalshi: Kalshi) -> None:
     async with process(database, kalshi) as scene:
         await scene.read(BASELINE)
         before = scene.watermark
@@ -288,9 +282,7 @@ async def test_milestones_that_are_only_simulations_are_ignored(
             "mixed": ["SIMNFL-A", "KXNFLGAME-A"],
             "bare": [],
         }.items():
-            kalshi.lists(
-                name, primary_event_tickers=tickers, related_event_tickers=tickers
-            )
+            kalshi.lists(name, primary_event_tickers=tickers, related_event_tickers=tickers)
         await scene.read(POLL)
 
         assert scene.events == [("created", "bare"), ("created", "mixed")]
@@ -528,9 +520,7 @@ async def test_a_cursor_that_loops_ends_the_read_and_nobody_is_absent(
         assert "cursor" in error
 
 
-async def test_a_row_that_cannot_be_read_is_not_absent(
-    database: Path, kalshi: Kalshi
-) -> None:
+async def test_a_row_that_cannot_be_read_is_not_absent(database: Path, kalshi: Kalshi) -> None:
     kalshi.lists("m1", "m2")
     async with process(database, kalshi) as scene:
         await scene.read(BASELINE)
@@ -544,9 +534,7 @@ async def test_a_row_that_cannot_be_read_is_not_absent(
 # --- the clock ----------------------------------------------------------------
 
 
-async def test_five_answers_that_agree_correct_the_clock(
-    database: Path, kalshi: Kalshi
-) -> None:
+async def test_five_answers_that_agree_correct_the_clock(database: Path, kalshi: Kalshi) -> None:
     async with process(database, kalshi) as scene:
         kalshi.clock.correct(30 * SECOND)
         await scene.read(*[SWEEP] * 4)

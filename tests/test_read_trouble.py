@@ -10,8 +10,6 @@ from simulated import backend
 from storing import DAY, HOUR, NOW, SECOND, stamp
 from structlog.testing import capture_logs
 
-from notifier.core.commit import ReadKind
-from notifier.core.model import Rate, Watch
 from notifier.demo.faults import (
     AnyFault,
     Body,
@@ -26,6 +24,8 @@ from notifier.demo.faults import (
     Truncated,
 )
 from notifier.demo.loopback import Request, Response
+from notifier.domain.commit import ReadKind
+from notifier.domain.models import Rate, Watch
 
 pytestmark = pytest.mark.anyio
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from message_samples import NEW_YORK, NOW, changed, event, message, milestone
 
-from notifier import config
+from notifier import settings
 from notifier.cli.commands import app
-from notifier.core.model import Format, Kind, Limits
-from notifier.core.render import render
-from notifier.sender.terminal import readable
+from notifier.domain.models import Format, Kind, Limits
+from notifier.messages.render import render
+from notifier.senders.terminal import readable
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -63,12 +63,12 @@ def test_ci_runs_the_readmes_test_command_and_ends_with_its_tests() -> None:
 
 
 def test_the_example_configuration_loads(tmp_path: Path) -> None:
-    file = tmp_path / config.NAME
+    file = tmp_path / settings.NAME
     file.write_text(blocks("yaml")[0], "utf-8")
     (tmp_path / "mail.secret").write_text("mailtos://user:secret@example.com\n")
     environ = {"SLACK_URL": "slack://a/b/c", "WEBHOOK_SECRET": "whsec_c2VjcmV0"}
 
-    loaded = config.load(file, environ, cwd=tmp_path)
+    loaded = settings.load(file, environ, cwd=tmp_path)
 
     assert [one.name for one in loaded.destinations] == ["team", "desk", "hook"]
     assert [route.name for route in loaded.routes] == ["football", "rest"]

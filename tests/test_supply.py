@@ -53,6 +53,4 @@ def test_an_audit_without_its_tools_says_why_there_are_none(tmp_path: Path) -> N
         check=True,
     )
 
-    assert ended.stdout == (
-        "skipped: the tools cannot be installed here: there is no venv\n"
-    )
+    assert ended.stdout == ("skipped: the tools cannot be installed here: there is no venv\n")

@@ -10,8 +10,8 @@ import anyio
 import pytest
 from simulated import SimulatedClock, backend
 
-from notifier.health import Pulse
 from notifier.systemd import Supervisor, supervisor
+from notifier.workers.watchdog import Pulse
 
 pytestmark = pytest.mark.anyio
 

@@ -4,7 +4,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from notifier.turns import Bell, Gate
+from notifier.concurrency import Bell, Gate
 
 pytestmark = pytest.mark.anyio
 
@@ -162,9 +162,7 @@ async def test_a_bell_that_rang_while_nobody_waited_is_heard_once() -> None:
     assert (first, second) == (True, False)
 
 
-async def test_a_bell_that_rings_as_its_listener_gives_up_is_heard_by_the_next() -> (
-    None
-):
+async def test_a_bell_that_rings_as_its_listener_gives_up_is_heard_by_the_next() -> None:
     bell = Bell()
     scope = anyio.CancelScope()
 

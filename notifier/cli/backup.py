@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from notifier.cli.ending import DONE
-from notifier.cli.given import Given
+from notifier.cli.exit_codes import DONE
+from notifier.cli.global_options import Given
 from notifier.cli.where import database, existing
 from notifier.errors import StoreError
-from notifier.store import files
+from notifier.storage import sqlite
 
 _SQLITE = b"SQLite format 3\x00"
 _MEGABYTE = 1_000_000
@@ -23,7 +23,7 @@ def backup(given: Given, target: Path) -> int:
     """
     source = existing(database(given))
     _check_target(source, target)
-    files.backup(source, target)
+    sqlite.backup(source, target)
     size = target.stat().st_size / _MEGABYTE
     sys.stdout.write(f"{target}: {size:,.1f} MB, checked\n")
     return DONE

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import structlog
 
-from notifier.cli.ending import say
-from notifier.cli.footer import Footer
+from notifier.cli.exit_codes import say
+from notifier.cli.progress_line import Footer
 from notifier.clock import SystemClock
-from notifier.core.commit import Progress, ReadEnd, ReadKind
-from notifier.core.words import count
-from notifier.store import look
-from notifier.store.store import reading
+from notifier.domain.commit import Progress, ReadEnd, ReadKind
+from notifier.messages.humanize import count
+from notifier.storage import queries
+from notifier.storage.database import reading
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ class Baseline:
 
     def _complete(self, end: ReadEnd) -> None:
         with reading(self._database) as conn:
-            milestones, starts = look.outlook(conn, SystemClock().now())
+            milestones, starts = queries.outlook(conn, SystemClock().now())
         if self._footer is None:
             log.info(
                 "baseline.completed",

@@ -6,13 +6,11 @@ from datetime import time
 from rich.table import Table
 from rich.text import Text
 
-from notifier.cli import screen
-from notifier.cli.ending import DONE, say
-from notifier.cli.given import Given
+from notifier.cli import output
+from notifier.cli.exit_codes import DONE, say
+from notifier.cli.global_options import Given
 from notifier.cli.where import configuration, unusable
-from notifier.config import Config, Egress, Source
-from notifier.config.values import DAYS, LETTERS
-from notifier.core.model import (
+from notifier.domain.models import (
     DigestPolicy,
     Kind,
     Match,
@@ -21,10 +19,12 @@ from notifier.core.model import (
     Then,
     Window,
 )
-from notifier.core.trial import check_template
-from notifier.core.words import span
 from notifier.errors import ConfigError
-from notifier.sender.address import scheme_of
+from notifier.messages.humanize import span
+from notifier.messages.template_check import check_template
+from notifier.senders.address import scheme_of
+from notifier.settings import Config, Egress, Source
+from notifier.settings.values import DAYS, LETTERS
 
 _EGRESS = {
     Egress.ANY: "any address but link-local ones and clouds' metadata",
@@ -45,7 +45,7 @@ def check(given: Given) -> int:
         raise ConfigError([*exc.problems, *unusable(given)]) from None
     if problems := [*unusable(given), *_wrong_templates(found)]:
         raise ConfigError(problems)
-    console = screen.out()
+    console = output.out()
     console.print(_facts(found))
     for table in (_destinations(found), _routes(found)):
         console.print()
@@ -63,7 +63,7 @@ def _wrong_templates(found: Config) -> Iterator[str]:
 
 
 def _facts(found: Config) -> Table:
-    source, facts = found.source, screen.facts()
+    source, facts = found.source, output.facts()
     name = "no file: the defaults" if found.path is None else str(found.path)
     facts.add_row("configuration", Text(f"{name}: right"))
     facts.add_row("database", found.store.removeprefix("sqlite:///"))
@@ -94,7 +94,7 @@ def _warn(found: Config) -> None:
 
 
 def _destinations(found: Config) -> Table:
-    table = screen.table(
+    table = output.table(
         *("Destination", "Service", "Format", "Zone", "Quiet hours", "Digest"),
         "No answer",
         loose=("Destination", "Zone", "Quiet hours", "Digest"),
@@ -106,8 +106,8 @@ def _destinations(found: Config) -> Table:
             scheme_of(one.url),
             style,
             one.zone.key,
-            screen.folding(_quiet(one.quiet)),
-            screen.folding(_digest(one.digest)),
+            output.folding(_quiet(one.quiet)),
+            output.folding(_digest(one.digest)),
             "drop" if one.drop_ambiguous else "retry",
         )
     return table
@@ -115,7 +115,7 @@ def _destinations(found: Config) -> Table:
 
 def _routes(found: Config) -> Table:
     own = any(route.quiet or route.digest for route in found.routes)
-    table = screen.table(
+    table = output.table(
         *("Route", "To", "Reminders", "Which events"),
         *(("Quiet hours", "Digest") if own else ()),
         loose=("Which events", "To", "Quiet hours", "Digest"),
@@ -125,10 +125,10 @@ def _routes(found: Config) -> Table:
         digest = _digest(route.digest) if route.digest else _THEIRS
         table.add_row(
             route.name,
-            screen.folding(", ".join(route.to)),
-            screen.folding(", ".join(span(lead) for lead in route.reminders)),
-            screen.folding(_which(route)),
-            *(map(screen.folding, (quiet, digest)) if own else ()),
+            output.folding(", ".join(route.to)),
+            output.folding(", ".join(span(lead) for lead in route.reminders)),
+            output.folding(_which(route)),
+            *(map(output.folding, (quiet, digest)) if own else ()),
         )
     return table
 

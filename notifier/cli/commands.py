@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from notifier.cli import groups, typed
-from notifier.cli.ending import DONE, ends
-from notifier.cli.given import Given
-from notifier.cli.typed import Config, Json, Limit, LogLevel, Since, Version, given
+from notifier.cli import groups, param_types
+from notifier.cli.exit_codes import DONE, ends
+from notifier.cli.global_options import Given
+from notifier.cli.param_types import Config, Json, Limit, LogLevel, Since, Version, given
 
 # What a command needs is imported inside it, so that `--help` costs nothing.
 # ruff: noqa: PLC0415
@@ -58,9 +58,7 @@ def run(
 
 @app.command()
 @ends
-def healthcheck(
-    ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None
-) -> int:
+def healthcheck(ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None) -> int:
     """Exit with 0 while the service's loops advance."""
     from notifier.cli.healthcheck import healthcheck
 
@@ -72,9 +70,7 @@ def healthcheck(
 
 @app.command()
 @ends
-def check(
-    ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None
-) -> int:
+def check(ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None) -> int:
     """Say what is wrong with the configuration, or what it means."""
     from notifier.cli.check import check
 
@@ -100,9 +96,7 @@ def init(
 
 @app.command()
 @ends
-def schema(
-    ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None
-) -> int:
+def schema(ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None) -> int:
     """Print the configuration's JSON Schema, for editors."""
     from notifier.cli.schema import schema
 
@@ -125,15 +119,13 @@ def send_test(
     ] = False,
     milestone: Annotated[
         str | None,
-        typer.Option(
-            "--milestone", metavar="ID", help="Which one acts; left out: the newest."
-        ),
+        typer.Option("--milestone", metavar="ID", help="Which one acts; left out: the newest."),
     ] = None,
     kinds: Annotated[
         list[str] | None,
         typer.Option(
             "--kind",
-            parser=typed.kind,
+            parser=param_types.kind,
             metavar="KIND",
             help="Only this kind; several times: these.",
         ),
@@ -150,8 +142,8 @@ def send_test(
         from notifier.cli.trial import trial
 
         return trial(before, destinations or [])
-    from notifier.cli.drill import Wanted, drilled
-    from notifier.core.model import Kind
+    from notifier.cli.dry_run import Wanted, drilled
+    from notifier.domain.models import Kind
 
     wanted = Wanted(
         names=destinations or [],
@@ -163,9 +155,7 @@ def send_test(
 
 @app.command()
 @ends
-def demo(
-    ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None
-) -> int:
+def demo(ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None) -> int:
     """See it work for half a minute: no network, no account."""
     try:
         from notifier.cli.demo import demo
@@ -234,9 +224,7 @@ def deliveries(
 @ends
 def explain(
     ctx: typer.Context,
-    event_id: Annotated[
-        str, typer.Argument(metavar="EVENT_ID", help="Its beginning is enough.")
-    ],
+    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="Its beginning is enough.")],
     *,
     json: Json = False,
     config: Config = None,
@@ -257,16 +245,14 @@ def replay(
         datetime,
         typer.Option(
             "--since",
-            parser=typed.since,
+            parser=param_types.since,
             metavar="WHEN",
             help="From when on: 7d, 90m, 2026-11-22T18:00:00Z.",
         ),
     ] = "7d",  # type: ignore[assignment] # as typed
     routes: Annotated[
         Path | None,
-        typer.Option(
-            "--routes", metavar="FILE", help="Its routes; left out: the present ones."
-        ),
+        typer.Option("--routes", metavar="FILE", help="Its routes; left out: the present ones."),
     ] = None,
     json: Json = False,
     config: Config = None,
@@ -292,7 +278,7 @@ def resume(
     log_level: LogLevel = None,
 ) -> int:
     """Send to a suspended destination again."""
-    from notifier.cli.redress import resume
+    from notifier.cli.redrive import resume
 
     return resume(given(ctx, config, log_level), destination)
 
@@ -310,14 +296,12 @@ def redrive(
         str | None,
         typer.Option("--destination", metavar="NAME", help="Only those owed to it."),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say which they are.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which they are.")] = False,
     config: Config = None,
     log_level: LogLevel = None,
 ) -> int:
     """Put dead deliveries back."""
-    from notifier.cli.redress import redrive
+    from notifier.cli.redrive import redrive
 
     before = given(ctx, config, log_level)
     return redrive(before, ids or [], destination=destination, dry_run=dry_run)

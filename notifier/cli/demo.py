@@ -8,22 +8,22 @@ import anyio
 from rich.console import Console
 from rich.text import Text
 
-from notifier import app, config, logs
-from notifier.cli import screen
-from notifier.cli.ending import DONE
-from notifier.cli.given import Given
-from notifier.cli.stage import Stage
+from notifier import app, logging, settings
+from notifier.cli import output
+from notifier.cli.demo_console import Stage
+from notifier.cli.exit_codes import DONE
+from notifier.cli.global_options import Given
 from notifier.cli.tally import Tally, tally
 from notifier.clock import SystemClock
-from notifier.config import Config
-from notifier.core.commit import Progress, ReadEnd, ReadKind
-from notifier.core.model import Kind
-from notifier.core.words import count
 from notifier.demo import scenario
 from notifier.demo.loopback import serving
 from notifier.demo.sink import Sink
 from notifier.demo.standin import StandIn
 from notifier.demo.world import World
+from notifier.domain.commit import Progress, ReadEnd, ReadKind
+from notifier.domain.models import Kind
+from notifier.messages.humanize import count
+from notifier.settings import Config
 from notifier.web.listen import Place
 
 #: By then all is told that the end of the story set going.
@@ -33,8 +33,8 @@ _DATABASE = "demo.db"
 
 def demo(given: Given) -> int:
     """Play the story to its end, or until Ctrl-C; leaves nothing behind."""
-    logs.set_up(level=given.log_level or "warning", style="auto")
-    console = screen.out()
+    logging.set_up(level=given.log_level or "warning", style="auto")
+    console = output.out()
     with tempfile.TemporaryDirectory(prefix="notifier-demo-") as folder:
         _sum_up(console, anyio.run(_play, Path(folder), console))
     return DONE
@@ -57,9 +57,9 @@ async def _play(folder: Path, console: Console) -> Tally:
 
 def _configured(folder: Path, api_port: int, sink_port: int) -> Config:
     text = scenario.configuration(api_port, sink_port, folder / _DATABASE)
-    file = folder / config.NAME
-    file.write_text(f"{text}timezone: {screen.local_zone().key}\n", "utf-8")
-    return config.load(file, {}, cwd=folder)
+    file = folder / settings.NAME
+    file.write_text(f"{text}timezone: {output.local_zone().key}\n", "utf-8")
+    return settings.load(file, {}, cwd=folder)
 
 
 async def _perform(
@@ -111,13 +111,13 @@ def _introduce(console: Console, *, milestones: int) -> None:
 
 
 def _sum_up(console: Console, found: Tally) -> None:
-    table = screen.table("Kind", "Events", "Terminal", "Webhook")
+    table = output.table("Kind", "Events", "Terminal", "Webhook")
     for column in table.columns[1:]:
         column.justify = "right"
     for kind in Kind:
         row = (found.events, found.terminal, found.webhook)
         if any(counts[kind] for counts in row):
-            table.add_row(screen.kind(kind.value), *(str(c[kind]) for c in row))
+            table.add_row(output.kind(kind.value), *(str(c[kind]) for c in row))
     if table.row_count:
         console.print()
         console.print(table)

@@ -11,20 +11,20 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from notifier import config
-from notifier.cli import screen
-from notifier.cli.ending import DONE, say
-from notifier.cli.given import Given
+from notifier import settings
+from notifier.cli import output
+from notifier.cli.exit_codes import DONE, say
+from notifier.cli.global_options import Given
 from notifier.cli.lists import write_rows
 from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
-from notifier.core.model import Json, Route, RouteTrace
-from notifier.core.news import Teller
-from notifier.core.words import count
+from notifier.domain.models import Json, Route, RouteTrace
 from notifier.errors import ConfigError
-from notifier.sender.terminal import plain
-from notifier.source.wire import milestone
-from notifier.store.story import Desk, Story, story
+from notifier.kalshi.decoding import milestone
+from notifier.messages.event_text import Teller
+from notifier.messages.humanize import count
+from notifier.senders.terminal import plain
+from notifier.storage.explain import Desk, Story, story
 
 #: As much of a message as is shown; a digest may have hundreds of lines.
 _LINES_SHOWN = 20
@@ -84,8 +84,7 @@ def explain(given: Given, beginning: str, *, as_json: bool) -> int:
 def _row(found: Story, *, is_routed: bool) -> dict[str, Json]:
     """The row of the contract."""
     routes: Json = [
-        {"route": trace.route, "matched": trace.matched, "why": trace.why}
-        for trace in found.traces
+        {"route": trace.route, "matched": trace.matched, "why": trace.why} for trace in found.traces
     ]
     owed: list[Json] = [
         {key: value for key, value in row.items() if key not in {"tries", "sent"}}
@@ -102,8 +101,8 @@ def _routes(given: Given) -> Sequence[Route] | None:
     """The routes as they are configured now; None: that is wrong, which is said."""
     here = Path.cwd()
     try:
-        path = config.find(given.config, os.environ, cwd=here)
-        return config.load_routes(path, os.environ, cwd=here)
+        path = settings.find(given.config, os.environ, cwd=here)
+        return settings.load_routes(path, os.environ, cwd=here)
     except ConfigError as exc:
         say(f"The routes are missing here, for the configuration is wrong:\n{exc}")
         return None
@@ -113,8 +112,8 @@ def _zones(given: Given) -> dict[str, ZoneInfo]:
     """The zones of the destinations' messages, as far as the configuration is right."""
     here = Path.cwd()
     try:
-        path = config.find(given.config, os.environ, cwd=here)
-        plan = config.load_plan(path, os.environ, cwd=here)
+        path = settings.find(given.config, os.environ, cwd=here)
+        plan = settings.load_plan(path, os.environ, cwd=here)
     except ConfigError:
         return {}
     return {one.name: one.zone for one in plan.destinations}
@@ -124,10 +123,10 @@ def _zones(given: Given) -> dict[str, ZoneInfo]:
 
 
 def _tell(found: Story) -> None:
-    event, console = found.event, screen.out()
-    teller = Teller(zone=screen.local_zone(), now=SystemClock().now())
-    title = screen.foreign(event.milestone.title, "bold")
-    console.print(Text("  ").join([screen.kind(event.kind.value), title]))
+    event, console = found.event, output.out()
+    teller = Teller(zone=output.local_zone(), now=SystemClock().now())
+    title = output.foreign(event.milestone.title, "bold")
+    console.print(Text("  ").join([output.kind(event.kind.value), title]))
     console.print(_facts(found, teller))
     for delivery in msgspec.convert(found.deliveries, list[_Delivery]):
         console.print()
@@ -138,17 +137,17 @@ def _tell(found: Story) -> None:
 
 
 def _facts(found: Story, teller: Teller) -> Table:
-    event, facts = found.event, screen.facts()
+    event, facts = found.event, output.facts()
     milestone = event.milestone
     what = f"{milestone.id} ({milestone.category}, {milestone.type})"
     facts.add_row("event", event.id)
-    facts.add_row("milestone", screen.foreign(what))
+    facts.add_row("milestone", output.foreign(what))
     facts.add_row("true at", _when(event.at, teller))
     facts.add_row("seen", _when(event.seen_at, teller))
     if event.missed:
         facts.add_row("missed", "too long ago to tell anybody")
     for line in teller.changes(event.changes):
-        facts.add_row("change", screen.folding(line))
+        facts.add_row("change", output.folding(line))
     for trace in found.traces:
         facts.add_row("route", _route(trace))
     if not found.deliveries:
@@ -164,12 +163,12 @@ def _route(trace: RouteTrace) -> Text:
     mark = Text("yes ", "green") if trace.matched else Text("no  ", "dim")
     to = f" -> {', '.join(trace.to)}" if trace.to else ""
     words = f"{trace.route}{to}: {trace.why}"
-    return screen.folding("") + mark + screen.folding(words)
+    return output.folding("") + mark + output.folding(words)
 
 
 def _delivery(delivery: _Delivery, teller: Teller) -> Table:
-    facts = screen.facts()
-    heading = Text(" ").join([Text(delivery.destination), screen.state(delivery.state)])
+    facts = output.facts()
+    heading = Text(" ").join([Text(delivery.destination), output.state(delivery.state)])
     due = f", due {teller.relative(delivery.due_at)}" if delivery.due_at else ""
     facts.add_row("to", heading + Text(due))
     facts.add_row("by route", delivery.route)
@@ -177,13 +176,13 @@ def _delivery(delivery: _Delivery, teller: Teller) -> Table:
     if delivery.message_id is not None:
         facts.add_row("message", delivery.message_id)
     if delivery.reason is not None:
-        facts.add_row("reason", screen.folding(delivery.reason))
+        facts.add_row("reason", output.folding(delivery.reason))
     for attempt in delivery.tries:
-        facts.add_row("tried", screen.folding(_try(attempt, teller)))
+        facts.add_row("tried", output.folding(_try(attempt, teller)))
     if (sent := delivery.sent) is not None:
         facts.add_row("told", _told(sent))
         if sent.note is not None:
-            facts.add_row("", screen.folding(f"({sent.note})", "dim"))
+            facts.add_row("", output.folding(f"({sent.note})", "dim"))
     return facts
 
 

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from notifier.cli import typed
-from notifier.cli.ending import ends
-from notifier.cli.typed import Config, Json, LogLevel, given
+from notifier.cli import param_types
+from notifier.cli.exit_codes import ends
+from notifier.cli.param_types import Config, Json, LogLevel, given
 
 # What a command needs is imported inside it, so that `--help` costs nothing.
 # ruff: noqa: PLC0415
@@ -16,9 +16,7 @@ silence = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
 
 @silence.callback()
-def _silence(
-    ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None
-) -> None:
+def _silence(ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None) -> None:
     """Tell nobody of some events until a time: add, list, expire."""
     ctx.obj = given(ctx, config, log_level)
 
@@ -40,17 +38,13 @@ def add_silence(
         datetime,
         typer.Option(
             "--until",
-            parser=typed.until,
+            parser=param_types.until,
             metavar="WHEN",
             help="When it ends: 2h, 1d, 2026-12-01T08:00Z.",
         ),
     ],
-    why: Annotated[
-        str, typer.Option("--why", metavar="TEXT", help="What for: others will ask.")
-    ],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what it would do.")
-    ] = False,
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="What for: others will ask.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
     config: Config = None,
     log_level: LogLevel = None,
 ) -> int:
@@ -66,9 +60,7 @@ def add_silence(
 def list_silences(
     ctx: typer.Context,
     *,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Also those that are over.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
     json: Json = False,
     config: Config = None,
     log_level: LogLevel = None,
@@ -84,9 +76,7 @@ def list_silences(
 @ends
 def expire_silence(
     ctx: typer.Context,
-    silence_id: Annotated[
-        str, typer.Argument(metavar="ID", help="Its beginning is enough.")
-    ],
+    silence_id: Annotated[str, typer.Argument(metavar="ID", help="Its beginning is enough.")],
     *,
     config: Config = None,
     log_level: LogLevel = None,
@@ -101,9 +91,7 @@ token = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
 
 @token.callback()
-def _token(
-    ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None
-) -> None:
+def _token(ctx: typer.Context, *, config: Config = None, log_level: LogLevel = None) -> None:
     """Let programs and feed readers in: add, list, revoke."""
     ctx.obj = given(ctx, config, log_level)
 
@@ -118,7 +106,7 @@ def add_token(
         str | None,
         typer.Option(
             "--scope",
-            parser=typed.scope,
+            parser=param_types.scope,
             metavar="SCOPE",
             help="read (the default), write.",
         ),
@@ -131,7 +119,7 @@ def add_token(
         datetime | None,
         typer.Option(
             "--expires",
-            parser=typed.until,
+            parser=param_types.until,
             metavar="WHEN",
             help="When it ends: 90d, 2027-01-01T00:00Z; left out: never.",
         ),

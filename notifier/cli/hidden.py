@@ -2,8 +2,8 @@
 
 import os
 
-from notifier.config import Config
-from notifier.sender.redact import of_environment, of_text, secrets
+from notifier.senders.redaction import of_environment, of_text, secrets
+from notifier.settings import Config
 
 
 def hidden(config: Config) -> frozenset[str]:

@@ -5,8 +5,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from notifier import config
-from notifier.cli.ending import DONE, FAILED, say
+from notifier import settings
+from notifier.cli.exit_codes import DONE, FAILED, say
 
 
 def init(file: Path) -> int:
@@ -21,8 +21,8 @@ def init(file: Path) -> int:
         say(f"notifier: {file} is there already, and stays as it is")
         return FAILED
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        out.write(config.init_text())
-    is_found = file.resolve() == Path.cwd() / config.NAME
+        out.write(settings.init_text())
+    is_found = file.resolve() == Path.cwd() / settings.NAME
     named = "" if is_found else f" --config {shlex.quote(str(file))}"
     sys.stdout.write(
         f"Wrote {file}: everything is watched and told on the terminal. Edit it, then\n"

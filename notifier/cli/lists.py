@@ -10,14 +10,14 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from notifier.cli import screen
-from notifier.cli.ending import DONE, say
-from notifier.cli.given import Given
+from notifier.cli import output
+from notifier.cli.exit_codes import DONE, say
+from notifier.cli.global_options import Given
 from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
-from notifier.core.model import Json
-from notifier.core.words import on_the_wall, zone_name
-from notifier.store import look
+from notifier.domain.models import Json
+from notifier.messages.humanize import on_the_wall, zone_name
+from notifier.storage import queries
 
 Row = Mapping[str, Json]
 #: A person who asks for no number is shown so many.
@@ -89,13 +89,13 @@ class _Wall:
         return zone_name(on_the_wall(self.now, self.zone))
 
     def __call__(self, when: datetime | None) -> str:
-        return screen.clock(when, zone=self.zone, now=self.now)
+        return output.clock(when, zone=self.zone, now=self.now)
 
 
 def list_events(given: Given, asked: Asked) -> int:
     """Print what happened."""
     with viewing(given) as conn:
-        rows = look.event_rows(conn, since=asked.since, limit=asked.most)
+        rows = queries.event_rows(conn, since=asked.since, limit=asked.most)
         if asked.as_json:
             write_rows(rows)
         else:
@@ -107,9 +107,7 @@ def list_deliveries(given: Given, asked: Asked, *, dead: bool) -> int:
     """Print what was owed."""
     now = SystemClock().now()
     with viewing(given) as conn:
-        rows = look.delivery_rows(
-            conn, dead=dead, since=asked.since, limit=asked.most, now=now
-        )
+        rows = queries.delivery_rows(conn, dead=dead, since=asked.since, limit=asked.most, now=now)
         if asked.as_json:
             write_rows(rows)
         else:
@@ -141,14 +139,14 @@ def _show(
     if not shown:
         say(f"No {what}.")
         return
-    wall = _Wall(zone=screen.local_zone(), now=SystemClock().now())
-    screen.out().print(lay_out(shown, wall))
+    wall = _Wall(zone=output.local_zone(), now=SystemClock().now())
+    output.out().print(lay_out(shown, wall))
     if len(shown) < len(found):
         say(f"The newest {_SHOWN}; --limit or --since shows more, --json all.")
 
 
 def _events(rows: Sequence[Row], wall: _Wall) -> Table:
-    table = screen.table(
+    table = output.table(
         *(f"Seen ({wall.name})", "Kind", "Milestone", "What changed", "Event"),
         loose=("Milestone", "What changed"),
     )
@@ -156,16 +154,16 @@ def _events(rows: Sequence[Row], wall: _Wall) -> Table:
         changed = ", ".join(change.field for change in event.changes)
         table.add_row(
             wall(event.seen_at),
-            screen.kind(event.kind),
-            screen.foreign(event.milestone.title),
-            Text("missed", style="dim") if event.missed else screen.foreign(changed),
-            Text(screen.short(event.event_id), style="dim"),
+            output.kind(event.kind),
+            output.foreign(event.milestone.title),
+            Text("missed", style="dim") if event.missed else output.foreign(changed),
+            Text(output.short(event.event_id), style="dim"),
         )
     return table
 
 
 def _deliveries(rows: Sequence[Row], wall: _Wall) -> Table:
-    table = screen.table(
+    table = output.table(
         *(f"Sent or due {wall.name}", "Kind", "Destination", "State", "Tries"),
         *("Reason", "Event"),
         loose=("Destination", "Reason"),
@@ -173,29 +171,29 @@ def _deliveries(rows: Sequence[Row], wall: _Wall) -> Table:
     for delivery in msgspec.convert(rows, list[_Delivery]):
         table.add_row(
             wall(delivery.sent_at or delivery.due_at),
-            screen.kind(delivery.kind),
-            screen.foreign(delivery.destination),
-            screen.state(delivery.state),
+            output.kind(delivery.kind),
+            output.foreign(delivery.destination),
+            output.state(delivery.state),
             str(delivery.attempts),
-            screen.folding(delivery.reason or ""),
-            Text(screen.short(delivery.event_id), style="dim"),
+            output.folding(delivery.reason or ""),
+            Text(output.short(delivery.event_id), style="dim"),
         )
     return table
 
 
 def _dead(rows: Sequence[Row], _wall: _Wall) -> Table:
     """With the ids that `redrive` takes."""
-    table = screen.table(
+    table = output.table(
         *("Delivery", "Kind", "Destination", "Tries", "Reason", "Event"),
         loose=("Destination", "Reason"),
     )
     for delivery in msgspec.convert(rows, list[_Delivery]):
         table.add_row(
-            screen.short(delivery.delivery_id),
-            screen.kind(delivery.kind),
-            screen.foreign(delivery.destination),
+            output.short(delivery.delivery_id),
+            output.kind(delivery.kind),
+            output.foreign(delivery.destination),
             str(delivery.attempts),
-            screen.folding(delivery.reason or ""),
-            Text(screen.short(delivery.event_id), style="dim"),
+            output.folding(delivery.reason or ""),
+            Text(output.short(delivery.event_id), style="dim"),
         )
     return table

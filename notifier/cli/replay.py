@@ -11,23 +11,23 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from notifier import config
-from notifier.cli.ending import DONE
-from notifier.cli.given import Given
+from notifier import settings
+from notifier.cli.exit_codes import DONE
+from notifier.cli.global_options import Given
 from notifier.cli.lists import write_rows
-from notifier.cli.recount import Recount, show
+from notifier.cli.replay_report import Recount, show
 from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
-from notifier.config import Config
-from notifier.core.model import URGENT, Delivery, Event, Json, Rate
-from notifier.core.replay import Rehearsal, owed
-from notifier.core.route import leads
-from notifier.core.timing import TimePolicy
+from notifier.domain.models import URGENT, Delivery, Event, Json, Rate
+from notifier.domain.preview import Rehearsal, owed
+from notifier.domain.routing import leads
+from notifier.domain.timers import TimePolicy
+from notifier.kalshi.decoding import milestone
 from notifier.policies import lane
-from notifier.read import HELD
-from notifier.source.wire import milestone
-from notifier.store import replay as store
-from notifier.store.look import stamp
+from notifier.settings import Config
+from notifier.storage import preview as store
+from notifier.storage.queries import stamp
+from notifier.workers.ingest import HELD
 
 #: Events that are held against what was owed in fact, at once.
 _AT_ONCE = 500
@@ -114,8 +114,8 @@ def replay(given: Given, *, since: datetime, routes: Path | None, as_json: bool)
 @contextmanager
 def _stage(given: Given, since: datetime, routes: Path | None) -> Iterator[_Stage]:
     here = Path.cwd()
-    path = config.find(given.config, os.environ, cwd=here)
-    plan = config.load_plan(path, os.environ, cwd=here, routes=routes)
+    path = settings.find(given.config, os.environ, cwd=here)
+    plan = settings.load_plan(path, os.environ, cwd=here, routes=routes)
     now = SystemClock().now()
     with viewing(given) as conn:
         yield _Stage(conn=conn, plan=plan, since=since, now=now)

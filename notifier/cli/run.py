@@ -10,17 +10,17 @@ from typing import TextIO
 import anyio
 import structlog
 
-from notifier import app, config, logs
+from notifier import app, logging, settings
 from notifier.cli.baseline import Baseline
-from notifier.cli.ending import DONE, FAILED, say
-from notifier.cli.footer import Footer
-from notifier.cli.given import Given
+from notifier.cli.exit_codes import DONE, FAILED, say
+from notifier.cli.global_options import Given
 from notifier.cli.hidden import hidden
+from notifier.cli.progress_line import Footer
 from notifier.cli.where import configuration, placing, unusable
-from notifier.config import Config
 from notifier.errors import ConfigError
-from notifier.sender.redact import redact
-from notifier.store.files import SOUND_SQLITE, database_path
+from notifier.senders.redaction import redact
+from notifier.settings import Config
+from notifier.storage.sqlite import SOUND_SQLITE, database_path
 from notifier.systemd import supervisor
 
 log = structlog.get_logger()
@@ -71,10 +71,10 @@ def _above(footer: Footer | None, stream: TextIO) -> TextIO:
 
 def _set_up_logs(given: Given, found: Config, footer: Footer | None) -> None:
     """Log as the configuration says, with none of its secrets."""
-    logs.set_up(
+    logging.set_up(
         level=given.log_level or found.log.level.value,
         style=found.log.format.value,
-        redact=logs.redacting(hidden(found), redact),
+        redact=logging.redacting(hidden(found), redact),
         stream=_above(footer, sys.stderr),
     )
 
@@ -93,7 +93,7 @@ def _say_what_is_odd(found: Config) -> None:
 
 
 def _say_there_is_no_file(found: Config) -> None:
-    looked = [str(path) for path in config.usual(os.environ, Path.cwd())]
+    looked = [str(path) for path in settings.usual(os.environ, Path.cwd())]
     database = database_path(found.store)
     if not sys.stderr.isatty():
         log.warning("config.missing", looked_for=looked, database=str(database))

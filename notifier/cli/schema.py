@@ -3,11 +3,11 @@
 import json
 import sys
 
-from notifier import config
-from notifier.cli.ending import DONE
+from notifier import settings
+from notifier.cli.exit_codes import DONE
 
 
 def schema() -> int:
     """Print the JSON Schema of the configuration."""
-    sys.stdout.write(json.dumps(config.schema(), indent=2) + "\n")
+    sys.stdout.write(json.dumps(settings.schema(), indent=2) + "\n")
     return DONE

@@ -10,22 +10,22 @@ import typer
 from rich.table import Table
 from sqlalchemy import Connection
 
-from notifier.cli import screen
-from notifier.cli.ending import DONE, say
-from notifier.cli.given import Given
+from notifier.cli import output
+from notifier.cli.admin_client import tell, write
+from notifier.cli.exit_codes import DONE, say
+from notifier.cli.global_options import Given
 from notifier.cli.lists import write_rows
 from notifier.cli.store_view import viewing
 from notifier.cli.where import database, existing
-from notifier.cli.writing import tell, write
 from notifier.clock import SystemClock
-from notifier.core.model import Json, Silence
-from notifier.core.route import fits
-from notifier.core.silence import DESTINATION, made, phrase, problem, spelt, strange
-from notifier.core.words import count, instant, relative, span
-from notifier.deeds import COMMAND, expired, silenced
-from notifier.source.wire import milestone
-from notifier.store import look, silences
-from notifier.store.doors import noted
+from notifier.domain.models import Json, Silence
+from notifier.domain.routing import fits
+from notifier.domain.silences import DESTINATION, made, phrase, problem, spelt, strange
+from notifier.kalshi.decoding import milestone
+from notifier.messages.humanize import count, instant, relative, span
+from notifier.storage import queries, silences
+from notifier.storage.admin import noted
+from notifier.workers.admin_actions import COMMAND, expired, silenced
 
 #: A silence is held against what happened in so long a time.
 _PAST = timedelta(days=7)
@@ -42,9 +42,7 @@ class _Row:
     why: str
 
 
-def add(
-    given: Given, pairs: Sequence[str], *, until: datetime, why: str, dry_run: bool
-) -> int:
+def add(given: Given, pairs: Sequence[str], *, until: datetime, why: str, dry_run: bool) -> int:
     """
     Silence what matches until a time.
 
@@ -54,7 +52,7 @@ def add(
     store = existing(database(given))
     now = SystemClock().now()
     with viewing(given) as conn:
-        _check_destinations(keys, look.destination_names(conn))
+        _check_destinations(keys, queries.destination_names(conn))
         silence = _made(keys, why=why, until=until, now=now)
         words = f"{_effect(silence, now)}\n{_record(conn, silence, now)}"
     if not dry_run:
@@ -83,13 +81,13 @@ def list_silences(given: Given, *, everything: bool, as_json: bool) -> int:
     """Print the silences in force, or all of them."""
     now = SystemClock().now()
     with viewing(given) as conn:
-        rows = list(look.silence_rows(conn, now, everything=everything))
+        rows = list(queries.silence_rows(conn, now, everything=everything))
     if as_json:
         write_rows(rows)
     elif not rows:
         say("No silences." if everything else "No silence is in force.")
     else:
-        screen.out().print(_table(msgspec.convert(rows, list[_Row]), now))
+        output.out().print(_table(msgspec.convert(rows, list[_Row]), now))
     return DONE
 
 
@@ -152,17 +150,13 @@ def _problem(pair: str) -> str | None:
     return None if wrong is None else f"{key}: {wrong}"
 
 
-def _check_destinations(
-    keys: Mapping[str, Sequence[str]], known: Sequence[str]
-) -> None:
+def _check_destinations(keys: Mapping[str, Sequence[str]], known: Sequence[str]) -> None:
     problems = strange(keys.get(DESTINATION, ()), known)
     if problems:
         raise typer.BadParameter("\n".join(problems), param_hint=_MATCH)
 
 
-def _made(
-    keys: Mapping[str, list[str]], *, why: str, until: datetime, now: datetime
-) -> Silence:
+def _made(keys: Mapping[str, list[str]], *, why: str, until: datetime, now: datetime) -> Silence:
     try:
         return made(keys, why=why, created_at=now, until=until)
     except ValueError as exc:
@@ -175,7 +169,7 @@ def _made(
 def _effect(silence: Silence, now: datetime) -> str:
     keys = spelt(silence)
     to = keys.pop(DESTINATION, ["anybody"])
-    until = instant(silence.until, zone=screen.local_zone(), now=now)
+    until = instant(silence.until, zone=output.local_zone(), now=now)
     left = relative(silence.until, now=now)
     what = phrase(keys) or "any event"
     return f"Nothing of {what} goes to {' or '.join(to)} until {until} ({left})."
@@ -183,24 +177,22 @@ def _effect(silence: Silence, now: datetime) -> str:
 
 def _record(conn: Connection, silence: Silence, now: datetime) -> str:
     """What it would have come to."""
-    past = look.events_since(conn, now - _PAST, decode=milestone)
+    past = queries.events_since(conn, now - _PAST, decode=milestone)
     suits = [fits(event, silence.match) for event in past]
     events = f"{count(len(suits), 'event')} of the last {_PAST.days} days"
     return f"It matches {sum(suits):,} of the {events}."
 
 
 def _table(rows: Sequence[_Row], now: datetime) -> Table:
-    zone = screen.local_zone()
-    table = screen.table(
-        *("Silence", "Until", "Left", "Match", "Why"), loose=("Match", "Why")
-    )
+    zone = output.local_zone()
+    table = output.table(*("Silence", "Until", "Left", "Match", "Why"), loose=("Match", "Why"))
     for row in rows:
         table.add_row(
-            screen.short(row.id),
+            output.short(row.id),
             instant(row.until, zone=zone, now=now),
             _left(row, now),
-            screen.folding(phrase(row.match)),
-            screen.folding(row.why),
+            output.folding(phrase(row.match)),
+            output.folding(row.why),
         )
     return table
 

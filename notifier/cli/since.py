@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import typer
 
 from notifier.clock import SystemClock
-from notifier.config.values import Unreadable, duration
+from notifier.settings.values import Unreadable, duration
 
 
 def since(text: str) -> datetime:

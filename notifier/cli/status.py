@@ -9,20 +9,20 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from notifier import control
-from notifier.cli import screen
-from notifier.cli.ending import DONE
-from notifier.cli.given import Given
+from notifier.cli import output
+from notifier.cli.exit_codes import DONE
+from notifier.cli.global_options import Given
 from notifier.cli.lists import write_rows
 from notifier.cli.store_view import viewing
 from notifier.cli.where import database
 from notifier.clock import SystemClock
-from notifier.control import NotRunning
-from notifier.core.model import Json, Kind
-from notifier.core.settle import MAX_AGE
-from notifier.core.silence import phrase
-from notifier.core.words import count, relative
-from notifier.store import look
+from notifier.domain.models import Json, Kind
+from notifier.domain.retry_policy import MAX_AGE
+from notifier.domain.silences import phrase
+from notifier.messages.humanize import count, relative
+from notifier.storage import queries
+from notifier.workers import admin_socket
+from notifier.workers.admin_socket import NotRunning
 
 _HOUR = timedelta(hours=1)
 
@@ -121,7 +121,7 @@ def status(given: Given, *, as_json: bool) -> int:
     now = SystemClock().now()
     path = database(given)
     with viewing(given) as conn:
-        row = {"database": str(path), **_service(path), **look.status(conn, now)}
+        row = {"database": str(path), **_service(path), **queries.status(conn, now)}
     if as_json:
         write_rows([row])
     else:
@@ -132,7 +132,7 @@ def status(given: Given, *, as_json: bool) -> int:
 def _service(path: Path) -> dict[str, Json]:
     """What the running service says of itself."""
     try:
-        said = control.ask(path, {"ask": "health"})
+        said = admin_socket.ask(path, {"ask": "health"})
     except NotRunning:
         return {
             "running": False,
@@ -155,7 +155,7 @@ def _service(path: Path) -> dict[str, Json]:
 
 
 def _tell(status: _Status, now: datetime) -> None:
-    console = screen.out()
+    console = output.out()
     console.print(_facts(status, now))
     for table in (_destinations(status, now), _starts(status, now)):
         if table.row_count:
@@ -164,14 +164,14 @@ def _tell(status: _Status, now: datetime) -> None:
 
 
 def _facts(status: _Status, now: datetime) -> Table:
-    facts = screen.facts()
+    facts = output.facts()
     facts.add_row("service", _running(status))
     if status.web is not None:
         facts.add_row("dashboard", status.web)
     facts.add_row("database", status.database)
     facts.add_row("milestones", f"{status.milestones:,}")
     for watch in status.watches:
-        facts.add_row("watched", screen.foreign(watch.name))
+        facts.add_row("watched", output.foreign(watch.name))
         for line in _reads(watch, now):
             facts.add_row("", line)
     if status.live:
@@ -179,7 +179,7 @@ def _facts(status: _Status, now: datetime) -> Table:
     facts.add_row("last 24 h", _events(status))
     for condition in status.conditions:
         since = f" (since {relative(condition.since, now=now)})"
-        facts.add_row("trouble", screen.folding(condition.words, "red") + Text(since))
+        facts.add_row("trouble", output.folding(condition.words, "red") + Text(since))
     for silence in status.silences:
         facts.add_row("silenced", _silenced(silence, now))
     if status.quarantined:
@@ -189,8 +189,8 @@ def _facts(status: _Status, now: datetime) -> Table:
 
 
 def _silenced(silence: _Silence, now: datetime) -> Text:
-    ends = f"{screen.short(silence.id)} ends {relative(silence.until, now=now)}: "
-    return screen.folding(f"{ends}{phrase(silence.match)} ({silence.why})")
+    ends = f"{output.short(silence.id)} ends {relative(silence.until, now=now)}: "
+    return output.folding(f"{ends}{phrase(silence.match)} ({silence.why})")
 
 
 def _running(status: _Status) -> Text:
@@ -224,19 +224,19 @@ def _last(read: _Read, now: datetime) -> Text:
     when = f"last: {read.kind} {relative(read.ended_at, now=now)},"
     if read.error is None:
         return Text(f"{when} {count(read.rows, 'row')}, {count(read.events, 'event')}")
-    failed = screen.folding(f"failed: {read.error}", "red")
-    return screen.folding(when) + Text(" ") + failed
+    failed = output.folding(f"failed: {read.error}", "red")
+    return output.folding(when) + Text(" ") + failed
 
 
 def _events(status: _Status) -> Text:
     told = [(kind, status.events_24h.get(kind.value, 0)) for kind in Kind]
-    words = [Text(f"{n:,} ") + screen.kind(kind.value) for kind, n in told if n]
+    words = [Text(f"{n:,} ") + output.kind(kind.value) for kind, n in told if n]
     return Text(", ").join(words) if words else Text("no events")
 
 
 def _destinations(status: _Status, now: datetime) -> Table:
     dropped = any(one.dropped_24h for one in status.destinations)
-    table = screen.table(
+    table = output.table(
         *("Destination", "Pending", "Held", "Leased", "Dead"),
         *(["Dropped, 24 h"] if dropped else []),
         *("Last sent", "State"),
@@ -245,7 +245,7 @@ def _destinations(status: _Status, now: datetime) -> Table:
     for one in status.destinations:
         sent = one.last_sent_at
         table.add_row(
-            screen.foreign(one.name),
+            output.foreign(one.name),
             f"{one.pending:,}",
             f"{one.held:,}",
             f"{one.leased:,}",
@@ -259,9 +259,9 @@ def _destinations(status: _Status, now: datetime) -> Table:
 
 def _state(one: _Destination, now: datetime) -> Text:
     if (words := _broken(one, now)) is not None:
-        return screen.folding(words, "bold red")
+        return output.folding(words, "bold red")
     if (words := _slow(one, now)) is not None:
-        return screen.folding(words, "yellow")
+        return output.folding(words, "yellow")
     return Text("ready", "green")
 
 
@@ -301,11 +301,11 @@ def _next(one: _Destination, now: datetime) -> str:
 
 
 def _starts(status: _Status, now: datetime) -> Table:
-    table = screen.table("Next starts", "", "", loose=("Next starts", ""))
+    table = output.table("Next starts", "", "", loose=("Next starts", ""))
     for start in status.next_starts:
         table.add_row(
-            screen.foreign(start.title),
+            output.foreign(start.title),
             relative(start.start, now=now),
-            screen.foreign(f"{start.category}, {start.type}", "dim"),
+            output.foreign(f"{start.category}, {start.type}", "dim"),
         )
     return table

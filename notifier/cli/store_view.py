@@ -6,11 +6,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from notifier.cli.given import Given
+from notifier.cli.global_options import Given
 from notifier.cli.where import database, existing
 from notifier.errors import SchemaMismatch, StoreError
-from notifier.store import files
-from notifier.store.store import reading
+from notifier.storage import sqlite
+from notifier.storage.database import reading
 
 
 @contextmanager
@@ -22,17 +22,15 @@ def viewing(given: Given) -> Iterator[Connection]:
     """
     path = existing(database(given))
     with reading(path) as conn:
-        _check(path, files.revision(conn))
+        _check(path, sqlite.revision(conn))
         yield conn
 
 
 def _check(path: Path, revision: str | None) -> None:
-    if revision == files.HEAD:
+    if revision == sqlite.HEAD:
         return
     if revision is None:
         raise StoreError(f"{path} holds nothing yet: `notifier run` has not got so far")
-    if revision > files.HEAD:
+    if revision > sqlite.HEAD:
         raise SchemaMismatch(f"{path} was written by a newer version; use that one")
-    raise StoreError(
-        f"{path} was written by an older version; `notifier run` brings it up to date"
-    )
+    raise StoreError(f"{path} was written by an older version; `notifier run` brings it up to date")

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from notifier.core.model import Kind, State
 from notifier.demo.sink import Arrival
-from notifier.store import look
-from notifier.store.store import reading
+from notifier.domain.models import Kind, State
+from notifier.storage import queries
+from notifier.storage.database import reading
 
 TERMINAL, SINK = "terminal", "sink"
 _WAITING = frozenset({State.PENDING, State.LEASED})
@@ -42,10 +42,7 @@ class Tally:
 def tally(database: Path, arrivals: Sequence[Arrival]) -> Tally:
     """Count what happened, and hold what was owed against what arrived."""
     with reading(database) as conn:
-        kinds = {
-            str(row["event_id"]): Kind(str(row["kind"]))
-            for row in look.event_rows(conn)
-        }
+        kinds = {str(row["event_id"]): Kind(str(row["kind"])) for row in queries.event_rows(conn)}
         owed = [
             Owed(
                 event_id=str(row["event_id"]),
@@ -53,20 +50,16 @@ def tally(database: Path, arrivals: Sequence[Arrival]) -> Tally:
                 destination=str(row["destination"]),
                 state=State(str(row["state"])),
             )
-            for row in look.delivery_rows(conn)
+            for row in queries.delivery_rows(conn)
         ]
     return compare(kinds, owed, [one for a in arrivals for one in a.event_ids])
 
 
-def compare(
-    kinds: Mapping[str, Kind], owed: Sequence[Owed], arrived: Iterable[str]
-) -> Tally:
+def compare(kinds: Mapping[str, Kind], owed: Sequence[Owed], arrived: Iterable[str]) -> Tally:
     """The events by id, what was owed of them, and the ids that arrived by webhook."""
     times = Counter(arrived)
     shown = {
-        one.event_id
-        for one in owed
-        if one.destination == TERMINAL and one.state is State.DELIVERED
+        one.event_id for one in owed if one.destination == TERMINAL and one.state is State.DELIVERED
     }
     there = {TERMINAL: shown, SINK: times.keys()}
     absent = [one for one in owed if one.event_id not in there[one.destination]]

@@ -9,22 +9,22 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from notifier import config
-from notifier.cli import screen
-from notifier.cli.ending import DONE, say
-from notifier.cli.given import Given
+from notifier import settings
+from notifier.cli import output
+from notifier.cli.admin_client import tell, write
+from notifier.cli.exit_codes import DONE, say
+from notifier.cli.global_options import Given
 from notifier.cli.lists import write_rows
 from notifier.cli.store_view import viewing
 from notifier.cli.where import database, existing
-from notifier.cli.writing import tell, write
 from notifier.clock import SystemClock
-from notifier.config.values import Unreadable, handle
-from notifier.core.door import EVERY_FEED, PREFIX, Scope, Token, TokenKind, digest
-from notifier.core.model import Json
-from notifier.core.nearest import nearest
-from notifier.core.words import instant, relative
-from notifier.deeds import COMMAND, let_in, revoked
-from notifier.store import doors
+from notifier.domain.auth import EVERY_FEED, PREFIX, Scope, Token, TokenKind, digest
+from notifier.domain.models import Json
+from notifier.domain.suggestions import nearest
+from notifier.messages.humanize import instant, relative
+from notifier.settings.values import Unreadable, handle
+from notifier.storage import admin
+from notifier.workers.admin_actions import COMMAND, let_in, revoked
 
 
 def add(
@@ -61,8 +61,8 @@ def add(
         entry = let_in(COMMAND, token)
         write(
             store,
-            lambda conn: doors.noted(
-                conn, lambda conn: doors.add(conn, token), lambda _done: entry
+            lambda conn: admin.noted(
+                conn, lambda conn: admin.add(conn, token), lambda _done: entry
             ),
         )
     sys.stdout.write(f"{shown}\n")
@@ -73,13 +73,13 @@ def add(
 def list_tokens(given: Given, *, everything: bool, as_json: bool) -> int:
     """Print the tokens in force, or all of them."""
     with viewing(given) as conn:
-        tokens = doors.listed(conn, everything=everything)
+        tokens = admin.listed(conn, everything=everything)
     if as_json:
         write_rows([_row(token) for token in tokens])
     elif not tokens:
         say("No tokens.")
     else:
-        screen.out().print(_table(tokens, SystemClock().now()))
+        output.out().print(_table(tokens, SystemClock().now()))
     return DONE
 
 
@@ -94,9 +94,9 @@ def revoke(given: Given, name: str) -> int:
     if tell(store, {"ask": "token revoke", "name": name}) is None:
         write(
             store,
-            lambda conn: doors.noted(
+            lambda conn: admin.noted(
                 conn,
-                lambda conn: doors.revoke(conn, name, now=now),
+                lambda conn: admin.revoke(conn, name, now=now),
                 lambda one: revoked(COMMAND, now, one),
             ),
         )
@@ -119,9 +119,7 @@ def _scope(given: Given, scope: str | None, feed: str | None) -> str:
     if feed is None:
         return scope or Scope.READ.value
     if scope is not None:
-        raise typer.BadParameter(
-            "a feed can only be read; leave it out", param_hint="--scope"
-        )
+        raise typer.BadParameter("a feed can only be read; leave it out", param_hint="--scope")
     known = _routes(given)
     if feed != EVERY_FEED and feed not in known:
         advice = nearest(feed, known) or f"there are {', '.join(known)}"
@@ -131,8 +129,8 @@ def _scope(given: Given, scope: str | None, feed: str | None) -> str:
 
 def _routes(given: Given) -> list[str]:
     here = Path.cwd()
-    path = config.find(given.config, os.environ, cwd=here)
-    return [one.name for one in config.load_routes(path, os.environ, cwd=here)]
+    path = settings.find(given.config, os.environ, cwd=here)
+    return [one.name for one in settings.load_routes(path, os.environ, cwd=here)]
 
 
 # --- for people ---------------------------------------------------------------
@@ -164,8 +162,8 @@ def _stamp(when: datetime | None) -> str | None:
 
 
 def _table(tokens: list[Token], now: datetime) -> Table:
-    zone = screen.local_zone()
-    table = screen.table("Token", "Opens", "Made", "Ends", "Last used")
+    zone = output.local_zone()
+    table = output.table("Token", "Opens", "Made", "Ends", "Last used")
     for token in tokens:
         table.add_row(
             token.name,

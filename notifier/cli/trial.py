@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 import anyio
 from rich.table import Table
 
-from notifier import logs
-from notifier.cli import screen
-from notifier.cli.ending import DONE, FAILED, USAGE, say
-from notifier.cli.given import Given
+from notifier import logging
+from notifier.cli import output
+from notifier.cli.exit_codes import DONE, FAILED, USAGE, say
+from notifier.cli.global_options import Given
 from notifier.cli.hidden import hidden
 from notifier.cli.where import configuration, placing
 from notifier.clock import SystemClock
-from notifier.config import Config
-from notifier.core.model import Destination, Outcome, Rendered, Sent
-from notifier.core.nearest import nearest
-from notifier.core.sample import said, sample
-from notifier.sender.address import scheme_of
-from notifier.sender.lane import in_thread
-from notifier.sender.redact import redact
-from notifier.sender.sender import open_sender
-from notifier.source.wire import milestone
+from notifier.domain.models import Destination, Outcome, Rendered, Sent
+from notifier.domain.suggestions import nearest
+from notifier.kalshi.decoding import milestone
+from notifier.messages.test_message import said, sample
+from notifier.senders.address import scheme_of
+from notifier.senders.lane import in_thread
+from notifier.senders.redaction import redact
+from notifier.senders.sender import open_sender
+from notifier.settings import Config
 
 
 def trial(given: Given, names: Sequence[str]) -> int:
@@ -30,15 +30,15 @@ def trial(given: Given, names: Sequence[str]) -> int:
     chosen = chosen_of(config, names)
     if chosen is None:
         return USAGE
-    logs.set_up(
+    logging.set_up(
         level=given.log_level or "warning",
         style=config.log.format.value,
-        redact=logs.redacting(hidden(config), redact),
+        redact=logging.redacting(hidden(config), redact),
     )
     with placing(given):
         results = anyio.run(_send_all, config, chosen)
     table, all_sent = _table(chosen, results)
-    screen.out().print(table)
+    output.out().print(table)
     return DONE if all_sent else FAILED
 
 
@@ -98,11 +98,9 @@ def _table(
     chosen: Sequence[Destination], results: Mapping[str, tuple[Outcome, Rendered]]
 ) -> tuple[Table, bool]:
     """The results, and whether all of the messages were sent."""
-    table = screen.table("Destination", "Service", "Result", loose=("Result",))
+    table = output.table("Destination", "Service", "Result", loose=("Result",))
     for one in chosen:
         outcome, message = results[one.name]
         style = "green" if isinstance(outcome, Sent) else "bold red"
-        table.add_row(
-            one.name, scheme_of(one.url), screen.folding(said(outcome, message), style)
-        )
+        table.add_row(one.name, scheme_of(one.url), output.folding(said(outcome, message), style))
     return table, all(isinstance(outcome, Sent) for outcome, _ in results.values())

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from notifier import config
-from notifier.cli.given import Given
-from notifier.config import Config
+from notifier import settings
+from notifier.cli.global_options import Given
 from notifier.errors import ConfigError, StoreError
+from notifier.settings import Config
 
 _SQLITE = "sqlite:///"
 
@@ -20,8 +20,8 @@ def configuration(given: Given) -> Config:
     Raises: ConfigError with every problem in it.
     """
     here = Path.cwd()
-    path = config.find(given.config, os.environ, cwd=here)
-    return config.load(path, os.environ, cwd=here)
+    path = settings.find(given.config, os.environ, cwd=here)
+    return settings.load(path, os.environ, cwd=here)
 
 
 def unusable(given: Given) -> list[str]:
@@ -30,12 +30,12 @@ def unusable(given: Given) -> list[str]:
 
     What `configuration` complains of is left to it. Blocks: Apprise may be loaded.
     """
-    from notifier.sender import sender  # noqa: PLC0415 - health checks are quick
+    from notifier.senders import sender  # noqa: PLC0415 - health checks are quick
 
     here = Path.cwd()
-    path = config.find(given.config, os.environ, cwd=here)
+    path = settings.find(given.config, os.environ, cwd=here)
     try:
-        destinations = config.load_destinations(path, os.environ, cwd=here)
+        destinations = settings.load_destinations(path, os.environ, cwd=here)
     except ConfigError:
         return []
     keys = [
@@ -43,8 +43,7 @@ def unusable(given: Given) -> list[str]:
         for problem in sender.check(destinations)
     ]
     return [
-        f"{config.place_of(key, path, os.environ, cwd=here)}: {problem}"
-        for problem, key in keys
+        f"{settings.place_of(key, path, os.environ, cwd=here)}: {problem}" for problem, key in keys
     ]
 
 
@@ -64,8 +63,8 @@ def database(given: Given) -> Path:
     Raises: ConfigError.
     """
     here = Path.cwd()
-    path = config.find(given.config, os.environ, cwd=here)
-    url = config.load_store(path, os.environ, cwd=here)
+    path = settings.find(given.config, os.environ, cwd=here)
+    url = settings.load_store(path, os.environ, cwd=here)
     return Path(url.removeprefix(_SQLITE))
 
 

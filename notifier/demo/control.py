@@ -108,6 +108,4 @@ class _Named(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def _json(status: int, value: object) -> Response:
-    return Response(
-        status=status, headers={"content-type": JSON}, body=msgspec.json.encode(value)
-    )
+    return Response(status=status, headers={"content-type": JSON}, body=msgspec.json.encode(value))

@@ -17,9 +17,9 @@ from typing import Any, Literal, TypeAlias
 import anyio
 import msgspec
 
-from notifier.core.model import Json
 from notifier.demo.loopback import HangUp, Response
 from notifier.demo.world import Listing
+from notifier.domain.models import Json
 
 JSON = "application/json"
 _CHUNK = 64 * 1024
@@ -85,9 +85,7 @@ class Body(Fault, frozen=True, kw_only=True, tag="body"):
 
     async def instead(self) -> Response:
         """The bytes."""
-        return Response(
-            headers={"content-type": self.content_type, **self.headers}, body=self.body
-        )
+        return Response(headers={"content-type": self.content_type, **self.headers}, body=self.body)
 
 
 class Gigantic(Fault, frozen=True, kw_only=True, tag="gigantic"):
@@ -101,9 +99,7 @@ class Gigantic(Fault, frozen=True, kw_only=True, tag="gigantic"):
         headers = {"content-type": JSON}
         if self.gzip:
             headers["content-encoding"] = "gzip"
-        return Response(
-            headers=headers, body=self._bomb() if self.gzip else self._mud()
-        )
+        return Response(headers=headers, body=self._bomb() if self.gzip else self._mud())
 
     async def _mud(self) -> AsyncGenerator[bytes, None]:
         for _ in range(self.size // _CHUNK):
@@ -152,9 +148,7 @@ class Reset(Fault, frozen=True, kw_only=True, tag="reset"):
         body = _whole(response)
         length = {"content-length": str(len(body))}
         part = body[: int(len(body) * self.share)]
-        return replace(
-            response, headers={**response.headers, **length}, body=_broken_off(part)
-        )
+        return replace(response, headers={**response.headers, **length}, body=_broken_off(part))
 
 
 class Truncated(Fault, frozen=True, kw_only=True, tag="truncated"):

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 from random import Random
 
-from notifier.core.model import Json
 from notifier.demo.world import NEVER, Doc, stamp
+from notifier.domain.models import Json
 
 EVERYTHING = 137_200
 
@@ -171,9 +171,7 @@ def _updated(random: Random, start: datetime, now: datetime) -> str:
     return stamp(latest - random.random() * _DAY)
 
 
-def _tickers(
-    random: Random, stem: str, start: datetime, home: str, away: str
-) -> Sequence[str]:
+def _tickers(random: Random, stem: str, start: datetime, home: str, away: str) -> Sequence[str]:
     day = start.strftime("%y%b%d").upper()
     match = f"{day}{away[:3]}{home[:3]}".upper()
     count = min(1 + int(random.expovariate(1 / 4)), len(_KINDS_OF_MARKET))

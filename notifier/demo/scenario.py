@@ -14,11 +14,11 @@ from itertools import islice
 from pathlib import Path
 
 from notifier.clock import Clock
-from notifier.core.model import Json
 from notifier.demo import sink
 from notifier.demo.population import milestone, population
 from notifier.demo.standin import base_url
 from notifier.demo.world import Doc, World, stamp
+from notifier.domain.models import Json
 
 #: Signs the webhooks to the sink; as secret as a demo needs.
 SECRET = "whsec_bWlsZXN0b25lcyB3aXRob3V0IHJlZ3JldHM="  # noqa: S105 - opens nothing

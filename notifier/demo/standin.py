@@ -12,10 +12,10 @@ from email.utils import format_datetime
 import msgspec
 
 from notifier.clock import Clock
-from notifier.core.model import Json
 from notifier.demo.faults import JSON, AnyFault, Fault, Plan, Stale
 from notifier.demo.loopback import HOST, Request, Response
 from notifier.demo.world import Listing, Query, World
+from notifier.domain.models import Json
 
 PREFIX = "/trade-api/v2"
 
@@ -91,9 +91,7 @@ class StandIn:
             self.served.append(self._served(number, request, response))
         return response
 
-    async def _faulty(
-        self, request: Request, path: str, faults: Sequence[Fault]
-    ) -> Response:
+    async def _faulty(self, request: Request, path: str, faults: Sequence[Fault]) -> Response:
         for fault in faults:
             if (instead := await fault.instead()) is not None:
                 return self._dated(instead)
@@ -138,15 +136,11 @@ class StandIn:
             if isinstance(fault, Stale):
                 world = self.snapshots[fault.snapshot]
         if request.one("limit") is None:
-            return _json(
-                400, {"msg": "Query argument limit is required, but not found"}
-            )
+            return _json(400, {"msg": "Query argument limit is required, but not found"})
         try:
             page = world.page(_query(request))
         except ValueError as exc:
-            return _json(
-                400, {"code": "bad_request", "message": str(exc), "details": ""}
-            )
+            return _json(400, {"code": "bad_request", "message": str(exc), "details": ""})
         return _page(page, faults)
 
     def _single(self, milestone_id: str) -> Response:

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from notifier.clock import Clock
-from notifier.core.model import Json
 from notifier.demo.cursor import Key, decode, encode
+from notifier.domain.models import Json
 
 #: A milestone as Kalshi spells it.
 Doc: TypeAlias = dict[str, Json]
@@ -172,9 +172,7 @@ class World:
         ids = (milestone_id for _, milestone_id in self._updates[begin:])
         return sorted(self._rows[milestone_id].by_start for milestone_id in ids)
 
-    def _matching(
-        self, keys: list[Key], begin: int, query: Query
-    ) -> Iterator["_Entry"]:
+    def _matching(self, keys: list[Key], begin: int, query: Query) -> Iterator["_Entry"]:
         entries = (self._rows[keys[at][1]] for at in range(begin, len(keys)))
         if not query.filters:
             return entries
@@ -241,9 +239,7 @@ def _matches(entry: _Entry, filters: Mapping[str, str]) -> bool:
 def _matches_whole(doc: Doc, filters: Mapping[str, str]) -> bool:
     details, tickers = doc.get("details"), doc.get("related_event_tickers")
     actual = {
-        "competition": details.get("competition")
-        if isinstance(details, dict)
-        else None,
+        "competition": details.get("competition") if isinstance(details, dict) else None,
         "source_id": doc.get("source_id"),
     }
     ticker = filters.get("related_event_ticker")

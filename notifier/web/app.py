@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from notifier.errors import StoreSlow
 from notifier.web.answers import API, refusal
-from notifier.web.door import Door, Locks, SigningIn
-from notifier.web.guard import (
+from notifier.web.auth import Door, Locks, SigningIn
+from notifier.web.middleware import (
     Bodies,
     Dressed,
     Forms,
@@ -70,9 +70,7 @@ def build(
     wrong = mishap(dress)
 
     async def refused(request: Request, exc: Exception) -> Response:
-        if isinstance(exc, HTTPException) and request.scope["path"].startswith(
-            _PROGRAMS
-        ):
+        if isinstance(exc, HTTPException) and request.scope["path"].startswith(_PROGRAMS):
             headers = exc.headers
             return refusal(request.scope, exc.status_code, exc.detail, headers=headers)
         return await wrong(request, exc)

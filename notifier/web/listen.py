@@ -56,9 +56,7 @@ class Front:
         if self._socket is None or self._wish is None:
             return None
         port = int(self._socket.getsockname()[1])
-        return Place(
-            host=self._wish.host, port=port, is_asked_for=self._wish.is_asked_for
-        )
+        return Place(host=self._wish.host, port=port, is_asked_for=self._wish.is_asked_for)
 
     def move(self, wish: Place | None) -> None:
         """

@@ -23,8 +23,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.core.model import Kind
-from notifier.core.tally import LATENCY_S, READ_S, REASONS, Histogram, Tally
+from notifier.domain.metrics import LATENCY_S, READ_S, REASONS, Histogram, Tally
+from notifier.domain.models import Kind
 from notifier.web.feeds.copy import Offload
 
 PREFIX = "notifier_"
@@ -86,13 +86,9 @@ def metrics(
     async def scraped(request: Request) -> Response:
         gauges = await tail.catch_up()
         accept = request.headers.get("accept", "")
-        told = partial(
-            spelled, tally, gauges, version=version, skew=skew(), accept=accept
-        )
+        told = partial(spelled, tally, gauges, version=version, skew=skew(), accept=accept)
         body, media = await offload(told)
-        return Response(
-            body, headers={"content-type": media, "cache-control": "no-store"}
-        )
+        return Response(body, headers={"content-type": media, "cache-control": "no-store"})
 
     return [Route("/metrics", scraped)]
 
@@ -166,9 +162,7 @@ def _reading(tally: Tally, gauges: Gauges) -> Iterator[Metric]:
         {(kind,): at.timestamp() for kind, at in gauges.read_at.items()},
         ("kind",),
     )
-    yield _gauge(
-        "milestones", "Milestones that are listed.", {(): float(gauges.milestones)}
-    )
+    yield _gauge("milestones", "Milestones that are listed.", {(): float(gauges.milestones)})
     yield _counter(
         "events",
         "Events that were stored.",
@@ -233,9 +227,7 @@ def _waiting(gauges: Gauges) -> Iterator[Metric]:
     def each(value: Callable[[Standing], float]) -> dict[tuple[str, ...], float]:
         return {(name,): value(one) for name, one in homes.items()}
 
-    yield _gauge(
-        "pending", "Deliveries that wait.", each(lambda one: one.pending), label
-    )
+    yield _gauge("pending", "Deliveries that wait.", each(lambda one: one.pending), label)
     yield _gauge(
         "held",
         "Those of them that quiet hours or a digest keep back.",
@@ -287,18 +279,14 @@ _Labels = tuple[str, ...]
 Key = TypeVar("Key", bound=tuple[str, ...])
 
 
-def _gauge(
-    name: str, words: str, values: Mapping[Key, float], labels: _Labels = ()
-) -> Metric:
+def _gauge(name: str, words: str, values: Mapping[Key, float], labels: _Labels = ()) -> Metric:
     family = GaugeMetricFamily(PREFIX + name, words, labels=labels)
     for key, value in sorted(values.items()):
         family.add_metric(key, value)
     return family
 
 
-def _counter(
-    name: str, words: str, values: Mapping[Key, float], labels: _Labels = ()
-) -> Metric:
+def _counter(name: str, words: str, values: Mapping[Key, float], labels: _Labels = ()) -> Metric:
     family = CounterMetricFamily(PREFIX + name, words, labels=labels)
     for key, value in sorted(values.items()):
         family.add_metric(key, value)

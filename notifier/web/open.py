@@ -9,12 +9,12 @@ import anyio
 import structlog
 from starlette.routing import BaseRoute
 
-from notifier.core.door import Network
+from notifier.domain.auth import Network
 from notifier.web.app import build
-from notifier.web.door import Locks
+from notifier.web.auth import Locks
 from notifier.web.listen import Front
 from notifier.web.ports import Ports
-from notifier.web.serve import serve
+from notifier.web.server import serve
 from notifier.web.tokens import Keeper, Offload, Password, Tokens
 
 log = structlog.get_logger()
@@ -40,9 +40,7 @@ class Access:
     proxies: Sequence[Network] = ()
 
 
-async def attend(
-    front: Front, ports: Ports, access: Access, *, more: list[BaseRoute]
-) -> None:
+async def attend(front: Front, ports: Ports, access: Access, *, more: list[BaseRoute]) -> None:
     """Answer where it listens, until cancelled; nothing to do where it does not."""
     place, listening = front.place, front.share()
     if place is None or listening is None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from notifier.core.lists import (
+from notifier.domain.models import Json, Silence
+from notifier.domain.pagination import (
     BadCursor,
     DeliveryFilter,
     EventFilter,
@@ -20,7 +21,6 @@ from notifier.core.lists import (
     RowJson,
     Slice,
 )
-from notifier.core.model import Json, Silence
 
 __all__ = [
     "MOST_ROWS",
@@ -104,9 +104,7 @@ class Books(Protocol):
         """The number of the newest event; 0 without any."""
         ...
 
-    async def events_after(
-        self, number: int, *, limit: int
-    ) -> Sequence[tuple[int, RowJson]]:
+    async def events_after(self, number: int, *, limit: int) -> Sequence[tuple[int, RowJson]]:
         """Events with their numbers, oldest first: those above a number."""
         ...
 
@@ -144,9 +142,7 @@ class Books(Protocol):
         """
         ...
 
-    async def silences(
-        self, now: datetime, *, everything: bool = False
-    ) -> Sequence[RowJson]:
+    async def silences(self, now: datetime, *, everything: bool = False) -> Sequence[RowJson]:
         """The rows of `notifier silence list --json`."""
         ...
 

@@ -11,7 +11,7 @@ import structlog
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from notifier.core.door import (
+from notifier.domain.auth import (
     LONGEST,
     PREFIX,
     Note,
@@ -66,9 +66,7 @@ class Password:
         self._hash = given if self._given is None else ""
         self._offload = offload
         self._one_at_a_time = anyio.Lock()
-        self._hasher = PasswordHasher(
-            time_cost=2, memory_cost=_MEMORY_KIB, parallelism=1
-        )
+        self._hasher = PasswordHasher(time_cost=2, memory_cost=_MEMORY_KIB, parallelism=1)
         #: With another password every session is over.
         self.key = hashlib.sha256(b"notifier session " + given.encode()).digest()
 
@@ -136,9 +134,7 @@ class Tokens:
         found = await self._good(session_digest(shown, self.key), is_use=is_use)
         return found is not None and found.kind is TokenKind.SESSION
 
-    async def program(
-        self, shown: str, path: str, *, is_use: bool = True
-    ) -> Who | None:
+    async def program(self, shown: str, path: str, *, is_use: bool = True) -> Who | None:
         """Whose token a program shows in its header; None: nobody's."""
         found = await self._shown(shown, is_use=is_use)
         if found is None:

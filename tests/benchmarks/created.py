@@ -18,10 +18,10 @@ from bench import api, folder, report, rss_mb
 from counter import counter
 from inside import deliver, read
 
-from notifier import app, config, logs
+from notifier import app, logging, settings
 from notifier.clock import SystemClock
-from notifier.core.commit import ReadKind
-from notifier.store.store import Store
+from notifier.domain.commit import ReadKind
+from notifier.storage.database import Store
 
 CREATED = int(os.environ.get("BENCH_CREATED", "10000"))
 LONGEST_MS = 60
@@ -52,7 +52,7 @@ class Waits:
 
 async def main() -> None:
     """Wait, read, deliver."""
-    logs.set_up(level="error", style="text")
+    logging.set_up(level="error", style="text")
     with api(CREATED) as source, counter() as url:
         # Announced, the first read is one that brings them all as created.
         text = (
@@ -60,8 +60,8 @@ async def main() -> None:
             f"\ndestinations: {{hook: {{url: '{url.replace('http', 'webhook')}'}}}}\n"
         )
         with folder(text) as path:
-            settings = config.load(path / "notifier.yaml", {}, cwd=path)
-            async with app.built(settings, app.Parts()) as loops:
+            config = settings.load(path / "notifier.yaml", {}, cwd=path)
+            async with app.built(config, app.Parts()) as loops:
                 await measure(loops, path / "notifier.db")
 
 

@@ -19,11 +19,11 @@ from bench import POPULATION, folder, median, report, rss_mb, service
 from pages import PATHS, _configuration, _free_port, _plenty, _ready, news
 
 from notifier.clock import SystemClock
-from notifier.core.feed import MOST_ENTRIES
 from notifier.demo import sink
 from notifier.demo.loopback import serving
 from notifier.demo.standin import StandIn
 from notifier.demo.world import World
+from notifier.domain.calendar import MOST_ENTRIES
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from plenty import fill

@@ -18,7 +18,7 @@ from notifier.demo.loopback import Request, Response, serving
 from notifier.demo.standin import StandIn, base_url
 from notifier.demo.world import World
 from notifier.errors import StoreError
-from notifier.store.store import reading
+from notifier.storage.database import reading
 
 RUNS = 5
 

@@ -13,9 +13,9 @@ import httpx
 import msgspec
 from bench import POPULATION, api, folder, median, report
 
-from notifier import app, config, logs
-from notifier.core.cadence import Plan
-from notifier.core.commit import ReadKind
+from notifier import app, logging, settings
+from notifier.domain.commit import ReadKind
+from notifier.domain.poll_schedule import Plan
 
 
 class Typed(msgspec.Struct):
@@ -68,9 +68,9 @@ async def ours(loops: app.Loops, kind: ReadKind) -> float:
 async def main() -> None:
     """Read by turns."""
     with api() as url, folder(f"source: {{base_url: '{url}', rate: 1000/s}}") as path:
-        settings = config.load(path / "notifier.yaml", {}, cwd=Path(path))
-        logs.set_up(level="error", style="text")
-        async with app.built(settings, app.Parts()) as loops:
+        config = settings.load(path / "notifier.yaml", {}, cwd=Path(path))
+        logging.set_up(level="error", style="text")
+        async with app.built(config, app.Parts()) as loops:
             first = await ours(loops, ReadKind.BASELINE)
             await ours(loops, ReadKind.FULL)
             pairs = [(await ours(loops, ReadKind.FULL), await bare(url)) for _ in "123"]

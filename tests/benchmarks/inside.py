@@ -7,9 +7,9 @@ from pathlib import Path
 import anyio
 
 from notifier import app
-from notifier.core.cadence import Plan
-from notifier.core.commit import ReadKind
-from notifier.store.store import reading
+from notifier.domain.commit import ReadKind
+from notifier.domain.poll_schedule import Plan
+from notifier.storage.database import reading
 
 _OPEN = "SELECT 1 FROM deliveries WHERE state IN ('pending', 'leased') LIMIT 1"
 

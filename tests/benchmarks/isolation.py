@@ -19,7 +19,7 @@ from notifier.demo.loopback import Request, Response, serving
 from notifier.demo.population import milestone
 from notifier.demo.standin import StandIn, base_url
 from notifier.demo.world import Doc, World, stamp
-from notifier.store.store import reading
+from notifier.storage.database import reading
 
 #: They take longer than an answer is waited for: its settlement is in the run.
 SAMPLES = 300
@@ -33,9 +33,7 @@ _BORN = "SELECT event_id, born_at FROM deliveries WHERE destination = 'ninth'"
 
 async def main() -> None:
     """By turns with and without the eight."""
-    turns = [
-        (await took_ms(hanging=HANGING), await took_ms(hanging=0)) for _ in range(RUNS)
-    ]
+    turns = [(await took_ms(hanging=HANGING), await took_ms(hanging=0)) for _ in range(RUNS)]
     p99s = [(quantile(beside, 0.99), quantile(alone, 0.99)) for beside, alone in turns]
     report(
         "isolation",
@@ -64,10 +62,7 @@ async def took_ms(*, hanging: int) -> list[float]:
         serving(never) as nowhere,
     ):
         lines = [f"  ninth: {{url: '{sink.url(out)}'}}"]
-        lines += [
-            f"  hung{number}: {{url: '{sink.url(nowhere)}'}}"
-            for number in range(hanging)
-        ]
+        lines += [f"  hung{number}: {{url: '{sink.url(nowhere)}'}}" for number in range(hanging)]
         text = (
             f"source: {{base_url: '{base_url(port)}', rate: 1000/s, "
             f"poll_every: {round(PAUSE_S * 1e3)}ms, announce_existing: true}}\n"

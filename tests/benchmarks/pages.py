@@ -72,9 +72,7 @@ async def main() -> None:
         overview_p50_ms=median(pages["overview"]),
         overview_p99_ms=quantile(pages["overview"], 0.99),
         floor_p50_ms=median(pages["floor"]),
-        ratio=median(
-            [median(b) / median(a) for a, b in zip(alone, beside, strict=True)]
-        ),
+        ratio=median([median(b) / median(a) for a, b in zip(alone, beside, strict=True)]),
         target={"page_p99_ms": 50, "ratio": 1.1},
         told_p50_ms=median([median(run) for run in beside]),
         told_p99_ms=median([quantile(run, 0.99) for run in beside]),

@@ -10,9 +10,9 @@ from pathlib import Path
 import anyio
 from bench import POPULATION, api, folder, median, report
 
-from notifier import app, config, logs
-from notifier.core.cadence import Plan
-from notifier.core.commit import ReadKind
+from notifier import app, logging, settings
+from notifier.domain.commit import ReadKind
+from notifier.domain.poll_schedule import Plan
 
 FEW = 1000
 POLLS = 100
@@ -54,14 +54,14 @@ async def measure(few: Path, many: Path) -> None:
     )
 
 
-def load(path: Path) -> config.Config:
+def load(path: Path) -> settings.Config:
     """The configuration in a folder."""
-    return config.load(path / "notifier.yaml", {}, cwd=path)
+    return settings.load(path / "notifier.yaml", {}, cwd=path)
 
 
 def main() -> None:
     """Run it."""
-    logs.set_up(level="error", style="text")
+    logging.set_up(level="error", style="text")
     # Nothing on either list has been updated lately: the polls are really quiet.
     with api(FEW) as few_url, api() as many_url:
         text = "source: {{base_url: '{}', rate: 100000/s}}"

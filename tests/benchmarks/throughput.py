@@ -27,13 +27,13 @@ from bench import folder, median, report
 from counter import counted, counter
 from inside import deliver, read
 
-from notifier import app, config, logs
+from notifier import app, logging, settings
 from notifier.clock import SystemClock
-from notifier.core.commit import ReadKind
 from notifier.demo.loopback import serving
 from notifier.demo.population import milestone
 from notifier.demo.standin import StandIn, base_url
 from notifier.demo.world import Doc, World
+from notifier.domain.commit import ReadKind
 
 SINGLES = int(os.environ.get("BENCH_SINGLES", "2000"))
 EVENTS = int(os.environ.get("BENCH_EVENTS", "10000"))
@@ -53,7 +53,7 @@ def main() -> None:
     """By turns."""
     with Path(os.devnull).open("w") as nowhere:
         # The service writes a line for each message: that is part of its work.
-        logs.set_up(level="info", style="json", stream=nowhere)
+        logging.set_up(level="info", style="json", stream=nowhere)
         singles, floors, alerts = [], [], []
         for _ in range(RUNS):
             singles.append(anyio.run(ours, SINGLES, "off"))
@@ -82,9 +82,7 @@ def main() -> None:
     )
 
 
-def figures_of(
-    number: int, *, wall: float, cpu: float, requests: int
-) -> dict[str, float]:
+def figures_of(number: int, *, wall: float, cpu: float, requests: int) -> dict[str, float]:
     """How many a second, and what each cost this process."""
     return {
         "per_s": number / wall,
@@ -109,8 +107,8 @@ async def ours(events: int, digest: str) -> Mapping[str, float]:
                 f"concurrency: {CONCURRENCY}, digest: {digest}}}\n"
             )
             with folder(text) as path:
-                settings = config.load(path / "notifier.yaml", {}, cwd=path)
-                async with app.built(settings, app.Parts()) as loops:
+                config = settings.load(path / "notifier.yaml", {}, cwd=path)
+                async with app.built(config, app.Parts()) as loops:
                     await read(loops, ReadKind.BASELINE)
                     for doc in docs:
                         api.world.update(str(doc["id"]), title=f"{doc['title']}, late")
@@ -179,7 +177,7 @@ def running_alertmanager(url: str) -> Iterator[str]:
         (path / "routes.yml").write_text(_ROUTES.format(url=url))
         command = [
             ALERTMANAGER,
-            f"--config.file={path / 'routes.yml'}",
+            f"--settings.file={path / 'routes.yml'}",
             f"--storage.path={path}",
             f"--web.listen-address={listen}",
             "--cluster.listen-address=",

@@ -107,9 +107,7 @@ def done(*args: object, cwd: Path, **environ: str) -> Ended:
 
 
 @contextlib.contextmanager
-def _running(
-    command: list[str], cwd: Path, environ: Mapping[str, str]
-) -> Iterator[Running]:
+def _running(command: list[str], cwd: Path, environ: Mapping[str, str]) -> Iterator[Running]:
     running = Running(command, cwd=cwd, environ=environ)
     try:
         yield running

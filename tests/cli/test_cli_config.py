@@ -150,9 +150,7 @@ operator: {to: ops}
     assert "ops terminal as it likes UTC off over 10 retry" in lines
     assert "games desk all off off" in lines
     assert "rest desk all 22:00-07:00, dropped at once its destinations'" in lines
-    assert ended.err == (
-        "warning: nothing goes to spare: no route names it, nor operator\n"
-    )
+    assert ended.err == ("warning: nothing goes to spare: no route names it, nor operator\n")
 
 
 def test_check_says_that_the_operator_is_nobody(tmp_path: Path) -> None:

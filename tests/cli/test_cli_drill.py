@@ -13,9 +13,9 @@ from servers.http_sink import Answer, HttpSink, http_sink
 from simulated import SimulatedClock, backend
 from storing import DAY, HOUR, NOW, SECOND, ask, opened, row, stamp, stocked
 
-from notifier import config
-from notifier.cli.drill import Play, Row, Scene
-from notifier.core.model import (
+from notifier import settings
+from notifier.cli.dry_run import Play, Row, Scene
+from notifier.domain.models import (
     Format,
     Kind,
     Limits,
@@ -24,8 +24,8 @@ from notifier.core.model import (
     Rendered,
     Sent,
 )
-from notifier.core.settle import Standing
-from notifier.core.silence import made
+from notifier.domain.retry_policy import Standing
+from notifier.domain.silences import made
 from notifier.policies import lane
 
 ALL_DAY = '{windows: ["00:00-12:00", "12:00-00:00"]}'
@@ -116,9 +116,7 @@ def test_quiet_hours_digests_and_silences_keep_back_and_say_so(
 ) -> None:
     stored(tmp_path)
     now = datetime.now(UTC)
-    hush = made(
-        {"destination": ["mute"]}, why="maintenance", created_at=now, until=now + DAY
-    )
+    hush = made({"destination": ["mute"]}, why="maintenance", created_at=now, until=now + DAY)
 
     async def silence() -> None:
         async with (
@@ -173,9 +171,7 @@ def test_a_destination_that_refuses_fails_the_drill_and_is_not_tried_again(
     assert (len(sink.at("/hook")), len(sink.at("/desk"))) == (2, 1)
 
 
-def test_a_suspended_destination_is_sent_nothing(
-    tmp_path: Path, sink: HttpSink
-) -> None:
+def test_a_suspended_destination_is_sent_nothing(tmp_path: Path, sink: HttpSink) -> None:
     stored(tmp_path)
     configure(tmp_path, sink, "  - {name: all, to: [hook]}\n")
     ask(
@@ -203,9 +199,7 @@ def test_it_stores_nothing(tmp_path: Path, sink: HttpSink) -> None:
     assert ask(database, "SELECT count(*) FROM events") == [(2,)]
 
 
-def test_a_milestone_can_be_named_and_destinations_too(
-    tmp_path: Path, sink: HttpSink
-) -> None:
+def test_a_milestone_can_be_named_and_destinations_too(tmp_path: Path, sink: HttpSink) -> None:
     stored(tmp_path)
     configure(tmp_path, sink, "  - {name: all, to: [hook, desk]}\n")
 
@@ -224,12 +218,8 @@ def test_a_milestone_can_be_named_and_destinations_too(
     )
 
 
-def test_without_a_store_a_made_up_milestone_acts(
-    tmp_path: Path, sink: HttpSink
-) -> None:
-    configure(
-        tmp_path, sink, "  - {name: all, to: [hook], match: {events: [created]}}\n"
-    )
+def test_without_a_store_a_made_up_milestone_acts(tmp_path: Path, sink: HttpSink) -> None:
+    configure(tmp_path, sink, "  - {name: all, to: [hook], match: {events: [created]}}\n")
 
     ended = drill(tmp_path)
 
@@ -242,9 +232,7 @@ def test_without_a_store_a_made_up_milestone_acts(
 def test_rows_for_programs_are_not_mixed_with_messages_for_people(
     tmp_path: Path, sink: HttpSink
 ) -> None:
-    (tmp_path / "notifier.yaml").write_text(
-        "destinations: {here: {url: 'terminal://'}}\n"
-    )
+    (tmp_path / "notifier.yaml").write_text("destinations: {here: {url: 'terminal://'}}\n")
 
     ended = done("test", "--drill", "--json", "--kind", "created", cwd=tmp_path)
 
@@ -303,7 +291,7 @@ async def played(folder: Path, rate: Rate) -> tuple[list[Row], FarEnd]:
         "destinations: {desk: {url: 'terminal://'}}\n"
         "routes: [{name: all, match: {events: [created, started, ended]}}]\n"
     )
-    found = config.load(file, {}, cwd=folder)
+    found = settings.load(file, {}, cwd=folder)
     clock = SimulatedClock()
     far = FarEnd(clock, rate)
     play = Play(

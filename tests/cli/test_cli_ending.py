@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from notifier.cli.ending import status_of
+from notifier.cli.exit_codes import status_of
 from notifier.errors import (
     ConfigError,
     SourceRefused,

@@ -8,7 +8,7 @@ import pytest
 from commanding import Ended, typed
 from storing import DAY, HOOK, MINUTE, SECOND, Lease, opened, row, stamp, stocked
 
-from notifier.core.model import Sent
+from notifier.domain.models import Sent
 
 CONFIG = """\
 destinations:

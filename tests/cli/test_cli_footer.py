@@ -2,7 +2,7 @@
 
 import io
 
-from notifier.cli.footer import Footer
+from notifier.cli.progress_line import Footer
 
 CLEAR = "\r\x1b[2K"
 

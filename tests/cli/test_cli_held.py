@@ -8,8 +8,8 @@ import pytest
 from commanding import typed
 from storing import HOOK, HOUR, MINUTE, SECOND, UTC_ZONE, opened, row, stocked
 
-from notifier.core.hold import Manner
-from notifier.core.model import Failed, QuietPolicy, Refused, Route, Scope, Then, Window
+from notifier.domain.deferral import Manner
+from notifier.domain.models import Failed, QuietPolicy, Refused, Route, Scope, Then, Window
 
 ALWAYS = Window(days=frozenset(range(7)), start=time(0), end=time(0))
 QUIET = Manner(over=None, zone=UTC_ZONE, quiet=QuietPolicy(windows=(ALWAYS,)))
@@ -156,9 +156,7 @@ def test_the_status_says_what_helps_a_destination_that_refuses(refused: Path) ->
 
     assert "suspended 1 min ago: HTTP 401, next probe in 14 min" in shown
     assert "gone (410): notifier resume desk" in shown
-    assert (
-        "not configured any more; 2 wait, given up 72 h after they became due" in shown
-    )
+    assert "not configured any more; 2 wait, given up 72 h after they became due" in shown
     assert "Dropped" not in shown
     assert {one["name"]: one["configured"] for one in row_["destinations"]} == {
         "desk": True,
@@ -238,9 +236,7 @@ def test_a_dead_letter_is_put_back_by_the_id_that_is_shown(dead: Path) -> None:
         (("--destination", "hok"), "'hok' is no destination; there are hook"),
     ],
 )
-def test_what_is_not_there_is_not_put_back(
-    dead: Path, wrong: tuple[str, ...], says: str
-) -> None:
+def test_what_is_not_there_is_not_put_back(dead: Path, wrong: tuple[str, ...], says: str) -> None:
     ended = typed("redrive", *wrong, cwd=dead)
 
     assert (ended.status, ended.out) == (1, "")

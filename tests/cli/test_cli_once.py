@@ -38,9 +38,7 @@ def test_without_a_configuration_everything_goes_to_the_terminal(
     assert missing["database"] == f"{tmp_path}/notifier.db"
 
 
-def test_a_person_at_a_terminal_sees_how_the_baseline_goes(
-    api: Kalshi, tmp_path: Path
-) -> None:
+def test_a_person_at_a_terminal_sees_how_the_baseline_goes(api: Kalshi, tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     running = Running(
         [*NOTIFIER, "run", "--once"],
@@ -62,9 +60,7 @@ def test_a_person_at_a_terminal_sees_how_the_baseline_goes(
     assert "Baseline complete: 3 milestones, " in said
 
 
-def test_a_message_that_was_not_delivered_is_a_failure(
-    api: Kalshi, tmp_path: Path
-) -> None:
+def test_a_message_that_was_not_delivered_is_a_failure(api: Kalshi, tmp_path: Path) -> None:
     deaf = '{deaf: {url: "webhook://127.0.0.1:9/"}}'
 
     ended = done(

@@ -11,11 +11,11 @@ import pytest
 from commanding import Ended, typed
 from storing import DAY, HOUR, MINUTE, NOW, Shelf, ask, opened, row, sql, stamp, stocked
 
-from notifier.core.model import Kind, Match, Route, event_id
-from notifier.core.timing import TimePolicy
-from notifier.source import wire
-from notifier.store import replay as store
-from notifier.store.store import reading
+from notifier.domain.models import Kind, Match, Route, event_id
+from notifier.domain.timers import TimePolicy
+from notifier.kalshi import decoding
+from notifier.storage import preview as store
+from notifier.storage.database import reading
 
 CONFIG = """\
 destinations:
@@ -67,9 +67,7 @@ def routes(folder: Path, text: str) -> Path:
 
 
 def told(ended: Ended) -> list[tuple[str, str, str]]:
-    return [
-        (one["kind"], one["milestone_id"], one["destination"]) for one in ended.rows
-    ]
+    return [(one["kind"], one["milestone_id"], one["destination"]) for one in ended.rows]
 
 
 def test_the_present_routes_would_have_sent_what_was_owed(folder: Path) -> None:
@@ -88,8 +86,7 @@ def test_the_present_routes_would_have_sent_what_was_owed(folder: Path) -> None:
 def test_another_file_says_what_its_routes_would_have_sent(folder: Path) -> None:
     file = routes(
         folder,
-        "routes:\n"
-        "  - {name: games, match: {type: football_game, events: started}, to: desk}\n",
+        "routes:\n  - {name: games, match: {type: football_game, events: started}, to: desk}\n",
     )
 
     ended = replay(folder, "--json", "--routes", file.name)
@@ -98,14 +95,11 @@ def test_another_file_says_what_its_routes_would_have_sent(folder: Path) -> None
     assert ended.rows[0]["route"] == "games"
 
 
-def test_reminders_that_nobody_had_are_told_with_their_ids(
-    folder: Path, now: datetime
-) -> None:
+def test_reminders_that_nobody_had_are_told_with_their_ids(folder: Path, now: datetime) -> None:
     """Of the start that was known an hour before; not of one known too late."""
     file = routes(
         folder,
-        "routes:\n"
-        "  - {name: r, match: {events: [removed]}, to: hook, reminders: [1h, 6h]}\n",
+        "routes:\n  - {name: r, match: {events: [removed]}, to: hook, reminders: [1h, 6h]}\n",
     )
 
     ended = replay(folder, "--json", "--routes", file)
@@ -215,9 +209,7 @@ _TICK = timedelta(microseconds=1)
 
 
 def test_since_says_from_when_on(folder: Path) -> None:
-    assert told(replay(folder, "--json", "--since", "4h")) == [
-        ("started", "m1", "hook")
-    ]
+    assert told(replay(folder, "--json", "--since", "4h")) == [("started", "m1", "hook")]
     assert told(replay(folder, "--json", "--since", "1h")) == []
 
     ended = replay(folder, "--since", "1h")
@@ -255,9 +247,7 @@ def test_all_that_is_wrong_with_the_file_is_said_at_once(folder: Path) -> None:
         (None, "cannot be read: No such file"),
     ],
 )
-def test_a_file_without_routes_is_a_mistake(
-    folder: Path, text: str | None, words: str
-) -> None:
+def test_a_file_without_routes_is_a_mistake(folder: Path, text: str | None, words: str) -> None:
     if text is not None:
         routes(folder, text)
 
@@ -273,9 +263,7 @@ def test_a_file_may_name_destinations_of_its_own(folder: Path) -> None:
         "routes: [{name: a, to: [pager], match: {events: [started]}}]\n",
     )
 
-    assert told(replay(folder, "--json", "--routes", file)) == [
-        ("started", "m1", "pager")
-    ]
+    assert told(replay(folder, "--json", "--routes", file)) == [("started", "m1", "pager")]
 
 
 def test_it_changes_nothing(folder: Path) -> None:
@@ -292,9 +280,7 @@ def _content(folder: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("what", ["events", "unheard"])
-def test_a_service_can_clear_its_log_while_a_replay_goes_on(
-    tmp_path: Path, what: str
-) -> None:
+def test_a_service_can_clear_its_log_while_a_replay_goes_on(tmp_path: Path, what: str) -> None:
     database = tmp_path / "notifier.db"
 
     async def fill() -> None:
@@ -305,7 +291,7 @@ def test_a_service_can_clear_its_log_while_a_replay_goes_on(
     anyio.run(fill)
     with reading(database) as conn:
         walk = (
-            store.events(conn, NOW - DAY, decode=wire.milestone)
+            store.events(conn, NOW - DAY, decode=decoding.milestone)
             if what == "events"
             else store.unheard(
                 conn,
@@ -313,7 +299,7 @@ def test_a_service_can_clear_its_log_while_a_replay_goes_on(
                 since=NOW - DAY,
                 until=NOW + DAY,
                 policy=TimePolicy(leads=(HOUR,)),
-                decode=wire.milestone,
+                decode=decoding.milestone,
             )
         )
         found = [next(walk).milestone.id]

@@ -205,9 +205,7 @@ def test_no_secret_is_said_or_kept_whatever_goes_wrong(tmp_path: Path) -> None:
             text = configuration(api.base_url, http, smtp, closed_port())
             (tmp_path / "notifier.yaml").write_text(text)
             (tmp_path / "key.pem").write_text(PRIVATE_KEY)
-            (tmp_path / "token").write_text(
-                f"json://{http.netloc}/{CANARIES['secret file']}\n"
-            )
+            (tmp_path / "token").write_text(f"json://{http.netloc}/{CANARIES['secret file']}\n")
             for number in range(2):
                 api.tell("update", id=api.ids()[0], fields={"title": f"No {number}"})
                 ended = done("run", "--once", cwd=tmp_path, **environ)

@@ -48,9 +48,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         with started("run", cwd=folder, SECRET=SECRET) as service:
             err = service.process.stderr
             baseline = service.read_until(err, "baseline.completed")
-            api.tell(
-                "update", id=api.ids()[0], fields={"title": "Renamed [red]\x1b[1m"}
-            )
+            api.tell("update", id=api.ids()[0], fields={"title": "Renamed [red]\x1b[1m"})
             service.read_until(service.process.stdout, "Renamed:")
             service.read_until(err, "message.failed")
             yield Scene(folder, service, baseline)

@@ -12,10 +12,10 @@ import pytest
 from commanding import Ended, Kalshi, Running, kalshi, started, typed
 from storing import DAY, HOOK, MINUTE, doc, opened, row, stamp, stocked
 
-from notifier import control
-from notifier.core.silence import made
-from notifier.store import silences
-from notifier.store.files import InstanceLock, writer
+from notifier.domain.silences import made
+from notifier.storage import silences
+from notifier.storage.sqlite import InstanceLock, writer
+from notifier.workers import admin_socket
 
 CONFIGURATION = """\
 source: {{base_url: "{base_url}", poll_every: 500ms, rate: 20/s}}
@@ -41,9 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 def add(folder: Path, *match: str, until: str = "2h", why: str = "noisy") -> Ended:
     pairs = [word for one in match for word in ("--match", one)]
-    return typed(
-        *("silence", "add", *pairs, "--until", until, "--why", why), cwd=folder
-    )
+    return typed(*("silence", "add", *pairs, "--until", until, "--why", why), cwd=folder)
 
 
 def listed(folder: Path, *options: str) -> list[dict[str, Any]]:
@@ -106,9 +104,7 @@ def test_people_see_what_is_silenced_and_for_how_long(folder: Path) -> None:
     assert f"{silence['id'][:12]} ends in 1 day: events=started, " in status.out
     assert "\x1b" not in shown.out + status.out
     (row,) = typed("status", "--json", cwd=folder).rows
-    assert row["silences"] == [
-        {key: silence[key] for key in ("id", "until", "match", "why")}
-    ]
+    assert row["silences"] == [{key: silence[key] for key in ("id", "until", "match", "why")}]
 
 
 def test_a_silence_that_is_over_is_shown_only_when_asked_for(folder: Path) -> None:
@@ -121,9 +117,7 @@ def test_a_silence_that_is_over_is_shown_only_when_asked_for(folder: Path) -> No
     engine.dispose()
 
     assert listed(folder) == []
-    assert [(one["id"], one["active"]) for one in listed(folder, "--all")] == [
-        (over.id, False)
-    ]
+    assert [(one["id"], one["active"]) for one in listed(folder, "--all")] == [(over.id, False)]
     assert "No silence is in force." in typed("silence", "list", cwd=folder).err
     assert "ended 1 min ago" in typed("silence", "list", "--all", cwd=folder).out
 
@@ -201,9 +195,7 @@ def test_everything_that_is_wrong_is_said_at_once(folder: Path) -> None:
         ("9999-12-31T23:59-05:00", "is beyond all calendars"),
     ],
 )
-def test_a_silence_needs_an_end_that_is_to_come(
-    until: str, said: str, tmp_path: Path
-) -> None:
+def test_a_silence_needs_an_end_that_is_to_come(until: str, said: str, tmp_path: Path) -> None:
     ended = add(tmp_path, "category=Sports", until=until)
 
     assert (ended.status, ended.out) == (2, "")
@@ -213,9 +205,7 @@ def test_a_silence_needs_an_end_that_is_to_come(
 @pytest.mark.parametrize(
     ("why", "said"), [(" ", "needs a reason"), ("x" * 201, "at most 200 characters")]
 )
-def test_a_silence_needs_a_reason_of_one_line(
-    why: str, said: str, folder: Path
-) -> None:
+def test_a_silence_needs_a_reason_of_one_line(why: str, said: str, folder: Path) -> None:
     ended = add(folder, "category=Sports", why=why)
 
     assert (ended.status, ended.out) == (2, "")
@@ -344,9 +334,7 @@ def test_the_running_service_takes_silences_and_ends_them(served: Path) -> None:
 def test_the_running_service_takes_no_silence_that_it_cannot_keep(
     served: Path, wrong: dict[str, Any]
 ) -> None:
-    said = control.ask(
-        served / "notifier.db", {"ask": "silence", "why": "noisy", **wrong}
-    )
+    said = admin_socket.ask(served / "notifier.db", {"ask": "silence", "why": "noisy", **wrong})
 
     assert list(said) == ["error"]
     assert listed(served) == []

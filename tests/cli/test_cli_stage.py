@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from notifier.cli.stage import Stage
+from notifier.cli.demo_console import Stage
 from notifier.demo.loopback import Request
 from notifier.demo.sink import Arrival
 

@@ -3,7 +3,7 @@
 import pytest
 
 from notifier.cli.tally import SINK, TERMINAL, Owed, compare
-from notifier.core.model import Kind, State
+from notifier.domain.models import Kind, State
 
 KINDS = {"evt_a": Kind.CREATED, "evt_b": Kind.STARTED}
 

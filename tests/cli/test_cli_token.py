@@ -16,7 +16,7 @@ import pytest
 from commanding import Running, done, kalshi, started, typed
 from storing import ask, opened
 
-from notifier.store.files import InstanceLock
+from notifier.storage.sqlite import InstanceLock
 
 
 @pytest.fixture
@@ -68,9 +68,7 @@ def test_a_feeds_token_is_for_a_route_that_is_there(folder: Path) -> None:
     ended = typed("token", "add", "phone", "--feed", "games", cwd=folder)
     every = typed("token", "add", "reader", "--feed", "*", cwd=folder)
     wrong = typed("token", "add", "x", "--feed", "gamse", cwd=folder)
-    both = typed(
-        *("token", "add", "x", "--feed", "games", "--scope", "read"), cwd=folder
-    )
+    both = typed(*("token", "add", "x", "--feed", "games", "--scope", "read"), cwd=folder)
 
     assert "/feeds/games.ics" in ended.err
     assert "any feed" in every.err
@@ -231,8 +229,7 @@ def test_an_address_that_was_asked_for_and_is_taken_ends_the_service(
     beside: Beside, tmp_path: Path
 ) -> None:
     (tmp_path / "notifier.yaml").write_text(
-        "source: {base_url: 'http://127.0.0.1:9'}\n"
-        f"web: {{listen: '127.0.0.1:{beside.port}'}}\n"
+        f"source: {{base_url: 'http://127.0.0.1:9'}}\nweb: {{listen: '127.0.0.1:{beside.port}'}}\n"
     )
     ended = done("run", cwd=tmp_path, NOTIFIER__WEB="")
 

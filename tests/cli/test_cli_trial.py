@@ -49,9 +49,7 @@ def test_each_destination_gets_a_message_that_is_marked_as_a_test(
     assert not (tmp_path / "notifier.db").exists()
 
 
-def test_a_destination_that_is_not_there_is_a_mistyped_one(
-    tmp_path: Path, sink: HttpSink
-) -> None:
+def test_a_destination_that_is_not_there_is_a_mistyped_one(tmp_path: Path, sink: HttpSink) -> None:
     configure(tmp_path, sink)
 
     ended = typed("test", "good", "goon", "xyz", cwd=tmp_path)

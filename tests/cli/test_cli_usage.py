@@ -25,9 +25,7 @@ def test_the_help_names_every_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_takes_a_configuration_and_a_log_level(
-    command: str, tmp_path: Path
-) -> None:
+def test_every_command_takes_a_configuration_and_a_log_level(command: str, tmp_path: Path) -> None:
     ended = typed(command, "--help", cwd=tmp_path)
 
     assert ended.status == 0
@@ -92,9 +90,7 @@ for args in (["--help"], ["healthcheck", "-c", "/dev/null"]):
     )
 
     helped, healthy = (
-        set(line.split())
-        for line in ended.stderr.splitlines()
-        if line.startswith("sys ")
+        set(line.split()) for line in ended.stderr.splitlines() if line.startswith("sys ")
     )
     assert not HEAVY & helped
     assert not (HEAVY - {"ruamel.yaml", "pydantic"}) & healthy

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from notifier.config import Config, load
 from notifier.errors import ConfigError
+from notifier.settings import Config, load
 
 
 def configure(folder: Path, text: str, **environ: str) -> Config:

@@ -23,9 +23,7 @@ def pem(encryption: KeySerializationEncryption) -> bytes:
 
 PLAIN = pem(NoEncryption())
 #: As Kalshi does not take them.
-CURVE = curve(SECP256R1()).private_bytes(
-    Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-)
+CURVE = curve(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def test_a_key_comes_with_its_id_and_does_not_print(tmp_path: Path) -> None:
@@ -86,9 +84,7 @@ def test_a_key_that_cannot_sign_is_refused_by_its_place(
         ),
     ],
 )
-def test_a_key_is_an_id_and_a_private_key(
-    tmp_path: Path, text: str, problem: str
-) -> None:
+def test_a_key_is_an_id_and_a_private_key(tmp_path: Path, text: str, problem: str) -> None:
     (tmp_path / "key.pem").write_bytes(PLAIN)
 
     assert refused(tmp_path, f"source: {{api_key: {text}}}") == [problem]

@@ -5,9 +5,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from configured import configure, refused
 
-from notifier.config import load, load_routes
-from notifier.core.calendar import quiet_until
-from notifier.core.model import DigestPolicy, Kind, QuietPolicy, Then, Window
+from notifier.domain.models import DigestPolicy, Kind, QuietPolicy, Then, Window
+from notifier.domain.quiet_hours import quiet_until
+from notifier.settings import load, load_routes
 
 WEEK = frozenset(range(7))
 ONE = "destinations: {a: {url: 'a://x', %s}}"
@@ -59,9 +59,7 @@ routes:
 
 
 def test_quiet_hours_need_windows_and_nothing_else(tmp_path: Path) -> None:
-    (destination,) = configure(
-        tmp_path, ONE % "quiet: {windows: ['22:00-07:00']}"
-    ).destinations
+    (destination,) = configure(tmp_path, ONE % "quiet: {windows: ['22:00-07:00']}").destinations
 
     assert destination.quiet == QuietPolicy(
         windows=(Window(days=WEEK, start=time(22), end=time(7)),),
@@ -141,15 +139,9 @@ def test_quiet_hours_need_windows_and_nothing_else(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_wrong_quiet_hours_are_refused(
-    tmp_path: Path, quiet: str, problem: str
-) -> None:
-    assert refused(tmp_path, ONE % f"quiet: {quiet}") == [
-        f"1: destinations.a.quiet{problem}"
-    ]
-    assert refused(tmp_path, RULE % f"quiet: {quiet}") == [
-        f"1: routes[0].quiet{problem}"
-    ]
+def test_wrong_quiet_hours_are_refused(tmp_path: Path, quiet: str, problem: str) -> None:
+    assert refused(tmp_path, ONE % f"quiet: {quiet}") == [f"1: destinations.a.quiet{problem}"]
+    assert refused(tmp_path, RULE % f"quiet: {quiet}") == [f"1: routes[0].quiet{problem}"]
 
 
 def test_a_route_can_lift_its_destinations_quiet_hours(tmp_path: Path) -> None:
@@ -181,9 +173,7 @@ def test_a_route_can_lift_its_destinations_quiet_hours(tmp_path: Path) -> None:
         ("off", DigestPolicy(over=None)),
     ],
 )
-def test_a_timed_digest_is_read(
-    tmp_path: Path, digest: str, policy: DigestPolicy
-) -> None:
+def test_a_timed_digest_is_read(tmp_path: Path, digest: str, policy: DigestPolicy) -> None:
     (destination,) = configure(tmp_path, ONE % f"digest: {digest}").destinations
     (route,) = configure(tmp_path, RULE % f"digest: {digest}").routes
 
@@ -201,15 +191,9 @@ def test_a_timed_digest_is_read(
         ("{window: 0s}", 'window: "0s" must be longer than 0'),
     ],
 )
-def test_a_wrong_timed_digest_is_refused(
-    tmp_path: Path, digest: str, problem: str
-) -> None:
-    assert refused(tmp_path, ONE % f"digest: {digest}") == [
-        f"1: destinations.a.digest.{problem}"
-    ]
-    assert refused(tmp_path, RULE % f"digest: {digest}") == [
-        f"1: routes[0].digest.{problem}"
-    ]
+def test_a_wrong_timed_digest_is_refused(tmp_path: Path, digest: str, problem: str) -> None:
+    assert refused(tmp_path, ONE % f"digest: {digest}") == [f"1: destinations.a.digest.{problem}"]
+    assert refused(tmp_path, RULE % f"digest: {digest}") == [f"1: routes[0].digest.{problem}"]
 
 
 def test_routes_alone_keep_their_quiet_hours_and_digests(tmp_path: Path) -> None:
@@ -226,9 +210,7 @@ def test_routes_alone_keep_their_quiet_hours_and_digests(tmp_path: Path) -> None
 def test_a_digest_that_is_one_wrong_word_might_have_been_off(tmp_path: Path) -> None:
     problem = '"of" is neither off nor a mapping such as {over: 10}'
 
-    assert refused(tmp_path, ONE % "digest: of") == [
-        f"1: destinations.a.digest: {problem}"
-    ]
+    assert refused(tmp_path, ONE % "digest: of") == [f"1: destinations.a.digest: {problem}"]
 
 
 # --- what may have arrived ----------------------------------------------------

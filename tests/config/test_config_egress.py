@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from configured import configure, refused
 
-from notifier.config import Egress
+from notifier.settings import Egress
 
 NEVER = "a link-local address, or a cloud's metadata: never connected to"
 FORBIDDEN = "egress: public forbids this address; any allows it"
@@ -29,9 +29,7 @@ def test_a_misspelt_egress_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("egress", ["any", "public"])
-def test_metadata_in_figures_is_an_error_at_its_line(
-    tmp_path: Path, egress: str
-) -> None:
+def test_metadata_in_figures_is_an_error_at_its_line(tmp_path: Path, egress: str) -> None:
     text = (
         f"egress: {egress}\n"
         "heartbeat_url: http://169.254.169.254/\n"
@@ -48,9 +46,7 @@ def test_metadata_in_figures_is_an_error_at_its_line(
 @pytest.mark.parametrize(
     "host", ["2852039166", "0xA9FEA9FE", "0251.0376.0251.0376", "169.254.43518"]
 )
-def test_metadata_is_known_however_its_figures_are_written(
-    tmp_path: Path, host: str
-) -> None:
+def test_metadata_is_known_however_its_figures_are_written(tmp_path: Path, host: str) -> None:
     text = f"destinations:\n  a: {{url: 'webhook://{host}/'}}"
 
     assert refused(tmp_path, text) == [f"2: destinations.a.url: {NEVER}"]

@@ -6,9 +6,9 @@ from configured import configure, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.config import Level, load
-from notifier.core.model import Template
+from notifier.domain.models import Template
 from notifier.errors import ConfigError
+from notifier.settings import Level, load
 
 
 def test_variables_are_put_into_values(tmp_path: Path) -> None:
@@ -49,9 +49,7 @@ def test_what_is_no_variable_is_refused(tmp_path: Path, value: str) -> None:
 
 
 def test_keys_are_no_place_for_variables(tmp_path: Path) -> None:
-    assert refused(tmp_path, "'${KEY}': x", KEY="timezone") == [
-        "1: ${KEY}: unknown key"
-    ]
+    assert refused(tmp_path, "'${KEY}': x", KEY="timezone") == ["1: ${KEY}: unknown key"]
 
 
 def test_overrides_beat_the_file(tmp_path: Path) -> None:
@@ -97,9 +95,7 @@ routes: [{name: a, to: my-hook}, {name: b}]
     ],
 )
 def test_names_without_two_underscores_are_not_ours(tmp_path: Path, name: str) -> None:
-    assert configure(tmp_path, "", **{name: "tcp://10.0.0.1:80"}) == configure(
-        tmp_path, ""
-    )
+    assert configure(tmp_path, "", **{name: "tcp://10.0.0.1:80"}) == configure(tmp_path, "")
 
 
 @pytest.mark.parametrize(
@@ -118,10 +114,7 @@ def test_names_without_two_underscores_are_not_ours(tmp_path: Path, name: str) -
         (
             "NOTIFIER_SOURCE__POLL_EVERY",
             "10",
-            (
-                'source.poll_every: "10" has no unit '
-                "(500ms, 2s, 30m, 1h, 30d); did you mean 10s?"
-            ),
+            ('source.poll_every: "10" has no unit (500ms, 2s, 30m, 1h, 30d); did you mean 10s?'),
         ),
         ("NOTIFIER_SOURCE__POLL_EVERY", "", "source.poll_every: has no value"),
         ("NOTIFIER_SOURCE__WATCH", "[{", "source.watch: is no list or mapping in YAML"),
@@ -161,9 +154,7 @@ def test_any_text_at_any_key_is_read_or_refused(
 ) -> None:
     keys = ["SOURCE__POLL_EVERY", "SOURCE__RATE", "LOG__LEVEL", "DESTINATIONS__A__URL"]
     more = ["SOURCE__WATCH", "DESTINATIONS__A__QUIET__WINDOWS", "ROUTES", "_TIMEZONE"]
-    environ = {
-        f"NOTIFIER_{key}": value for key in (*keys, *more, "STORE", "WEB__LISTEN")
-    }
+    environ = {f"NOTIFIER_{key}": value for key in (*keys, *more, "STORE", "WEB__LISTEN")}
 
     try:
         load(None, environ, cwd=tmp_path_factory.getbasetemp())

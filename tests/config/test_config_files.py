@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from notifier.config import init_text, load, schema
-from notifier.core.model import Json, Watch
+from notifier.domain.models import Json, Watch
 from notifier.errors import ConfigError
-from notifier.health import STUCK_S
+from notifier.settings import init_text, load, schema
+from notifier.workers.watchdog import STUCK_S
 
 FOLDER = Path(__file__).parents[2] / "config"
 EXAMPLE = FOLDER / "notifier.yaml"
@@ -66,9 +66,7 @@ def test_the_example_names_every_variable_that_it_needs() -> None:
     with pytest.raises(ConfigError) as refused:
         load(EXAMPLE, {}, cwd=Path("/"))
 
-    assert [
-        re.findall(r"\$\{(\w+)\} is not set", p) for p in refused.value.problems
-    ] == [
+    assert [re.findall(r"\$\{(\w+)\} is not set", p) for p in refused.value.problems] == [
         ["SLACK_URL"],
         ["MAIL_URL"],
         ["WEBHOOK_SECRET"],
@@ -159,9 +157,7 @@ def test_the_schema_describes_every_key() -> None:
 
 def test_the_schema_refuses_what_the_program_refuses() -> None:
     assert at(schema(), "additionalProperties") is False
-    every = str(
-        at(schema(), "$defs", "SourceShape", "properties", "poll_every", "pattern")
-    )
+    every = str(at(schema(), "$defs", "SourceShape", "properties", "poll_every", "pattern"))
 
     assert re.search(every, "30s")
     assert re.search(every, "${EVERY}")
@@ -259,18 +255,14 @@ def test_nor_does_that_of_kubernetes(tmp_path: Path) -> None:
     assert (web.host, web.port, web.password) == ("0.0.0.0", 8080, "hunter2")
     assert web.hosts[0] == at(front, "metadata", "name")
     assert at(container, "ports") == [{"name": "http", "containerPort": web.port}]
-    assert at(front, "spec", "selector") == at(
-        deployment, "spec", "selector", "matchLabels"
-    )
+    assert at(front, "spec", "selector") == at(deployment, "spec", "selector", "matchLabels")
 
 
 def test_systemd_restarts_it_unless_the_configuration_is_wrong() -> None:
     unit = (FOLDER / "systemd" / "milestone-notifier.service").read_text().splitlines()
 
     assert {"Restart=always", "RestartPreventExitStatus=78"} <= {*unit}
-    assert {"TimeoutStopSec=30s", "DynamicUser=yes", "StateDirectory=notifier"} <= {
-        *unit
-    }
+    assert {"TimeoutStopSec=30s", "DynamicUser=yes", "StateDirectory=notifier"} <= {*unit}
 
 
 def test_systemd_is_told_of_readiness_and_waits_longer_than_a_loop_may_stand() -> None:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from notifier.config import find
 from notifier.errors import ConfigError
+from notifier.settings import find
 
 
 def make(*parts: str | Path) -> Path:

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from configured import configure, refused
 
-from notifier.config import Level, LogFormat, Updates, load
-from notifier.core.model import (
+from notifier.domain.models import (
     DigestPolicy,
     Format,
     Kind,
@@ -14,8 +13,9 @@ from notifier.core.model import (
     Template,
     Watch,
 )
-from notifier.core.model import Route as Rule
+from notifier.domain.models import Route as Rule
 from notifier.errors import ConfigError
+from notifier.settings import Level, LogFormat, Updates, load
 
 # --- defaults -----------------------------------------------------------------
 
@@ -25,9 +25,7 @@ def test_no_configuration_watches_everything_to_the_terminal(tmp_path: Path) -> 
 
     assert config.path is None
     assert config.source.watch == (Watch(),)
-    assert [(d.name, d.url) for d in config.destinations] == [
-        ("terminal", "terminal://")
-    ]
+    assert [(d.name, d.url) for d in config.destinations] == [("terminal", "terminal://")]
     assert config.routes == (Rule(name="all", to=("terminal",)),)
     assert config.store == f"sqlite:///{tmp_path}/notifier.db"
 
@@ -36,9 +34,7 @@ def test_an_empty_file_gives_the_documented_defaults(tmp_path: Path) -> None:
     config = configure(tmp_path, "")
     source = config.source
 
-    assert config == replace(
-        load(None, {}, cwd=tmp_path), path=tmp_path / "notifier.yaml"
-    )
+    assert config == replace(load(None, {}, cwd=tmp_path), path=tmp_path / "notifier.yaml")
     assert source.base_url == "https://external-api.kalshi.com/trade-api/v2"
     assert source.poll_every == source.timeout == timedelta(seconds=30)
     assert source.sweep_every == source.started_grace == timedelta(minutes=30)
@@ -225,17 +221,11 @@ store: y
     )
 
     assert problems == [
-        (
-            '2: source.poll_every: "30" has no unit (500ms, 2s, 30m, 1h, 30d); '
-            "did you mean 30s?"
-        ),
+        ('2: source.poll_every: "30" has no unit (500ms, 2s, 30m, 1h, 30d); did you mean 30s?'),
         "3: source.poll_evry: unknown key; did you mean poll_every?",
         "5: source.watch[0].categry: unknown key; did you mean category?",
         "6: timezone: ${ZONE} is not set",
-        (
-            "8: destinations.ops.url: is not an Apprise URL such as slack://... "
-            "or mailtos://..."
-        ),
+        ("8: destinations.ops.url: is not an Apprise URL such as slack://... or mailtos://..."),
         (
             '11: routes[0].match.events[0]: "creatd" is none of created, updated, '
             "upcoming, started, ended, removed; did you mean created?"
@@ -251,9 +241,7 @@ store: y
         'NOTIFIER_LOG__LEVEL: log.level: "loud" is none of debug, info, warning, error',
     ]
     assert problems[10].startswith("16: store: is set twice, first at ")
-    assert problems[8].startswith(
-        '13: routes[1].name: "games" is the name of the route'
-    )
+    assert problems[8].startswith('13: routes[1].name: "games" is the name of the route')
 
 
 @pytest.mark.parametrize(
@@ -275,10 +263,7 @@ store: y
         ),
         (
             "source: {base_url: kalshi.com}",
-            (
-                "1: source.base_url: is not an address that begins with https:// or "
-                "http://"
-            ),
+            ("1: source.base_url: is not an address that begins with https:// or http://"),
         ),
         (
             "timezone: Europe/Pariss",
@@ -325,10 +310,7 @@ store: y
         ),
         (
             "routes: [{name: a, match: {category: []}}]",
-            (
-                "1: routes[0].match.category: is empty; leave the key out to choose "
-                "everything"
-            ),
+            ("1: routes[0].match.category: is empty; leave the key out to choose everything"),
         ),
         (
             "routes: [{name: a, reminders: [15]}]",
@@ -363,18 +345,12 @@ store: y
         ),
         (
             "log: {level: warn}",
-            (
-                '1: log.level: "warn" is none of debug, info, warning, '
-                "error; did you mean warning?"
-            ),
+            ('1: log.level: "warn" is none of debug, info, warning, error; did you mean warning?'),
         ),
         ("retention: {events: 0d}", '1: retention.events: "0d" must be longer than 0'),
         (
             "source: !x {}",
-            (
-                "1: source: begins with !, a YAML tag, and tags are not "
-                "understood; quote it"
-            ),
+            ("1: source: begins with !, a YAML tag, and tags are not understood; quote it"),
         ),
     ],
 )
@@ -411,9 +387,7 @@ routes:
 
 
 def test_a_template_may_not_use_what_the_sandbox_lacks(tmp_path: Path) -> None:
-    (problem,) = refused(
-        tmp_path, "routes: [{name: a, template: {body: '{{ title|nope }}'}}]"
-    )
+    (problem,) = refused(tmp_path, "routes: [{name: a, template: {body: '{{ title|nope }}'}}]")
 
     assert "No filter named 'nope'" in problem
 
@@ -427,9 +401,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
-    assert (
-        configure(tmp_path, "\ufefftimezone: Europe/Paris").zone.key == "Europe/Paris"
-    )
+    assert configure(tmp_path, "\ufefftimezone: Europe/Paris").zone.key == "Europe/Paris"
 
 
 def test_a_huge_file_is_refused(tmp_path: Path) -> None:

@@ -72,10 +72,7 @@ def test_a_secret_is_given_once(tmp_path: Path) -> None:
         "destinations: {a: {url: 'x://hunter2', rate: '${S}', concurrency: '${S}'}}",
         "routes: [{name: '${S}', to: ['${S}'], match: {title: '~(${S}'}}]",
         "routes: [{name: '${S}'}, {name: '${S}'}]",
-        (
-            "web: {password: hunter2, listen: '${S}'}\nsource: {api_key: {private_key: "
-            "hunter2}}"
-        ),
+        ("web: {password: hunter2, listen: '${S}'}\nsource: {api_key: {private_key: hunter2}}"),
         "store: 'postgresql://u:hunter2@x/y'",
     ],
 )

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from notifier.config import load, load_store
 from notifier.errors import ConfigError
+from notifier.settings import load, load_store
 
 BROKEN = """\
 destinations: {ops: {url: "${NOT_SET}", nonsense: 1}}
@@ -112,14 +112,12 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_reading_the_store_alone_loads_nothing_heavy() -> None:
     code = (
-        "import sys, pathlib, notifier.config as c\n"
+        "import sys, pathlib, notifier.settings as c\n"
         "c.load_store(None, {}, cwd=pathlib.Path('/tmp'))\n"
         "heavy = {'pydantic', 'apprise', 'sqlalchemy', 'httpx', 'jinja2'}\n"
         "sys.exit(str(heavy & sys.modules.keys()) if heavy & sys.modules.keys() else 0)"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")

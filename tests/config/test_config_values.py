@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.config import values
-from notifier.config.values import UNITS, Unreadable
-from notifier.core.model import Rate, Window
+from notifier.domain.models import Rate, Window
+from notifier.settings import values
+from notifier.settings.values import UNITS, Unreadable
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,7 @@ def test_a_duration_is_one_number_and_one_unit(text: str, span: timedelta) -> No
         ("\u0663s", ""),
     ],
 )
-def test_what_is_no_duration_is_refused_with_what_was_meant(
-    text: str, advice: str
-) -> None:
+def test_what_is_no_duration_is_refused_with_what_was_meant(text: str, advice: str) -> None:
     with pytest.raises(Unreadable) as refused:
         values.duration(text)
 
@@ -179,9 +177,7 @@ def test_a_base_url_loses_its_last_slash() -> None:
     assert values.base_url("http://127.0.0.1:80/v2/") == "http://127.0.0.1:80/v2"
 
 
-@pytest.mark.parametrize(
-    "text", ["https://a/b?c=d", "https://a/#b", "https://user:password@a/b"]
-)
+@pytest.mark.parametrize("text", ["https://a/b?c=d", "https://a/#b", "https://user:password@a/b"])
 def test_a_base_url_holds_nothing_that_paths_cannot_follow(text: str) -> None:
     with pytest.raises(Unreadable):
         values.base_url(text)
@@ -206,9 +202,7 @@ def test_a_base_url_holds_nothing_that_paths_cannot_follow(text: str) -> None:
         (values.text, "x", "  "),
     ],
 )
-def test_a_value_is_read_or_refused(
-    read: Callable[[str], object], good: str, bad: str
-) -> None:
+def test_a_value_is_read_or_refused(read: Callable[[str], object], good: str, bad: str) -> None:
     read(good)
     with pytest.raises(Unreadable):
         read(bad)

@@ -6,15 +6,13 @@ from pathlib import Path
 import pytest
 from configured import configure, refused
 
-from notifier.config import Web
+from notifier.settings import Web
 
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$aGFzaA"
 
 
 @pytest.mark.parametrize("text", ["", "web:", "web: {}"])
-def test_left_out_it_listens_on_loopback_and_may_find_it_taken(
-    tmp_path: Path, text: str
-) -> None:
+def test_left_out_it_listens_on_loopback_and_may_find_it_taken(tmp_path: Path, text: str) -> None:
     assert configure(tmp_path, text).web == Web(host="127.0.0.1", port=8080)
 
 
@@ -54,9 +52,7 @@ def test_links_lead_where_people_reach_it(tmp_path: Path) -> None:
         ("http://my_host:8080", "http://my_host:8080"),
     ],
 )
-def test_the_address_is_the_one_that_browsers_say(
-    tmp_path: Path, written: str, said: str
-) -> None:
+def test_the_address_is_the_one_that_browsers_say(tmp_path: Path, written: str, said: str) -> None:
     config = configure(tmp_path, f"web: {{external_url: '{written}'}}")
 
     assert config.external_url == said
@@ -71,9 +67,7 @@ def test_it_has_more_names_and_proxies_if_they_are_given(tmp_path: Path) -> None
 
     assert config.web == Web(
         hosts=("notifier", "notifier.monitoring.svc", "::1"),
-        trusted_proxies=tuple(
-            ip_network(one) for one in ("10.0.0.0/8", "fd00::/8", "192.0.2.7")
-        ),
+        trusted_proxies=tuple(ip_network(one) for one in ("10.0.0.0/8", "fd00::/8", "192.0.2.7")),
     )
 
 
@@ -83,9 +77,7 @@ def test_on_loopback_no_password_is_needed(tmp_path: Path, listen: str) -> None:
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:80", "[::]:80", "192.168.1.5:80", "h:80"])
-def test_where_others_reach_it_a_password_is_needed(
-    tmp_path: Path, listen: str
-) -> None:
+def test_where_others_reach_it_a_password_is_needed(tmp_path: Path, listen: str) -> None:
     (tmp_path / "it").write_text("hunter2\n")
 
     assert refused(tmp_path, f"web: {{listen: '{listen}'}}") == [
@@ -110,17 +102,11 @@ def test_the_password_may_be_its_hash(tmp_path: Path) -> None:
     [
         (
             "web: {hosts: ['notifier:8080']}",
-            (
-                '1: web.hosts[0]: "notifier:8080" is no name of a host; a port is no '
-                "part of it"
-            ),
+            ('1: web.hosts[0]: "notifier:8080" is no name of a host; a port is no part of it'),
         ),
         (
             "web: {trusted_proxies: [proxy]}",
-            (
-                '1: web.trusted_proxies[0]: "proxy" is no address or network such as '
-                "10.0.0.0/8"
-            ),
+            ('1: web.trusted_proxies[0]: "proxy" is no address or network such as 10.0.0.0/8'),
         ),
         (
             "web: {trusted_proxies: [10.1.2.3/8]}",
@@ -137,17 +123,11 @@ def test_the_password_may_be_its_hash(tmp_path: Path) -> None:
         ("web: []", "1: web: must be a mapping of keys to values"),
         (
             "web: {password: '$argon2id$v=19$m=1'}",
-            (
-                "1: web.password: begins like an Argon2 hash, but is no whole argon2id "
-                "hash"
-            ),
+            ("1: web.password: begins like an Argon2 hash, but is no whole argon2id hash"),
         ),
         (
             "web: {external_url: 'https://x.example/notifier'}",
-            (
-                "1: web.external_url: must end after the host and port: the pages need "
-                "the root"
-            ),
+            ("1: web.external_url: must end after the host and port: the pages need the root"),
         ),
         (
             "web: {external_url: 'https://u:p@x.example'}",

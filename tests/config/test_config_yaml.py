@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.config.read_yaml import read_yaml
-from notifier.config.tree import Items, Scalar, Table, locate, plain, under
 from notifier.errors import ConfigError
+from notifier.settings.read_yaml import read_yaml
+from notifier.settings.tree import Items, Scalar, Table, locate, plain, under
 
 
 def texts(source: str) -> object:
@@ -71,9 +71,7 @@ def test_anchors_and_aliases_work() -> None:
 
 
 def test_a_duplicate_key_names_both_lines() -> None:
-    assert problems("a:\n  b: 1\n  c: 2\n  b: 3\n") == [
-        "f:4: a.b: is set twice, first at f:2"
-    ]
+    assert problems("a:\n  b: 1\n  c: 2\n  b: 3\n") == ["f:4: a.b: is set twice, first at f:2"]
 
 
 def test_a_merge_key_is_refused() -> None:
@@ -82,9 +80,7 @@ def test_a_merge_key_is_refused() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "value", ["!hunter2 x", "!!str 1", "!hunter2 [1]", "!<a:b> {}"]
-)
+@pytest.mark.parametrize("value", ["!hunter2 x", "!!str 1", "!hunter2 [1]", "!<a:b> {}"])
 def test_a_tag_is_refused_and_not_shown(value: str) -> None:
     (problem,) = problems(f"a: {value}")
 
@@ -119,9 +115,7 @@ def test_every_problem_is_found_in_one_reading() -> None:
         pytest.param("%YAML 3.0\n---\na: 1", 1, "version 1", id="other version"),
     ],
 )
-def test_what_is_no_yaml_is_refused_at_its_line(
-    text: str, line: int, words: str
-) -> None:
+def test_what_is_no_yaml_is_refused_at_its_line(text: str, line: int, words: str) -> None:
     problem = broken(text)
 
     assert problem.startswith(f"f:{line}: ")

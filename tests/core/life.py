@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 from strategies import NOON, Doc, committed, doc, read, reading, stamp
 
-from notifier.core.diff import Known, Step
-from notifier.core.model import Event, Kind, Timer, TimerKind
-from notifier.core.timing import Fired, TimePolicy, fire
+from notifier.domain.changes import Known, Step
+from notifier.domain.models import Event, Kind, Timer, TimerKind
+from notifier.domain.timers import Fired, TimePolicy, fire
 
 
 @dataclass

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND
 
-from notifier.core.compose import Composed, Room, Rules, compose
-from notifier.core.hold import Manner
-from notifier.core.model import URGENT, Due, Form, Kind, message_id
+from notifier.domain.batching import Composed, Room, Rules, compose
+from notifier.domain.deferral import Manner
+from notifier.domain.models import URGENT, Due, Form, Kind, message_id
 
 HOOK = "hook"
 

@@ -8,10 +8,10 @@ from typing import TypeAlias
 import msgspec
 from hypothesis import strategies as st
 
-from notifier.core.diff import DiffPolicy, Known, Reading, Row, Step, diff
-from notifier.core.model import Json
-from notifier.core.timing import Fired, TimePolicy
-from notifier.source import wire
+from notifier.domain.changes import DiffPolicy, Known, Reading, Row, Step, diff
+from notifier.domain.models import Json
+from notifier.domain.timers import Fired, TimePolicy
+from notifier.kalshi import decoding
 
 Doc: TypeAlias = dict[str, Json]
 
@@ -47,7 +47,7 @@ def doc(name: str = "m1", **fields: Json) -> Doc:
 def row(fields: Mapping[str, Json]) -> Row:
     """The same as a read hands it on."""
     raw = msgspec.json.encode(fields)
-    return Row(milestone=wire.milestone(raw), fingerprint=wire.fingerprint(raw))
+    return Row(milestone=decoding.milestone(raw), fingerprint=decoding.fingerprint(raw))
 
 
 def known(fields: Mapping[str, Json], *, fired: Fired | None = None) -> Known:
@@ -70,9 +70,7 @@ def reading(
     touched_is_updated: bool = False,
     time: TimePolicy | None = None,
 ) -> Reading:
-    policy = DiffPolicy(
-        time=time or TimePolicy(), touched_is_updated=touched_is_updated
-    )
+    policy = DiffPolicy(time=time or TimePolicy(), touched_is_updated=touched_is_updated)
     return Reading(id=number, policy=policy, silent=silent, seen_at=now)
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND
 
-from notifier.core.cadence import (
+from notifier.domain.commit import ReadKind, WatchRow
+from notifier.domain.poll_schedule import (
     Plan,
     ReadPolicy,
     backoff,
@@ -20,11 +21,8 @@ from notifier.core.cadence import (
     next_sweep,
     watermark,
 )
-from notifier.core.commit import ReadKind, WatchRow
 
-POLICY = ReadPolicy(
-    poll_every=30 * SECOND, sweep_every=30 * MINUTE, full_read_every=DAY
-)
+POLICY = ReadPolicy(poll_every=30 * SECOND, sweep_every=30 * MINUTE, full_read_every=DAY)
 #: Everything about it has been read at noon.
 READ = WatchRow(
     id=0,
@@ -148,9 +146,7 @@ def test_there_is_a_poll_five_to_ten_seconds_before_the_next_start(
     now, polled = NOON, [NOON - polled_ago]
     while now < start:
         watch = replace(READ, polled_at=polled[-1])
-        plan = next_poll(
-            [watch], policy=policy, next_start=start, now=now, polled=_names([watch])
-        )
+        plan = next_poll([watch], policy=policy, next_start=start, now=now, polled=_names([watch]))
         assert plan is not None
         now = max(now, plan.at)
         polled.append(now)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.config import values
-from notifier.core.calendar import FARTHEST, next_time, quiet_until
-from notifier.core.model import QuietPolicy, Window
+from notifier.domain.models import QuietPolicy, Window
+from notifier.domain.quiet_hours import FARTHEST, next_time, quiet_until
+from notifier.settings import values
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -78,9 +78,7 @@ def wall(text: str, zone: ZoneInfo) -> datetime:
         ("2026-06-11T12:00", None),
     ],
 )
-def test_quiet_hours_run_over_midnight_and_are_over_at_their_end(
-    now: str, end: str | None
-) -> None:
+def test_quiet_hours_run_over_midnight_and_are_over_at_their_end(now: str, end: str | None) -> None:
     assert end_on_the_wall(quiet("22:00-07:00"), PARIS, now) == end
 
 
@@ -100,9 +98,7 @@ def test_an_end_is_told_in_utc() -> None:
         pytest.param("2026-06-13T23:00", None, id="Saturday has none"),
     ],
 )
-def test_a_window_belongs_to_the_day_on_which_it_begins(
-    now: str, end: str | None
-) -> None:
+def test_a_window_belongs_to_the_day_on_which_it_begins(now: str, end: str | None) -> None:
     assert end_on_the_wall(quiet("Mon-Fri 22:00-07:00"), PARIS, now) == end
 
 
@@ -268,9 +264,7 @@ def test_a_window_that_is_leapt_over_whole_is_none() -> None:
 def test_a_time_of_the_day_comes_once_a_date(
     zone: ZoneInfo, at: str, after: str, found: str
 ) -> None:
-    assert next_time(time.fromisoformat(at), zone, wall(after, zone)) == wall(
-        found, zone
-    )
+    assert next_time(time.fromisoformat(at), zone, wall(after, zone)) == wall(found, zone)
 
 
 def test_the_next_time_is_told_in_utc() -> None:
@@ -333,9 +327,7 @@ WINDOWS = st.builds(
     start=MINUTES,
     end=MINUTES,
 )
-POLICIES = st.builds(
-    QuietPolicy, windows=st.lists(WINDOWS, min_size=1, max_size=3).map(tuple)
-)
+POLICIES = st.builds(QuietPolicy, windows=st.lists(WINDOWS, min_size=1, max_size=3).map(tuple))
 
 
 @given(

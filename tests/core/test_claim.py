@@ -10,7 +10,8 @@ from message_samples import event
 from owed import HOOK, ZONE, due
 from strategies import HOUR, MINUTE, NOON, SECOND
 
-from notifier.core.claim import (
+from notifier.domain.batching import Probe, Room
+from notifier.domain.claim import (
     NO_LIMIT,
     Finished,
     Wait,
@@ -21,10 +22,9 @@ from notifier.core.claim import (
     room,
     since,
 )
-from notifier.core.commit import Claim, Settlement
-from notifier.core.compose import Probe, Room
-from notifier.core.hold import Manner
-from notifier.core.model import (
+from notifier.domain.commit import Claim, Settlement
+from notifier.domain.deferral import Manner
+from notifier.domain.models import (
     Ambiguous,
     Due,
     Failed,
@@ -40,8 +40,8 @@ from notifier.core.model import (
     State,
     message_id,
 )
-from notifier.core.settle import Rescheduled, Standing, Tries
-from notifier.core.silence import made
+from notifier.domain.retry_policy import Rescheduled, Standing, Tries
+from notifier.domain.silences import made
 
 MANNER = Manner(over=None, zone=ZONE)
 PLAIN = Way(name=HOOK, manners={}, manner_else=MANNER)
@@ -163,9 +163,7 @@ def test_what_falls_under_a_silence_is_dropped_and_says_by_which() -> None:
 
     found = _claim(due(1), due(2, Kind.CREATED), silences=(silence,))
 
-    assert [(one.delivery_id, one.state) for one in found.ended] == [
-        ("dlv_1", State.DROPPED)
-    ]
+    assert [(one.delivery_id, one.state) for one in found.ended] == [("dlv_1", State.DROPPED)]
     assert silence.id in found.ended[0].reason
     assert [message.event_ids for message in found.messages] == [("evt_2",)]
 
@@ -211,9 +209,7 @@ def _tried(
 
 def _due_at(settled: Settlement) -> list[timedelta]:
     return [
-        verdict.due_at - NOON
-        for _, verdict in settled.verdicts
-        if isinstance(verdict, Rescheduled)
+        verdict.due_at - NOON for _, verdict in settled.verdicts if isinstance(verdict, Rescheduled)
     ]
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from message_samples import MOVED, NOW, START, event, milestone
 
-from notifier.core.cloudevent import cloudevent, link, overview
-from notifier.core.model import Kind
+from notifier.domain.models import Kind
+from notifier.messages.cloudevents import cloudevent, link, overview
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -53,9 +53,7 @@ def test_an_event_names_those_that_it_supersedes() -> None:
         (("K" * 1000,), None),
     ],
 )
-def test_a_link_leads_to_the_markets_page(
-    tickers: tuple[str, ...], address: str | None
-) -> None:
+def test_a_link_leads_to_the_markets_page(tickers: tuple[str, ...], address: str | None) -> None:
     assert link(milestone(tickers=tickers), None) == address
 
 

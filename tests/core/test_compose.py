@@ -7,8 +7,8 @@ import pytest
 from owed import composed_of, due, started
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND, UNSET
 
-from notifier.core.compose import Composed, Rules
-from notifier.core.model import Due, Form, Kind, State
+from notifier.domain.batching import Composed, Rules
+from notifier.domain.models import Due, Form, Kind, State
 
 
 def _told(composed: Composed) -> list[list[int]]:

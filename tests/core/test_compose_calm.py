@@ -8,17 +8,15 @@ import pytest
 from owed import HOOK, ZONE, due, started
 from strategies import HOUR, MINUTE, NOON
 
-from notifier.core.compose import Composed, Probe, Room, Rules, compose
-from notifier.core.hold import Manner
-from notifier.core.model import Change, Due, Form, Kind, QuietPolicy, State, Window
+from notifier.domain.batching import Composed, Probe, Room, Rules, compose
+from notifier.domain.deferral import Manner
+from notifier.domain.models import Change, Due, Form, Kind, QuietPolicy, State, Window
 
 PLENTY = 1_000_000
 PLAIN = Manner(over=None, zone=ZONE)
 QUIET = replace(
     PLAIN,
-    quiet=QuietPolicy(
-        windows=(Window(days=frozenset(range(7)), start=time(11), end=time(15)),)
-    ),
+    quiet=QuietPolicy(windows=(Window(days=frozenset(range(7)), start=time(11), end=time(15)),)),
 )
 
 
@@ -31,9 +29,7 @@ def _composed(
         "manners": {},
         "manner_else": manner,
     }
-    return compose(
-        owed, destination=HOOK, room=Room(**(space | room)), now=NOON, rules=rules
-    )
+    return compose(owed, destination=HOOK, room=Room(**(space | room)), now=NOON, rules=rules)
 
 
 def _told(composed: Composed) -> list[list[int]]:

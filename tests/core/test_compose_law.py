@@ -9,13 +9,11 @@ from hypothesis import strategies as st
 from owed import HOOK, backlogs, composed_of
 from strategies import NOON
 
-from notifier.core.model import URGENT, Due, Form, message_id
+from notifier.domain.models import URGENT, Due, Form, message_id
 
 
 @given(owed=backlogs(), room=st.integers(1, 6), soon=st.integers(0, 8))
-def test_nothing_is_lost_and_nothing_goes_twice(
-    owed: list[Due], room: int, soon: int
-) -> None:
+def test_nothing_is_lost_and_nothing_goes_twice(owed: list[Due], room: int, soon: int) -> None:
     composed = composed_of(owed, room=room, soon=soon)
 
     told = [one.delivery_id for m in composed.messages for one in m.members]
@@ -26,9 +24,7 @@ def test_nothing_is_lost_and_nothing_goes_twice(
 
 
 @given(owed=backlogs(), soon=st.integers(0, 8))
-def test_with_room_enough_what_stays_waits_for_its_milestone(
-    owed: list[Due], soon: int
-) -> None:
+def test_with_room_enough_what_stays_waits_for_its_milestone(owed: list[Due], soon: int) -> None:
     composed = composed_of(owed, soon=soon)
 
     told = [one for message in composed.messages for one in message.members]

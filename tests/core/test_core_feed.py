@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from message_samples import LINK, NEW_YORK, NOW, START, TICKER, event, milestone
 
-from notifier.core.feed import (
+from notifier.domain.calendar import (
     USUAL_LENGTH,
     Listed,
     Status,
@@ -18,15 +18,13 @@ from notifier.core.feed import (
     tells,
     window,
 )
-from notifier.core.model import Kind, Match, Milestone, Route, Template
+from notifier.domain.models import Kind, Match, Milestone, Route, Template
 
 HOUR, QUARTER = timedelta(hours=1), timedelta(minutes=15)
 GAMES = Route(
     name="games",
     to=("ops",),
-    match=Match(
-        events=frozenset({Kind.STARTED}), fields=(("type", ("football_game",)),)
-    ),
+    match=Match(events=frozenset({Kind.STARTED}), fields=(("type", ("football_game",)),)),
     reminders=(QUARTER,),
 )
 REST = Route(name="rest", to=("ops",))
@@ -64,9 +62,7 @@ def test_what_an_earlier_route_takes_whole_and_stops_at_is_left_to_it(
 
 
 def test_categories_and_types_that_cannot_fit_need_no_look() -> None:
-    rule = replace(
-        REST, match=Match(fields=(("category", ("Spo*",)), ("title", ("x",))))
-    )
+    rule = replace(REST, match=Match(fields=(("category", ("Spo*",)), ("title", ("x",)))))
 
     assert may_list("sports", "anything", rule)
     assert not may_list("Politics", "anything", rule)
@@ -118,9 +114,7 @@ def test_an_entry_ends_after_its_start(end: datetime | None, shown: datetime) ->
         ("undelayed", Status.CONFIRMED, "Syracuse at Pittsburgh"),
     ],
 )
-def test_an_entry_says_whether_it_will_take_place(
-    word: str, status: Status, summary: str
-) -> None:
+def test_an_entry_says_whether_it_will_take_place(word: str, status: Status, summary: str) -> None:
     shown = entry(listed(milestone(details={"status": word})), GAMES, external_url=None)
 
     assert (shown.status, shown.summary) == (status, summary)
@@ -143,8 +137,7 @@ def test_the_sequence_rises_with_changes_removal_and_return() -> None:
     removed, back = replace(moved, gone_at=NOW), listed(version=3)
 
     numbers = [
-        entry(one, GAMES, external_url=None).sequence
-        for one in (first, moved, removed, back)
+        entry(one, GAMES, external_url=None).sequence for one in (first, moved, removed, back)
     ]
 
     assert numbers[0] == 0

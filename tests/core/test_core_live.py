@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.live import (
+from notifier.domain.live_status import (
     Asked,
     Candidate,
     LiveData,
@@ -24,12 +24,8 @@ MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 
 
-def known(
-    status: Status, *, since: datetime = START, checked_at: datetime = START
-) -> LiveData:
-    return LiveData(
-        status=status, word=status.value, since=since, checked_at=checked_at
-    )
+def known(status: Status, *, since: datetime = START, checked_at: datetime = START) -> LiveData:
+    return LiveData(status=status, word=status.value, since=since, checked_at=checked_at)
 
 
 def asks(
@@ -67,9 +63,7 @@ def test_their_words_come_to_a_few_statuses(words: list[str], status: Status) ->
 
 
 def test_a_word_that_is_known_counts_before_one_that_is_not() -> None:
-    assert said(["3rd inning", "inprogress"]) == Said(
-        status=Status.LIVE, word="inprogress"
-    )
+    assert said(["3rd inning", "inprogress"]) == Said(status=Status.LIVE, word="inprogress")
 
 
 @pytest.mark.parametrize("words", [[], [""], ["  ", ""]])

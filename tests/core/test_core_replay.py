@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from storing import DAY, HOOK, HOUR, MINUTE, NOW, SECOND, row, stamp
 
-from notifier.core.claim import Way
-from notifier.core.hold import Manner
-from notifier.core.model import (
+from notifier.domain.claim import Way
+from notifier.domain.deferral import Manner
+from notifier.domain.models import (
     Change,
     Event,
     Kind,
@@ -25,7 +25,7 @@ from notifier.core.model import (
     Window,
     event_id,
 )
-from notifier.core.replay import (
+from notifier.domain.preview import (
     Fate,
     Hush,
     Known,
@@ -35,8 +35,8 @@ from notifier.core.replay import (
     owed,
     reminded,
 )
-from notifier.core.silence import made
-from notifier.core.timing import Fired, TimePolicy, fire
+from notifier.domain.silences import made
+from notifier.domain.timers import Fired, TimePolicy, fire
 
 ZONE = ZoneInfo("UTC")
 ROUTES = (Route(name="all", to=(HOOK,), reminders=(HOUR,)),)
@@ -176,9 +176,7 @@ def test_updates_that_wait_together_would_have_been_their_net_change() -> None:
 
 
 def test_a_silence_of_then_would_have_dropped_what_fell_due_in_it() -> None:
-    silence = made(
-        {"type": ["football_game"]}, why="x", created_at=NOW, until=NOW + DAY
-    )
+    silence = made({"type": ["football_game"]}, why="x", created_at=NOW, until=NOW + DAY)
     ended_early = Hush(silence=silence, over=NOW + HOUR)
     news = [event(0), event(1, at=NOW + 2 * HOUR)]
 
@@ -224,9 +222,9 @@ def test_a_reminder_that_nobody_had_has_the_id_that_it_would_have_had() -> None:
 
     assert found == real
     assert found is not None
-    assert [
-        one.destination for one in owed(found, ROUTES, policy=TimePolicy(), due_at=at)
-    ] == [HOOK]
+    assert [one.destination for one in owed(found, ROUTES, policy=TimePolicy(), due_at=at)] == [
+        HOOK
+    ]
 
 
 @pytest.mark.parametrize(

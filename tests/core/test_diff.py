@@ -23,9 +23,9 @@ from strategies import (
     stamp,
 )
 
-from notifier.core.diff import Doubt, Known, diff, removed
-from notifier.core.model import Event, Kind, TimerKind
-from notifier.core.timing import Armed, Fired
+from notifier.domain.changes import Doubt, Known, diff, removed
+from notifier.domain.models import Event, Kind, TimerKind
+from notifier.domain.timers import Armed, Fired
 
 # --- pages --------------------------------------------------------------------
 
@@ -63,9 +63,7 @@ def test_a_row_that_is_known_byte_for_byte_is_nothing(fields: Doc) -> None:
 # --- created, updated ---------------------------------------------------------
 
 
-def _event(
-    before: Known | None, fields: Doc, *, touched_is_updated: bool = False
-) -> Event:
+def _event(before: Known | None, fields: Doc, *, touched_is_updated: bool = False) -> Event:
     reads = reading(2, touched_is_updated=touched_is_updated)
     event = read(before, fields, reads).event
     assert event is not None
@@ -102,9 +100,7 @@ def test_a_newer_timestamp_alone_is_counted_and_told_to_nobody() -> None:
 
 
 def test_a_newer_timestamp_alone_is_an_update_for_who_asked_for_it() -> None:
-    event = _event(
-        known(doc()), doc(last_updated_ts=stamp(NOON)), touched_is_updated=True
-    )
+    event = _event(known(doc()), doc(last_updated_ts=stamp(NOON)), touched_is_updated=True)
 
     assert [change.as_json() for change in event.changes] == [
         {

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import Doc, doc, docs
 
-from notifier.core.diff import changes
-from notifier.core.model import Change, Json
+from notifier.domain.changes import changes
+from notifier.domain.models import Change, Json
 
 TICKERS = ("primary_event_tickers", "related_event_tickers")
 
@@ -58,9 +58,7 @@ def _instant(value: Json) -> datetime | None:
 def _meaning(fields: Doc) -> object:
     """A row up to the order of its tickers, null, and the spelling of instants."""
     tickers = {
-        name: sorted(set(_texts(fields.get(name)))) or None
-        for name in TICKERS
-        if name in fields
+        name: sorted(set(_texts(fields.get(name)))) or None for name in TICKERS if name in fields
     }
     dates = {name: _instant(fields.get(name)) for name in ("start_date", "end_date")}
     rest = {
@@ -76,9 +74,7 @@ def _texts(value: Json) -> list[str]:
 
 
 @given(before=docs(), after=docs())
-def test_the_changes_applied_to_the_old_row_give_the_new_one(
-    before: Doc, after: Doc
-) -> None:
+def test_the_changes_applied_to_the_old_row_give_the_new_one(before: Doc, after: Doc) -> None:
     told = changes(before, after)
 
     assert _meaning(_apply(before, told)) == _meaning(after)
@@ -94,9 +90,7 @@ def test_rows_that_mean_the_same_have_no_changes_and_others_have_some(
 
 
 @given(before=docs(), after=docs())
-def test_each_change_names_another_field_and_says_what_was_there(
-    before: Doc, after: Doc
-) -> None:
+def test_each_change_names_another_field_and_says_what_was_there(before: Doc, after: Doc) -> None:
     told = changes(before, after)
 
     assert len({change.field for change in told}) == len(told)

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 from storing import NOW
 
-from notifier.core.door import (
+from notifier.domain.auth import (
     Token,
     TokenKind,
     caller,
@@ -20,9 +20,7 @@ from notifier.core.door import (
 FEED = Token(hash="h", kind=TokenKind.FEED, name="phone", scope="games", created_at=NOW)
 
 
-@pytest.mark.parametrize(
-    "wish", ["/", "/events?kind=started&x=%2F%2Fevil", "/milestones/a//b"]
-)
+@pytest.mark.parametrize("wish", ["/", "/events?kind=started&x=%2F%2Fevil", "/milestones/a//b"])
 def test_after_the_login_it_goes_where_it_was_to_go(wish: str) -> None:
     assert way_on(wish) == wish
 
@@ -75,9 +73,7 @@ def test_a_token_lasts_until_its_end_and_a_program_may_be_idle_for_years() -> No
         *((["unknown"], "10.1.2.3"), (["[x]:1"], "10.1.2.3"), (["[]"], "10.1.2.3")),
     ],
 )
-def test_of_what_a_proxy_says_the_last_address_counts(
-    forwarded: list[str], found: str
-) -> None:
+def test_of_what_a_proxy_says_the_last_address_counts(forwarded: list[str], found: str) -> None:
     proxies = [ip_network("10.0.0.0/8"), ip_network("::1/128")]
 
     assert caller("10.1.2.3", forwarded, proxies=proxies) == found

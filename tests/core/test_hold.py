@@ -10,8 +10,8 @@ import pytest
 from owed import due, started
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND
 
-from notifier.core.hold import Manner, hold, joined
-from notifier.core.model import (
+from notifier.domain.deferral import Manner, hold, joined
+from notifier.domain.models import (
     Due,
     Ended,
     Held,
@@ -114,30 +114,21 @@ def test_a_start_that_would_be_late_expires_at_once(then: Then) -> None:
 
     assert isinstance(found, Ended)
     assert found.state is State.EXPIRED
-    assert found.reason == (
-        "quiet hours until 15:00 UTC: too late to be of use by then"
-    )
+    assert found.reason == ("quiet hours until 15:00 UTC: too late to be of use by then")
 
 
 def test_a_start_that_will_be_in_time_waits() -> None:
     manner = _quiet(11, 12)
     at = NOON - 20 * MINUTE
 
-    assert _held(started(1, at), manner=manner, now=at) == {
-        "dlv_1": (timedelta(0), False)
-    }
+    assert _held(started(1, at), manner=manner, now=at) == {"dlv_1": (timedelta(0), False)}
 
 
 @pytest.mark.parametrize("then", Then)
 def test_what_may_have_arrived_only_waits(then: Then) -> None:
-    frozen = [
-        replace(one, frozen_in="msg_1")
-        for one in (started(1), due(2), due(3, Kind.CREATED))
-    ]
+    frozen = [replace(one, frozen_in="msg_1") for one in (started(1), due(2), due(3, Kind.CREATED))]
 
-    assert set(_held(*frozen, manner=_quiet(11, 15, then=then))) == {
-        *("dlv_1", "dlv_2", "dlv_3")
-    }
+    assert set(_held(*frozen, manner=_quiet(11, 15, then=then))) == {*("dlv_1", "dlv_2", "dlv_3")}
 
 
 def test_what_may_have_arrived_together_passes_together() -> None:
@@ -203,9 +194,7 @@ def test_the_time_of_the_day_beats_the_window() -> None:
     ids=["started", "upcoming", "tried", "may have arrived", "gathered"],
 )
 @pytest.mark.parametrize("manner", [WINDOW, DAILY], ids=["window", "at"])
-def test_what_is_urgent_or_has_waited_already_does_not_gather(
-    one: Due, manner: Manner
-) -> None:
+def test_what_is_urgent_or_has_waited_already_does_not_gather(one: Due, manner: Manner) -> None:
     assert _hold(one, manner=manner) == {}
 
 
@@ -253,9 +242,7 @@ def test_what_quiet_hours_let_pass_waits_only_for_what_gathers() -> None:
     ripe = replace(due(1), gathered=True)
 
     assert _hold(replace(ripe, behind=(quiet,)), manner=manner) == {}
-    assert _held(replace(ripe, behind=(quiet, soon)), manner=manner) == {
-        "dlv_1": (SECOND, True)
-    }
+    assert _held(replace(ripe, behind=(quiet, soon)), manner=manner) == {"dlv_1": (SECOND, True)}
 
 
 @pytest.mark.parametrize(

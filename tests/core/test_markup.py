@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from message_samples import read_html
 
-from notifier.core.markup import (
+from notifier.domain.models import Format
+from notifier.messages.escaping import (
     Anchor,
     Bold,
     Row,
@@ -15,7 +16,6 @@ from notifier.core.markup import (
     shorten_line,
     spell,
 )
-from notifier.core.model import Format
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,7 @@ from notifier.core.model import Format
         ("  much    space ", " much space "),
     ],
 )
-def test_text_loses_what_nobody_can_see_and_stays_on_one_line(
-    hostile: str, harmless: str
-) -> None:
+def test_text_loses_what_nobody_can_see_and_stays_on_one_line(hostile: str, harmless: str) -> None:
     assert escape(hostile, Format.TEXT) == harmless
 
 
@@ -65,9 +63,7 @@ def test_html_is_escaped_with_its_quotes() -> None:
         ("---", "\u2060---"),
     ],
 )
-def test_markdown_is_escaped_so_that_slack_shows_no_backslash(
-    foreign: str, spelled: str
-) -> None:
+def test_markdown_is_escaped_so_that_slack_shows_no_backslash(foreign: str, spelled: str) -> None:
     assert escape(foreign, Format.MARKDOWN) == spelled
 
 
@@ -159,9 +155,5 @@ def test_rows_become_paragraphs_and_lists() -> None:
     assert lay_out(ROWS, Format.TEXT) == "Title\n- one\n- two\n\nend"
     assert lay_out(ROWS[2:], Format.MARKDOWN) == "- two\n\nend"
     assert lay_out((Row("a"), Row("b")), Format.MARKDOWN) == "a  \nb"
-    assert lay_out(ROWS, Format.HTML) == (
-        "<p>Title</p><ul><li>one</li><li>two</li></ul><p>end</p>"
-    )
-    assert lay_out((Row("a"), Row("b", heading=True)), Format.HTML) == (
-        "<p>a</p><p>b</p>"
-    )
+    assert lay_out(ROWS, Format.HTML) == ("<p>Title</p><ul><li>one</li><li>two</li></ul><p>end</p>")
+    assert lay_out((Row("a"), Row("b", heading=True)), Format.HTML) == ("<p>a</p><p>b</p>")

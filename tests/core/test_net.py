@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from owed import due
 
-from notifier.core.diff import net
-from notifier.core.model import Change, Due, Ended, Kind, State
-from notifier.core.net import netted
+from notifier.domain.changes import net
+from notifier.domain.coalescing import netted
+from notifier.domain.models import Change, Due, Ended, Kind, State
 
 
 def _update(seq: int, before: str, after: str, *, route: str = "games") -> Due:

@@ -7,29 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from notifier.core.model import (
-    Ambiguous,
-    Failed,
-    Format,
-    Kind,
-    Limits,
-    Outcome,
-    Rate,
-    Refused,
-    Scope,
-    Sent,
-)
-from notifier.core.notice import (
-    Found,
-    Reader,
-    back,
-    is_maintenance,
-    one_line,
-    over,
-    raised,
-    rendered,
-)
-from notifier.core.operate import (
+from notifier.domain.incidents import (
     Condition,
     DestinationView,
     Notice,
@@ -48,7 +26,29 @@ from notifier.core.operate import (
     recipients,
     settle_notice,
 )
-from notifier.core.settle import PATIENT
+from notifier.domain.models import (
+    Ambiguous,
+    Failed,
+    Format,
+    Kind,
+    Limits,
+    Outcome,
+    Rate,
+    Refused,
+    Scope,
+    Sent,
+)
+from notifier.domain.retry_policy import PATIENT
+from notifier.messages.incident_text import (
+    Found,
+    Reader,
+    back,
+    is_maintenance,
+    one_line,
+    over,
+    raised,
+    rendered,
+)
 
 SECOND, MINUTE, HOUR = (
     timedelta(seconds=1),
@@ -58,9 +58,7 @@ SECOND, MINUTE, HOUR = (
 #: Thursday, 03:08 in New York.
 NOW = datetime(2026, 11, 26, 8, 8, tzinfo=UTC)
 READER = Reader(zone=ZoneInfo("America/New_York"), now=NOW)
-POLICY = OperatorPolicy(
-    to=("ops", "desk"), poll_every=30 * SECOND, full_read_every=24 * HOUR
-)
+POLICY = OperatorPolicy(to=("ops", "desk"), poll_every=30 * SECOND, full_read_every=24 * HOUR)
 
 
 def _watch(name: str = "everything", **fields: object) -> WatchView:
@@ -92,9 +90,7 @@ def test_where_all_is_well_nothing_is_wrong() -> None:
     [
         pytest.param(_down(), True, id="down"),
         pytest.param(replace(_down(), failed=2), False, id="two reads"),
-        pytest.param(
-            replace(_down(), read_at=NOW - 119 * SECOND), False, id="four polls"
-        ),
+        pytest.param(replace(_down(), read_at=NOW - 119 * SECOND), False, id="four polls"),
         pytest.param(
             replace(_down(error="401 Unauthorized"), failed=1, read_at=NOW),
             True,
@@ -169,9 +165,7 @@ def test_after_a_downtime_a_breaker_has_its_five_minutes() -> None:
     told = (Open(key="failing:ops", since=NOW - 14 * HOUR),)
 
     assert _keys(View(destinations=(broken,)), begun=NOW - MINUTE) == []
-    assert _keys(View(destinations=(broken,)), begun=NOW - 6 * MINUTE) == [
-        "failing:ops"
-    ]
+    assert _keys(View(destinations=(broken,)), begun=NOW - 6 * MINUTE) == ["failing:ops"]
     assert _keys(View(destinations=(broken,), open=told), begun=NOW) == ["failing:ops"]
 
 
@@ -480,9 +474,7 @@ def test_a_span_over_midnight_names_both_days() -> None:
 
 @pytest.mark.parametrize("markup", Format)
 @pytest.mark.parametrize("titles", [0, 250])
-def test_foreign_words_are_harmless_in_every_format(
-    markup: Format, titles: int
-) -> None:
+def test_foreign_words_are_harmless_in_every_format(markup: Format, titles: int) -> None:
     limits = Limits(format=markup, title=titles, body=4_000)
 
     message = rendered(_notice(), limits, plain=False)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.reach import anywhere, literal, public
+from notifier.domain.egress_policy import anywhere, literal, public
 
 METADATA = [
     "169.254.169.254",

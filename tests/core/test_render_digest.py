@@ -15,7 +15,7 @@ from message_samples import (
     read_html,
 )
 
-from notifier.core.model import Event, Form, Format, Kind
+from notifier.domain.models import Event, Form, Format, Kind
 
 BOTH = "Start: moved from Sat 12:00 to 15:30 EDT (3 h 30 min later) and 1 more change"
 GAME = "“The game is about to begin!”"
@@ -25,9 +25,7 @@ def many(kind: Kind, number: int, **same: str) -> list[Event]:
     return [
         event(
             kind,
-            milestone(
-                name=f"{kind.value}{n}", title=same.get("title", f"Team {n} at Home")
-            ),
+            milestone(name=f"{kind.value}{n}", title=same.get("title", f"Team {n} at Home")),
             changes=(MOVED,) if kind is Kind.UPDATED else (),
             at=START if kind is Kind.STARTED else NOW,
         )
@@ -42,9 +40,7 @@ def test_many_events_make_one_message_grouped_by_kind_and_sort() -> None:
     more = changed("title", "x", "y")
     both = event(Kind.UPDATED, milestone(name="u9"), changes=(MOVED, more))
 
-    told = put(
-        *many(Kind.CREATED, 2), event(Kind.CREATED, tennis), both, event(Kind.ENDED)
-    )
+    told = put(*many(Kind.CREATED, 2), event(Kind.CREATED, tennis), both, event(Kind.ENDED))
 
     assert told.title == "5 milestones: 3 created, 1 updated, 1 ended"
     assert told.digest
@@ -66,9 +62,7 @@ def test_many_events_make_one_message_grouped_by_kind_and_sort() -> None:
 
 def test_messages_that_differ_stand_with_their_milestones() -> None:
     one, other = (
-        event(
-            Kind.CREATED, milestone(name=name, title=name, message=f"Will {name} win?")
-        )
+        event(Kind.CREATED, milestone(name=name, title=name, message=f"Will {name} win?"))
         for name in ("Ann", "Bob")
     )
 
@@ -85,9 +79,7 @@ def test_a_digest_of_one_kind_names_the_first() -> None:
     started = put(*many(Kind.STARTED, 9), now=START)
     coming = put(*many(Kind.UPCOMING, 2), now=START - timedelta(minutes=15))
 
-    assert started.title == (
-        "9 started: Team 0 at Home, Team 1 at Home, Team 2 at Home and 6 more"
-    )
+    assert started.title == ("9 started: Team 0 at Home, Team 1 at Home, Team 2 at Home and 6 more")
     assert started.urgent
     assert coming.title == "2 starting in 15 min: Team 0 at Home, Team 1 at Home"
     assert lines(coming)[1] == "- Team 0 at Home – in 15 min, Sat 26 Sep, 15:30 EDT"
@@ -111,9 +103,7 @@ def test_late_repeated_and_doubtful_starts_say_so_in_their_lines() -> None:
         )
     )
 
-    assert told[1].endswith(
-        "Sat 26 Sep, 15:30 EDT (5 min ago), announced before at 14:30 EDT"
-    )
+    assert told[1].endswith("Sat 26 Sep, 15:30 EDT (5 min ago), announced before at 14:30 EDT")
     assert told[2].endswith("(5 min ago) – Kalshi lists it as delayed")
 
 
@@ -145,9 +135,7 @@ def test_titles_are_links_where_that_costs_no_lines() -> None:
 
 
 def test_the_rest_can_be_seen_on_our_own_page() -> None:
-    told = put(
-        *many(Kind.CREATED, 60), markup=Format.HTML, external_url="https://n.example"
-    )
+    told = put(*many(Kind.CREATED, 60), markup=Format.HTML, external_url="https://n.example")
 
     assert told.body.endswith('<br><a href="https://n.example/">See them all</a></p>')
 

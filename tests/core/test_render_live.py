@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 import pytest
 from message_samples import MOVED, START, event, lines, milestone, put
 
-from notifier.core.live import LiveData, Status
-from notifier.core.model import Event, Form, Kind
+from notifier.domain.live_status import LiveData, Status
+from notifier.domain.models import Event, Form, Kind
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -25,22 +25,15 @@ def told(
     again_from: datetime | None = None,
 ) -> Event:
     changes = (MOVED,) if kind is Kind.UPDATED else ()
-    one = event(
-        kind, milestone(name=name), at=at, changes=changes, again_from=again_from
-    )
-    live = LiveData(
-        status=status, word=word or status.value, since=START, checked_at=checked_at
-    )
+    one = event(kind, milestone(name=name), at=at, changes=changes, again_from=again_from)
+    live = LiveData(status=status, word=word or status.value, since=START, checked_at=checked_at)
     return replace(one, live=live)
 
 
 def test_a_start_that_has_not_come_to_pass_is_told_as_scheduled() -> None:
     message = put(told(Kind.STARTED, Status.NOT_STARTED), now=START + SECOND)
 
-    assert (
-        message.title
-        == "Scheduled to start now: Syracuse at Pittsburgh (not started yet)"
-    )
+    assert message.title == "Scheduled to start now: Syracuse at Pittsburgh (not started yet)"
     assert lines(message)[:2] == [
         "Scheduled to start Sat 26 Sep, 15:30 EDT",
         "Kalshi's live data says that it has not started yet.",
@@ -89,9 +82,7 @@ def test_a_start_that_live_data_bears_out_is_a_fact() -> None:
     ],
     ids=["long ago", "before it could start", "a word that nobody knows"],
 )
-def test_what_live_data_cannot_say_changes_nothing(
-    status: Status, checked_at: datetime
-) -> None:
+def test_what_live_data_cannot_say_changes_nothing(status: Status, checked_at: datetime) -> None:
     with_it = told(Kind.STARTED, status, checked_at=checked_at)
 
     message = put(with_it, now=START + SECOND)
@@ -110,9 +101,7 @@ def test_a_start_that_is_told_again_keeps_when_it_was_told_before() -> None:
 
 
 def test_an_end_is_borne_out_long_after_it_was_seen() -> None:
-    message = put(
-        told(Kind.ENDED, Status.FINISHED, at=START + 3 * HOUR), now=START + 9 * HOUR
-    )
+    message = put(told(Kind.ENDED, Status.FINISHED, at=START + 3 * HOUR), now=START + 9 * HOUR)
 
     assert "Kalshi's live data says that it has finished." in lines(message)
 
@@ -132,9 +121,7 @@ def test_a_reminder_need_not_say_that_it_has_not_started() -> None:
     delayed = told(Kind.UPCOMING, Status.DELAYED, word="delayed", checked_at=ahead)
 
     assert "live data" not in put(reminder, now=ahead).body
-    assert "Kalshi's live data says that it is delayed." in lines(
-        put(delayed, now=ahead)
-    )
+    assert "Kalshi's live data says that it is delayed." in lines(put(delayed, now=ahead))
 
 
 # --- digests ------------------------------------------------------------------

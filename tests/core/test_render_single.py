@@ -23,7 +23,7 @@ from message_samples import (
     read_html,
 )
 
-from notifier.core.model import Change, Event, Form, Format, Json, Kind
+from notifier.domain.models import Change, Event, Form, Format, Json, Kind
 
 WHEN = "Starts Sat 26 Sep, 15:30 EDT (in 3 h 20 min)"
 QUOTE = "“The game is about to begin!”"
@@ -75,9 +75,7 @@ def test_a_placeholder_start_is_not_a_time() -> None:
 
 def test_what_was_told_late_is_new_as_it_is_by_now() -> None:
     was = event(Kind.CREATED)
-    now = replace(
-        was.milestone, title="Syracuse at Pitt", start=START + timedelta(hours=1)
-    )
+    now = replace(was.milestone, title="Syracuse at Pitt", start=START + timedelta(hours=1))
 
     told = put(replace(was, present=now))
 
@@ -284,9 +282,7 @@ def test_a_reminder_says_how_long_there_is(before_start: timedelta, title: str) 
         ),
     ],
 )
-def test_a_start_is_told_as_late_as_it_is(
-    late: timedelta, title: str, when: str
-) -> None:
+def test_a_start_is_told_as_late_as_it_is(late: timedelta, title: str, when: str) -> None:
     told = put(event(Kind.STARTED, at=START), now=START + late)
 
     assert told.title == title
@@ -298,20 +294,14 @@ def test_a_second_start_names_the_first() -> None:
 
     told = put(again, now=START)
 
-    assert told.title == (
-        "Started again: Syracuse at Pittsburgh (announced before at 12:00 EDT)"
-    )
-    assert lines(told)[0] == (
-        "Started Sat 26 Sep, 15:30 EDT; announced before at 12:00 EDT"
-    )
+    assert told.title == ("Started again: Syracuse at Pittsburgh (announced before at 12:00 EDT)")
+    assert lines(told)[0] == ("Started Sat 26 Sep, 15:30 EDT; announced before at 12:00 EDT")
 
 
 def test_a_start_that_kalshi_lists_as_postponed_says_so() -> None:
     told = put(event(Kind.STARTED, POSTPONED, at=START), now=START)
 
-    assert told.title == (
-        "Started: Syracuse at Pittsburgh (Kalshi lists it as postponed)"
-    )
+    assert told.title == ("Started: Syracuse at Pittsburgh (Kalshi lists it as postponed)")
     assert lines(told)[1] == "Kalshi lists it as postponed."
 
 
@@ -391,8 +381,7 @@ def test_a_long_title_gives_way_before_what_happened_to_it() -> None:
     title = put(event(Kind.UPDATED, long, changes=(MOVED,)), title=80).title
 
     assert title == (
-        "Moved: Syracuse Syracuse Syracuse Syracuse Syracuse…"
-        " – now Sat 26 Sep, 15:30 EDT"
+        "Moved: Syracuse Syracuse Syracuse Syracuse Syracuse… – now Sat 26 Sep, 15:30 EDT"
     )
 
 

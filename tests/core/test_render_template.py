@@ -14,7 +14,7 @@ from message_samples import (
     read_html,
 )
 
-from notifier.core.model import (
+from notifier.domain.models import (
     Event,
     Form,
     Format,
@@ -24,7 +24,7 @@ from notifier.core.model import (
     Route,
     Template,
 )
-from notifier.core.render import check_template, render
+from notifier.messages.render import check_template, render
 
 HOSTILE = milestone(
     title="<b>*x*</b> [y](z) @here",
@@ -33,9 +33,7 @@ HOSTILE = milestone(
 )
 
 
-def filled(
-    source: str, of: Event | None = None, *, markup: Format = Format.TEXT
-) -> Rendered:
+def filled(source: str, of: Event | None = None, *, markup: Format = Format.TEXT) -> Rendered:
     told = put(of or event(Kind.CREATED), markup=markup, template=Template(body=source))
     assert told.template_error is None
     return told
@@ -92,17 +90,11 @@ def test_a_start_has_parts_of_its_own() -> None:
         (Format.TEXT, "<b>*x*</b> [y]\u2060(z) @\u200bhere {{ 7 * 7 }} <!channel> _i_"),
         (
             Format.MARKDOWN,
-            (
-                "\\<b\\>∗x∗\\</b\\> \\[y\\]\u2060(z) @\u200bhere {{ 7 ∗ 7 }} "
-                "\\<!channel\\> ˍiˍ"
-            ),
+            ("\\<b\\>∗x∗\\</b\\> \\[y\\]\u2060(z) @\u200bhere {{ 7 ∗ 7 }} \\<!channel\\> ˍiˍ"),
         ),
         (
             Format.HTML,
-            (
-                "&lt;b&gt;*x*&lt;/b&gt; [y]\u2060(z) @\u200bhere {{ 7 * 7 }} "
-                "&lt;!channel&gt; _i_"
-            ),
+            ("&lt;b&gt;*x*&lt;/b&gt; [y]\u2060(z) @\u200bhere {{ 7 * 7 }} &lt;!channel&gt; _i_"),
         ),
     ],
 )
@@ -216,9 +208,7 @@ def test_a_bad_title_gives_way_with_its_body() -> None:
 
     assert told.title == "New: Syracuse at Pittsburgh"
     assert told.body != "mine"
-    assert told.template_error == (
-        "route games, created: title: line 1: 'x' is undefined"
-    )
+    assert told.template_error == ("route games, created: title: line 1: 'x' is undefined")
 
 
 def test_a_title_that_prints_nothing_gives_way() -> None:
@@ -236,9 +226,7 @@ def test_a_refused_message_goes_again_without_the_template(form: Form) -> None:
 
 
 def test_a_digest_does_without_templates() -> None:
-    told = put(
-        event(Kind.CREATED), event(Kind.ENDED), template=Template(body="{{ broken")
-    )
+    told = put(event(Kind.CREATED), event(Kind.ENDED), template=Template(body="{{ broken"))
 
     assert told.template_error is None
     assert told.digest
@@ -292,9 +280,7 @@ def test_good_templates_pass_the_check(source: str) -> None:
         (Template(body="{% if kind == 'x' %}a{% endif %}"), "body: prints nothing"),
     ],
 )
-def test_the_check_says_what_is_wrong_and_where(
-    template: Template, problem: str
-) -> None:
+def test_the_check_says_what_is_wrong_and_where(template: Template, problem: str) -> None:
     found = check_template(template)
 
     assert found is not None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.model import (
+from notifier.domain.models import (
     Change,
     Event,
     Json,
@@ -16,7 +16,7 @@ from notifier.core.model import (
     Route,
     RouteTrace,
 )
-from notifier.core.route import deliveries, leads, matches, route
+from notifier.domain.routing import deliveries, leads, matches, route
 
 START = datetime(2026, 11, 22, 18, tzinfo=UTC)
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -70,9 +70,7 @@ def event(
 
 
 def changed(*fields: str) -> Event:
-    return event(
-        Kind.UPDATED, changes=[Change(field=f, before="a", after="b") for f in fields]
-    )
+    return event(Kind.UPDATED, changes=[Change(field=f, before="a", after="b") for f in fields])
 
 
 def rule(
@@ -107,9 +105,7 @@ def only(event: Event, rule: Route) -> RouteTrace:
 
 
 def test_a_route_without_match_takes_everything() -> None:
-    assert only(event(), rule()) == RouteTrace(
-        route="r", matched=True, why="matched", to=("ops",)
-    )
+    assert only(event(), rule()) == RouteTrace(route="r", matched=True, why="matched", to=("ops",))
 
 
 def test_one_value_of_a_key_is_enough() -> None:
@@ -178,8 +174,7 @@ def test_any_ticker_of_either_list_counts() -> None:
 
 def test_tickers_that_do_not_fit_are_named() -> None:
     assert only(event(), rule(tickers="KXNBA*")).why == (
-        "tickers are KXNFLGAME-26NOV22KCDEN, KXNFLSPREAD-26NOV22KCDEN, KXMVP-26, "
-        "wants KXNBA*"
+        "tickers are KXNFLGAME-26NOV22KCDEN, KXNFLSPREAD-26NOV22KCDEN, KXMVP-26, wants KXNBA*"
     )
 
 
@@ -191,15 +186,11 @@ def test_tickers_that_do_not_fit_are_named() -> None:
         pytest.param("x.week", "12", {"x": {"week": 12}}, id="a number"),
         pytest.param("x.live", "true", {"x": {"live": True}}, id="a boolean"),
         pytest.param("x.teams", "DEN", {"x": {"teams": ["KC", "DEN"]}}, id="a list"),
-        pytest.param(
-            "x.teams.id", "2", {"x": {"teams": [{"id": 1}, {"id": 2}]}}, id="inside"
-        ),
+        pytest.param("x.teams.id", "2", {"x": {"teams": [{"id": 1}, {"id": 2}]}}, id="inside"),
         pytest.param("x.a~1b", "1", {"x": {"a.b": "1"}}, id="a dot inside a key"),
     ],
 )
-def test_a_path_reaches_into_the_milestone(
-    key: str, pattern: str, doc: Mapping[str, Json]
-) -> None:
+def test_a_path_reaches_into_the_milestone(key: str, pattern: str, doc: Mapping[str, Json]) -> None:
     wants = Route(name="r", to=("ops",), match=Match(fields=((key, (pattern,)),)))
 
     assert only(event(of=milestone(doc=doc)), wants).matched
@@ -207,9 +198,7 @@ def test_a_path_reaches_into_the_milestone(
 
 @pytest.mark.parametrize("value", [None, {}, {"a": 1}, []])
 def test_what_is_absent_fits_no_pattern(value: Json) -> None:
-    trace = only(
-        event(of=milestone(details={"league": value})), rule(details__league="*")
-    )
+    trace = only(event(of=milestone(details={"league": value})), rule(details__league="*"))
 
     assert trace.why == "details.league is absent, wants *"
 
@@ -227,9 +216,7 @@ def test_a_foreign_text_is_cut_in_a_reason() -> None:
 def test_a_kind_that_is_not_wanted_is_told_in_words() -> None:
     wants = rule(events=frozenset({Kind.ENDED, Kind.CREATED, Kind.STARTED}))
 
-    assert only(changed("title"), wants).why == (
-        "kind is updated, wants created, started or ended"
-    )
+    assert only(changed("title"), wants).why == ("kind is updated, wants created, started or ended")
 
 
 @pytest.mark.parametrize("kind", [k for k in Kind if k is not Kind.UPCOMING])
@@ -287,8 +274,7 @@ def test_many_ignored_fields_are_counted() -> None:
     fields = [f"source_ids.s{number}" for number in range(9)]
 
     assert only(changed(*fields), rule()).why == (
-        "only source_ids.s0, source_ids.s1, source_ids.s2 and 6 more changed, "
-        "which are ignored"
+        "only source_ids.s0, source_ids.s1, source_ids.s2 and 6 more changed, which are ignored"
     )
 
 
@@ -318,9 +304,7 @@ def test_changed_beats_ignore_changes() -> None:
         (["cancelled"], 5, False),
     ],
 )
-def test_a_grave_status_is_never_ignored(
-    before: Json, after: Json, *, told: bool
-) -> None:
+def test_a_grave_status_is_never_ignored(before: Json, after: Json, *, told: bool) -> None:
     change = Change(field="details.status", before=before, after=after)
 
     assert only(event(Kind.UPDATED, changes=[change]), rule()).matched is told
@@ -399,9 +383,7 @@ def owed(event: Event, *rules: Route) -> list[tuple[str, str, datetime | None]]:
 def test_a_delivery_says_all_that_the_store_needs() -> None:
     traces = route(event(), [rule()])
 
-    (delivery,) = deliveries(
-        event(), traces, due_at=NOW + M15, now=NOW, started_grace=H1
-    )
+    (delivery,) = deliveries(event(), traces, due_at=NOW + M15, now=NOW, started_grace=H1)
 
     assert (delivery.event_id, delivery.milestone_id) == ("evt_1", "m-1")
     assert (delivery.due_at, delivery.created_at) == (NOW + M15, NOW)
@@ -417,9 +399,9 @@ def test_each_destination_is_owed_an_event_once_by_the_first_route() -> None:
 
 def test_a_delivery_of_the_same_event_to_the_same_place_has_the_same_id() -> None:
     first, second = (
-        deliveries(
-            event(), route(event(), [rule(name)]), due_at=due, now=due, started_grace=H1
-        )[0].id
+        deliveries(event(), route(event(), [rule(name)]), due_at=due, now=due, started_grace=H1)[
+            0
+        ].id
         for name, due in (("a", NOW), ("b", START))
     )
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from owed import due, started
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND
 
-from notifier.core.model import (
+from notifier.domain.models import (
     Ambiguous,
     Due,
     Failed,
@@ -22,7 +22,7 @@ from notifier.core.model import (
     Scope,
     Sent,
 )
-from notifier.core.settle import (
+from notifier.domain.retry_policy import (
     Dead,
     Delivered,
     Expired,
@@ -146,9 +146,7 @@ def test_news_of_a_start_is_tried_hastily_until_it_expires(kind: Kind) -> None:
 
 
 def test_the_members_of_a_message_wait_alike() -> None:
-    fresh = settle(
-        due(attempts=1), DOWN, attempt=4, in_digest=True, now=NOON, jitter=0.0
-    )
+    fresh = settle(due(attempts=1), DOWN, attempt=4, in_digest=True, now=NOON, jitter=0.0)
 
     assert _again(fresh).due_at == NOON + 10 * MINUTE
 
@@ -331,9 +329,7 @@ def test_after_the_first_crash_it_goes_at_once_with_the_same_members() -> None:
 
 
 @pytest.mark.parametrize(("attempts", "wait"), [(2, 30 * SECOND), (6, HOUR)])
-def test_after_another_crash_it_waits_for_the_next_step(
-    attempts: int, wait: timedelta
-) -> None:
+def test_after_another_crash_it_waits_for_the_next_step(attempts: int, wait: timedelta) -> None:
     verdict = _again(abandoned(due(attempts=attempts), crashes=1, now=NOON))
 
     assert verdict.due_at == NOON + wait

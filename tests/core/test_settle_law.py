@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from owed import due
 from strategies import DAY, HOUR, NOON
 
-from notifier.core.model import (
+from notifier.domain.models import (
     Ambiguous,
     Due,
     Failed,
@@ -18,7 +18,7 @@ from notifier.core.model import (
     Refused,
     Scope,
 )
-from notifier.core.settle import Delivered, Rescheduled, abandoned, settle
+from notifier.domain.retry_policy import Delivered, Rescheduled, abandoned, settle
 
 _HINTS = st.none() | st.timedeltas(-DAY, 30 * DAY)
 _OUTCOMES: st.SearchStrategy[Outcome] = st.one_of(
@@ -48,9 +48,7 @@ _OWED = st.builds(
 def test_nothing_is_put_off_beyond_its_use_or_into_the_past(
     one: Due, outcome: Outcome, attempt: int, jitter: float, *, in_digest: bool
 ) -> None:
-    verdict = settle(
-        one, outcome, attempt=attempt, in_digest=in_digest, now=NOON, jitter=jitter
-    )
+    verdict = settle(one, outcome, attempt=attempt, in_digest=in_digest, now=NOON, jitter=jitter)
 
     assert not isinstance(verdict, Delivered)
     if isinstance(verdict, Rescheduled):
@@ -70,25 +68,19 @@ def test_no_mix_of_outcomes_is_tried_more_than_thirteen_times(
     for outcome in outcomes:
         one = replace(one, attempts=one.attempts + 1)
         assert one.attempts <= 13
-        verdict = settle(
-            one, outcome, attempt=one.attempts, in_digest=False, now=now, jitter=0.0
-        )
+        verdict = settle(one, outcome, attempt=one.attempts, in_digest=False, now=now, jitter=0.0)
         if not isinstance(verdict, Rescheduled):
             return
         one = replace(one, attempts=one.attempts - verdict.refunded, form=verdict.form)
         now = verdict.due_at
 
 
-@given(
-    one=_OWED, crashes=st.integers(0, 20), outcome=st.just(Ambiguous(reason="cut off"))
-)
+@given(one=_OWED, crashes=st.integers(0, 20), outcome=st.just(Ambiguous(reason="cut off")))
 def test_a_crash_is_like_an_answer_that_never_came(
     one: Due, crashes: int, outcome: Ambiguous
 ) -> None:
     cut_off = abandoned(one, crashes=crashes, now=NOON)
-    unanswered = settle(
-        one, outcome, attempt=one.attempts, in_digest=False, now=NOON, jitter=0.0
-    )
+    unanswered = settle(one, outcome, attempt=one.attempts, in_digest=False, now=NOON, jitter=0.0)
 
     if isinstance(cut_off, Rescheduled):
         assert cut_off.due_at in {NOON, getattr(unanswered, "due_at", NOON)}

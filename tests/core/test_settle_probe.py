@@ -7,7 +7,7 @@ import pytest
 from owed import due, started
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND
 
-from notifier.core.model import (
+from notifier.domain.models import (
     Ambiguous,
     Due,
     Failed,
@@ -17,7 +17,7 @@ from notifier.core.model import (
     Scope,
     Sent,
 )
-from notifier.core.settle import (
+from notifier.domain.retry_policy import (
     MAX_AGE,
     Dead,
     Delivered,
@@ -149,8 +149,7 @@ def test_a_crash_in_the_middle_of_an_attempt_drops_it_there() -> None:
     verdict = abandoned(due(attempts=1), crashes=0, now=NOON, drop_ambiguous=True)
 
     assert verdict == Dropped(
-        reason="it may have arrived: "
-        "the attempt was cut off by a crash or never came back"
+        reason="it may have arrived: the attempt was cut off by a crash or never came back"
     )
 
 

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 import pytest
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND
 
-from notifier.core.model import Ambiguous, Failed, Outcome, Refused, Scope, Sent
-from notifier.core.settle import Standing, Tries, standing
+from notifier.domain.models import Ambiguous, Failed, Outcome, Refused, Scope, Sent
+from notifier.domain.retry_policy import Standing, Tries, standing
 
 SENT = Sent(status=200)
 DOWN = Failed(reason="503", status=503)
@@ -19,9 +19,7 @@ GONE = Refused(reason="410", status=410, scope=Scope.GONE)
 
 WELL = Standing()
 ALONE = Tries(failed=1, total=1)
-SUSPENDED = Standing(
-    paused_until=NOON, suspended_since=NOON - 15 * MINUTE, probes=1, reason="401"
-)
+SUSPENDED = Standing(paused_until=NOON, suspended_since=NOON - 15 * MINUTE, probes=1, reason="401")
 
 
 def _after(
@@ -51,9 +49,7 @@ def test_a_service_that_asks_for_patience_is_left_alone_for_as_long() -> None:
     assert after.suspended_since is None
 
 
-@pytest.mark.parametrize(
-    ("hint", "wait"), [(10 * MINUTE, 10 * MINUTE), (5 * HOUR, HOUR)], ids=str
-)
+@pytest.mark.parametrize(("hint", "wait"), [(10 * MINUTE, 10 * MINUTE), (5 * HOUR, HOUR)], ids=str)
 def test_it_is_left_alone_too_when_the_message_does_not_go_again(
     hint: timedelta, wait: timedelta
 ) -> None:
@@ -153,9 +149,7 @@ def test_nothing_that_was_seen_brings_back_what_is_gone(outcome: Outcome) -> Non
 # --- the breaker --------------------------------------------------------------
 
 
-OPEN = Standing(
-    paused_until=NOON, open_since=NOON - MINUTE, probes=1, failures=5, reason="503"
-)
+OPEN = Standing(paused_until=NOON, open_since=NOON - MINUTE, probes=1, failures=5, reason="503")
 
 
 def _fail(times: int, *, before: Standing = WELL) -> Standing:

@@ -8,21 +8,17 @@ from zoneinfo import ZoneInfo
 import pytest
 from message_samples import changed, event, milestone
 
-from notifier.core.model import Event, Kind, Silence
-from notifier.core.silence import made, phrase, silencing, spelt, words
+from notifier.domain.models import Event, Kind, Silence
+from notifier.domain.silences import made, phrase, silencing, spelt, words
 
 NOW = datetime(2026, 11, 23, 19, tzinfo=UTC)
 UNTIL = datetime(2026, 11, 24, 7, tzinfo=UTC)
 BEHIND = timezone(timedelta(hours=-5))
-GAME = milestone(
-    category="Sports", sort="football_game", details={"league": "Pro Football"}
-)
+GAME = milestone(category="Sports", sort="football_game", details={"league": "Pro Football"})
 ELECTION = milestone(category="Elections", sort="election", details={})
 
 
-def silence(
-    keys: Mapping[str, Any], *, why: str = "too noisy", until: datetime = UNTIL
-) -> Silence:
+def silence(keys: Mapping[str, Any], *, why: str = "too noisy", until: datetime = UNTIL) -> Silence:
     return made(keys, why=why, created_at=NOW, until=until)
 
 
@@ -43,9 +39,7 @@ def falls(keys: Mapping[str, Sequence[str]], one: Event, *, to: str = "ops") -> 
     ],
     ids=lambda value: phrase(value) if isinstance(value, dict) else "",
 )
-def test_keys_match_as_in_a_route(
-    keys: dict[str, list[str]], game: bool, election: bool
-) -> None:
+def test_keys_match_as_in_a_route(keys: dict[str, list[str]], game: bool, election: bool) -> None:
     assert falls(keys, event(Kind.STARTED, GAME)) is game
     assert falls(keys, event(Kind.STARTED, ELECTION)) is election
 
@@ -80,9 +74,7 @@ def test_a_silence_of_a_destination_leaves_the_others_alone() -> None:
     keys = {"category": ["Sports"], "destination": ["desk", "hook"]}
 
     silenced = [
-        to
-        for to in ("ops", "desk", "hook")
-        if falls(keys, event(Kind.CREATED, GAME), to=to)
+        to for to in ("ops", "desk", "hook") if falls(keys, event(Kind.CREATED, GAME), to=to)
     ]
 
     assert silenced == ["desk", "hook"]
@@ -177,8 +169,6 @@ def test_what_cannot_be_meant_is_no_silence(keys: Mapping[str, Any], said: str) 
         ("x", datetime.max.replace(tzinfo=BEHIND), "beyond all calendars"),
     ],
 )
-def test_a_silence_has_a_reason_and_an_end(
-    why: str, until: datetime, said: str
-) -> None:
+def test_a_silence_has_a_reason_and_an_end(why: str, until: datetime, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         silence({"category": ["Sports"]}, why=why, until=until)

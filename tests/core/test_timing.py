@@ -6,8 +6,8 @@ import pytest
 from life import Life, announced, first_seen, kinds
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND, UNSET
 
-from notifier.core.model import Kind
-from notifier.core.timing import TimePolicy
+from notifier.domain.models import Kind
+from notifier.domain.timers import TimePolicy
 
 # --- started ------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ import pytest
 from life import Life, announced, first_seen, kinds
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND, UNSET
 
-from notifier.core.model import Kind
-from notifier.core.timing import TimePolicy
+from notifier.domain.models import Kind
+from notifier.domain.timers import TimePolicy
 
 REMINDED = TimePolicy(leads=(15 * MINUTE, DAY))
 
@@ -188,9 +188,7 @@ def test_an_end_that_was_ahead_and_turns_out_to_be_past_is_announced() -> None:
     assert kinds(life.wait(DAY)) == [Kind.ENDED]
 
 
-@pytest.mark.parametrize(
-    ("down", "missed"), [(24 * HOUR, False), (25 * HOUR, True)], ids=str
-)
+@pytest.mark.parametrize(("down", "missed"), [(24 * HOUR, False), (25 * HOUR, True)], ids=str)
 def test_an_end_that_passed_while_the_service_was_down_is_told_within_the_grace(
     down: timedelta, *, missed: bool
 ) -> None:

@@ -5,16 +5,14 @@ from datetime import timedelta
 import pytest
 from strategies import HOUR, NOON, SECOND
 
-from notifier.core.timing import Bounds, bounds, is_repair, is_right, offset
+from notifier.domain.timers import Bounds, bounds, is_repair, is_right, offset
 
 
 def _proof(off: timedelta, *, took: timedelta = SECOND / 10) -> Bounds:
     """What an answer proves whose server's clock is ahead of ours by `off`."""
     sent = NOON + SECOND / 4
     there = sent + took / 2 + off
-    return bounds(
-        sent_at=sent, received_at=sent + took, date=there.replace(microsecond=0)
-    )
+    return bounds(sent_at=sent, received_at=sent + took, date=there.replace(microsecond=0))
 
 
 @pytest.mark.parametrize("off_s", [-300.7, -1.9, 0.0, 0.6, 4.25, 86400.0])

@@ -8,8 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from life import Life
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND, UNSET
 
-from notifier.core.model import Event, Kind
-from notifier.core.timing import TimePolicy
+from notifier.domain.models import Event, Kind
+from notifier.domain.timers import TimePolicy
 
 POLICY = TimePolicy(leads=(10 * SECOND, 15 * MINUTE, DAY))
 
@@ -126,9 +126,7 @@ class Starts(RuleBasedStateMachine):
     @invariant()
     def nobody_ends_twice_at_one_instant(self) -> None:
         ends = [
-            event.at
-            for event in self.life.events
-            if event.kind is Kind.ENDED and not event.missed
+            event.at for event in self.life.events if event.kind is Kind.ENDED and not event.missed
         ]
         assert len(set(ends)) == len(ends)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core import words
+from notifier.messages import humanize
 
 NOW = datetime(2026, 9, 26, 16, 10, tzinfo=UTC)
 
@@ -28,7 +28,7 @@ def utc(text: str) -> datetime:
 def test_an_instant_is_said_in_the_readers_zone(zone: str, said: str) -> None:
     when = utc("2026-09-26T19:30")
 
-    assert words.instant(when, zone=ZoneInfo(zone), now=NOW) == said
+    assert humanize.instant(when, zone=ZoneInfo(zone), now=NOW) == said
 
 
 @pytest.mark.parametrize(
@@ -40,19 +40,17 @@ def test_an_instant_is_said_in_the_readers_zone(zone: str, said: str) -> None:
         pytest.param("2026-11-01T06:30", "Sun 1 Nov, 01:30 EST", id="second 01:30"),
     ],
 )
-def test_the_zones_name_tells_apart_what_the_clock_shows_twice(
-    when: str, said: str
-) -> None:
+def test_the_zones_name_tells_apart_what_the_clock_shows_twice(when: str, said: str) -> None:
     zone = ZoneInfo("America/New_York")
 
-    assert words.instant(utc(when), zone=zone, now=NOW) == said
+    assert humanize.instant(utc(when), zone=zone, now=NOW) == said
 
 
 def test_the_year_is_said_only_when_it_is_not_this_one_in_the_readers_zone() -> None:
     zone, when = ZoneInfo("America/New_York"), utc("2027-01-01T02:00")
 
-    assert words.instant(when, zone=zone, now=NOW) == "Thu 31 Dec, 21:00 EST"
-    assert words.instant(when, zone=ZoneInfo("UTC"), now=NOW).endswith(
+    assert humanize.instant(when, zone=zone, now=NOW) == "Thu 31 Dec, 21:00 EST"
+    assert humanize.instant(when, zone=ZoneInfo("UTC"), now=NOW).endswith(
         "Fri 1 Jan 2027, 02:00 UTC"
     )
 
@@ -63,7 +61,7 @@ def test_absurd_years_are_said_all_the_same(year: int, zone: str) -> None:
     month, hour = (1, 0) if year == 1 else (12, 23)
     when = datetime(year, month, 1 if year == 1 else 31, hour, tzinfo=UTC)
 
-    assert str(year) in words.instant(when, zone=ZoneInfo(zone), now=NOW)
+    assert str(year) in humanize.instant(when, zone=ZoneInfo(zone), now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +81,7 @@ def test_absurd_years_are_said_all_the_same(year: int, zone: str) -> None:
     ],
 )
 def test_a_span_is_rounded_to_what_is_shown(length: timedelta, said: str) -> None:
-    assert words.span(length) == words.span(-length) == said
+    assert humanize.span(length) == humanize.span(-length) == said
 
 
 @pytest.mark.parametrize(
@@ -95,7 +93,7 @@ def test_a_span_is_rounded_to_what_is_shown(length: timedelta, said: str) -> Non
     ],
 )
 def test_a_relative_time_looks_ahead_and_back(by: timedelta, said: str) -> None:
-    assert words.relative(NOW + by, now=NOW) == said
+    assert humanize.relative(NOW + by, now=NOW) == said
 
 
 def test_a_relative_time_counts_real_hours_across_the_end_of_summer_time() -> None:
@@ -103,7 +101,7 @@ def test_a_relative_time_counts_real_hours_across_the_end_of_summer_time() -> No
     evening = datetime(2026, 10, 31, 20, 0, tzinfo=zone).astimezone(UTC)
     morning = datetime(2026, 11, 1, 8, 0, tzinfo=zone).astimezone(UTC)
 
-    assert words.relative(morning, now=evening) == "in 13 h"
+    assert humanize.relative(morning, now=evening) == "in 13 h"
 
 
 @pytest.mark.parametrize(
@@ -153,26 +151,22 @@ def test_a_relative_time_counts_real_hours_across_the_end_of_summer_time() -> No
         ),
     ],
 )
-def test_a_move_says_what_differs_and_by_how_much(
-    before: str, after: str, said: str
-) -> None:
+def test_a_move_says_what_differs_and_by_how_much(before: str, after: str, said: str) -> None:
     zone = ZoneInfo("America/New_York")
 
-    assert words.moved(utc(before), utc(after), zone=zone, now=NOW) == said
+    assert humanize.moved(utc(before), utc(after), zone=zone, now=NOW) == said
 
 
 @given(st.datetimes(timezones=st.just(UTC)), st.datetimes(timezones=st.just(UTC)))
-def test_any_two_instants_can_be_told_in_any_odd_zone(
-    one: datetime, other: datetime
-) -> None:
+def test_any_two_instants_can_be_told_in_any_odd_zone(one: datetime, other: datetime) -> None:
     for name in ("Australia/Lord_Howe", "Asia/Kolkata", "Pacific/Kiritimati"):
         zone = ZoneInfo(name)
-        assert words.moved(one, other, zone=zone, now=NOW)
-        assert words.relative(one, now=other)
+        assert humanize.moved(one, other, zone=zone, now=NOW)
+        assert humanize.relative(one, now=other)
 
 
 def test_long_lists_are_counted() -> None:
-    assert words.listed(["A", "B"], at_most=3) == "A, B"
-    assert words.listed(list("ABCDE"), at_most=3) == "A, B, C and 2 more"
-    assert words.count(1, "market") == "1 market"
-    assert words.count(1200, "market") == "1,200 markets"
+    assert humanize.listed(["A", "B"], at_most=3) == "A, B"
+    assert humanize.listed(list("ABCDE"), at_most=3) == "A, B, C and 2 more"
+    assert humanize.count(1, "market") == "1 market"
+    assert humanize.count(1200, "market") == "1,200 markets"

@@ -5,10 +5,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from notifier.clock import SystemClock
-from notifier.core.model import Milestone
 from notifier.demo import scenario
 from notifier.demo.world import World
-from notifier.source.wire import milestone
+from notifier.domain.models import Milestone
+from notifier.kalshi.decoding import milestone
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from notifier.clock import SystemClock
-from notifier.core.model import Watch
 from notifier.demo import faults
 from notifier.demo.control import Control
 from notifier.demo.loopback import HOST, Response, serving
@@ -20,8 +19,9 @@ from notifier.demo.memory import MemoryTransport
 from notifier.demo.population import population
 from notifier.demo.standin import PREFIX, StandIn, base_url
 from notifier.demo.world import World
+from notifier.domain.models import Watch
 from notifier.errors import SourceError, SourceUnavailable
-from notifier.source.client import KalshiClient
+from notifier.kalshi.client import KalshiClient
 
 pytestmark = pytest.mark.anyio
 
@@ -294,9 +294,7 @@ async def test_everything_can_be_done_to_a_world_from_outside() -> None:
         ("add", {"title": "no id"}),
     ],
 )
-async def test_an_order_that_makes_no_sense_is_refused(
-    what: str, value: object
-) -> None:
+async def test_an_order_that_makes_no_sense_is_refused(what: str, value: object) -> None:
     async with asking(standin()) as http:
         answer = await tell(http, what, value)
 
@@ -308,9 +306,7 @@ async def test_an_order_that_makes_no_sense_is_refused(
 def test_the_stand_in_runs_as_a_process_of_its_own(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "notifier.demo.api"]
     options = ["--port", "0", "--milestones", "7", "--control"]
-    with subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, cwd=tmp_path
-    ) as process:
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, cwd=tmp_path) as process:
         assert process.stdout is not None
         line = json.loads(process.stdout.readline())
         page = httpx.get(f"{line['base_url']}/milestones?limit=9", trust_env=False)

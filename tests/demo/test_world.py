@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from notifier.clock import SystemClock
 from notifier.demo.population import milestone, population
 from notifier.demo.world import NEVER, Doc, Listing, Query, World, stamp
-from notifier.source.wire import milestone as read
+from notifier.kalshi.decoding import milestone as read
 
 NOW = datetime(2026, 11, 22, 18, 0, 0, 250_000, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -64,9 +64,7 @@ def test_pages_of_any_size_hold_every_row_once(hours: list[int], limit: int) -> 
     assert sorted(world) == sorted(str(n) for n in range(len(hours)))
 
 
-def test_a_row_that_moves_behind_the_cursor_is_missed_and_one_ahead_comes_twice() -> (
-    None
-):
+def test_a_row_that_moves_behind_the_cursor_is_missed_and_one_ahead_comes_twice() -> None:
     world = World(SetClock(), [doc(name, hours=n) for n, name in enumerate("abcd")])
     first = world.page(Query(limit=2))
     world.move_start("a", NOW + 9 * HOUR)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from e2e.village import Page
-from notifier.core.model import Json
+from notifier.domain.models import Json
 
 #: Two lanes read side by side: of two answers so close together either may be
 #: committed first, and the older one is then rightly not believed.
@@ -48,9 +48,7 @@ def sights(
 ) -> dict[str, list[Sight]]:
     """By milestone: what was shown of it, in the order of the API."""
     beginnings = [begin for begin, _ in lost_on_the_way]
-    uncertain = {
-        number for at in (*deaths, *beginnings) for number in _last_of_lanes(pages, at)
-    }
+    uncertain = {number for at in (*deaths, *beginnings) for number in _last_of_lanes(pages, at)}
     uncertain |= {n for begin, end in lost_on_the_way for n in range(begin, end + 1)}
     found: dict[str, list[Sight]] = defaultdict(list)
     for page in pages:
@@ -111,14 +109,10 @@ def gap(seen: Sequence[Sight], told: Sequence[str], *, is_known: bool) -> Gap:
     surely = next((n for n, one in enumerate(seen) if not one.maybe), len(seen))
     if not told:
         return Gap(lost=int(surely < len(seen)), spurious=0)
-    beginnings = [
-        n for n, one in enumerate(seen[: surely + 1]) if one.content == told[0]
-    ]
+    beginnings = [n for n, one in enumerate(seen[: surely + 1]) if one.content == told[0]]
     if not beginnings:
         return _distance(seen, [seen[0].content, *told])
-    return min(
-        (_distance(seen[n:], told) for n in beginnings), key=lambda one: one.size
-    )
+    return min((_distance(seen[n:], told) for n in beginnings), key=lambda one: one.size)
 
 
 def _distance(seen: Sequence[Sight], chain: Sequence[str]) -> Gap:

@@ -79,14 +79,9 @@ async def _become_quiet(service: Service, kalshi: Api) -> None:
     with anyio.fail_after(60):
         while lanes != {"poll", "sweep"}:
             await anyio.sleep(0.2)
-            lanes = {
-                page.lane for page in (await kalshi.pages())[-20:] if page.at > seen
-            }
+            lanes = {page.lane for page in (await kalshi.pages())[-20:] if page.at > seen}
     await until(
-        lambda: (
-            not _open(service)
-            and all(at > datetime.now(UTC) for at in _timers(service))
-        )
+        lambda: not _open(service) and all(at > datetime.now(UTC) for at in _timers(service))
     )
 
 
@@ -125,8 +120,7 @@ async def test_however_often_it_is_killed_nothing_is_lost_and_nothing_told_twice
             await life.started()
             await until(
                 lambda: all(
-                    datetime.fromisoformat(at) < datetime.now(UTC)
-                    for at in story.near.values()
+                    datetime.fromisoformat(at) < datetime.now(UTC) for at in story.near.values()
                 )
             )
             await _become_quiet(service, kalshi)
@@ -156,13 +150,9 @@ def _assert_every_change_is_one_event(
         assert found == Gap(lost=0, spurious=0), (key, told[key], seen)
 
 
-def _assert_every_start_is_told_once(
-    story: Story, events: Sequence[Mapping[str, Any]]
-) -> None:
+def _assert_every_start_is_told_once(story: Story, events: Sequence[Mapping[str, Any]]) -> None:
     started = [
-        (event["milestone_id"], event["at"])
-        for event in events
-        if event["kind"] == "started"
+        (event["milestone_id"], event["at"]) for event in events if event["kind"] == "started"
     ]
     assert sorted(started) == sorted(story.near.items())
     assert story.near
@@ -182,9 +172,7 @@ def _assert_everything_arrived(
     events: Sequence[Mapping[str, Any]],
     arrivals: Sequence[Arrival],
 ) -> None:
-    rows = service.store.ask(
-        "SELECT event_id FROM deliveries WHERE state = 'delivered'"
-    )
+    rows = service.store.ask("SELECT event_id FROM deliveries WHERE state = 'delivered'")
     arrived = {key for arrival in arrivals for key in arrival.event_ids}
     assert {key for (key,) in rows} <= arrived
     assert arrived <= {event["event_id"] for event in events}
@@ -207,7 +195,6 @@ def _assert_only_messages_under_way_were_repeated(
         event
         for arrival in arrivals
         for event in arrival.events
-        if event["type"].endswith("started")
-        and arrival.at < datetime.fromisoformat(event["time"])
+        if event["type"].endswith("started") and arrival.at < datetime.fromisoformat(event["time"])
     ]
     assert early == []

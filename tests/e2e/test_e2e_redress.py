@@ -30,9 +30,7 @@ async def test_dead_deliveries_are_put_back_beside_the_service_and_without_it(
         async with service.life():
             await until(service.store.is_baselined)
             start = datetime.now(UTC) + timedelta(days=2)
-            doc = milestone(
-                milestone_id="game", title="Game", start=start, tickers=("KXA-1",)
-            )
+            doc = milestone(milestone_id="game", title="Game", start=start, tickers=("KXA-1",))
             await kalshi.tell("add", **doc)
             await until(lambda: bool(service.store.ask(_SUSPENDED)))
 

@@ -135,9 +135,7 @@ async def test_sigterm_ends_the_wait_for_another_program_that_writes(
     tmp_path: Path, kalshi: Api, hook: Sink
 ) -> None:
     program = ("e2e.stubborn", "run")
-    service = Service(
-        tmp_path, base_url=kalshi.base_url, hook=hook.url, program=program
-    )
+    service = Service(tmp_path, base_url=kalshi.base_url, hook=hook.url, program=program)
     async with service.life() as works:
         await until(service.store.is_baselined)
         with closing(sqlite3.connect(service.store.database)) as alien:

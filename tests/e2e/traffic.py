@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 
 from e2e.village import Api, soon
-from notifier.core.model import Json
 from notifier.demo.population import milestone
+from notifier.domain.models import Json
 
 
 @dataclass
@@ -53,9 +53,7 @@ class Story:
             for _ in range(14 if what == "burst" else 1):
                 await self._add()
         elif what == "silent":
-            await self._tell(
-                "change_without_bump", self.quiet, fields={"title": self._text()}
-            )
+            await self._tell("change_without_bump", self.quiet, fields={"title": self._text()})
         elif what == "update":
             fields = {"title": self._text(), "details": {"round": self._text()}}
             await self._tell("update", self.lively, fields=fields)

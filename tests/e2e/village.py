@@ -20,7 +20,7 @@ import httpx
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from notifier.core.model import Json
+from notifier.domain.models import Json
 
 #: How long anything here may take on a machine that is busy with other things.
 PATIENCE_S = 60.0
@@ -29,9 +29,7 @@ _LOOK_EVERY_S = 0.05
 _LONGEST_LINE = 64 * 1024
 
 
-async def until(
-    come_true: Callable[[], bool], *, patience_s: float = PATIENCE_S
-) -> None:
+async def until(come_true: Callable[[], bool], *, patience_s: float = PATIENCE_S) -> None:
     """Wait for what other processes do."""
     with anyio.fail_after(patience_s):
         while not come_true():  # noqa: ASYNC110 - no event reaches us from there
@@ -39,9 +37,7 @@ async def until(
 
 
 @asynccontextmanager
-async def _process(
-    *command: str, cwd: Path, err: int | None = None
-) -> AsyncIterator[Process]:
+async def _process(*command: str, cwd: Path, err: int | None = None) -> AsyncIterator[Process]:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("NOTIFIER_")}
     # It sees the same modules as we do.
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
@@ -104,8 +100,7 @@ class Api:
         pages = (
             _page(one)
             for one in answer.json()["served"]
-            if one["status"] == 200
-            and urlsplit(one["target"]).path.endswith("/milestones")
+            if one["status"] == 200 and urlsplit(one["target"]).path.endswith("/milestones")
         )
         return [page for page in pages if page is not None]
 
@@ -126,9 +121,7 @@ def _page(served: Mapping[str, Any]) -> Page | None:
 
 
 @asynccontextmanager
-async def api(
-    folder: Path, *, milestones: int = 0, record: bool = True
-) -> AsyncIterator[Api]:
+async def api(folder: Path, *, milestones: int = 0, record: bool = True) -> AsyncIterator[Api]:
     """The stand-in, which can be told what happens next and records what it serves."""
     options = ["--control", "--milestones", str(milestones)]
     options += ["--record"] if record else []
@@ -224,9 +217,7 @@ class Service:
         self._lives += 1
         log = self.folder / f"life-{self._lives}.log"
         with log.open("wb") as err:
-            async with _process(
-                *self._program, cwd=self.folder, err=err.fileno()
-            ) as process:
+            async with _process(*self._program, cwd=self.folder, err=err.fileno()) as process:
                 yield Life(process, log)
 
 

@@ -35,9 +35,7 @@ def main() -> int:
 
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m faults")
-    parser.add_argument(
-        "--row", action="append", choices=[row.id for row in ROWS], metavar="ID"
-    )
+    parser.add_argument("--row", action="append", choices=[row.id for row in ROWS], metavar="ID")
     parser.add_argument("--quick", action="store_true", help="what the tests run")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=1, help="the first seed")

@@ -36,11 +36,11 @@ from storing import (
 from faults import dbapi
 from faults.acknowledged import Acknowledged, judge
 from faults.unsynced import NAME, Disk, PowerCut
-from notifier.core.commit import ReadKind
-from notifier.core.model import Failed, Sent
-from notifier.source import wire
-from notifier.store import files
-from notifier.store.store import Store, open_store
+from notifier.domain.commit import ReadKind
+from notifier.domain.models import Failed, Sent
+from notifier.kalshi import decoding
+from notifier.storage import sqlite
+from notifier.storage.database import Store, open_store
 
 _LONGEST = 60
 
@@ -76,9 +76,9 @@ async def _live(world: World) -> None:
     fuse = int(chance.lognormvariate(4.5, 1.2))
     disk = Disk(chance, fuse=1 + fuse)
     pages = chance.choice((4, 30, 1000))
-    files._connect = lambda uri: partial(world.connect, uri, pages)  # type: ignore[assignment,return-value] # its like
+    sqlite._connect = lambda uri: partial(world.connect, uri, pages)  # type: ignore[assignment,return-value] # its like
     with suppress(PowerCut):
-        store = open_store(world.database, offload=inline, decode=wire.milestone)
+        store = open_store(world.database, offload=inline, decode=decoding.milestone)
         await _work(world, store)
         store.close()
         disk.cut()
@@ -131,16 +131,12 @@ async def _send(world: World, shelf: Shelf) -> None:
     for lease in await shelf.claim(now=world.now, over=3):
         fails = world.chance.random() < 0.2
         world.sent += not fails
-        await shelf.settle(
-            lease, Failed(reason="500") if fails else Sent(), now=world.now
-        )
+        await shelf.settle(lease, Failed(reason="500") if fails else Sent(), now=world.now)
 
 
 async def _prune(world: World, shelf: Shelf) -> None:
     async with shelf.store.upkeep_turn() as turn:
-        await turn.prune(
-            events_before=world.now - HOUR, deliveries_before=world.now - HOUR
-        )
+        await turn.prune(events_before=world.now - HOUR, deliveries_before=world.now - HOUR)
 
 
 def _judge(world: World) -> bool:

@@ -4,7 +4,7 @@ import sys
 from datetime import timedelta
 
 from notifier import cli
-from notifier.core import cadence
+from notifier.domain import poll_schedule
 
 #: In place of minutes.
 WAIT = timedelta(seconds=2)
@@ -12,7 +12,7 @@ WAIT = timedelta(seconds=2)
 
 def main() -> None:
     """Be the service in the current folder."""
-    vars(cadence)["REFUSED_WAIT"] = WAIT
+    vars(poll_schedule)["REFUSED_WAIT"] = WAIT
     sys.argv = ["notifier", "run"]
     cli.main()
 

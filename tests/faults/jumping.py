@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 
-from notifier import app, config, logs
+from notifier import app, logging, settings
 from notifier.clock import SystemClock
 
 #: Seconds by which the clock is off.
@@ -23,8 +23,8 @@ class JumpingClock(SystemClock):
 def main() -> None:
     """Be the service in the current folder."""
     here = Path.cwd()
-    found = config.load(here / "notifier.yaml", os.environ, cwd=here)
-    logs.set_up(level="info", style="json")
+    found = settings.load(here / "notifier.yaml", os.environ, cwd=here)
+    logging.set_up(level="info", style="json")
     anyio.run(app.run, found, app.Parts(clock=JumpingClock(here / OFFSET)))
 
 

@@ -111,9 +111,7 @@ def said(readme: Path) -> str:
 def sentence(file: Path) -> str:
     """The page in one sentence, in lines of a README."""
     run = [cells[3:] for cells in _cells(file) if cells[3]]
-    faults, _, _, lost, spurious, order = (
-        sum(int(cells[n]) for cells in run) for n in range(6)
-    )
+    faults, _, _, lost, spurious, order = (sum(int(cells[n]) for cells in run) for n in range(6))
     pairs = [cells[6].split(" of ") for cells in run]
     repeats, doubt = (sum(int(pair[n]) for pair in pairs) for n in range(2))
     text = (
@@ -170,8 +168,6 @@ def _aligned(cells: Sequence[str]) -> str:
     widths = _WIDTHS[1:]
     return (
         f"{first:<{_WIDTHS[0]}}"
-        + "".join(
-            f" {cell:>{width}}" for cell, width in zip(others, widths, strict=True)
-        )
+        + "".join(f" {cell:>{width}}" for cell, width in zip(others, widths, strict=True))
         + "\n"
     )

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from notifier import cli, deliver
-from notifier.core.model import Event, Message, Rendered
-from notifier.core.render import render
+from notifier import cli
+from notifier.domain.models import Event, Message, Rendered
+from notifier.messages.render import render
+from notifier.workers import dispatcher
 
 #: Whatever tells of a milestone of this title.
 POISON = "Poison"
@@ -23,7 +24,7 @@ def _render(message: Message, events: Sequence[Event], **more: Any) -> Rendered:
 def main() -> None:
     """Be the service in the current folder."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    vars(deliver)["render"] = _render
+    vars(dispatcher)["render"] = _render
     sys.argv = ["notifier", "run"]
     cli.main()
 

@@ -17,7 +17,7 @@ from faults import dbapi
 from faults.acknowledged import NOTES, POWER
 from faults.unsynced import NAME, Disk
 from notifier import cli
-from notifier.store import files
+from notifier.storage import sqlite
 
 
 class _Notes:
@@ -44,7 +44,7 @@ def main() -> None:
         at_cut=partial(os.kill, os.getpid(), signal.SIGKILL),
     )
     connection = partial(dbapi.Connection, vfs=NAME, witness=_Notes(here / NOTES))
-    files._connect = lambda uri: partial(connection, uri)  # type: ignore[assignment,return-value] # its like
+    sqlite._connect = lambda uri: partial(connection, uri)  # type: ignore[assignment,return-value] # its like
     sys.argv = ["notifier", "run"]
     cli.main()
 

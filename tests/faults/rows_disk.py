@@ -14,9 +14,7 @@ from faults.strace import SYNCS, WRITES, injected
 _SAYS = "notifier: the database failed: "
 
 
-async def _failing(
-    stage: Stage, *, calls: str, error: str, quick: int, most: int
-) -> Counts:
+async def _failing(stage: Stage, *, calls: str, error: str, quick: int, most: int) -> Counts:
     """The first, second, ... call since the news came fails, and all after it."""
     async with scene(stage) as there:
         await there.baseline()
@@ -75,9 +73,7 @@ async def _held(stage: Stage) -> Counts:
         await there.baseline()
         async with there.service.life() as life:
             await life.started()
-            alien = sqlite3.connect(
-                stage.folder / "notifier.db", isolation_level=None, timeout=0
-            )
+            alien = sqlite3.connect(stage.folder / "notifier.db", isolation_level=None, timeout=0)
             with closing(alien):
                 await until(partial(_takes, alien))
                 there.faults += 1

@@ -184,9 +184,7 @@ async def _more(there: Scene, life: Life) -> None:
     there.check(life.process.returncode is None, "it ended")
 
 
-_ONE = (
-    "each is repeated once, with its id and its members; nothing is lost or overtaken"
-)
+_ONE = "each is repeated once, with its id and its members; nothing is lost or overtaken"
 _NONE = "what surely did not arrive is sent again; nothing is lost, repeated, overtaken"
 
 ROWS = (

@@ -59,9 +59,7 @@ async def _texts(stage: Stage) -> Counts:
             async with there.service.life() as life:
                 await life.started()
                 for text in _TEXTS:
-                    await there.add(
-                        title=text, notification_message=text, details={"league": text}
-                    )
+                    await there.add(title=text, notification_message=text, details={"league": text})
                     there.faults += 1
                 await there.settled(life)
             _check_mails(there, server)
@@ -164,10 +162,7 @@ async def _redirected(there: Scene) -> None:
         ways = [f"{scheme}://{door.netloc}/in" for scheme in ("webhook", "json")]
         _add_destinations(
             there.stage.folder,
-            *(
-                f'door{n}: {{url: "{url}"}}'
-                for n, url in enumerate((*ways, _IN_DISGUISE))
-            ),
+            *(f'door{n}: {{url: "{url}"}}' for n, url in enumerate((*ways, _IN_DISGUISE))),
         )
         async with there.service.life() as life:
             await life.started()
@@ -195,8 +190,7 @@ def _check_calls(there: Scene, log: Path, forbidden: str) -> None:
 
 def _is_done(there: Scene, count: int) -> bool:
     return there.service.store.ask(
-        "SELECT count(*) FROM deliveries "
-        "WHERE destination = 'hook' AND state = 'delivered'"
+        "SELECT count(*) FROM deliveries WHERE destination = 'hook' AND state = 'delivered'"
     ) == [(count,)]
 
 
@@ -295,9 +289,7 @@ async def _suffer(there: Scene, far: HttpSink) -> list[str]:
         await there.fault({"kind": "reset", "share": 0.5}, times=2)
         await there.fault({"kind": "status", "status": 500}, times=2)
         await there.add()
-        bad = (
-            f'  broken: {{url: "nosuch://{_CANARIES["broken"]}@x/{_CANARIES["path"]}"}}'
-        )
+        bad = f'  broken: {{url: "nosuch://{_CANARIES["broken"]}@x/{_CANARIES["path"]}"}}'
         config.write_text(good.replace("log:", f"{bad}\nlog:"), "utf-8")
         said.append((await command(there.stage.folder, "check"))[1])
         await _reload(life)
@@ -324,9 +316,7 @@ def _logs(folder: Path) -> str:
 
 def _dump(there: Scene) -> str:
     tables = there.service.store.ask("SELECT name FROM sqlite_schema")
-    return "".join(
-        str(there.service.store.ask(f'SELECT * FROM "{name}"')) for (name,) in tables
-    )
+    return "".join(str(there.service.store.ask(f'SELECT * FROM "{name}"')) for (name,) in tables)
 
 
 def _spelt(request: object) -> str:

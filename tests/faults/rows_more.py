@@ -22,7 +22,7 @@ from faults.trusting import AUTHORITY
 from faults.unprivileged import is_possible
 from faults.veiled import Veil, veil
 from faults.verdict import arrivals
-from notifier.core.settle import PATIENT
+from notifier.domain.retry_policy import PATIENT
 
 _TRIES = len(PATIENT) + 1
 
@@ -147,9 +147,7 @@ async def _goes_on_or_ends(there: Scene, life: Life, where: str) -> None:
     """What it holds open serves it on; else it ends, and says why."""
     before = len(there.hook.requests)
     await there.add()
-    await until(
-        lambda: there.arrived(before + 1) or life.process.returncode is not None
-    )
+    await until(lambda: there.arrived(before + 1) or life.process.returncode is not None)
     if life.process.returncode is None:
         await there.stopped(life)
         return
@@ -160,9 +158,7 @@ async def _goes_on_or_ends(there: Scene, life: Life, where: str) -> None:
 async def _says_why(there: Scene, where: str) -> None:
     """It starts all the same, as its files are there, or says what is wrong."""
     async with there.service.life() as life:
-        await until(
-            lambda: life.process.returncode is not None or "app.started" in life.said
-        )
+        await until(lambda: life.process.returncode is not None or "app.started" in life.said)
         with anyio.move_on_after(2):
             await life.process.wait()
         if life.process.returncode is None:
@@ -427,15 +423,13 @@ ROWS = (
         id="api-403",
         matrix="17",
         done="403 to everything; the pause of five minutes is one of two seconds",
-        holds="the pause is kept, the operator is told of its begin and its end; "
-        "nothing is lost",
+        holds="the pause is kept, the operator is told of its begin and its end; nothing is lost",
         run=partial(_unwelcome, status=403),
     ),
     Row(
         id="api-tls",
         matrix="18",
-        done="the API shows an untrusted certificate, another host's, or breaks the "
-        "handshake off",
+        done="the API shows an untrusted certificate, another host's, or breaks the handshake off",
         holds="nothing is asked there; it goes on by itself, nothing is lost",
         run=_strangers,
     ),

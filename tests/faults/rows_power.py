@@ -80,8 +80,7 @@ def _check(there: Scene, seen: Acknowledged, *, where: str) -> bool:
 
 
 _HOLDS = (
-    "what was acknowledged is there; of what was under way all or nothing; the "
-    "database is sound"
+    "what was acknowledged is there; of what was under way all or nothing; the database is sound"
 )
 
 ROWS = (
@@ -100,8 +99,7 @@ ROWS = (
         id="power-cut-service",
         matrix="8",
         done="the same to the whole service in seeded traffic",
-        holds=_HOLDS + "; nothing lost, nothing made up; only what was leased is "
-        "repeated",
+        holds=_HOLDS + "; nothing lost, nothing made up; only what was leased is repeated",
         run=_service,
         seeded=True,
     ),

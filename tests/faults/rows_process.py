@@ -232,16 +232,13 @@ async def _refusing(stage: Stage) -> Counts:
         return await there.ending()
 
 
-_UNDER_WAY = (
-    "nothing lost, nothing made up; only what was leased at a death is repeated"
-)
+_UNDER_WAY = "nothing lost, nothing made up; only what was leased at a death is repeated"
 
 ROWS = (
     Row(
         id="kill-random",
         matrix="1, 4",
-        done="SIGKILL at seeded moments of seeded traffic: while it starts, works, "
-        "sends",
+        done="SIGKILL at seeded moments of seeded traffic: while it starts, works, sends",
         holds=_UNDER_WAY,
         run=_random,
         quick=True,
@@ -272,8 +269,7 @@ ROWS = (
     Row(
         id="kill-connect",
         matrix="4",
-        done="SIGKILL at the first, second, ... `connect` after news came: claimed, "
-        "not sent",
+        done="SIGKILL at the first, second, ... `connect` after news came: claimed, not sent",
         holds=_UNDER_WAY,
         run=partial(_at_call, calls="connect", quick=1, most=4),
     ),

@@ -67,9 +67,7 @@ async def _reminded(stage: Stage, *, jumps: Sequence[int]) -> Counts:
 
 def _of_reminders(there: Scene, counts: Counts, came: Sequence[Arrival]) -> Counts:
     """What others count as made up is here to be told: once each, in time."""
-    stored = there.service.store.ask(
-        "SELECT milestone_id FROM events WHERE kind = 'upcoming'"
-    )
+    stored = there.service.store.ask("SELECT milestone_id FROM events WHERE kind = 'upcoming'")
     told = [
         (event["subject"], one.at)
         for one in came

@@ -10,7 +10,7 @@ from e2e.village import until
 
 from faults.ledger import Counts, Row, Stage, Unavailable
 from faults.scene import Scene, scene
-from notifier.core.model import Json
+from notifier.domain.models import Json
 
 Fault = Mapping[str, Json]
 

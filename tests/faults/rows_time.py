@@ -129,8 +129,7 @@ ROWS = (
     Row(
         id="clock-behind",
         matrix="43",
-        done="the machine's clock jumps back by an hour, 40 s and to 1970, and again "
-        "ahead",
+        done="the machine's clock jumps back by an hour, 40 s and to 1970, and again ahead",
         holds="no start is told before its time, or twice; nothing is lost",
         run=partial(_jumps, jumps=(-3_600, -40, -1_795_000_000)),
     ),

@@ -19,7 +19,7 @@ from sqlalchemy import create_engine
 from faults.ledger import Counts, Row, Stage
 from faults.scene import HOOK, Scene, command, scene
 from faults.strace import SYNCS, WRITES, killed_at
-from notifier.store.files import HEAD, SCRIPTS
+from notifier.storage.sqlite import HEAD, SCRIPTS
 
 _FIRST = "0001"
 _OLD = "old.db"
@@ -93,9 +93,7 @@ def _write_as_first(database: Path, old: Path) -> None:
         for (table,) in tables:
             found = copy.execute(f"PRAGMA main.table_info({table})").fetchall()
             names = ", ".join(f'"{column[1]}"' for column in found)
-            copy.execute(
-                f"INSERT INTO main.{table} ({names}) SELECT {names} FROM new.{table}"
-            )
+            copy.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM new.{table}")
         copy.commit()
 
 

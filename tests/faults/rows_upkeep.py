@@ -84,17 +84,12 @@ async def _forget(there: Scene) -> None:
 def _rows(there: Scene) -> dict[str, int]:
     """What may not be forgotten unless all of it is."""
     ask = there.service.store.ask
-    return {
-        table: ask(f"SELECT count(*) FROM {table}")[0][0]
-        for table in ("deliveries", "events")
-    }
+    return {table: ask(f"SELECT count(*) FROM {table}")[0][0] for table in ("deliveries", "events")}
 
 
 def _of_keys(there: Scene, open_key: str) -> Counts:
     """As the events are forgotten: each milestone is to be told once."""
-    came = Counter(
-        event["subject"] for one in arrivals(there.hook.requests) for event in one.told
-    )
+    came = Counter(event["subject"] for one in arrivals(there.hook.requests) for event in one.told)
     sound = there.service.store.ask("PRAGMA integrity_check") == [("ok",)]
     there.check(sound, "the database is not sound")
     there.check(came[open_key] > 0, "what was open was forgotten")

@@ -22,8 +22,8 @@ from servers.http_sink import HttpSink, http_sink
 from faults.ledger import Counts, Stage
 from faults.proxy import Proxy, proxy
 from faults.verdict import Evidence, Owed, verdict
-from notifier.core.model import Json
 from notifier.demo.population import milestone
+from notifier.domain.models import Json
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOOK = "/hook"
@@ -99,9 +99,7 @@ class Scene:
 
     async def fault(self, *faults: Mapping[str, Json], times: int | None = 1) -> None:
         """What goes wrong at the API with the next so many answers of the list."""
-        await self.api.tell(
-            "fault", faults=list(faults), times=times, path="/milestones"
-        )
+        await self.api.tell("fault", faults=list(faults), times=times, path="/milestones")
         self.faults += 1
 
     @asynccontextmanager
@@ -161,9 +159,7 @@ class Scene:
 
     def doubt(self, message_ids: AbstractSet[str]) -> None:
         """Nobody may know whether the last requests of these were taken."""
-        last = {
-            one.headers["webhook-id"]: n for n, one in enumerate(self.hook.requests)
-        }
+        last = {one.headers["webhook-id"]: n for n, one in enumerate(self.hook.requests)}
         self.in_doubt |= {n for key, n in last.items() if key in message_ids}
 
     async def stopped(self, life: Life) -> None:
@@ -234,9 +230,7 @@ class Scene:
 
     def _have_read(self, before: tuple[int, int]) -> bool:
         """Of two that have ended since then the second began since then, too."""
-        return all(
-            now >= then + 2 for now, then in zip(self._reads(), before, strict=True)
-        )
+        return all(now >= then + 2 for now, then in zip(self._reads(), before, strict=True))
 
     def _starts_are_over(self) -> bool:
         starts = [*self.story.near.values(), *self.starts.values()]

@@ -22,10 +22,7 @@ AT_ONCE = 7
 Run = tuple[Row, int]
 
 RUNS: Sequence[Run] = [
-    (row, seed)
-    for row in ROWS
-    if row.quick
-    for seed in (SEEDS if row.seeded else SEEDS[:1])
+    (row, seed) for row in ROWS if row.quick for seed in (SEEDS if row.seeded else SEEDS[:1])
 ]
 
 
@@ -66,9 +63,7 @@ async def results(request: pytest.FixtureRequest) -> dict[str, Result]:
 @pytest.mark.anyio
 @pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS, ids=_name)
-async def test_the_promise_holds_whatever_breaks(
-    run: Run, results: dict[str, Result]
-) -> None:
+async def test_the_promise_holds_whatever_breaks(run: Run, results: dict[str, Result]) -> None:
     one = results[_name(run)]
 
     if one.skipped and not _must_run():

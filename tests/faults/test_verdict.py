@@ -33,9 +33,7 @@ def request(message_id: str, *, met: Step | None = None) -> Received:
     )
 
 
-def judged(
-    *requests: Received, in_doubt: Sequence[int] = (), owed: Sequence[Owed] = ()
-) -> Counts:
+def judged(*requests: Received, in_doubt: Sequence[int] = (), owed: Sequence[Owed] = ()) -> Counts:
     return verdict(
         Evidence(
             pages=[],
@@ -74,9 +72,7 @@ def test_one_messages_doubt_excuses_no_repeat_of_another() -> None:
 
 
 def test_a_death_that_did_not_find_it_under_way_excuses_no_repeat() -> None:
-    refused = judged(
-        request("a"), request("a", met=Answer(status=503)), request("a"), in_doubt=[1]
-    )
+    refused = judged(request("a"), request("a", met=Answer(status=503)), request("a"), in_doubt=[1])
 
     assert not refused.holds
 
@@ -104,9 +100,7 @@ async def _never(_stage: Stage) -> Counts:
     raise AssertionError
 
 
-def test_a_seed_that_is_broken_breaks_its_row_whatever_the_others_would_excuse() -> (
-    None
-):
+def test_a_seed_that_is_broken_breaks_its_row_whatever_the_others_would_excuse() -> None:
     calm = replace(NOTHING, faults=1, repeats=0, allowed=5)
     broken = replace(NOTHING, faults=1, repeats=3, allowed=1)
     row = Row(id="row", matrix="", done="", holds="", run=_never)

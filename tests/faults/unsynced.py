@@ -144,9 +144,7 @@ class _Content:
 class _File(apsw.VFSFile):
     """A file that one connection has opened."""
 
-    def __init__(
-        self, disk: Disk, name: str | apsw.URIFilename | None, flags: list[int]
-    ) -> None:
+    def __init__(self, disk: Disk, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
         super().__init__("", name, flags)
         self._disk = disk
         self._content = disk.content(_path(name))

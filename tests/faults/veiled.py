@@ -56,9 +56,7 @@ class Veil:
         if self.is_cut:
             await near.receive(16)
             return
-        inner = await TLSStream.wrap(
-            near, ssl_context=self.context, standard_compatible=False
-        )
+        inner = await TLSStream.wrap(near, ssl_context=self.context, standard_compatible=False)
         async with await anyio.connect_tcp(HOST, self.target) as far:
             await _carry(inner, far)
 

@@ -127,14 +127,9 @@ def of_changes(evidence: Evidence) -> tuple[int, int]:
         if event["kind"] in CONTENT:
             told[event["milestone_id"]].append(content(event["milestone"]))
     shown = sights(evidence.pages, evidence.deaths, evidence.lost_on_the_way)
-    gaps = [
-        gap(seen, told[key], is_known=is_known_before(key))
-        for key, seen in shown.items()
-    ]
+    gaps = [gap(seen, told[key], is_known=is_known_before(key)) for key, seen in shown.items()]
     unseen = sum(len(chain) for key, chain in told.items() if key not in shown)
-    others = sum(
-        event["kind"] not in (*CONTENT, "started") for event in evidence.events
-    )
+    others = sum(event["kind"] not in (*CONTENT, "started") for event in evidence.events)
     return sum(g.lost for g in gaps), sum(g.spurious for g in gaps) + unseen + others
 
 

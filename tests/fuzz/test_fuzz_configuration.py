@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fuzz.bounds import at_most, examples
-from notifier.config import load
-from notifier.config.load import load_destinations, load_routes, load_store
 from notifier.errors import ConfigError
+from notifier.settings import load
+from notifier.settings.load import load_destinations, load_routes, load_store
 
 MEMORY_MIB = 512
 EXAMPLE = (Path(__file__).parents[2] / "config" / "notifier.yaml").read_bytes()
@@ -62,8 +62,7 @@ source: {watch: [{category: Sports}]}
 BOMBS = {
     "aliases": b"a0: &a0 [1,1,1,1,1,1,1,1,1]\n"
     + b"".join(
-        b"a%d: &a%d [%s]\n" % (n, n, b",".join([b"*a%d" % (n - 1)] * 9))
-        for n in range(1, 30)
+        b"a%d: &a%d [%s]\n" % (n, n, b",".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 30)
     ),
     "an alias in itself": b"a: &a {b: *a}\n",
     "aliases as keys": b"? &a [1]\n: *a\n",
@@ -89,23 +88,14 @@ BOMBS = {
     + b"Mon," * 60_000
     + b" 1-2']}}}",
     "a long url": b"source: {base_url: 'https://" + b"[" * 250_000 + b"'}",
-    "a long pattern": b"routes: [{name: a, match: {title: '~"
-    + b"a?" * 120_000
-    + b"'}}]",
-    "a glob of stars": b"routes: [{name: a, match: {title: '"
-    + b"*a" * 120_000
-    + b"'}}]",
+    "a long pattern": b"routes: [{name: a, match: {title: '~" + b"a?" * 120_000 + b"'}}]",
+    "a glob of stars": b"routes: [{name: a, match: {title: '" + b"*a" * 120_000 + b"'}}]",
     "an endless pattern": b"routes: [{name: a, match: {title: '~(?=a)(a+)+$'}}]",
     "a wide pattern": b"routes: [{name: a, match: {title: '~(x{1000}){1000}'}}]",
     "a long path": b"routes: [{name: a, match: {a" + b".a" * 120_000 + b": x}}]",
-    "a greedy template": b"routes: [{name: a, template: {body: 7, titel: "
-    b"'{{ 9 ** 999999999 }}'}}]",
-    "a long template": b"routes: [{name: a, template: {body: '"
-    + b"x" * 250_000
-    + b"'}}]",
-    "a deep template": b"routes: [{name: a, template: {body: '{{ "
-    + b"(" * 5_000
-    + b" }}'}}]",
+    "a greedy template": b"routes: [{name: a, template: {body: 7, titel: '{{ 9 ** 999999999 }}'}}]",
+    "a long template": b"routes: [{name: a, template: {body: '" + b"x" * 250_000 + b"'}}]",
+    "a deep template": b"routes: [{name: a, template: {body: '{{ " + b"(" * 5_000 + b" }}'}}]",
     "tags": b"store: !!python/object/apply:os.system ['true']\n",
     "a long tag": b"store: !" + b"a" * 250_000,
     "a merge": b"a: &a {b: 1}\n<<: *a\n",

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from message_samples import event, milestone
 
 from fuzz.bounds import at_most, examples, guarded
-from notifier.config.values import Unreadable, pattern
-from notifier.core.model import Kind, Match, Route
-from notifier.core.pattern import LEAST, LOOKED_AT, fitting
-from notifier.core.route import fits, matches, route
+from notifier.domain.models import Kind, Match, Route
+from notifier.domain.patterns import LEAST, LOOKED_AT, fitting
+from notifier.domain.routing import fits, matches, route
+from notifier.settings.values import Unreadable, pattern
 
 MEMORY_MIB = 64
 
@@ -244,9 +244,7 @@ HOSTILE = st.text(st.sampled_from("ab(|)[]{}*+?.^$\\~-,!<=>:P1 \n'é"), max_size
 @example("\ud800", "\ud800")
 @example("(?L)a", "a")
 @example("(?x) a # b", "a")
-def test_any_expression_is_refused_or_answers_any_text(
-    expression: str, text: str
-) -> None:
+def test_any_expression_is_refused_or_answers_any_text(expression: str, text: str) -> None:
     settled("~" + expression, text)
 
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from message_samples import event, milestone, put
 
 from fuzz.bounds import at_most, examples, guarded
-from notifier.config.template import template
-from notifier.config.tree import Place, Scalar
-from notifier.core.model import Format, Kind, Template
-from notifier.core.render import check_template
-from notifier.core.template import LONGEST_OUTPUT, TemplateFailed, fill
+from notifier.domain.models import Format, Kind, Template
+from notifier.messages.render import check_template
+from notifier.messages.templates import LONGEST_OUTPUT, TemplateFailed, fill
+from notifier.settings.template import template
+from notifier.settings.tree import Place, Scalar
 
 #: What one template may need, whatever it does.
 MEMORY_MIB = 32
@@ -54,12 +54,10 @@ def looped(step: str, *, first: str = "title") -> str:
 LONG = "{% set r = range(9000) %}{% set l = r|list %}"
 GREEDY = {
     "nested loops": LONG + "{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
-    "a filtered loop": LONG
-    + "{% for a in r %}{% for b in r if false %}{% endfor %}{% endfor %}",
+    "a filtered loop": LONG + "{% for a in r %}{% for b in r if false %}{% endfor %}{% endfor %}",
     "loops over Kalshi's text": "{% for a in message %}{% for b in message %}"
     "{% for c in message %}{% endfor %}{% endfor %}{% endfor %}",
-    "a loop that calls itself": "{% for a in message recursive %}"
-    "{{ loop(message) }}{% endfor %}",
+    "a loop that calls itself": "{% for a in message recursive %}{{ loop(message) }}{% endfor %}",
     "a macro that calls itself": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
     "a macro that calls itself twice": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}"
     "{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
@@ -88,8 +86,7 @@ GREEDY = {
     "comparisons": LONG + "{% for i in l %}{% if 'x' in l %}{% endif %}{% endfor %}",
     "equality": LONG + "{% for i in l %}{% if l == r|list %}{% endif %}{% endfor %}",
     "tests": LONG + "{% for i in l %}{% if 'x' is in l %}{% endif %}{% endfor %}",
-    "selections": LONG
-    + "{% for i in l %}{% set x = l|select('in', l)|list %}{% endfor %}",
+    "selections": LONG + "{% for i in l %}{% set x = l|select('in', l)|list %}{% endfor %}",
     "slices": LONG + "{% for i in l %}{% set x = l[:] %}{% endfor %}",
     "range": "{{ range(1000000000)|list }}",
     "*": "{{ 'x' * 1000000000 }}",
@@ -197,9 +194,7 @@ WIDE = [
     "around",
     ["{}", "{{% if kind == 'no such kind' %}}{}{{% endif %}}{{{{ title }}}}"],
 )
-def test_a_wide_format_that_stands_there_is_found_by_the_check(
-    wide: str, around: str
-) -> None:
+def test_a_wide_format_that_stands_there_is_found_by_the_check(wide: str, around: str) -> None:
     source = around.format(wide)
     node = Scalar(text=source, written=source, place=Place("f", 1), quoted=True)
 
@@ -322,9 +317,7 @@ def _blocks(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         st.builds("{{% for i in {} %}}{}{{% endfor %}}".format, of, inner),
         st.builds("{{% for i in {} if {} %}}{}{{% endfor %}}".format, of, of, inner),
         st.builds("{{% for i in range(999) %}}{}{{% endfor %}}".format, inner),
-        st.builds(
-            "{{% if {} %}}{}{{% else %}}{}{{% endif %}}".format, of, inner, inner
-        ),
+        st.builds("{{% if {} %}}{}{{% else %}}{}{{% endif %}}".format, of, inner, inner),
         st.builds("{{% set x %}}{}{{% endset %}}".format, inner),
         st.builds("{{% macro f(x) %}}{}{{% endmacro %}}".format, inner),
         st.builds("{{% filter {} %}}{}{{% endfilter %}}".format, FILTERS, inner),

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from message_samples import changed, event, put
 
 from fuzz.bounds import MEBIBYTE, at_most, examples, guarded
-from notifier.core.diff import changes
-from notifier.core.model import Form, Format, Json, Kind, Match, Milestone, Route
-from notifier.core.route import route
+from notifier.domain.changes import changes
+from notifier.domain.models import Form, Format, Json, Kind, Match, Milestone, Route
+from notifier.domain.routing import route
 from notifier.errors import RowInvalid, SourceGarbled
-from notifier.source.answer import error_of, message_in, retry_after
-from notifier.source.body import read_body
-from notifier.source.wire import (
+from notifier.kalshi.answer import error_of, message_in, retry_after
+from notifier.kalshi.body import read_body
+from notifier.kalshi.decoding import (
     MAX_DEPTH,
     milestone,
     read_exchange_active,
@@ -169,9 +169,7 @@ def test_any_row_is_told_or_put_aside(fields: list[tuple[str, bytes]]) -> None:
     st.binary()
     | st.tuples(st.sampled_from(ODD), st.integers(0, 200), st.integers(0, 40)).map(
         lambda cut: (
-            (page := b'{"milestones":[' + written([]) * 2 + b'],"cursor":"x"}')[
-                : cut[1]
-            ]
+            (page := b'{"milestones":[' + written([]) * 2 + b'],"cursor":"x"}')[: cut[1]]
             + cut[0]
             + page[cut[1] + cut[2] :]
         )
@@ -232,9 +230,7 @@ def test_a_bomb_takes_no_more_room_than_an_answer_may(chunk: int) -> None:
         async def stream(request: httpx.Request) -> httpx.Response:
             del request
             parts = (bomb[at : at + chunk] for at in range(0, len(bomb), chunk))
-            return httpx.Response(
-                200, headers={"content-encoding": "gzip"}, stream=_Parts(parts)
-            )
+            return httpx.Response(200, headers={"content-encoding": "gzip"}, stream=_Parts(parts))
 
         async with (
             httpx.AsyncClient(transport=httpx.MockTransport(stream)) as client,

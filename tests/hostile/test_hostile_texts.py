@@ -19,16 +19,15 @@ from servers.http_sink import Answer, http_sink
 from servers.smtp_sink import smtp_sink
 
 from notifier.clock import SystemClock
-from notifier.core.model import Destination, Event, Format, Kind, Sent, Template
-from notifier.sender.lane import in_thread
-from notifier.sender.sender import open_sender
+from notifier.domain.models import Destination, Event, Format, Kind, Sent, Template
+from notifier.senders.lane import in_thread
+from notifier.senders.sender import open_sender
 
 pytestmark = pytest.mark.anyio
 
 EVIL = "https://evil.example/x"
 TEXTS = {
-    "slack mentions": "<!channel> <!here|here> <@U012AB3CD> <#C012AB3CD> "
-    "&lt;!channel&gt;",
+    "slack mentions": "<!channel> <!here|here> <@U012AB3CD> <#C012AB3CD> &lt;!channel&gt;",
     "discord mentions": "@everyone @here <@123456789012345678> <@&12345> <#1234567>",
     "telegram mentions": "@somebody tg://user?id=42 /stop@bot",
     "links": f"[all is well]({EVIL}) <{EVIL}|well> <a href='{EVIL}'>well</a> "
@@ -116,9 +115,7 @@ async def arrived(
         patch.setattr(NotifySlack, "webhook_url", root)
         patch.setattr(NotifyDiscord, "notify_url", root)
         patch.setattr(NotifyTelegram, "notify_url", f"{root}/bot")
-        http.answer(
-            "/bot123456789:abcdefg_hijklmnop/sendMessage", Answer(body=b'{"ok": true}')
-        )
+        http.answer("/bot123456789:abcdefg_hijklmnop/sendMessage", Answer(body=b'{"ok": true}'))
         url = URLS[service].format(http=http.netloc, smtp=smtp.netloc)
         sender = await open_sender(
             [Destination(name="ops", url=url, zone=ZoneInfo("UTC"))],
@@ -158,9 +155,7 @@ async def arrived(
 
 def happened(text: str) -> list[Event]:
     """The text wherever Kalshi's texts can stand."""
-    of = milestone(
-        title=text[:500_000], message=text, category=text[:99], sort=text[:99]
-    )
+    of = milestone(title=text[:500_000], message=text, category=text[:99], sort=text[:99])
     safe = text.encode("utf-8", "ignore").decode()
     change = changed("title", safe, "Bears")
     odd = changed("details.venue", "Bears", safe)
@@ -217,9 +212,7 @@ def judge(service: str, what: Arrived) -> None:
     assert what.requests == 1
     assert "x-evil" not in what.headers
     assert "bcc" not in what.headers
-    assert [
-        text for text in what.texts if _UNSEEN.search(text.replace("\r\n", "\n"))
-    ] == []
+    assert [text for text in what.texts if _UNSEEN.search(text.replace("\r\n", "\n"))] == []
     for text in what.texts:
         if service.startswith("slack"):
             judge_slack(text)

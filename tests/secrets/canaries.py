@@ -19,9 +19,9 @@ from zoneinfo import ZoneInfo
 from apprise import NotifyBase
 from apprise.manager_plugins import NotificationManager
 
-from notifier.core.model import Destination
-from notifier.sender import registry
-from notifier.sender.lane import Unusable
+from notifier.domain.models import Destination
+from notifier.senders import registry
+from notifier.senders.lane import Unusable
 
 #: What is replaced by what can be reached from a test.
 HOST = "{here}"
@@ -75,11 +75,7 @@ def _filled(scheme: str, kind: type[NotifyBase], template: str) -> Baited | None
     names = re.findall(r"{(\w+)}", template)
     choices = [list(_values(scheme, kind, name)) for name in names]
     for values in product(*choices):
-        canaries = {
-            name: canary
-            for name, (_, canary) in zip(names, values, strict=True)
-            if canary
-        }
+        canaries = {name: canary for name, (_, canary) in zip(names, values, strict=True) if canary}
         written = {name: text for name, (text, _) in zip(names, values, strict=True)}
         url = re.sub("/?{path}/?", "/{path}/", template).format(**written)
         if _loads(url):
@@ -110,9 +106,7 @@ def _options(kind: type[NotifyBase]) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield name, whole
 
 
-def _values(
-    scheme: str, kind: type[NotifyBase], name: str
-) -> Iterator[tuple[str, str | None]]:
+def _values(scheme: str, kind: type[NotifyBase], name: str) -> Iterator[tuple[str, str | None]]:
     """What may stand at a place, and the canary in it."""
     known = kind.template_tokens.get(name, {})
     if name == "schema":
@@ -133,9 +127,7 @@ def _values(
         yield from _matching(scheme, name, known.get("regex"))
 
 
-def _matching(
-    scheme: str, name: str, regex: tuple[str, str] | None
-) -> Iterator[tuple[str, str]]:
+def _matching(scheme: str, name: str, regex: tuple[str, str] | None) -> Iterator[tuple[str, str]]:
     canary = _canary(scheme, name)
     alphabets = (canary, canary.upper(), hashlib.sha256(canary.encode()).hexdigest())
     pattern = re.compile(regex[0], re.IGNORECASE) if regex else None

@@ -96,9 +96,7 @@ class Gateway:
         reason = HTTPStatus(self.status).phrase.encode()
         link.sendall(
             b"HTTP/1.1 %d %s\r\ncontent-type: text/plain\r\nconnection: close\r\n"
-            b"content-length: %d\r\n\r\n"
-            % (self.status, reason, len(request))
-            + request
+            b"content-length: %d\r\n\r\n" % (self.status, reason, len(request)) + request
         )
 
 

@@ -20,7 +20,8 @@ from servers.http_sink import closed_port
 from servers.smtp_sink import smtp_sink
 
 from notifier.clock import SystemClock
-from notifier.core.model import (
+from notifier.domain.egress_policy import anywhere
+from notifier.domain.models import (
     Ambiguous,
     Destination,
     Failed,
@@ -30,12 +31,11 @@ from notifier.core.model import (
     Rendered,
     Sent,
 )
-from notifier.core.reach import anywhere
 from notifier.errors import ConfigError
-from notifier.sender import registry
-from notifier.sender.lane import in_thread
-from notifier.sender.redact import redact, secrets
-from notifier.sender.sender import open_sender
+from notifier.senders import registry
+from notifier.senders.lane import in_thread
+from notifier.senders.redaction import redact, secrets
+from notifier.senders.sender import open_sender
 
 pytestmark = pytest.mark.anyio
 
@@ -256,9 +256,7 @@ async def test_a_mail_server_that_quotes_a_login_betrays_nothing(
         if registry.speaks(kind) is not registry.Medium.HTTP
     ],
 )
-async def test_nobody_there_shows_no_canary(
-    scheme: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+async def test_nobody_there_shows_no_canary(scheme: str, capfd: pytest.CaptureFixture[str]) -> None:
     for one in urls(scheme):
         url = one.url.format(here="sink.localhost", port=closed_port())
         with listening() as heard:

@@ -13,11 +13,11 @@ import anyio
 from servers.authority import Authority
 
 from notifier.clock import SystemClock
-from notifier.core.model import CloudEvent, Destination, Format, Outcome, Rendered
-from notifier.core.reach import anywhere
-from notifier.sender.egress import Egress
-from notifier.sender.lane import Offload, in_thread
-from notifier.sender.sender import Sender, open_sender
+from notifier.domain.egress_policy import anywhere
+from notifier.domain.models import CloudEvent, Destination, Format, Outcome, Rendered
+from notifier.senders.egress_guard import Egress
+from notifier.senders.lane import Offload, in_thread
+from notifier.senders.sender import Sender, open_sender
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from notifier.clock import SystemClock
 from notifier.errors import ConfigError
-from notifier.sender.heartbeat import Heartbeat
+from notifier.senders.heartbeat import Heartbeat
 
 pytestmark = pytest.mark.anyio
 

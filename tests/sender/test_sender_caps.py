@@ -12,7 +12,7 @@ import pytest
 from sending import send_once
 from servers.http_sink import Answer, http_sink
 
-from notifier.core.model import Failed, Outcome, Sent
+from notifier.domain.models import Failed, Outcome, Sent
 
 pytestmark = pytest.mark.anyio
 
@@ -95,9 +95,7 @@ async def test_an_answer_without_an_end_is_cut(scheme: str, opening: bytes) -> N
     [(b"", b"220-hello\r\n"), (b"220 hello\r\n", b"250-SIZE\r\n"), (b"", b"xxxx")],
     ids=["greeting", "extensions", "one line"],
 )
-async def test_a_mail_servers_reply_without_an_end_is_cut(
-    opening: bytes, endless: bytes
-) -> None:
+async def test_a_mail_servers_reply_without_an_end_is_cut(opening: bytes, endless: bytes) -> None:
     with babbler(opening, endless) as far_end:
         url = f"mailto://{far_end}?from=us@example.com&to=ann@example.com"
         outcome = await send_once(url, attempt_limit=timedelta(seconds=20))

@@ -10,9 +10,9 @@ from sending import authority, destination, opened, rendered
 from servers.http_sink import http_sink
 from servers.smtp_sink import smtp_sink
 
-from notifier.core.model import Outcome, Refused, Scope, Sent
-from notifier.core.reach import anywhere, public
-from notifier.sender.egress import Egress, Forbidden, guarded, install
+from notifier.domain.egress_policy import anywhere, public
+from notifier.domain.models import Outcome, Refused, Scope, Sent
+from notifier.senders.egress_guard import Egress, Forbidden, guarded, install
 
 pytestmark = pytest.mark.anyio
 
@@ -57,9 +57,7 @@ def inside(host: str = "localhost") -> Iterator[Inside]:
             kind: stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             for kind in ("http", "https", "smtp", "smtps")
         }
-        names = {
-            kind: f"{host}:{one.getsockname()[1]}" for kind, one in servers.items()
-        }
+        names = {kind: f"{host}:{one.getsockname()[1]}" for kind, one in servers.items()}
         yield Inside(names, servers)
 
 
@@ -70,9 +68,7 @@ async def outcome_of(url: str, may_reach: Egress) -> Outcome:
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 @pytest.mark.parametrize("form", FORMS)
-async def test_what_may_not_be_reached_is_not_even_connected_to(
-    form: str, host: str
-) -> None:
+async def test_what_may_not_be_reached_is_not_even_connected_to(form: str, host: str) -> None:
     with inside(host) as here:
         outcome = await outcome_of(form.format(**here.names), public)
 
@@ -119,17 +115,13 @@ async def test_a_name_that_resolves_anew_is_judged_anew() -> None:
 
 
 @pytest.mark.parametrize("form", ["json://{host}/in", "slack://T1JJ3T3L2/A1BRTD4JD/x"])
-async def test_public_goes_through_no_proxy(
-    form: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_public_goes_through_no_proxy(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with http_sink() as proxy:
         for name in ("http_proxy", "https_proxy", "all_proxy"):
             monkeypatch.setenv(name, proxy.url())
         monkeypatch.setenv("no_proxy", "")
 
-        outcome = await outcome_of(
-            form.format(host="inside.localhost"), may_reach=lambda _: False
-        )
+        outcome = await outcome_of(form.format(host="inside.localhost"), may_reach=lambda _: False)
 
         assert not isinstance(outcome, Sent)
         assert proxy.connections == 0

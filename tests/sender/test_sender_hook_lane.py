@@ -24,7 +24,7 @@ from servers.http_sink import (
 from servers.smtp_sink import smtp_sink
 from standardwebhooks import Webhook
 
-from notifier.core.model import Ambiguous, Failed, Outcome, Refused, Scope, Sent
+from notifier.domain.models import Ambiguous, Failed, Outcome, Refused, Scope, Sent
 
 pytestmark = pytest.mark.anyio
 
@@ -90,18 +90,14 @@ async def test_a_receiver_can_verify_what_it_gets(sink: HttpSink) -> None:
         (CutShort(400), Refused(reason="HTTP 400", scope=Scope.MESSAGE, status=400)),
     ],
 )
-async def test_each_answer_has_its_outcome(
-    sink: HttpSink, step: Step, expected: Outcome
-) -> None:
+async def test_each_answer_has_its_outcome(sink: HttpSink, step: Step, expected: Outcome) -> None:
     with anyio.fail_after(5):
         assert await answered(sink, step) == expected
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_a_redirect_is_not_followed(sink: HttpSink, status: int) -> None:
-    outcome = await answered(
-        sink, Answer(status, headers={"Location": sink.url("/elsewhere")})
-    )
+    outcome = await answered(sink, Answer(status, headers={"Location": sink.url("/elsewhere")}))
 
     assert isinstance(outcome, Refused)
     assert outcome.scope is Scope.DESTINATION

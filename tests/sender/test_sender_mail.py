@@ -10,7 +10,7 @@ from servers.authority import Authority
 from servers.http_sink import Hang, closed_port, http_sink
 from servers.smtp_sink import DROP, HANG, SmtpSink, smtp_sink
 
-from notifier.core.model import Ambiguous, Failed, Format, Outcome, Refused, Scope, Sent
+from notifier.domain.models import Ambiguous, Failed, Format, Outcome, Refused, Scope, Sent
 
 pytestmark = pytest.mark.anyio
 

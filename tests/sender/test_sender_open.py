@@ -9,10 +9,10 @@ import pytest
 from sending import destination, opened
 
 from notifier.clock import SystemClock
-from notifier.core.model import Destination, Format, Limits, Rate
+from notifier.domain.models import Destination, Format, Limits, Rate
 from notifier.errors import ConfigError
-from notifier.sender.lane import in_thread
-from notifier.sender.sender import check, open_sender
+from notifier.senders.lane import in_thread
+from notifier.senders.sender import check, open_sender
 
 pytestmark = pytest.mark.anyio
 
@@ -88,9 +88,7 @@ async def test_every_bad_destination_is_named_at_once() -> None:
     ]
 
     with pytest.raises(ConfigError) as caught:
-        await open_sender(
-            bad, offload=in_thread, output=io.StringIO(), clock=SystemClock()
-        )
+        await open_sender(bad, offload=in_thread, output=io.StringIO(), clock=SystemClock())
 
     assert [line.split(":")[0] for line in caught.value.problems] == [
         "destinations.one",
@@ -140,9 +138,7 @@ SLACK = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
         ),
     ],
 )
-async def test_a_destination_says_what_it_can_take(
-    given: Destination, limits: Limits
-) -> None:
+async def test_a_destination_says_what_it_can_take(given: Destination, limits: Limits) -> None:
     async with opened(given) as sender:
         assert sender.limits("ops") == limits
 
@@ -172,15 +168,13 @@ def test_apprise_is_not_loaded_for_terminals_and_webhooks() -> None:
     code = """
 import sys
 from zoneinfo import ZoneInfo
-from notifier.core.model import Destination
-from notifier.sender.sender import check
+from notifier.domain.models import Destination
+from notifier.senders.sender import check
 urls = ["terminal://", "webhook://h.example", "webhooks://h.example"]
 found = check([Destination(name="x", url=url, zone=ZoneInfo("UTC")) for url in urls])
 print(found, sorted({"apprise", "requests", "urllib3"} & set(sys.modules)))
 """
 
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert run.stdout == "[] []\n"

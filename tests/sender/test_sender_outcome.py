@@ -10,9 +10,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.model import Ambiguous, Failed, Outcome, Refused, Scope, Sent
-from notifier.sender.dialect import slack, telegram
-from notifier.sender.exchange import (
+from notifier.domain.models import Ambiguous, Failed, Outcome, Refused, Scope, Sent
+from notifier.senders.attempt import (
     Answer,
     Break,
     Broken,
@@ -22,7 +21,8 @@ from notifier.sender.exchange import (
     Stage,
     broke,
 )
-from notifier.sender.outcome import Dialect, is_taken, judge, of, partly, retry_hint
+from notifier.senders.outcomes import Dialect, is_taken, judge, of, partly, retry_hint
+from notifier.senders.service_errors import slack, telegram
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -172,14 +172,10 @@ def test_a_hint_that_is_none_is_ignored(header: str) -> None:
         (b'{"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 1500}', 1.5),
     ],
 )
-def test_discord_telegram_and_matrix_say_it_in_the_body(
-    body: bytes, seconds: float
-) -> None:
+def test_discord_telegram_and_matrix_say_it_in_the_body(body: bytes, seconds: float) -> None:
     outcome = outcome_of(Answer(status=429, body=body))
 
-    assert outcome == Failed(
-        reason="HTTP 429", status=429, retry_after=timedelta(seconds=seconds)
-    )
+    assert outcome == Failed(reason="HTTP 429", status=429, retry_after=timedelta(seconds=seconds))
 
 
 @pytest.mark.parametrize(
@@ -241,9 +237,7 @@ def test_slack_is_understood(status: int, body: bytes, expected: Scope | str) ->
 def test_slacks_word_is_the_reason() -> None:
     outcome = outcome_of(Answer(status=400, body=b"invalid_blocks"), slack)
 
-    assert outcome == Refused(
-        reason="Slack: invalid_blocks", scope=Scope.MESSAGE, status=400
-    )
+    assert outcome == Refused(reason="Slack: invalid_blocks", scope=Scope.MESSAGE, status=400)
 
 
 def test_telegrams_unknown_chat_is_no_fault_of_the_message() -> None:
@@ -371,18 +365,14 @@ def test_what_everybody_has_is_sent() -> None:
         ([Answer(status=200, body=b'{"ok":false,"error":"bad TOKENS"}')], False),
     ],
 )
-def test_a_plugin_is_believed_if_the_last_answer_was_a_yes(
-    seen: list[Seen], taken: bool
-) -> None:
+def test_a_plugin_is_believed_if_the_last_answer_was_a_yes(seen: list[Seen], taken: bool) -> None:
     assert is_taken(seen, now=NOW, dialect=slack) is taken
 
 
 def test_a_200_that_the_plugin_does_not_take_is_no_success() -> None:
     outcome = judged(Answer(status=200, body=b"<html>Log in to the hotel's Wi-Fi"))
 
-    assert outcome == Refused(
-        reason="HTTP 200, but not taken as a success", scope=Scope.MESSAGE
-    )
+    assert outcome == Refused(reason="HTTP 200, but not taken as a success", scope=Scope.MESSAGE)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from notifier.sender.redact import redact, secrets
+from notifier.senders.redaction import redact, secrets
 
 
 @pytest.mark.parametrize(

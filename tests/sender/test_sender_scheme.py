@@ -11,7 +11,7 @@ from servers.http_sink import Answer, HttpSink, http_sink
 from standardwebhooks import Webhook
 from test_sender_webhook import cloud_event
 
-from notifier.sender.scheme import NotifyWebhook, announced, register
+from notifier.senders.scheme import NotifyWebhook, announced, register
 
 SECRET = "whsec_" + base64.b64encode(b"a secret that signs").decode()
 

@@ -21,9 +21,9 @@ from servers.http_sink import Answer as Step
 from servers.http_sink import HttpSink, http_sink
 from servers.smtp_sink import smtp_sink
 
-from notifier.sender import http_seam, mail_seam, registry
-from notifier.sender.exchange import Answer, Phase, Recorder, Reply, recording
-from notifier.sender.marks import Marks, Tracker
+from notifier.senders import apprise_http, apprise_smtp, registry
+from notifier.senders.attempt import Answer, Phase, Recorder, Reply, recording
+from notifier.senders.delivered_recipients import Marks, Tracker
 
 pytestmark = pytest.mark.anyio
 
@@ -35,19 +35,19 @@ def sink() -> Iterator[HttpSink]:
 
 
 @pytest.fixture
-def wire() -> Iterator[http_seam.Wire]:
-    http_seam.install()
-    made = http_seam.Wire(authority().client)
+def wire() -> Iterator[apprise_http.Wire]:
+    apprise_http.install()
+    made = apprise_http.Wire(authority().client)
     yield made
     made.close()
 
 
 def test_requests_asks_for_its_session_where_we_put_ours(
-    sink: HttpSink, wire: http_seam.Wire
+    sink: HttpSink, wire: apprise_http.Wire
 ) -> None:
     recorder = Recorder()
 
-    with recording(recorder), http_seam.through(wire):
+    with recording(recorder), apprise_http.through(wire):
         requests.post(sink.url("/a"), data=b"x", timeout=3)
         requests.get(sink.url("/b"), timeout=3)
 
@@ -60,7 +60,7 @@ def test_requests_asks_for_its_session_where_we_put_ours(
 
 
 def test_requests_outside_of_an_attempt_are_as_ever(sink: HttpSink) -> None:
-    http_seam.install()
+    apprise_http.install()
     recorder = Recorder()
 
     answer = requests.get(sink.url("/a"), timeout=3)
@@ -71,20 +71,18 @@ def test_requests_outside_of_an_attempt_are_as_ever(sink: HttpSink) -> None:
     assert sink.connections == 2
 
 
-def test_a_gigantic_answer_is_not_read_whole(
-    sink: HttpSink, wire: http_seam.Wire
-) -> None:
+def test_a_gigantic_answer_is_not_read_whole(sink: HttpSink, wire: apprise_http.Wire) -> None:
     sink.answer("/", Step(500, b"x" * 8_000_000))
 
-    with recording(Recorder()), http_seam.through(wire):
+    with recording(Recorder()), apprise_http.through(wire):
         answer = requests.post(sink.url(), data=b"x", timeout=3)
 
-    assert http_seam.BODY_CAP <= len(answer.content) < 2 * http_seam.BODY_CAP
+    assert apprise_http.BODY_CAP <= len(answer.content) < 2 * apprise_http.BODY_CAP
 
 
-def test_urllib3_shares_our_tls_context(wire: http_seam.Wire) -> None:
+def test_urllib3_shares_our_tls_context(wire: apprise_http.Wire) -> None:
     with http_sink(tls=authority()) as sink:
-        with recording(Recorder()), http_seam.through(wire):
+        with recording(Recorder()), apprise_http.through(wire):
             for _ in range(3):
                 requests.post(sink.url(), data=b"x", timeout=3)
 
@@ -95,14 +93,14 @@ def test_urllib3_shares_our_tls_context(wire: http_seam.Wire) -> None:
 
 
 def test_an_attempt_that_was_cut_sends_nothing_more(
-    sink: HttpSink, wire: http_seam.Wire
+    sink: HttpSink, wire: apprise_http.Wire
 ) -> None:
     recorder = Recorder()
     recorder.abort()
 
     with (
         recording(recorder),
-        http_seam.through(wire),
+        apprise_http.through(wire),
         pytest.raises(requests.RequestException),
     ):
         requests.post(sink.url(), data=b"x", timeout=3)
@@ -111,8 +109,8 @@ def test_an_attempt_that_was_cut_sends_nothing_more(
 
 
 def test_the_mail_plugin_asks_for_its_controller_where_we_put_ours() -> None:
-    mail_seam.install()
-    pool = mail_seam.MailPool(tls=authority().client, unverified=authority().client)
+    apprise_smtp.install()
+    pool = apprise_smtp.MailPool(tls=authority().client, unverified=authority().client)
     recorder, marks = Recorder(), Marks("salt", "msg_ONE", frozenset())
     with smtp_sink() as sink:
         plugin = Apprise.instantiate(
@@ -120,7 +118,7 @@ def test_the_mail_plugin_asks_for_its_controller_where_we_put_ours() -> None:
         )
         assert isinstance(plugin, NotifyBase)
 
-        with recording(recorder), mail_seam.through(pool, marks):
+        with recording(recorder), apprise_smtp.through(pool, marks):
             assert plugin.notify(body="hello")
         pool.close()
 
@@ -132,7 +130,7 @@ def test_the_mail_plugin_asks_for_its_controller_where_we_put_ours() -> None:
 def test_the_controller_is_called_with_the_names_that_we_take() -> None:
     theirs = set(inspect.signature(AppriseSMTPController.__init__).parameters)
 
-    assert theirs - {"self"} == set(mail_seam.Server.__dataclass_fields__)
+    assert theirs - {"self"} == set(apprise_smtp.Server.__dataclass_fields__)
     assert "AppriseSMTPController(" in inspect.getsource(apprise.plugins.email.base)
 
 

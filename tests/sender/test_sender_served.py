@@ -18,7 +18,7 @@ from sending import destination, opened, rendered, send_once
 from servers.http_sink import Answer, Hang, HttpSink, http_sink
 from servers.smtp_sink import DROP, SmtpSink, smtp_sink
 
-from notifier.core.model import Ambiguous, Failed, Outcome, Refused, Scope, Sent
+from notifier.domain.models import Ambiguous, Failed, Outcome, Refused, Scope, Sent
 
 pytestmark = pytest.mark.anyio
 
@@ -54,9 +54,7 @@ def post() -> Iterator[SmtpSink]:
 
 def mail_to(post: SmtpSink, *recipients: str, more: str = "") -> str:
     everyone = ",".join(recipients)
-    return (
-        f"mailto://hush:HUSHHUSH@{post.netloc}?from=us@example.com&to={everyone}{more}"
-    )
+    return f"mailto://hush:HUSHHUSH@{post.netloc}?from=us@example.com&to={everyone}{more}"
 
 
 def plain_mail_to(post: SmtpSink, *recipients: str, more: str = "") -> str:
@@ -141,9 +139,7 @@ async def test_a_server_that_is_away_takes_no_marks_away(post: SmtpSink) -> None
 
 
 @pytest.mark.parametrize("to", [(ANN, BOB), (BOB, ANN)])
-async def test_a_copy_goes_with_each_mail_once(
-    post: SmtpSink, to: tuple[str, ...]
-) -> None:
+async def test_a_copy_goes_with_each_mail_once(post: SmtpSink, to: tuple[str, ...]) -> None:
     url = plain_mail_to(post, *to, more=f"&cc={CY}")
     post.on_recipient(CY, "450 4.2.1 busy", "250 OK")
 
@@ -289,9 +285,7 @@ async def test_a_silent_service_keeps_what_was_served_before_the_cut(
 
 
 @pytest.mark.parametrize("scheme", ["json", "webhook"])
-async def test_a_destination_of_one_recipient_gives_no_marks(
-    sink: HttpSink, scheme: str
-) -> None:
+async def test_a_destination_of_one_recipient_gives_no_marks(sink: HttpSink, scheme: str) -> None:
     sink.answer("/in", Answer(503))
 
     outcome = await again(f"{scheme}://{sink.netloc}/in")
@@ -368,9 +362,7 @@ async def marks_of_another_process(url: str, *, hash_seed: str) -> list[str]:
     return done.stdout.decode().split()
 
 
-async def test_marks_are_the_same_in_every_process(
-    post: SmtpSink, sink: HttpSink
-) -> None:
+async def test_marks_are_the_same_in_every_process(post: SmtpSink, sink: HttpSink) -> None:
     post.on_recipient(BOB, "450 4.2.1 busy")
     fails = [FINE, Answer(503), FINE]
     sink.answer("/", *fails, *fails, *fails)
@@ -400,9 +392,7 @@ async def test_a_mark_shows_no_address_and_no_secret(sink: HttpSink) -> None:
         assert mark.startswith("rcp_")
         assert mark.removeprefix("rcp_").isalnum()
         assert len(mark) == 30
-        assert not any(
-            word in mark.lower() for word in ("ann", "bob", "example", "hush")
-        )
+        assert not any(word in mark.lower() for word in ("ann", "bob", "example", "hush"))
 
 
 async def test_marks_of_two_messages_do_not_show_that_one_got_both(

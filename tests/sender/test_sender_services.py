@@ -37,7 +37,7 @@ from servers.http_sink import (
 )
 from servers.smtp_sink import smtp_sink
 
-from notifier.core.model import (
+from notifier.domain.models import (
     Ambiguous,
     Failed,
     Format,
@@ -132,9 +132,7 @@ async def test_a_message_of_a_title_alone_is_sent(sink: HttpSink) -> None:
         (CutShort(500), Failed(reason="HTTP 500", status=500)),
     ],
 )
-async def test_each_answer_has_its_outcome(
-    sink: HttpSink, step: Step, expected: Outcome
-) -> None:
+async def test_each_answer_has_its_outcome(sink: HttpSink, step: Step, expected: Outcome) -> None:
     with anyio.fail_after(5):
         assert await answered(sink, step) == expected
 
@@ -169,13 +167,9 @@ async def test_a_redirect_is_no_success(sink: HttpSink, status: int) -> None:
         ("json://127.0.0.1:{deaf}/", "timed out while connecting"),
     ],
 )
-async def test_a_service_that_was_never_reached_got_nothing(
-    url: str, reason: str
-) -> None:
+async def test_a_service_that_was_never_reached_got_nothing(url: str, reason: str) -> None:
     with deaf_port() as deaf, anyio.fail_after(8):
-        outcome = await send_once(
-            url.format(closed=closed_port(), deaf=deaf), attempt_limit=SHORT
-        )
+        outcome = await send_once(url.format(closed=closed_port(), deaf=deaf), attempt_limit=SHORT)
 
     assert isinstance(outcome, Failed)
     assert outcome.reason == reason
@@ -360,9 +354,7 @@ async def test_plain_text_for_slack_mentions_nobody(slack: HttpSink) -> None:
         ),
     ],
 )
-async def test_slacks_hook_is_understood(
-    slack: HttpSink, step: Step, expected: Outcome
-) -> None:
+async def test_slacks_hook_is_understood(slack: HttpSink, step: Step, expected: Outcome) -> None:
     slack.answer(SLACK_PATH, step)
 
     assert await send_once(SLACK) == expected
@@ -390,9 +382,7 @@ async def test_slacks_hook_is_understood(
         ),
     ],
 )
-async def test_slacks_bot_says_no_in_a_200(
-    slack: HttpSink, body: bytes, expected: Outcome
-) -> None:
+async def test_slacks_bot_says_no_in_a_200(slack: HttpSink, body: bytes, expected: Outcome) -> None:
     step = Answer(200, body, headers={"Retry-After": "3"})
     slack.answer("/api/chat.postMessage", step)
 
@@ -419,9 +409,7 @@ async def test_discord_is_asked_once_and_its_wait_is_passed_on(
     reset = str(int(time.time()) + 60)
     limits = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
     path = "/discord/4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js"
-    sink.answer(
-        path, Answer(429, b'{"retry_after": 1.5}', limits), Answer(204, b"", limits)
-    )
+    sink.answer(path, Answer(429, b'{"retry_after": 1.5}', limits), Answer(204, b"", limits))
     url = "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js"
 
     with anyio.fail_after(5):
@@ -429,25 +417,19 @@ async def test_discord_is_asked_once_and_its_wait_is_passed_on(
             first = await sender.send("ops", rendered())
             second = await sender.send("ops", rendered())
 
-    assert first == Failed(
-        reason="HTTP 429", status=429, retry_after=timedelta(seconds=1.5)
-    )
+    assert first == Failed(reason="HTTP 429", status=429, retry_after=timedelta(seconds=1.5))
     assert second == Sent(status=204)
     assert len(sink.requests) == 2
 
 
-async def test_telegrams_wait_is_passed_on(
-    sink: HttpSink, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_telegrams_wait_is_passed_on(sink: HttpSink, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NotifyTelegram, "notify_url", sink.url("/bot"))
     body = b'{"ok":false,"error_code":429,"parameters":{"retry_after":5}}'
     sink.answer("/bot123456789:abcdefg_hijklmnop/sendMessage", Answer(429, body))
 
     outcome = await send_once("tgram://123456789:abcdefg_hijklmnop/12315544/")
 
-    assert outcome == Failed(
-        reason="HTTP 429", status=429, retry_after=timedelta(seconds=5)
-    )
+    assert outcome == Failed(reason="HTTP 429", status=429, retry_after=timedelta(seconds=5))
 
 
 async def test_a_service_without_http_says_but_yes_or_no() -> None:

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from sending import destination, opened, rendered
 
-from notifier.core.model import Ambiguous, Failed, Format, Sent
+from notifier.domain.models import Ambiguous, Failed, Format, Sent
 
 pytestmark = pytest.mark.anyio
 
@@ -24,9 +24,7 @@ async def test_a_message_is_a_title_a_text_and_an_empty_line() -> None:
         ]
 
     assert outcomes == [Sent(), Sent()]
-    assert output.getvalue() == (
-        "Bears at Packers\nStarts at 15:30, was 12:00.\n\none\ntwo\n\n"
-    )
+    assert output.getvalue() == ("Bears at Packers\nStarts at 15:30, was 12:00.\n\none\ntwo\n\n")
 
 
 @pytest.mark.parametrize(
@@ -98,9 +96,7 @@ async def test_a_reader_that_stands_still_holds_nobody_up() -> None:
     limit = timedelta(milliseconds=100)
     huge = rendered(body="x" * 1_000_000)
 
-    async with opened(
-        destination("terminal://"), output=output, attempt_limit=limit
-    ) as sender:
+    async with opened(destination("terminal://"), output=output, attempt_limit=limit) as sender:
         with anyio.fail_after(3):
             outcome = await sender.send("ops", huge)
     os.close(reading)

@@ -10,10 +10,10 @@ import pytest
 from sending import rendered
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from notifier.core.live import LiveData, Status
-from notifier.core.model import Change, CloudEvent, Rendered
-from notifier.sender.lane import Unusable
-from notifier.sender.webhook import Request, parse, request
+from notifier.domain.live_status import LiveData, Status
+from notifier.domain.models import Change, CloudEvent, Rendered
+from notifier.senders.lane import Unusable
+from notifier.senders.webhook import Request, parse, request
 
 RAW = b'{"id": "m-1",  "title":"Bears","odd_key":{"n":1.50},"u":"\\u00e9"}'
 NEW = "whsec_" + base64.b64encode(b"the new secret, long").decode()
@@ -88,9 +88,7 @@ def test_one_event_is_one_cloud_event_to_the_letter() -> None:
         "data": {
             "title": "Bears at Packers",
             "message": "moved",
-            "changes": [
-                {"field": "start_date", "before": "2026-11-22T12:00:00Z", "after": None}
-            ],
+            "changes": [{"field": "start_date", "before": "2026-11-22T12:00:00Z", "after": None}],
             "milestone": json.loads(RAW),
         },
     }

@@ -144,9 +144,7 @@ class HttpSink:
     def wait_for(self, count: int, *, timeout_s: float = 5.0) -> Sequence[Received]:
         """Block until `count` requests have come; then all of them."""
         with self._changed:
-            came = self._changed.wait_for(
-                lambda: len(self.requests) >= count, timeout_s
-            )
+            came = self._changed.wait_for(lambda: len(self.requests) >= count, timeout_s)
             assert came, f"{len(self.requests)} of {count} requests came"
             return list(self.requests)
 
@@ -204,9 +202,7 @@ class HttpSink:
             with suppress(OSError):
                 connection.close()
 
-    def _hold(
-        self, connection: socket.socket, *, instead_of: socket.socket | None = None
-    ) -> None:
+    def _hold(self, connection: socket.socket, *, instead_of: socket.socket | None = None) -> None:
         with self._changed:
             self._open.add(connection)
             if instead_of is not None:

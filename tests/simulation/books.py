@@ -66,9 +66,7 @@ def books(
     )
 
 
-def _expected(
-    reference: Reference, events: Sequence[StoredEvent]
-) -> dict[str, Expected]:
+def _expected(reference: Reference, events: Sequence[StoredEvent]) -> dict[str, Expected]:
     found: dict[str, list[StoredEvent]] = defaultdict(list)
     for event in events:
         if event.kind in CONTENT:

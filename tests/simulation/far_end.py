@@ -8,7 +8,7 @@ from random import Random
 
 import anyio
 
-from notifier.core.model import (
+from notifier.domain.models import (
     Ambiguous,
     CloudEvent,
     Failed,
@@ -106,9 +106,7 @@ class FarEnd:
     async def aclose(self) -> None:
         pass
 
-    async def send(
-        self, destination: str, message: Rendered, *, served: frozenset[str]
-    ) -> Outcome:
+    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
         """One attempt: on its way, perhaps there, and what is seen of it here."""
         del served  # it has one recipient
         attempt = Attempt(

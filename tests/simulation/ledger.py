@@ -113,9 +113,7 @@ class Ledger:
                 seen_at=_instant(row["seen_at"]),
                 missed=bool(row["missed"]),
                 fields=frozenset(c["field"] for c in json.loads(row["changes"])),
-                lead=None
-                if row["lead_s"] is None
-                else timedelta(seconds=row["lead_s"]),
+                lead=None if row["lead_s"] is None else timedelta(seconds=row["lead_s"]),
                 doc=_doc(row["doc"]),
             )
             for row in self._ask("SELECT * FROM events ORDER BY seq")

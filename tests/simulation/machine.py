@@ -11,7 +11,7 @@ import anyio.lowlevel
 import trio
 from sqlalchemy import Engine, event
 
-from notifier.core.timing import Trust
+from notifier.domain.timers import Trust
 
 T = TypeVar("T")
 

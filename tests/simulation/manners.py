@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from notifier.core.model import Failed, Refused
+from notifier.domain.models import Failed, Refused
 from simulation.books import URGENT, Books
 from simulation.far_end import Attempt
 from simulation.ledger import StoredDelivery

@@ -173,9 +173,7 @@ class Reference:
             if key not in known or _visible(known[key]) != _visible(one)
         }
         committed = {
-            key
-            for key in differing
-            if key in found and found[key] == _visible(self.known[key])
+            key for key in differing if key in found and found[key] == _visible(self.known[key])
         }
         if committed and committed != differing:
             said = f"a torn page: {sorted(committed)} of {sorted(differing)}"
@@ -235,9 +233,7 @@ class Reference:
         if not page.cursor:
             self._complete(read)
 
-    def _new_read(
-        self, query: Mapping[str, str], promises: Mapping[str, bytes]
-    ) -> Read:
+    def _new_read(self, query: Mapping[str, str], promises: Mapping[str, bytes]) -> Read:
         since = query.get("minimum_start_date")
         return Read(
             number=next(self._numbers),
@@ -260,8 +256,7 @@ class Reference:
         window = {
             key: known
             for key, known in self.known.items()
-            if not known.is_gone
-            and (read.since is None or rows.start(known.doc) >= read.since)
+            if not known.is_gone and (read.since is None or rows.start(known.doc) >= read.since)
         }
         few = len(window) < FEW
         if not read.shown if few else 2 * len(read.shown) < len(window):
@@ -308,18 +303,14 @@ class Reference:
     def _is_doubtful(self, known: Known, raw: bytes, doc: Doc, read: Read) -> bool:
         if not rows.is_older(doc, known.doc):
             return False
-        return known.doubt is None or (
-            known.doubt[0] != raw or known.doubt[1] == read.number
-        )
+        return known.doubt is None or (known.doubt[0] != raw or known.doubt[1] == read.number)
 
     def _create(self, raw: bytes, doc: Doc, now: datetime) -> None:
         if self.is_baselined:
             self._expect("created", doc["id"], doc, now)
         self.known[doc["id"]] = self._armed(Known(raw, doc), None, now)
 
-    def _replace_silently(
-        self, known: Known, raw: bytes, doc: Doc, now: datetime
-    ) -> None:
+    def _replace_silently(self, known: Known, raw: bytes, doc: Doc, now: datetime) -> None:
         fresh = replace(known, raw=raw, doc=doc, doubt=None, timers={})
         self.known[doc["id"]] = self._armed(fresh, None, now)
 

@@ -127,9 +127,7 @@ def is_simulation(doc: Doc) -> bool:
 def changed(before: Doc, after: Doc) -> frozenset[str]:
     """The fields in which two rows differ, but for `last_updated_ts`."""
     old, new = flat(before), flat(after)
-    return frozenset(
-        path for path in old.keys() | new.keys() if old.get(path) != new.get(path)
-    )
+    return frozenset(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
 
 
 def flat(doc: Doc) -> dict[str, object]:

@@ -22,8 +22,9 @@ from trio.testing import MockClock
 
 from notifier import app
 from notifier.clock import Clock
-from notifier.config import Config, Level, Log, LogFormat, Retention, Source, Updates
-from notifier.core.model import (
+from notifier.demo.standin import StandIn
+from notifier.demo.world import World
+from notifier.domain.models import (
     Destination,
     DigestPolicy,
     Kind,
@@ -36,9 +37,8 @@ from notifier.core.model import (
     Watch,
     Window,
 )
-from notifier.demo.standin import StandIn
-from notifier.demo.world import World
-from notifier.source.client import KalshiClient
+from notifier.kalshi.client import KalshiClient
+from notifier.settings import Config, Level, Log, LogFormat, Retention, Source, Updates
 from simulation import fate
 from simulation.far_end import Attempt, FarEnd
 from simulation.fate import Death, Life
@@ -183,8 +183,7 @@ class _Story:
         else:
             for _ in range(3):
                 await self._sleep_until(
-                    self.clock.monotonic()
-                    + (life.boots_at - self.clock.monotonic()) / 3
+                    self.clock.monotonic() + (life.boots_at - self.clock.monotonic()) / 3
                 )
                 self.weather.gust()
         await self._sleep_until(life.boots_at)
@@ -214,9 +213,7 @@ class _Story:
             except* Crash:
                 self.say("crash")
 
-    async def _end(
-        self, life: Life, stop: anyio.Event, scope: anyio.CancelScope
-    ) -> None:
+    async def _end(self, life: Life, stop: anyio.Event, scope: anyio.CancelScope) -> None:
         """Let a life end, unless it has died by itself before."""
         if life.death is Death.IN_SEND:
             await self._sleep_until((life.boots_at + life.ends_at) / 2)
@@ -252,9 +249,7 @@ class _Story:
 
     def _begins(self, attempt: Attempt, message: Rendered) -> None:
         self.reference.settle(attempt.begun_at)
-        is_first = attempt.message_id not in {
-            one.message_id for one in self.far_end.attempts[:-1]
-        }
+        is_first = attempt.message_id not in {one.message_id for one in self.far_end.attempts[:-1]}
         for event in message.events:
             is_sure = not self.reference.is_waiting
             if is_first and is_sure and event.type == "kalshi.milestone.started":
@@ -309,9 +304,7 @@ class _Story:
         found["lives"] = len(self.ends)
         arrived = [a for a in self.far_end.attempts if a.arrived_at is not None]
         found["net"] = sum(any(e.supersedes for e in a.told) for a in arrived)
-        found["quiet"] = sum(
-            a.destination == QUIET and is_quiet(a.begun_at) for a in arrived
-        )
+        found["quiet"] = sum(a.destination == QUIET and is_quiet(a.begun_at) for a in arrived)
         return dict(sorted(found.items()))
 
     # --- the service ---
@@ -349,9 +342,7 @@ class _Story:
             destinations=_DESTINATIONS,
             routes=_ROUTES,
             log=Log(level=Level.DEBUG, format=LogFormat.JSON),
-            retention=Retention(
-                events=timedelta(days=90), deliveries=timedelta(days=30)
-            ),
+            retention=Retention(events=timedelta(days=90), deliveries=timedelta(days=30)),
         )
 
 
@@ -391,9 +382,7 @@ _DESTINATIONS = (
         digest=DigestPolicy(over=3),
         quiet=_SLEEP,
     ),
-    Destination(
-        name=GATHERS, url="json://chat", zone=_ZONE, digest=DigestPolicy(over=None)
-    ),
+    Destination(name=GATHERS, url="json://chat", zone=_ZONE, digest=DigestPolicy(over=None)),
     Destination(name=ONCE, url="json://once", zone=_ZONE, drop_ambiguous=True),
 )
 #: `verdict.owes` says in its own words where these send what.
@@ -413,9 +402,7 @@ _ROUTES = (
     Route(
         name="no-repeats",
         to=(ONCE,),
-        match=Match(
-            events=frozenset({Kind.CREATED, Kind.UPDATED, Kind.REMOVED, Kind.STARTED})
-        ),
+        match=Match(events=frozenset({Kind.CREATED, Kind.UPDATED, Kind.REMOVED, Kind.STARTED})),
     ),
     Route(
         name="every-word",

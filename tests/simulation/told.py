@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from notifier.core.model import CloudEvent
+from notifier.domain.models import CloudEvent
 from simulation import rows
 from simulation.books import CONTENT, URGENT, Books
 from simulation.far_end import Attempt
@@ -135,9 +135,7 @@ def _difference(books: Books, updates: Sequence[StoredDelivery]) -> Difference:
             before.setdefault(path, shown.get(path))
     after = rows.flat(chain[-1].doc)
     return {
-        path: (value, after.get(path))
-        for path, value in before.items()
-        if value != after.get(path)
+        path: (value, after.get(path)) for path, value in before.items() if value != after.get(path)
     }
 
 
@@ -220,9 +218,7 @@ def _of_memory(books: Books, world: Mapping[str, rows.Doc]) -> Iterator[str]:
             memory, name = _Memory(untold), f"{key}: whoever reads {destination}"
             for event, told in heard:
                 yield from _learn(memory, event, told, name)
-            yield from _of_knowledge(
-                memory, world.get(key), name, is_owed=ear in told_gone
-            )
+            yield from _of_knowledge(memory, world.get(key), name, is_owed=ear in told_gone)
 
 
 def _of_knowledge(
@@ -260,9 +256,7 @@ def _heard(books: Books) -> dict[Ear, list[tuple[StoredEvent, CloudEvent]]]:
     return found
 
 
-def _learn(
-    memory: _Memory, event: StoredEvent, told: CloudEvent, name: str
-) -> Iterator[str]:
+def _learn(memory: _Memory, event: StoredEvent, told: CloudEvent, name: str) -> Iterator[str]:
     """A first document, then a chain of changes without a gap."""
     doc = rows.flat(rows.read(told.milestone) or {})
     if event.kind not in CONTENT:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from notifier.core.model import Rate
+from notifier.domain.models import Rate
 from simulation import manners, rows, told
 from simulation.books import CONTENT, URGENT, Books, books
 from simulation.far_end import Attempt
@@ -172,14 +172,10 @@ def _of_states(kept: Books) -> Iterator[str]:
             yield f"{kept.name(one)} is {one.state} without a reason"
 
 
-def uncounted(
-    owed: Sequence[StoredDelivery], attempts: Sequence[Attempt]
-) -> Iterator[str]:
+def uncounted(owed: Sequence[StoredDelivery], attempts: Sequence[Attempt]) -> Iterator[str]:
     """Whenever the process dies, every attempt that it made is counted already."""
     made = Counter(
-        (event_id, attempt.destination)
-        for attempt in attempts
-        for event_id in attempt.events
+        (event_id, attempt.destination) for attempt in attempts for event_id in attempt.events
     )
     for one in owed:
         tried = made[one.event_id, one.destination]
@@ -228,9 +224,7 @@ def _is_in_flight(attempt: Attempt, ends: Sequence[datetime]) -> bool:
     return ended_at is None or any(abs(end - ended_at) < INSTANT for end in ends)
 
 
-def _of_order(
-    attempts: Sequence[Attempt], events: Sequence[StoredEvent]
-) -> Iterator[str]:
+def _of_order(attempts: Sequence[Attempt], events: Sequence[StoredEvent]) -> Iterator[str]:
     """Each destination hears of a milestone in the order in which it happened."""
     known = {event.id: event for event in events}
     heard: dict[tuple[str, str], list[StoredEvent]] = defaultdict(list)

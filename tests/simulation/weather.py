@@ -6,9 +6,9 @@ from random import Random
 
 import anyio
 
-from notifier.core.model import Json
 from notifier.demo.standin import StandIn
 from notifier.demo.world import NEVER, Doc, stamp
+from notifier.domain.models import Json
 from simulation import rows
 from simulation.machine import VirtualClock
 
@@ -211,9 +211,7 @@ class Weather:
         """What has just started, or will very soon."""
         now = self._clock.now()
         return [
-            one
-            for one in self._world
-            if abs(rows.start(self._world.doc(one)) - now) < 20 * _MINUTE
+            one for one in self._world if abs(rows.start(self._world.doc(one)) - now) < 20 * _MINUTE
         ]
 
     def _just_reminded(self) -> list[str]:

@@ -74,9 +74,7 @@ class Wire(httpx.AsyncBaseTransport):
         if body is served.body:
             return response
         headers = {"content-type": "application/json"} | _date(response)
-        return httpx.Response(
-            served.status, headers=headers, stream=httpx.ByteStream(body)
-        )
+        return httpx.Response(served.status, headers=headers, stream=httpx.ByteStream(body))
 
     def _without_shy(self, body: bytes) -> bytes:
         """The page without the rows that hide for a while."""
@@ -116,17 +114,13 @@ class Wire(httpx.AsyncBaseTransport):
             self._api.take_snapshot(f"replica {now}")
         if self._chance.random() < 0.9:
             return ()
-        return (
-            faults.Stale(snapshot=f"replica {self._chance.choice(self._replicas)}"),
-        )
+        return (faults.Stale(snapshot=f"replica {self._chance.choice(self._replicas)}"),)
 
 
 #: The last hidden update is younger than the overlap of 120 s.
 _MOST_LAG_S = 100.0
 _REPLICA_S = 15.0
-_HIDING = (
-    *(faults.Empty, faults.Cursor, faults.NoCursor, faults.Spoil, faults.SpoilRow),
-)
+_HIDING = (*(faults.Empty, faults.Cursor, faults.NoCursor, faults.Spoil, faults.SpoilRow),)
 _FAULTS: tuple[tuple[AnyFault, ...], ...] = (
     (faults.Status(status=500, shape="html"),),
     (faults.Status(status=502, shape="empty"),),

@@ -13,12 +13,12 @@ import msgspec
 import pytest
 
 from notifier.clock import SystemClock
-from notifier.core.model import Watch
 from notifier.demo import faults
 from notifier.demo.loopback import Request, Response, serving
 from notifier.demo.population import milestone, population
 from notifier.demo.standin import StandIn, base_url
 from notifier.demo.world import World
+from notifier.domain.models import Watch
 from notifier.errors import (
     ConfigError,
     SourceError,
@@ -26,10 +26,10 @@ from notifier.errors import (
     SourceRefused,
     SourceUnavailable,
 )
-from notifier.source import client as client_module
-from notifier.source.client import Exchange, KalshiClient
-from notifier.source.translate import FOREIGN, translation
-from notifier.source.wire import Page
+from notifier.kalshi import client as client_module
+from notifier.kalshi.client import Exchange, KalshiClient
+from notifier.kalshi.decoding import Page
+from notifier.kalshi.errors import FOREIGN, translation
 
 pytestmark = pytest.mark.anyio
 
@@ -456,9 +456,7 @@ async def test_redirects_are_not_followed() -> None:
     ],
 )
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
-async def test_what_cannot_be_read_is_garbled(
-    fault: faults.AnyFault, says: str
-) -> None:
+async def test_what_cannot_be_read_is_garbled(fault: faults.AnyFault, says: str) -> None:
     async with stage() as on:
         on.api.plan(fault)
 
@@ -594,9 +592,7 @@ async def test_the_server_s_clock_is_taken_as_it_is_told(
 
 async def test_a_bad_row_of_the_server_s_costs_only_itself() -> None:
     async with stage() as on:
-        on.api.plan(
-            faults.Spoil(row=1, field="id"), faults.SpoilRow(row=2, raw=b'{"x":NaN}')
-        )
+        on.api.plan(faults.Spoil(row=1, field="id"), faults.SpoilRow(row=2, raw=b'{"x":NaN}'))
 
         page = await on.client.page(watch=Watch())
 
@@ -607,9 +603,7 @@ async def test_a_bad_row_of_the_server_s_costs_only_itself() -> None:
 # --- the seam -----------------------------------------------------------------
 
 HTTPX_ERRORS = [
-    error
-    for _, error in inspect.getmembers(httpx, inspect.isclass)
-    if issubclass(error, Exception)
+    error for _, error in inspect.getmembers(httpx, inspect.isclass) if issubclass(error, Exception)
 ]
 
 

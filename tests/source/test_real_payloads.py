@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from notifier.source.wire import (
+from notifier.kalshi.decoding import (
     milestone,
     read_exchange_active,
     read_live,
@@ -76,9 +76,7 @@ def test_a_real_exchange_status_is_read() -> None:
 def test_a_real_answer_of_live_data_is_read() -> None:
     found = read_live(recorded("live_data_batch.json"))
 
-    assert [(one.status.value, one.word) for one in found.values()] == [
-        ("live", "live")
-    ]
+    assert [(one.status.value, one.word) for one in found.values()] == [("live", "live")]
 
 
 def test_no_real_row_loses_a_key() -> None:

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from notifier.clock import SystemClock
-from notifier.core.model import Watch
 from notifier.demo.loopback import Request, Response, serving
+from notifier.domain.models import Watch
 from notifier.errors import ConfigError
-from notifier.source.client import KalshiClient
-from notifier.source.sign import Signing
+from notifier.kalshi.client import KalshiClient
+from notifier.kalshi.signing import Signing
 
 pytestmark = pytest.mark.anyio
 
@@ -129,6 +129,4 @@ async def test_what_cannot_sign_is_an_error_of_configuration(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Signing(key_id="k", private_key=text, clock=StillClock())
 
-    assert caught.value.problems == (
-        "source.api_key.private_key: cannot be signed with",
-    )
+    assert caught.value.problems == ("source.api_key.private_key: cannot be signed with",)

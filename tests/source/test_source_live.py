@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.clock import SystemClock
-from notifier.core.live import Said, Status
-from notifier.core.model import Json
 from notifier.demo.loopback import Request, Response, serving
 from notifier.demo.population import population
 from notifier.demo.standin import StandIn, base_url
 from notifier.demo.world import World
+from notifier.domain.live_status import Said, Status
+from notifier.domain.models import Json
 from notifier.errors import SourceError, SourceGarbled, SourceUnavailable
-from notifier.source.client import MOST_LIVE, KalshiClient
-from notifier.source.wire import read_live
+from notifier.kalshi.client import MOST_LIVE, KalshiClient
+from notifier.kalshi.decoding import read_live
 
 NOW = datetime(2026, 11, 22, 18, tzinfo=UTC)
 LIVE = Said(status=Status.LIVE, word="live")

@@ -4,9 +4,9 @@ from hashlib import blake2b
 
 import pytest
 
-from notifier.core.model import Json
+from notifier.domain.models import Json
 from notifier.errors import RowInvalid, SourceGarbled
-from notifier.source.wire import (
+from notifier.kalshi.decoding import (
     BAD_ROW_BYTES,
     BadRow,
     Page,
@@ -133,9 +133,7 @@ def test_what_is_not_a_whole_page_is_garbled(body: bytes) -> None:
         (b'{"id":"a","x":' + b"[" * 5000 + b"]" * 5000 + b"}", "recursion"),
     ],
 )
-def test_a_row_that_cannot_be_read_is_put_aside_and_the_page_lives(
-    row: bytes, says: str
-) -> None:
+def test_a_row_that_cannot_be_read_is_put_aside_and_the_page_lives(row: bytes, says: str) -> None:
     page = read(listing(b'{"id":"before"}', row, b'{"id":"after"}', cursor=b'"c"'))
 
     assert [good.id for good in page.rows] == ["before", "after"]
@@ -301,9 +299,7 @@ def test_a_required_field_that_is_absent_or_null_is_named(field: str) -> None:
         ("details", "none"),
     ],
 )
-def test_a_wrong_type_is_never_guessed_at_and_names_its_field(
-    field: str, value: Json
-) -> None:
+def test_a_wrong_type_is_never_guessed_at_and_names_its_field(field: str, value: Json) -> None:
     assert error(raw(**{field: value})).startswith(field)
 
 
@@ -404,16 +400,12 @@ def test_a_row_that_turns_out_invalid_is_put_aside_under_its_id() -> None:
 
     aside = bad_row(row, RowInvalid("title: no"))
 
-    assert aside == BadRow(
-        key="m1", raw=row.raw, fingerprint=row.fingerprint, error="title: no"
-    )
+    assert aside == BadRow(key="m1", raw=row.raw, fingerprint=row.fingerprint, error="title: no")
 
 
 def test_foreign_text_in_an_error_is_one_short_printable_line() -> None:
     said = quote("a\nb\x1b[31m\u202e " + "x" * 10_000)
 
-    assert said.startswith(
-        "a b\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER} x"
-    )
+    assert said.startswith("a b\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER} x")
     assert said.isprintable()
     assert len(said) == 200

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from notifier.core.model import Json, Milestone
+from notifier.domain.models import Json, Milestone
 from notifier.errors import RowInvalid, SourceGarbled
-from notifier.source.wire import milestone, read_page
+from notifier.kalshi.decoding import milestone, read_page
 
 NOW = datetime(2026, 11, 22, 18, tzinfo=UTC)
 SAMPLE = json.dumps(

@@ -32,15 +32,7 @@ from storing import (
     stocked,
 )
 
-from notifier.core.lists import (
-    BadCursor,
-    DeliveryFilter,
-    EventFilter,
-    Leaf,
-    MilestoneFilter,
-    Slice,
-)
-from notifier.core.model import (
+from notifier.domain.models import (
     Destination,
     Failed,
     Format,
@@ -54,12 +46,20 @@ from notifier.core.model import (
     State,
     Template,
 )
-from notifier.core.search import kept, sought
+from notifier.domain.pagination import (
+    BadCursor,
+    DeliveryFilter,
+    EventFilter,
+    Leaf,
+    MilestoneFilter,
+    Slice,
+)
+from notifier.domain.search import kept, sought
 from notifier.errors import StoreSlow
-from notifier.source import wire
-from notifier.store import browse, cursors, figures, files, look
-from notifier.store.books import Books, _Kept
-from notifier.store.store import Store, open_store, reading
+from notifier.kalshi import decoding
+from notifier.storage import browse, cursors, queries, sqlite, stats
+from notifier.storage.books import Books, _Kept
+from notifier.storage.database import Store, open_store, reading
 
 pytestmark = pytest.mark.anyio
 
@@ -84,21 +84,17 @@ async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
 def _books(store: Any, **other: Any) -> Books:
     parts: dict[str, Any] = {
         "routes": (Route(name="all", to=(HOOK,)),),
-        "destinations": [
-            Destination(name=HOOK, url="webhooks://x?secret=s", zone=UTC_ZONE)
-        ],
+        "destinations": [Destination(name=HOOK, url="webhooks://x?secret=s", zone=UTC_ZONE)],
         "rates": {HOOK: Rate(count=10, per=MINUTE)},
         "limits": {HOOK: TEXT},
     }
-    return Books(store, decode=wire.milestone, now=lambda: NOW, **(parts | other))
+    return Books(store, decode=decoding.milestone, now=lambda: NOW, **(parts | other))
 
 
 # --- pages of lists -----------------------------------------------------------
 
 _LISTS: dict[str, Callable[[Connection, Slice], Leaf]] = {
-    "milestones": lambda conn, part: browse.milestones(
-        conn, MilestoneFilter(gone=None), part
-    ),
+    "milestones": lambda conn, part: browse.milestones(conn, MilestoneFilter(gone=None), part),
     "milestones of a type": lambda conn, part: browse.milestones(
         conn, MilestoneFilter(type="esports_match"), part
     ),
@@ -109,12 +105,8 @@ _LISTS: dict[str, Callable[[Connection, Slice], Leaf]] = {
     "events of kinds": lambda conn, part: browse.events(
         conn, EventFilter(kinds=(Kind.REMOVED, Kind.STARTED)), part
     ),
-    "events since": lambda conn, part: browse.events(
-        conn, EventFilter(since=NOW - 2 * DAY), part
-    ),
-    "deliveries": lambda conn, part: browse.deliveries(
-        conn, DeliveryFilter(), part, NOW
-    ),
+    "events since": lambda conn, part: browse.events(conn, EventFilter(since=NOW - 2 * DAY), part),
+    "deliveries": lambda conn, part: browse.deliveries(conn, DeliveryFilter(), part, NOW),
     "deliveries in states": lambda conn, part: browse.deliveries(
         conn, DeliveryFilter(states=(State.DEAD, State.PENDING)), part, NOW
     ),
@@ -178,9 +170,7 @@ def test_a_text_that_no_list_has_given_out_is_no_cursor(text: str) -> None:
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.text(max_size=20))
-def test_a_cursor_is_safe_in_a_url_and_read_as_it_was_given(
-    number: int, words: str
-) -> None:
+def test_a_cursor_is_safe_in_a_url_and_read_as_it_was_given(number: int, words: str) -> None:
     cursor = cursors.spell("milestones", number, words)
 
     assert set(cursor) <= set(_URL_SAFE)
@@ -243,10 +233,10 @@ async def test_milestones_of_an_older_store_are_found_as_well(
 ) -> None:
     database = tmp_path / "notifier.db"
     older = shutil.copytree(
-        files.SCRIPTS, tmp_path / "older", ignore=shutil.ignore_patterns("0003*")
+        sqlite.SCRIPTS, tmp_path / "older", ignore=shutil.ignore_patterns("0003*")
     )
-    engine = files.writer(database)
-    files.migrate(engine, database, head="0002", scripts=older)
+    engine = sqlite.writer(database)
+    sqlite.migrate(engine, database, head="0002", scripts=older)
     engine.dispose()
     fields = doc("m1", title="Élan at Ulm", primary_event_tickers=None)
     packed = zlib.compress(msgspec.json.encode(fields))
@@ -255,9 +245,7 @@ async def test_milestones_of_an_older_store_are_found_as_well(
 
     async with opened(database) as store:
         for text in ("élan", "KXNFLGAME-A", "m1"):
-            leaf = await _books(store).milestones(
-                MilestoneFilter(search=text, gone=None), Slice()
-            )
+            leaf = await _books(store).milestones(MilestoneFilter(search=text, gone=None), Slice())
             assert [one["milestone_id"] for one in leaf.rows] == ["m1"], text
 
 
@@ -269,9 +257,7 @@ INSERT INTO milestones (
 """
 
 
-async def test_removed_milestones_are_shown_when_asked_for(
-    shelf: Shelf, tmp_path: Path
-) -> None:
+async def test_removed_milestones_are_shown_when_asked_for(shelf: Shelf, tmp_path: Path) -> None:
     await shelf.show(row("here"), row("gone"))
     with sql(tmp_path / "notifier.db") as run:
         run("UPDATE milestones SET gone_at = 1 WHERE id = 'gone'")
@@ -298,14 +284,10 @@ def test_filters_find_exactly_what_fits(plenty: Path) -> None:
         ).rows
 
     assert recent == [
-        one
-        for one in events
-        if one["kind"] == "ended" and _when(one["seen_at"]) >= since
+        one for one in events if one["kind"] == "ended" and _when(one["seen_at"]) >= since
     ]
     assert some == [
-        one
-        for one in owed
-        if one["state"] in {"dead", "delivered"} and one["destination"] == "ops"
+        one for one in owed if one["state"] in {"dead", "delivered"} and one["destination"] == "ops"
     ]
 
 
@@ -326,9 +308,7 @@ def _in(state: State) -> Callable[[Connection], object]:
 
 _CHEAP: dict[str, Callable[[Connection], object]] = {
     "events": lambda conn: browse.events(conn, EventFilter(), Slice()),
-    "a rare kind": lambda conn: browse.events(
-        conn, EventFilter(kinds=(Kind.REMOVED,)), Slice()
-    ),
+    "a rare kind": lambda conn: browse.events(conn, EventFilter(kinds=(Kind.REMOVED,)), Slice()),
     "no events since": lambda conn: browse.events(
         conn, EventFilter(kinds=(Kind.REMOVED,), since=NOW), Slice()
     ),
@@ -341,9 +321,7 @@ _CHEAP: dict[str, Callable[[Connection], object]] = {
     "of nobody": lambda conn: browse.deliveries(
         conn, DeliveryFilter(destination="nobody"), Slice(), NOW
     ),
-    "of no route": lambda conn: browse.deliveries(
-        conn, DeliveryFilter(route="none"), Slice(), NOW
-    ),
+    "of no route": lambda conn: browse.deliveries(conn, DeliveryFilter(route="none"), Slice(), NOW),
     "of a milestone": lambda conn: browse.deliveries(
         conn, DeliveryFilter(milestone_id=name_of(3)), Slice(), NOW
     ),
@@ -352,13 +330,13 @@ _CHEAP: dict[str, Callable[[Connection], object]] = {
         conn, MilestoneFilter(since=NOW), Slice()
     ),
     "a milestone": lambda conn: browse.milestone(conn, name_of(3), NOW),
-    "status": lambda conn: look.status(conn, NOW, living=0),
-    "starts": lambda conn: figures.starts(conn, NOW),
-    "hours": lambda conn: figures.by_hour(conn, figures.hours_of(NOW)[-2:]),
-    "destinations": lambda conn: figures.destinations(
+    "status": lambda conn: queries.status(conn, NOW, living=0),
+    "starts": lambda conn: stats.starts(conn, NOW),
+    "hours": lambda conn: stats.by_hour(conn, stats.hours_of(NOW)[-2:]),
+    "destinations": lambda conn: stats.destinations(
         conn, NOW, services={}, rates={"ops": Rate(count=1, per=SECOND)}
     ),
-    "an explained event": lambda conn: look.event_ids(conn, "evt_AB", limit=5),
+    "an explained event": lambda conn: queries.event_ids(conn, "evt_AB", limit=5),
 }
 #: SQLite's own steps, in thousands; a walk through these tables takes far more.
 _STEPS = 25
@@ -373,11 +351,9 @@ def test_what_people_ask_often_looks_at_little(plenty: Path, name: str) -> None:
 
 
 async def test_glances_are_read_once_for_everybody_who_looks(plenty: Path) -> None:
-    store = open_store(plenty, offload=inline, decode=wire.milestone)
+    store = open_store(plenty, offload=inline, decode=decoding.milestone)
     asked: list[str] = []
-    event.listen(
-        store._readers, "before_cursor_execute", lambda *args: asked.append(args[2])
-    )
+    event.listen(store._readers, "before_cursor_execute", lambda *args: asked.append(args[2]))
     books = _books(store)
     try:
         first = await books.overview(NOW)
@@ -452,7 +428,7 @@ def test_counting_in_pieces_counts_each_once(plenty: Path, many: int) -> None:
                 break
             piece, after = browse.kinds_after(conn, after, many=many)
 
-        assert sum(counted.values()) == look.count_living(conn) > 0
+        assert sum(counted.values()) == queries.count_living(conn) > 0
 
 
 async def test_what_is_kept_is_forgotten_when_it_is_known_to_have_changed(
@@ -489,7 +465,7 @@ async def test_what_was_being_read_when_something_changed_is_not_kept() -> None:
 
 
 async def test_what_takes_too_long_is_given_up_and_hurts_nobody(plenty: Path) -> None:
-    store = open_store(plenty, offload=inline, decode=wire.milestone)
+    store = open_store(plenty, offload=inline, decode=decoding.milestone)
     seconds = [0.0]
     books = _books(store, monotonic=lambda: seconds[0])
     wanted = MilestoneFilter(search="nowhere to be found", gone=None)
@@ -560,9 +536,9 @@ async def test_a_route_shows_what_it_took_lately(shelf: Shelf) -> None:
     for number in range(7):
         await shelf.show(row(f"m{number}"), now=NOW + number * SECOND)
 
-    [found, idle] = await _books(
-        shelf.store, routes=(rule, Route(name="idle", to=(HOOK,)))
-    ).routes(NOW + MINUTE)
+    [found, idle] = await _books(shelf.store, routes=(rule, Route(name="idle", to=(HOOK,)))).routes(
+        NOW + MINUTE
+    )
 
     assert found["match"] == {"events": ["created"], "title": ["~Game"]}
     assert (found["reminders"], found["events_24h"]) == (["15m"], {"created": 7})
@@ -733,9 +709,7 @@ async def test_a_route_that_objects_says_against_which_value(shelf: Shelf) -> No
     wants = Match(fields=(("category", ("Politics",)),))
     await shelf.show(row("m1"))
 
-    found = await _explained(
-        shelf, routes=(Route(name="politics", to=(HOOK,), match=wants),)
-    )
+    found = await _explained(shelf, routes=(Route(name="politics", to=(HOOK,), match=wants),))
 
     assert found["routes"] == [
         {

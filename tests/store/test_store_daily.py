@@ -7,7 +7,7 @@ import pytest
 from storing import NOW, ask, inline, opened, row, stocked
 
 from notifier.errors import StoreError
-from notifier.store.daily import DailyBackups
+from notifier.storage.backups import DailyBackups
 
 pytestmark = pytest.mark.anyio
 

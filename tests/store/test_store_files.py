@@ -29,10 +29,10 @@ from notifier.errors import (
     StoreError,
     StoreLocked,
 )
-from notifier.source import wire
-from notifier.store import files
-from notifier.store.schema import metadata
-from notifier.store.store import Store, open_store, reading
+from notifier.kalshi import decoding
+from notifier.storage import sqlite
+from notifier.storage.database import Store, open_store, reading
+from notifier.storage.schema import metadata
 
 pytestmark = pytest.mark.anyio
 
@@ -54,19 +54,15 @@ def _pragmas(engine: Engine, *names: str) -> dict[str, str]:
     with engine.connect() as conn:
         raw = conn.connection.driver_connection
         assert raw is not None
-        return {
-            name: str(raw.execute(f"PRAGMA {name}").fetchone()[0]) for name in names
-        }
+        return {name: str(raw.execute(f"PRAGMA {name}").fetchone()[0]) for name in names}
 
 
 def test_the_writer_survives_a_power_cut_because_its_pragmas_hold(
     database: Path,
 ) -> None:
-    engine = files.writer(database)
+    engine = sqlite.writer(database)
 
-    found = _pragmas(
-        engine, "journal_mode", "synchronous", "mmap_size", "trusted_schema"
-    )
+    found = _pragmas(engine, "journal_mode", "synchronous", "mmap_size", "trusted_schema")
 
     assert found == {
         "journal_mode": "wal",
@@ -78,14 +74,12 @@ def test_the_writer_survives_a_power_cut_because_its_pragmas_hold(
 
 
 async def test_only_the_owner_can_read_the_store_and_its_log(database: Path) -> None:
-    lock = files.InstanceLock(database)
+    lock = sqlite.InstanceLock(database)
     lock.take()
     async with opened(database) as store:
         await stocked(store)
 
-        modes = {
-            name: _mode(database.parent / name) for name in _names(database.parent)
-        }
+        modes = {name: _mode(database.parent / name) for name in _names(database.parent)}
     lock.release()
 
     assert modes == dict.fromkeys(
@@ -105,21 +99,21 @@ async def test_only_the_owner_can_read_the_store_and_its_log(database: Path) -> 
 def test_a_second_instance_is_told_which_process_holds_the_store(
     database: Path,
 ) -> None:
-    first = files.InstanceLock(database)
+    first = sqlite.InstanceLock(database)
     first.take()
 
     with pytest.raises(StoreBusy, match=rf"notifier\.db .*process {os.getpid()};"):
-        files.InstanceLock(database).take()
+        sqlite.InstanceLock(database).take()
 
     first.release()
-    second = files.InstanceLock(database)
+    second = sqlite.InstanceLock(database)
     second.take()
     second.release()
 
 
 _HOLDER = """
 import sys, pathlib
-from notifier.store.files import InstanceLock
+from notifier.storage.sqlite import InstanceLock
 lock = InstanceLock(pathlib.Path(sys.argv[1]))
 lock.take()
 print("held", flush=True)
@@ -136,12 +130,12 @@ def test_a_process_that_was_killed_holds_the_store_no_longer(database: Path) -> 
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(StoreBusy, match=f"process {holder.pid}"):
-            files.InstanceLock(database).take()
+            sqlite.InstanceLock(database).take()
 
         holder.send_signal(signal.SIGKILL)
         holder.wait()
 
-    lock = files.InstanceLock(database)
+    lock = sqlite.InstanceLock(database)
     lock.take()
     lock.release()
 
@@ -150,7 +144,7 @@ def test_a_lock_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(StoreError, match=r"file.*notifier\.db\.lock: "):
-        files.InstanceLock(tmp_path / "file" / "notifier.db").take()
+        sqlite.InstanceLock(tmp_path / "file" / "notifier.db").take()
 
 
 # --- schema -------------------------------------------------------------------
@@ -160,34 +154,34 @@ def test_a_lock_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
 def test_the_migrations_lead_to_exactly_the_tables_of_the_schema(
     database: Path, tmp_path: Path, way: str
 ) -> None:
-    engine = files.writer(database)
-    scripts = files.SCRIPTS
+    engine = sqlite.writer(database)
+    scripts = sqlite.SCRIPTS
     if way != "at once":  # other scripts than the program's own are always run
         scripts = shutil.copytree(scripts, tmp_path / "scripts")
-    files.migrate(engine, database, scripts=scripts)
+    sqlite.migrate(engine, database, scripts=scripts)
 
     with engine.connect() as conn:
         differences = compare_metadata(MigrationContext.configure(conn), metadata)
-        revision = files.revision(conn)
+        revision = sqlite.revision(conn)
     engine.dispose()
 
     assert differences == []
-    assert revision == files.HEAD
+    assert revision == sqlite.HEAD
 
 
 def test_the_programs_revision_is_the_newest_migration() -> None:
     config = Config()
-    config.set_main_option("script_location", str(files.SCRIPTS))
+    config.set_main_option("script_location", str(sqlite.SCRIPTS))
 
-    assert ScriptDirectory.from_config(config).get_heads() == [files.HEAD]
+    assert ScriptDirectory.from_config(config).get_heads() == [sqlite.HEAD]
 
 
 def test_a_start_whose_schema_is_right_does_not_pay_for_alembic(database: Path) -> None:
-    files.migrate(engine := files.writer(database), database)
+    sqlite.migrate(engine := sqlite.writer(database), database)
     engine.dispose()
     check = (
-        "import sys, pathlib; from notifier.store import files;"
-        "p = pathlib.Path(sys.argv[1]); e = files.writer(p); files.migrate(e, p);"
+        "import sys, pathlib; from notifier.storage import files;"
+        "p = pathlib.Path(sys.argv[1]); e = sqlite.writer(p); sqlite.migrate(e, p);"
         "sys.exit('alembic' in sys.modules)"
     )
 
@@ -210,12 +204,8 @@ def upgrade() -> None:
 
 def _with_next(folder: Path, *, then: str = "pass") -> Path:
     scripts = folder / "migrations"
-    shutil.copytree(
-        files.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__")
-    )
-    (scripts / "versions" / "next.py").write_text(
-        _NEXT.format(then=then, head=files.HEAD)
-    )
+    shutil.copytree(sqlite.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    (scripts / "versions" / "next.py").write_text(_NEXT.format(then=then, head=sqlite.HEAD))
     return scripts
 
 
@@ -224,13 +214,13 @@ async def test_an_older_store_is_backed_up_and_then_migrated_with_all_it_holds(
 ) -> None:
     async with opened(database) as store:
         await (await stocked(store)).show(row("m1"))
-    engine = files.writer(database)
+    engine = sqlite.writer(database)
 
-    kept = files.migrate(engine, database, head="next", scripts=_with_next(tmp_path))
+    kept = sqlite.migrate(engine, database, head="next", scripts=_with_next(tmp_path))
     engine.dispose()
 
     assert kept == f"{database}.before-next"
-    for file, revision in ((Path(kept), files.HEAD), (database, "next")):
+    for file, revision in ((Path(kept), sqlite.HEAD), (database, "next")):
         assert ask(file, "SELECT version_num FROM alembic_version") == [(revision,)]
         assert ask(file, "SELECT id FROM milestones") == [("m1",)]
     assert _mode(kept) == 0o600
@@ -242,13 +232,13 @@ async def test_a_migration_that_fails_leaves_the_old_schema_and_the_backup(
     async with opened(database) as store:
         await (await stocked(store)).show(row("m1"))
     broken = _with_next(tmp_path, then='op.execute("SELECT * FROM nowhere")')
-    engine = files.writer(database)
+    engine = sqlite.writer(database)
 
     with pytest.raises(StoreError, match="nowhere"):
-        files.migrate(engine, database, head="next", scripts=broken)
+        sqlite.migrate(engine, database, head="next", scripts=broken)
     engine.dispose()
 
-    assert ask(database, "SELECT version_num FROM alembic_version") == [(files.HEAD,)]
+    assert ask(database, "SELECT version_num FROM alembic_version") == [(sqlite.HEAD,)]
     assert ask(database, "SELECT name FROM sqlite_master WHERE name = 'more'") == []
     assert _names(database.parent, "*.before-next") == ["notifier.db.before-next"]
     async with opened(database) as store:
@@ -256,8 +246,8 @@ async def test_a_migration_that_fails_leaves_the_old_schema_and_the_backup(
 
 
 def _forge_revision(database: Path, revision: str) -> None:
-    engine = files.writer(database)
-    files.migrate(engine, database)
+    engine = sqlite.writer(database)
+    sqlite.migrate(engine, database)
     engine.dispose()
     with sql(database) as do:
         do("UPDATE alembic_version SET version_num = ?", revision)
@@ -267,14 +257,14 @@ def test_the_store_of_a_newer_version_is_refused(database: Path) -> None:
     _forge_revision(database, "0999")
 
     with pytest.raises(SchemaMismatch, match=r"newer version .*schema 0999.*install"):
-        open_store(database, offload=inline, decode=wire.milestone)
+        open_store(database, offload=inline, decode=decoding.milestone)
 
 
 def test_the_store_of_an_unknown_older_version_is_refused(database: Path) -> None:
     _forge_revision(database, "0000")
 
     with pytest.raises(StoreError, match="0000"):
-        open_store(database, offload=inline, decode=wire.milestone)
+        open_store(database, offload=inline, decode=decoding.milestone)
 
 
 @pytest.mark.parametrize("versioned", [False, True], ids=["plain", "alembic's too"])
@@ -289,7 +279,7 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_is(
     before = database.read_bytes()
 
     with pytest.raises(StoreError, match="not one of this program"):
-        open_store(database, offload=inline, decode=wire.milestone)
+        open_store(database, offload=inline, decode=decoding.milestone)
 
     assert database.read_bytes() == before
 
@@ -298,7 +288,7 @@ def test_a_file_that_is_no_database_is_a_clear_error(database: Path) -> None:
     database.write_bytes(b"To whom it may concern. " * 500)
 
     with pytest.raises(StoreError, match=rf"{database}: file is not a database"):
-        open_store(database, offload=inline, decode=wire.milestone)
+        open_store(database, offload=inline, decode=decoding.milestone)
 
 
 async def test_a_damaged_database_is_a_clear_error_when_it_is_opened(
@@ -311,7 +301,7 @@ async def test_a_damaged_database_is_a_clear_error_when_it_is_opened(
         file.write(b"\xff" * 4000)
 
     with pytest.raises(StoreError, match=rf"{database}: .*(malformed|database)"):
-        open_store(database, offload=inline, decode=wire.milestone)
+        open_store(database, offload=inline, decode=decoding.milestone)
 
 
 async def test_damage_that_is_met_later_says_so_to_reader_and_writer(
@@ -340,7 +330,7 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error() -> None:
     database = Path("/proc/self/notifier.db")
 
     with pytest.raises(StoreError, match="unable to open database file"):
-        open_store(database, offload=inline, decode=wire.milestone)
+        open_store(database, offload=inline, decode=decoding.milestone)
 
 
 def test_a_reader_of_a_store_that_is_not_there_says_so(database: Path) -> None:
@@ -356,7 +346,7 @@ def test_a_reader_of_a_store_that_is_not_there_says_so(database: Path) -> None:
 async def test_a_reader_cannot_write(database: Path) -> None:
     async with opened(database):
         with (
-            closing(files.readers(database).connect()) as conn,
+            closing(sqlite.readers(database).connect()) as conn,
             pytest.raises(OperationalError, match="readonly"),
         ):
             conn.execute(text("DELETE FROM events"))
@@ -391,7 +381,7 @@ async def test_a_backup_beside_the_service_is_sound_and_only_for_the_owner(
         async with store.upkeep_turn() as turn:
             await turn._do(lambda conn: conn.execute(text("DELETE FROM events")))
 
-            files.backup(database, tmp_path / "copy.db")
+            sqlite.backup(database, tmp_path / "copy.db")
 
     copy = tmp_path / "copy.db"
     assert ask(copy, "PRAGMA integrity_check") == [("ok",)]
@@ -409,7 +399,7 @@ async def test_a_backup_onto_the_store_itself_is_refused(database: Path) -> None
 
         for target in (database, database.parent / "alias.db"):
             with pytest.raises(StoreError, match="itself"):
-                files.backup(database, target)
+                sqlite.backup(database, target)
 
 
 async def test_a_backup_that_fails_leaves_the_older_one_alone(
@@ -426,7 +416,7 @@ async def test_a_backup_that_fails_leaves_the_older_one_alone(
     (tmp_path / "copy.db").write_bytes(b"older")
 
     with pytest.raises(StoreError):
-        files.backup(database, tmp_path / "copy.db")
+        sqlite.backup(database, tmp_path / "copy.db")
 
     assert (tmp_path / "copy.db").read_bytes() == b"older"
     assert _names(tmp_path, "*.partial") == []
@@ -440,14 +430,14 @@ async def test_a_backup_that_cannot_be_written_is_a_clear_error(
         await stocked(store)
 
     with pytest.raises(StoreError, match=str(tmp_path)):
-        files.backup(database, tmp_path / place)
+        sqlite.backup(database, tmp_path / place)
 
 
 # --- a disk that fails --------------------------------------------------------
 
 
 def _on(engine: Engine, database: Path) -> Store:
-    return Store(engine, files.readers(database), offload=inline, decode=wire.milestone)
+    return Store(engine, sqlite.readers(database), offload=inline, decode=decoding.milestone)
 
 
 @pytest.mark.parametrize(
@@ -460,7 +450,7 @@ async def test_a_failing_disk_breaks_the_store_and_leaves_nothing_half_done(
 ) -> None:
     async with opened(database) as store:
         await (await stocked(store)).show(row("m1"))
-    engine = files.writer(database)
+    engine = sqlite.writer(database)
     with engine.connect() as conn:
         raw = conn.connection.driver_connection
         assert raw is not None
@@ -505,7 +495,7 @@ async def test_what_cannot_be_written_is_named_and_nothing_is_made_beside_it(
     monkeypatch.setattr(os, "access", lambda path, _mode: path != file)
 
     with pytest.raises(StoreError, match=rf"{file.name}: Permission denied"):
-        files.writer(database)
+        sqlite.writer(database)
 
     assert sorted(database.parent.iterdir()) == before
 
@@ -535,7 +525,7 @@ async def test_a_writer_waits_until_another_program_lets_go_and_says_so(
 
             @event.listens_for(store._writer, "handle_error")
             def met(_context: object) -> None:
-                if next(tries) == files.PATIENCE - 1:
+                if next(tries) == sqlite.PATIENCE - 1:
                     alien("ROLLBACK")
 
             await shelf.show(row("m1"))
@@ -587,7 +577,7 @@ def test_whoever_locks_another_file_is_not_named(
     )
     monkeypatch.setattr(Path, "read_text", lambda *_: locks)
 
-    assert files._holder(database) == held_by
+    assert sqlite._holder(database) == held_by
 
 
 @contextmanager
@@ -651,11 +641,9 @@ async def test_who_is_to_stop_while_it_starts_is_not_told_that_the_store_is_brok
 ) -> None:
     async with opened(database):
         pass
-    monkeypatch.setitem(files._PRAGMAS, "busy_timeout", "1")
+    monkeypatch.setitem(sqlite._PRAGMAS, "busy_timeout", "1")
     with sql(database) as alien:
         alien("BEGIN IMMEDIATE")
 
         with pytest.raises(StoreLocked):
-            open_store(
-                database, offload=inline, decode=wire.milestone, stopping=lambda: True
-            )
+            open_store(database, offload=inline, decode=decoding.milestone, stopping=lambda: True)

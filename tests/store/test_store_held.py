@@ -23,8 +23,8 @@ from storing import (
     stocked,
 )
 
-from notifier.core.hold import Manner
-from notifier.core.model import (
+from notifier.domain.deferral import Manner
+from notifier.domain.models import (
     Ambiguous,
     Change,
     Failed,
@@ -36,9 +36,9 @@ from notifier.core.model import (
     Sent,
     Window,
 )
-from notifier.core.settle import Standing, Tries
-from notifier.store.standing import lately, standing
-from notifier.store.store import reading
+from notifier.domain.retry_policy import Standing, Tries
+from notifier.storage.database import reading
+from notifier.storage.standing import lately, standing
 
 pytestmark = pytest.mark.anyio
 
@@ -179,9 +179,7 @@ async def test_who_is_held_is_no_older_for_it_and_paid_for_no_try(
     ]
 
 
-async def test_looking_again_lets_other_rules_decide(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_looking_again_lets_other_rules_decide(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"), row("m2"))
     await shelf.claim(manner=GATHERING, room=1)
     later = NOW + SECOND
@@ -211,9 +209,7 @@ async def test_looking_again_hurries_no_retry_and_parts_no_digest_that_is_ripe(
     assert lease.milestones == ["bad", "m1", "m2"]
 
 
-async def test_the_first_of_a_digest_says_when_the_others_go(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_the_first_of_a_digest_says_when_the_others_go(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"))
     await shelf.claim(manner=GATHERING)
     await shelf.show(row("m2"), now=NOW + 20 * SECOND)
@@ -240,9 +236,7 @@ def _ages(database: Path, now: datetime) -> list[float]:
     return [float(str(age)) for (age,) in rows]
 
 
-async def test_the_time_of_a_suspension_counts_for_no_age(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_the_time_of_a_suspension_counts_for_no_age(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"), row("m2"))
     begin = NOW + HOUR
     await _suspend(shelf, now=begin)
@@ -351,9 +345,7 @@ async def test_who_has_a_message_that_others_lack_is_remembered(
     assert _served(database) == ["ann", "cid"]
 
 
-async def test_nothing_is_dropped_that_some_surely_lack(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_nothing_is_dropped_that_some_surely_lack(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"), row("m2"))
     first, second = await shelf.claim()
     partly = Ambiguous(reason="bob", served=frozenset({"ann"}), unsure=False)

@@ -25,9 +25,9 @@ from storing import (
     stocked,
 )
 
-from notifier.core.commit import ReadKind
-from notifier.core.hold import Manner
-from notifier.core.model import (
+from notifier.domain.commit import ReadKind
+from notifier.domain.deferral import Manner
+from notifier.domain.models import (
     Failed,
     Json,
     QuietPolicy,
@@ -37,9 +37,9 @@ from notifier.core.model import (
     Then,
     Window,
 )
-from notifier.source import wire
-from notifier.store import look
-from notifier.store.store import reading
+from notifier.kalshi import decoding
+from notifier.storage import queries
+from notifier.storage.database import reading
 
 pytestmark = pytest.mark.anyio
 
@@ -57,17 +57,17 @@ async def shelf(database: Path) -> AsyncIterator[Shelf]:
 
 def _events(database: Path, **which: Any) -> list[dict[str, Json]]:
     with reading(database) as conn:
-        return list(look.event_rows(conn, **which))
+        return list(queries.event_rows(conn, **which))
 
 
 def _deliveries(database: Path, **which: Any) -> list[dict[str, Json]]:
     with reading(database) as conn:
-        return list(look.delivery_rows(conn, **which))
+        return list(queries.delivery_rows(conn, **which))
 
 
 def _status(database: Path, now: datetime) -> dict[str, Any]:
     with reading(database) as conn:
-        return look.status(conn, now)
+        return queries.status(conn, now)
 
 
 async def test_an_event_is_shown_with_its_changes_and_its_milestone(
@@ -131,9 +131,7 @@ async def test_a_delivery_shows_when_it_is_due_until_it_is_final(
     assert (final["destination"], final["route"]) == (HOOK, "all")
 
 
-async def test_dead_deliveries_can_be_asked_for_alone(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_dead_deliveries_can_be_asked_for_alone(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"))
     for _ in range(2):
         [lease] = await shelf.claim()
@@ -159,8 +157,8 @@ async def test_one_event_is_shown_with_every_try_of_its_deliveries(
     assert step.event is not None
 
     with reading(database) as conn:
-        found = look.event_with_deliveries(conn, step.event.id, decode=wire.milestone)
-        missing = look.event_with_deliveries(conn, "evt_NO", decode=wire.milestone)
+        found = queries.event_with_deliveries(conn, step.event.id, decode=decoding.milestone)
+        missing = queries.event_with_deliveries(conn, "evt_NO", decode=decoding.milestone)
 
     assert missing is None
     assert found is not None
@@ -173,9 +171,7 @@ async def test_one_event_is_shown_with_every_try_of_its_deliveries(
     ]
 
 
-async def test_the_status_says_what_is_watched_owed_and_next(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_the_status_says_what_is_watched_owed_and_next(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"), row("m2", start_date=stamp(NOW + HOUR)))
     [lease, _] = await shelf.claim()
     await shelf.settle(lease, Failed(reason="503"))
@@ -193,13 +189,9 @@ async def test_the_status_says_what_is_watched_owed_and_next(
     assert _status(database, NOW + 2 * DAY)["next_starts"] == []
 
 
-async def test_the_status_says_why_the_last_read_failed(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_the_status_says_why_the_last_read_failed(shelf: Shelf, database: Path) -> None:
     async with shelf.store.page_turn() as turn:
-        await turn.end_read(
-            shelf.end(9, kind=ReadKind.POLL, now=NOW, error="timeout after 30 s")
-        )
+        await turn.end_read(shelf.end(9, kind=ReadKind.POLL, now=NOW, error="timeout after 30 s"))
 
     [watch] = _status(database, NOW)["watches"]
 
@@ -209,15 +201,11 @@ async def test_the_status_says_why_the_last_read_failed(
 # --- what is held, superseded, failing ----------------------------------------
 
 
-_WINDOW = QuietPolicy(
-    windows=(Window(days=frozenset(range(7)), start=time(17), end=time(7)),)
-)
+_WINDOW = QuietPolicy(windows=(Window(days=frozenset(range(7)), start=time(17), end=time(7)),))
 QUIET = Manner(over=None, zone=UTC_ZONE, quiet=_WINDOW)
 
 
-async def test_a_held_delivery_says_why_and_until_when(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_a_held_delivery_says_why_and_until_when(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"), row("m2"))
     await shelf.claim(manner=QUIET)
     held = _deliveries(database)
@@ -235,9 +223,7 @@ async def test_a_held_delivery_says_why_and_until_when(
     assert [one["reason"] for one in _deliveries(database)] == ["503"] * 2
 
 
-async def test_what_was_held_says_how_it_ended_once_it_has(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_what_was_held_says_how_it_ended_once_it_has(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1", title="A"))
     [lease] = await shelf.claim()
     await shelf.settle(lease, Sent())
@@ -286,7 +272,7 @@ async def test_the_status_shows_what_is_wrong_until_it_is_over(database: Path) -
         ):
             run("INSERT INTO conditions VALUES (?, ?, ?)", key, micro, words)
     with reading(database) as conn:
-        status = look.status(conn, NOW)
+        status = queries.status(conn, NOW)
 
     assert status["conditions"] == [
         {"key": "source", "since": stamp(NOW), "words": "Kalshi cannot be read"}
@@ -314,8 +300,8 @@ async def test_what_waits_for_a_destination_that_refuses_all_says_so(
 
     [_, fresh] = _deliveries(database, now=NOW)
     with reading(database) as conn:
-        found = look.event_with_deliveries(
-            conn, step.event.id, decode=wire.milestone, now=NOW
+        found = queries.event_with_deliveries(
+            conn, step.event.id, decode=decoding.milestone, now=NOW
         )
     [status] = _status(database, NOW)["destinations"]
 
@@ -325,9 +311,7 @@ async def test_what_waits_for_a_destination_that_refuses_all_says_so(
     assert (status["gone"], status["configured"]) == (gone, True)
 
 
-async def test_what_was_dropped_in_the_last_day_is_counted(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_what_was_dropped_in_the_last_day_is_counted(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"))
     drop = Manner(over=None, zone=UTC_ZONE, quiet=replace(_WINDOW, then=Then.DROP))
     await shelf.claim(manner=drop)
@@ -359,9 +343,7 @@ async def test_a_destination_out_of_the_configuration_is_shown_while_it_is_owed(
     assert [one["name"] for one in left] == ["other"]
 
 
-async def test_a_destination_that_comes_back_starts_afresh(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_a_destination_that_comes_back_starts_afresh(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"))
     [lease] = await shelf.claim()
     await shelf.settle(lease, Refused(reason="401", scope=Scope.DESTINATION))

@@ -34,7 +34,7 @@ from storing import (
 )
 from storing import row as shown
 
-from notifier.core.model import (
+from notifier.domain.models import (
     URGENT,
     Ambiguous,
     Failed,
@@ -44,8 +44,8 @@ from notifier.core.model import (
     Sent,
     State,
 )
-from notifier.core.settle import PATIENT
-from notifier.store.store import Store
+from notifier.domain.retry_policy import PATIENT
+from notifier.storage.database import Store
 
 T = TypeVar("T")
 
@@ -182,9 +182,7 @@ class Deliveries(RuleBasedStateMachine):
 
     def _answer(self, lease: Lease, outcome: Outcome) -> None:
         before = self._dump()
-        held = self._do(
-            self.shelf.settle(lease, outcome, now=self.now, drop_ambiguous=self.once)
-        )
+        held = self._do(self.shelf.settle(lease, outcome, now=self.now, drop_ambiguous=self.once))
         if lease.token not in self.live:
             assert held == 0
             assert self._dump() == before
@@ -273,9 +271,7 @@ class Deliveries(RuleBasedStateMachine):
 
     def _show(self, key: str, **fields: Any) -> None:
         steps = self._do(
-            self.shelf.show(
-                shown(key, **fields, last_updated_ts=stamp(self.now)), now=self.now
-            )
+            self.shelf.show(shown(key, **fields, last_updated_ts=stamp(self.now)), now=self.now)
         )
         self.owed += sum(step.event is not None for step in steps)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from storing import NOW, SECOND, Shelf, ask, opened, row
 
-from notifier.core.commit import PageCommit, Progress, ReadKind, WatchRow
-from notifier.core.diff import DiffPolicy, Reading, Row, diff
-from notifier.core.model import Kind
-from notifier.core.route import deliveries, route
-from notifier.core.timing import TimePolicy
-from notifier.store.store import Store
+from notifier.domain.changes import DiffPolicy, Reading, Row, diff
+from notifier.domain.commit import PageCommit, Progress, ReadKind, WatchRow
+from notifier.domain.models import Kind
+from notifier.domain.routing import deliveries, route
+from notifier.domain.timers import TimePolicy
+from notifier.storage.database import Store
 
 pytestmark = pytest.mark.anyio
 
@@ -123,12 +123,8 @@ async def test_an_announced_baseline_that_was_cut_off_loses_no_later_change(
     [everything] = await _watching(store, "everything")
     shelf = Shelf(store, everything)
 
-    first = await _read(
-        shelf, row("m1"), kind=ReadKind.BASELINE, silent=False, ends=False
-    )
-    again = await _read(
-        shelf, row("m1", title="Moved"), kind=ReadKind.BASELINE, silent=False
-    )
+    first = await _read(shelf, row("m1"), kind=ReadKind.BASELINE, silent=False, ends=False)
+    again = await _read(shelf, row("m1", title="Moved"), kind=ReadKind.BASELINE, silent=False)
 
     assert (first, again) == ([Kind.CREATED], [Kind.UPDATED])
 

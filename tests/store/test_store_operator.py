@@ -23,10 +23,10 @@ from storing import (
     stocked,
 )
 
-from notifier.core.commit import ReadKind
-from notifier.core.model import Ambiguous, Failed, Kind, Outcome, Sent
-from notifier.core.operate import Notice, NoticeKind, NoticeVerdict, View
-from notifier.store.store import Store
+from notifier.domain.commit import ReadKind
+from notifier.domain.incidents import Notice, NoticeKind, NoticeVerdict, View
+from notifier.domain.models import Ambiguous, Failed, Kind, Outcome, Sent
+from notifier.storage.database import Store
 
 pytestmark = pytest.mark.anyio
 
@@ -149,9 +149,7 @@ async def test_a_notice_is_counted_and_noted_before_it_is_sent(
     assert again.attempts == 2
 
 
-async def test_a_notice_that_was_sent_is_done_with(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_a_notice_that_was_sent_is_done_with(shelf: Shelf, database: Path) -> None:
     await _record(shelf.store, _notice(), raised=("source",))
     notice = await _take(shelf.store)
     assert notice is not None
@@ -163,9 +161,7 @@ async def test_a_notice_that_was_sent_is_done_with(
     assert await _take(shelf.store, NOW + DAY) is None
 
 
-async def test_what_was_superseded_while_it_was_sent_stays_so(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_what_was_superseded_while_it_was_sent_stays_so(shelf: Shelf, database: Path) -> None:
     await _record(shelf.store, _notice(), raised=("source",))
     notice = await _take(shelf.store)
     assert notice is not None
@@ -243,9 +239,7 @@ async def test_whoever_is_no_operator_any_more_is_told_nothing(
     assert ask(database, "SELECT state FROM notices") == [("superseded",)]
 
 
-async def test_finished_notices_are_forgotten_after_a_month(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_finished_notices_are_forgotten_after_a_month(shelf: Shelf, database: Path) -> None:
     await _record(shelf.store, _notice(), raised=("source",))
     await _record(shelf.store, _notice(key="clock"), raised=("clock",))
     await _record(shelf.store, cleared=("source",), now=NOW + 31 * DAY)
@@ -323,9 +317,7 @@ async def test_a_look_costs_no_walk_through_deliveries_or_bad_rows(
     await _view(shelf.store)
 
     plans = {
-        text: " ".join(
-            step[3] for step in ask(database, "EXPLAIN QUERY PLAN " + text, *values)
-        )
+        text: " ".join(step[3] for step in ask(database, "EXPLAIN QUERY PLAN " + text, *values))
         for text, values in asked
     }
     big = ("FROM deliveries", "FROM quarantine", "FROM notices", "FROM reads")

@@ -23,7 +23,7 @@ from storing import (
     stocked,
 )
 
-from notifier.core.model import (
+from notifier.domain.models import (
     Ambiguous,
     Ended,
     Failed,
@@ -34,10 +34,10 @@ from notifier.core.model import (
     Sent,
     State,
 )
-from notifier.core.settle import Dead, Delivered, Standing
-from notifier.store.due import attempts_since
-from notifier.store.standing import standing
-from notifier.store.store import reading
+from notifier.domain.retry_policy import Dead, Delivered, Standing
+from notifier.storage.database import reading
+from notifier.storage.due import attempts_since
+from notifier.storage.standing import standing
 
 pytestmark = pytest.mark.anyio
 
@@ -207,9 +207,7 @@ async def test_a_start_of_a_milestone_that_has_moved_is_superseded(
     leases = await shelf.claim(now=START)
 
     assert [lease.kinds for lease in leases] == [["updated"]]
-    assert (State.SUPERSEDED.value, "the start has moved") in _deliveries(
-        database, "state, reason"
-    )
+    assert (State.SUPERSEDED.value, "the start has moved") in _deliveries(database, "state, reason")
 
 
 @pytest.mark.parametrize(
@@ -233,9 +231,7 @@ async def test_a_start_is_worth_nothing_once_the_milestone_has_ended(
     assert [lease.kinds for lease in leases] == [kinds]
 
 
-async def test_what_ends_without_being_sent_says_why(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_what_ends_without_being_sent_says_why(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"))
     [key] = ask(database, "SELECT id FROM deliveries")
     end = Ended(delivery_id=key[0], state=State.DROPPED, reason="quiet hours")
@@ -278,9 +274,7 @@ async def test_neither_waiting_nor_claiming_reads_more_than_what_is_open(
 # --- settle -------------------------------------------------------------------
 
 
-async def test_a_message_that_was_sent_is_delivered(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_a_message_that_was_sent_is_delivered(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"))
     [lease] = await shelf.claim()
 
@@ -316,9 +310,7 @@ async def test_a_late_settlement_changes_nothing(
     assert await shelf.settle(current, Sent(), now=NOW + MINUTE) == 1
 
 
-async def test_a_settlement_ends_the_attempt_that_it_settles(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_a_settlement_ends_the_attempt_that_it_settles(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"))
     [first] = await shelf.claim()
     await shelf.settle(first, Failed(reason="503"))
@@ -448,9 +440,7 @@ async def test_no_member_expires_out_of_a_message_that_may_have_arrived(
     assert again.milestones == ["m1", "m2"]
 
 
-async def test_members_of_one_message_may_end_differently(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_members_of_one_message_may_end_differently(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"), row("m2"))
     [lease] = await shelf.claim(over=1)
     one, two = (member.delivery_id for member in lease.message.members)

@@ -25,11 +25,11 @@ from storing import (
     stocked,
 )
 
-from notifier.core.commit import BadRow, PageCommit, ReadKind, WatchRow
-from notifier.core.diff import Row, removed
-from notifier.core.model import Failed, Route, Sent
+from notifier.domain.changes import Row, removed
+from notifier.domain.commit import BadRow, PageCommit, ReadKind, WatchRow
+from notifier.domain.models import Failed, Route, Sent
 from notifier.errors import StoreError
-from notifier.store.store import Store
+from notifier.storage.database import Store
 
 pytestmark = pytest.mark.anyio
 
@@ -128,9 +128,7 @@ async def test_a_page_that_the_database_refuses_is_refused_whole(
     assert _counts(database) == before
 
 
-async def test_the_same_page_again_after_a_crash_adds_nothing(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_the_same_page_again_after_a_crash_adds_nothing(shelf: Shelf, database: Path) -> None:
     page = await _page(shelf, row("m1"), row("m2"))
     async with shelf.store.page_turn() as turn:
         await turn.commit(page)
@@ -206,9 +204,7 @@ async def test_known_bytes_are_unchanged_and_anything_else_is_not(
     assert elsewhere == frozenset()
 
 
-async def test_a_page_is_compared_from_the_index_alone(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_a_page_is_compared_from_the_index_alone(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"))
     asked: list[str] = []
     with shelf.store._readers.connect() as conn:
@@ -273,9 +269,7 @@ async def _watches(store: Store, *names: str) -> list[WatchRow]:
         return await turn.set_watches(names)
 
 
-async def _baselined(
-    store: Store, watch: WatchRow, *rows: Row, now: datetime = NOW
-) -> Shelf:
+async def _baselined(store: Store, watch: WatchRow, *rows: Row, now: datetime = NOW) -> Shelf:
     shelf = Shelf(store=store, watch=watch)
     await shelf.show(*rows, kind=ReadKind.BASELINE, now=now)
     return shelf
@@ -338,9 +332,7 @@ async def test_a_watch_that_returns_is_silent_and_arms_its_timers_again(
         ]
 
 
-async def test_a_watch_that_cannot_be_polled_is_remembered(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_a_watch_that_cannot_be_polled_is_remembered(shelf: Shelf, database: Path) -> None:
     async with shelf.store.page_turn() as turn:
         await turn.set_sweep_only(shelf.watch)
 
@@ -433,17 +425,15 @@ async def test_the_same_bad_bytes_count_once(shelf: Shelf, database: Path) -> No
         await turn.commit(replace(page, now=NOW + HOUR))
 
     assert (first, second) == ([bad], [])
-    assert ask(
-        database, "SELECT (last_seen_at - first_seen_at) / 1000000 FROM quarantine"
-    ) == [(3600,)]
+    assert ask(database, "SELECT (last_seen_at - first_seen_at) / 1000000 FROM quarantine") == [
+        (3600,)
+    ]
 
 
 # --- absence ------------------------------------------------------------------
 
 
-async def _absent(
-    shelf: Shelf, *shown: str, since: datetime | None = None
-) -> list[str]:
+async def _absent(shelf: Shelf, *shown: str, since: datetime | None = None) -> list[str]:
     async with shelf.store.page_turn() as turn:
         return await turn.absent(shelf.watch, since, frozenset(shown))
 
@@ -566,9 +556,7 @@ async def test_a_moved_start_takes_its_timers_along_and_leaves_the_end(
         assert await store.next_fire() == NOW + 4 * HOUR
 
 
-async def test_a_timer_that_fires_is_gone_and_remembered(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_a_timer_that_fires_is_gone_and_remembered(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"))
     start = NOW + 2 * HOUR
 

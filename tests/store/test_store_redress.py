@@ -9,11 +9,11 @@ import pytest
 from plenty import Plenty, counted, fill
 from storing import HOOK, HOUR, NOW, Shelf, ask, opened, row, stocked
 
-from notifier.core.lists import DeadFilter
-from notifier.core.model import Refused, Scope
+from notifier.domain.models import Refused, Scope
+from notifier.domain.pagination import DeadFilter
 from notifier.errors import StoreError, StoreSlow
-from notifier.store.redress import dead_letters, redrive
-from notifier.store.store import reading
+from notifier.storage.database import reading
+from notifier.storage.dead_letters import dead_letters, redrive
 
 pytestmark = pytest.mark.anyio
 
@@ -138,9 +138,7 @@ def test_what_is_dead_is_counted_without_a_walk_through_what_is_not(
     assert len(steps) <= 5
 
 
-async def test_what_is_called_otherwise_is_not_put_back(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_what_is_called_otherwise_is_not_put_back(shelf: Shelf, database: Path) -> None:
     await _kill(shelf, "m1")
     await _kill(shelf, "m2")
     first, second = (row[0] for row in ask(database, "SELECT id FROM deliveries"))
@@ -159,9 +157,7 @@ async def test_what_is_called_otherwise_is_not_put_back(
     assert states == [("dead",), ("dead",)]
 
 
-async def test_what_is_not_dead_is_left_as_it_is_and_said(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_what_is_not_dead_is_left_as_it_is_and_said(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"))
     [(waiting,)] = ask(database, "SELECT id FROM deliveries")
 
@@ -197,9 +193,9 @@ async def test_a_destination_goes_on_when_a_person_says_so(
         waiting = await turn.resume(HOOK, now=NOW)
 
     assert waiting == 1
-    assert ask(
-        database, "SELECT paused_until, suspended_since, gone FROM destinations"
-    ) == [(None, None, 0)]
+    assert ask(database, "SELECT paused_until, suspended_since, gone FROM destinations") == [
+        (None, None, 0)
+    ]
 
 
 async def test_nobody_can_resume_what_there_never_was(shelf: Shelf) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from storing import HOUR, MINUTE, NOW, SECOND, Shelf, ask, opened, stocked
 
-from notifier.core.model import Silence
-from notifier.core.silence import made
+from notifier.domain.models import Silence
+from notifier.domain.silences import made
 from notifier.errors import StoreError
-from notifier.store import look, silences
-from notifier.store.store import reading
+from notifier.storage import queries, silences
+from notifier.storage.database import reading
 
 pytestmark = pytest.mark.anyio
 SPORTS = {"category": ["Sports"], "destination": ["hook"]}
@@ -52,9 +52,7 @@ def _active(database: Path, now: datetime = NOW) -> list[Silence]:
         return silences.active(conn, now)
 
 
-async def test_a_silence_comes_back_as_it_was_meant(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_a_silence_comes_back_as_it_was_meant(shelf: Shelf, database: Path) -> None:
     keys = {"events": ["started"], "title": ["~^(A|B)"], "details.league": ["NFL"]}
     first = await _add(shelf)
     second = await _add(shelf, keys, now=NOW + SECOND)
@@ -77,9 +75,7 @@ async def test_the_same_silence_twice_is_one(shelf: Shelf, database: Path) -> No
     assert _active(database) == [first]
 
 
-async def test_a_person_ends_a_silence_before_its_time(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_a_person_ends_a_silence_before_its_time(shelf: Shelf, database: Path) -> None:
     silence = await _add(shelf)
     other = await _add(shelf, {"type": ["x"]}, now=NOW + SECOND)
 
@@ -87,9 +83,7 @@ async def test_a_person_ends_a_silence_before_its_time(
 
     assert ended == silence
     assert _active(database, NOW + MINUTE) == [other]
-    [(kept,)] = ask(
-        database, "SELECT count(*) FROM silences WHERE expired_at IS NOT NULL"
-    )
+    [(kept,)] = ask(database, "SELECT count(*) FROM silences WHERE expired_at IS NOT NULL")
     assert kept == 1
 
 
@@ -117,8 +111,8 @@ async def test_rows_show_how_each_silence_stands(shelf: Shelf, database: Path) -
     lasting = await _add(shelf, why="lasting", now=NOW + 3 * SECOND)
 
     with reading(database) as conn:
-        rows = list(look.silence_rows(conn, NOW + MINUTE, everything=True))
-        in_force = list(look.silence_rows(conn, NOW + MINUTE))
+        rows = list(queries.silence_rows(conn, NOW + MINUTE, everything=True))
+        in_force = list(queries.silence_rows(conn, NOW + MINUTE))
 
     assert rows[1] == {
         "id": ended.id,
@@ -136,14 +130,12 @@ async def test_rows_show_how_each_silence_stands(shelf: Shelf, database: Path) -
     assert in_force == rows[2:]
 
 
-async def test_the_status_shows_the_silences_in_force(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_the_status_shows_the_silences_in_force(shelf: Shelf, database: Path) -> None:
     silence = await _add(shelf)
     await _add(shelf, why="over", until=NOW + SECOND)
 
     with reading(database) as conn:
-        shown = look.status(conn, NOW + MINUTE)["silences"]
+        shown = queries.status(conn, NOW + MINUTE)["silences"]
 
     assert shown == [
         {

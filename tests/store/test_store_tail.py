@@ -22,9 +22,9 @@ from storing import (
     stocked,
 )
 
-from notifier.core.commit import ReadKind
-from notifier.core.lists import DeadFilter
-from notifier.core.model import (
+from notifier.domain.commit import ReadKind
+from notifier.domain.metrics import Tally
+from notifier.domain.models import (
     Ambiguous,
     Ended,
     Failed,
@@ -34,10 +34,10 @@ from notifier.core.model import (
     Sent,
     State,
 )
-from notifier.core.settle import Dead
-from notifier.core.tally import Tally
-from notifier.store.redress import redrive
-from notifier.store.tail import Tail
+from notifier.domain.pagination import DeadFilter
+from notifier.domain.retry_policy import Dead
+from notifier.storage.dead_letters import redrive
+from notifier.storage.tail import Tail
 
 pytestmark = pytest.mark.anyio
 
@@ -259,9 +259,7 @@ async def test_a_clock_that_jumps_back_hides_and_repeats_nothing(
     async def give_up(name: str) -> None:
         await watching.shelf.show(row(name), now=watching.clock.wall)
         for lease in await watching.claim():
-            dead = tuple(
-                (one.delivery_id, Dead(reason="x")) for one in lease.message.members
-            )
+            dead = tuple((one.delivery_id, Dead(reason="x")) for one in lease.message.members)
             failed = Failed(reason="x")
             await watching.shelf.write(lease, failed, dead, now=watching.clock.wall)
 

@@ -19,9 +19,9 @@ from storing import (
     stocked,
 )
 
-from notifier.core.commit import BadRow, PageCommit
-from notifier.core.model import Ambiguous, Refused, Route, Scope, Sent
-from notifier.core.timing import TimePolicy
+from notifier.domain.commit import BadRow, PageCommit
+from notifier.domain.models import Ambiguous, Refused, Route, Scope, Sent
+from notifier.domain.timers import TimePolicy
 
 pytestmark = pytest.mark.anyio
 
@@ -41,9 +41,7 @@ async def shelf(database: Path) -> AsyncIterator[Shelf]:
 
 async def _prune(shelf: Shelf) -> int:
     async with shelf.store.upkeep_turn() as turn:
-        return await turn.prune(
-            events_before=LATER - 90 * DAY, deliveries_before=LATER - 30 * DAY
-        )
+        return await turn.prune(events_before=LATER - 90 * DAY, deliveries_before=LATER - 30 * DAY)
 
 
 async def _prune_all(shelf: Shelf) -> int:
@@ -60,9 +58,7 @@ async def _kill(shelf: Shelf, *, milestone_id: str) -> None:
         await shelf.settle(lease, Refused(reason="400", scope=Scope.MESSAGE))
 
 
-async def test_what_is_finished_and_old_is_forgotten(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_what_is_finished_and_old_is_forgotten(shelf: Shelf, database: Path) -> None:
     for name, now in (("m1", NOW), ("m2", LATER)):
         await shelf.show(row(name), now=now)
         [lease] = await shelf.claim(now=now)
@@ -76,9 +72,7 @@ async def test_what_is_finished_and_old_is_forgotten(
     assert ask(database, "SELECT id FROM milestones") == [("m1",), ("m2",)]
 
 
-async def test_numbers_rise_however_much_is_forgotten(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_numbers_rise_however_much_is_forgotten(shelf: Shelf, database: Path) -> None:
     """Whoever follows asks for what is above the number that they know."""
 
     def newest() -> list[int]:
@@ -168,9 +162,7 @@ async def test_bad_rows_that_have_not_come_for_long_are_forgotten(
     shelf: Shelf, database: Path
 ) -> None:
     for name, now in (("old", NOW), ("young", LATER)):
-        bad = BadRow(
-            milestone_id=name, fingerprint=name.encode(), raw=b"{", error="no title"
-        )
+        bad = BadRow(milestone_id=name, fingerprint=name.encode(), raw=b"{", error="no title")
         page = PageCommit(read_id=9, watch=shelf.watch, now=now, steps=(), bad=(bad,))
         async with shelf.store.page_turn() as turn:
             await turn.commit(page)

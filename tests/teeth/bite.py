@@ -82,9 +82,7 @@ def bites(tooth: Tooth, findings: Sequence[Finding]) -> bool:
     return Kind.ERROR not in kinds and not kinds.isdisjoint(tooth.expects)
 
 
-async def judged(
-    judge: Judge, root: Path, *, until: frozenset[Kind] = frozenset()
-) -> Said:
+async def judged(judge: Judge, root: Path, *, until: frozenset[Kind] = frozenset()) -> Said:
     """
     What it says of the source under a folder, until it has found what is expected.
 
@@ -114,10 +112,7 @@ def _until(kinds: frozenset[Kind]) -> list[str]:
 def _read(judge: Judge, out: bytes, err: bytes, root: Path) -> Said:
     try:
         said = json.loads(out.splitlines()[-1])
-        findings = [
-            Finding(kind=Kind(one["kind"]), text=one["text"])
-            for one in said["findings"]
-        ]
+        findings = [Finding(kind=Kind(one["kind"]), text=one["text"]) for one in said["findings"]]
     except (IndexError, KeyError, TypeError, ValueError):
         last = err.decode(errors="replace").strip().splitlines()[-1:]
         return _no_verdict(judge, "".join(last) or "it said nothing")

@@ -2,8 +2,8 @@
 
 from teeth.tooth import Edit, Kind, LedgerRow, Seeds, Tooth
 
-_OUTBOX = "notifier/store/outbox.py"
-_SETTLE = "notifier/core/settle.py"
+_OUTBOX = "notifier/storage/outbox.py"
+_SETTLE = "notifier/domain/retry_policy.py"
 
 TEETH: tuple[Tooth, ...] = (
     Tooth(
@@ -29,7 +29,7 @@ TEETH: tuple[Tooth, ...] = (
         removed="a poll asks for what was updated up to two minutes earlier",
         edits=(
             Edit(
-                file="notifier/core/cadence.py",
+                file="notifier/domain/poll_schedule.py",
                 old="OVERLAP = timedelta(seconds=120)",
                 new="OVERLAP = timedelta(seconds=0)",
             ),
@@ -42,7 +42,7 @@ TEETH: tuple[Tooth, ...] = (
         removed="a commit waits until the disk has it",
         edits=(
             Edit(
-                file="notifier/store/files.py",
+                file="notifier/storage/sqlite.py",
                 old='"synchronous": "2"',
                 new='"synchronous": "1"',
             ),
@@ -55,7 +55,7 @@ TEETH: tuple[Tooth, ...] = (
         removed="the table of events holds each id once",
         edits=(
             Edit(
-                file="notifier/store/schema.py",
+                file="notifier/storage/schema.py",
                 old='    Column("id", Text, nullable=False, unique=True),\n'
                 '    Column("kind", Text, nullable=False),\n'
                 '    Column("milestone_id", Text, nullable=False),\n'
@@ -105,7 +105,7 @@ TEETH: tuple[Tooth, ...] = (
         removed="what comes later waits behind what comes first",
         edits=(
             Edit(
-                file="notifier/store/due.py",
+                file="notifier/storage/due.py",
                 old="    return _has_sibling(or_(a.state == LEASED, waits))",
                 new="    return _has_sibling(and_(a.seq < 0, waits))",
             ),
@@ -118,7 +118,7 @@ TEETH: tuple[Tooth, ...] = (
         removed="one process at a time may have the store",
         edits=(
             Edit(
-                file="notifier/store/files.py",
+                file="notifier/storage/sqlite.py",
                 old="fcntl.LOCK_EX | fcntl.LOCK_NB",
                 new="fcntl.LOCK_SH | fcntl.LOCK_NB",
             ),

@@ -80,9 +80,7 @@ def _counted(kind: Kind, found: int, allowed: int) -> Iterator[Finding]:
         yield Finding(kind=kind, text=f"{found} {kind}, where {allowed} may be")
 
 
-def _seeds(
-    seeds: Sequence[int], until: frozenset[Kind]
-) -> tuple[str, Sequence[Finding]]:
+def _seeds(seeds: Sequence[int], until: frozenset[Kind]) -> tuple[str, Sequence[Finding]]:
     """Until one of them finds something of these kinds, or comes to no verdict."""
     found: list[Finding] = []
     for seed in seeds:

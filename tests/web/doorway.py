@@ -18,15 +18,15 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 from storing import NOW, inline, opened
 
-from notifier.core.door import Token, TokenKind, digest
-from notifier.deeds import COMMAND, let_in
-from notifier.store.doors import Doors
-from notifier.store.store import Store
+from notifier.domain.auth import Token, TokenKind, digest
+from notifier.storage.admin import Doors
+from notifier.storage.database import Store
 from notifier.web.app import build
-from notifier.web.door import Locks
-from notifier.web.guard import csrf_token
+from notifier.web.auth import Locks
+from notifier.web.middleware import csrf_token
 from notifier.web.ports import Ports, Vital
 from notifier.web.tokens import Password, Tokens
+from notifier.workers.admin_actions import COMMAND, let_in
 
 ORIGIN = "http://127.0.0.1:8080"
 
@@ -60,9 +60,7 @@ class Doorway:
     #: The seconds that somebody was made to wait.
     waits: list[float]
 
-    def visitor(
-        self, base_url: str = ORIGIN, *, address: str = "192.0.2.7"
-    ) -> httpx.AsyncClient:
+    def visitor(self, base_url: str = ORIGIN, *, address: str = "192.0.2.7") -> httpx.AsyncClient:
         """A browser, or a program."""
         transport = httpx.ASGITransport(self.app, client=(address, 4711))
         return httpx.AsyncClient(transport=transport, base_url=base_url)
@@ -199,6 +197,4 @@ async def sign_in(
 ) -> httpx.Response:
     """Fill in the form, as a person would."""
     csrf = seal(await visitor.get("/login"))
-    return await visitor.post(
-        "/login", data={"csrf": csrf, "password": password, **more}
-    )
+    return await visitor.post("/login", data={"csrf": csrf, "password": password, **more})

@@ -13,8 +13,8 @@ from starlette.routing import Mount, Route, Router
 from storing import DAY, HOUR, MINUTE, NOW, row, stamp
 from visiting import Site, site
 
-from notifier.core.model import Failed
-from notifier.store import look
+from notifier.domain.models import Failed
+from notifier.storage import queries
 from notifier.web.api import api, openapi
 from notifier.web.ports import BadCursor, Ports, Who
 
@@ -34,9 +34,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Site]:
 @pytest.fixture
 async def client(place: Site) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(place.app)
-    async with httpx.AsyncClient(
-        transport=transport, base_url=f"http://127.0.0.1{API}"
-    ) as found:
+    async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1{API}") as found:
         yield found
 
 
@@ -69,7 +67,7 @@ async def test_events_are_the_rows_of_the_command_newest_first(
 ) -> None:
     found = await _json(client, "/events")
 
-    rows = await place.shelf.store.ask(lambda conn: list(look.event_rows(conn)))
+    rows = await place.shelf.store.ask(lambda conn: list(queries.event_rows(conn)))
     assert found == {"rows": rows[::-1], "next": None}
 
 
@@ -106,19 +104,14 @@ async def test_deliveries_can_be_asked_for_by_state_and_destination(
 ) -> None:
     found = await _json(client, "/deliveries", state="dead", destination="hook")
 
-    assert {(row["state"], row["destination"]) for row in found["rows"]} == {
-        ("dead", "hook")
-    }
+    assert {(row["state"], row["destination"]) for row in found["rows"]} == {("dead", "hook")}
     assert found["rows"][0]["reason"] == "HTTP 400"
     assert {row["title"] for row in found["rows"]} >= {"Kansas City at Denver"}
 
 
 async def test_milestones_are_found_by_their_words(client: httpx.AsyncClient) -> None:
     async def titles(**asked: Any) -> list[str]:
-        return [
-            row["title"]
-            for row in (await _json(client, "/milestones", **asked))["rows"]
-        ]
+        return [row["title"] for row in (await _json(client, "/milestones", **asked))["rows"]]
 
     assert await titles(search="SYRACUSE pitts") == ["Syracuse at Pittsburgh"]
     assert await titles(search="kxnflgame-26nov22kcden") == ["Kansas City at Denver"]
@@ -134,9 +127,7 @@ async def test_a_milestone_tells_its_whole_story(client: httpx.AsyncClient) -> N
     assert found["document"]["id"] == "syr"
     assert [event["kind"] for event in found["events"]] == ["updated", "created"]
     assert [timer["kind"] for timer in found["timers"]] == ["remind", "start"]
-    assert {row["destination"] for row in found["deliveries"]} == {
-        *("ops", "desk", "hook")
-    }
+    assert {row["destination"] for row in found["deliveries"]} == {*("ops", "desk", "hook")}
     assert "no such" in await _refused(client, 404, "/milestones/none")
 
 
@@ -272,9 +263,7 @@ async def test_a_silence_is_put_into_force_listed_and_ended(
     assert {key: made.json()[key] for key in wish} == wish
     assert (ended.status_code, ended.json()["active"]) == (200, False)
     assert (await _json(client, "/silences"))["rows"] == []
-    assert (await _json(client, "/silences", everything="true"))["rows"] == [
-        ended.json()
-    ]
+    assert (await _json(client, "/silences", everything="true"))["rows"] == [ended.json()]
     assert again.status_code == 404
     assert "no silence is in force" in _words(again)
 
@@ -292,9 +281,7 @@ async def test_dead_letters_are_shown_and_put_back(client: httpx.AsyncClient) ->
     assert len(left["rows"]) == len(still["rows"]) - 1
 
 
-async def test_a_destination_is_tested_and_resumed(
-    place: Site, client: httpx.AsyncClient
-) -> None:
+async def test_a_destination_is_tested_and_resumed(place: Site, client: httpx.AsyncClient) -> None:
     place.answer = Failed(reason="HTTP 503", status=503)
 
     tested = await client.post("/destinations/ops/test", json={})
@@ -454,9 +441,7 @@ async def test_every_answer_has_the_shape_that_is_described(
     for path, described in asked.items():
         _check(document, described, await _json(client, path))
     refused = (await client.get("/events?limit=x")).json()
-    assert not list(
-        _faults(document, {"$ref": "#/components/schemas/Problem"}, refused)
-    )
+    assert not list(_faults(document, {"$ref": "#/components/schemas/Problem"}, refused))
 
 
 def _check(document: Any, path: str, found: Any) -> None:

@@ -13,8 +13,8 @@ from storing import NOW, opened, row, stocked
 
 from notifier.clock import Skew
 from notifier.errors import StoreBroken
-from notifier.vitals import Vitals
 from notifier.web.ports import Vital
+from notifier.workers.readiness import Vitals
 
 pytestmark = pytest.mark.anyio
 
@@ -43,9 +43,7 @@ async def test_it_is_healthy_while_its_loops_advance(
     assert (ill.status_code, ill.json()) == (503, {"ok": False, "stuck": ["deliver"]})
 
 
-async def test_it_says_why_it_is_not_ready(
-    door: Doorway, visitor: httpx.AsyncClient
-) -> None:
+async def test_it_says_why_it_is_not_ready(door: Doorway, visitor: httpx.AsyncClient) -> None:
     door.vital.append(Vital(skew_s=0.5))
     ready = await visitor.get("/-/ready")
     door.vital.append(Vital(unready=["it is stopping"]))
@@ -76,9 +74,7 @@ async def test_what_is_not_there_is_said_in_the_form_of_its_readers(
 async def test_another_method_is_refused_and_the_right_one_named(
     visitor: httpx.AsyncClient,
 ) -> None:
-    answer = await visitor.delete(
-        "/api/v1/who", headers={"content-type": "application/json"}
-    )
+    answer = await visitor.delete("/api/v1/who", headers={"content-type": "application/json"})
 
     assert answer.status_code == 405
     assert "GET" in answer.headers["allow"]
@@ -152,8 +148,6 @@ def test_who_wants_no_web_does_not_load_it() -> None:
         "'prometheus_client'} & set(sys.modules) or ''))"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-c", check], check=False, stderr=subprocess.PIPE
-    )
+    done = subprocess.run([sys.executable, "-c", check], check=False, stderr=subprocess.PIPE)
 
     assert done.stderr == b"\n"

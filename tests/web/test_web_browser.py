@@ -15,11 +15,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from visiting import Site, moved, site
 
 from notifier.web.api import api
-from notifier.web.serve import serve
+from notifier.web.server import serve
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed"
-)
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = Path("/usr/bin/chromium")
 UNFOLD = """for (const it of document.querySelectorAll("details")) it.open = true"""
 QUIETLY = (
@@ -123,9 +121,7 @@ def desk(browser: Any, served: Served) -> Iterator[Desk]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_can_be_used_by_everybody(
-    desk: Desk, served: Served, scheme: str
-) -> None:
+def test_pages_can_be_used_by_everybody(desk: Desk, served: Served, scheme: str) -> None:
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright",
         reason="axe-playwright-python is not installed",
@@ -151,8 +147,7 @@ def test_no_page_is_wider_than_a_phone(desk: Desk, served: Served) -> None:
         page.goto(path)
         page.evaluate(UNFOLD)
         over = page.evaluate(
-            "(({scrollWidth, clientWidth}) => scrollWidth - clientWidth)"
-            "(document.documentElement)"
+            "(({scrollWidth, clientWidth}) => scrollWidth - clientWidth)(document.documentElement)"
         )
         if over > 0:
             wide.append(f"{path}: {over} px")
@@ -184,9 +179,7 @@ def test_the_keyboard_leads_past_the_bar_and_shows_where_it_is(desk: Desk) -> No
     page.keyboard.press("Tab")
 
     assert page.evaluate("document.activeElement.name") == "q"
-    assert (
-        page.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "3px"
-    )
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "3px"
 
 
 def test_the_keyboard_goes_from_top_to_bottom(desk: Desk) -> None:
@@ -195,11 +188,7 @@ def test_the_keyboard_goes_from_top_to_bottom(desk: Desk) -> None:
     tops = []
     for _ in range(14):
         page.keyboard.press("Tab")
-        tops.append(
-            page.evaluate(
-                "document.activeElement.getBoundingClientRect().top + scrollY"
-            )
-        )
+        tops.append(page.evaluate("document.activeElement.getBoundingClientRect().top + scrollY"))
 
     bar, cards = tops[1:10], tops[10:]
     assert len({round(top) for top in bar}) <= 2
@@ -268,9 +257,7 @@ def test_words_that_tick_are_those_of_the_service(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/events"])
-def test_a_new_event_comes_by_itself_and_is_said(
-    desk: Desk, served: Served, path: str
-) -> None:
+def test_a_new_event_comes_by_itself_and_is_said(desk: Desk, served: Served, path: str) -> None:
     page = desk.open(path)
     before = page.locator("[data-live] > li").count()
     hours = 8 if path == "/" else 9

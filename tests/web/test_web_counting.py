@@ -11,8 +11,8 @@ from reading import Kalshi
 from simulated import SimulatedClock, backend
 
 from notifier import app
-from notifier.config.settings import Web
-from notifier.core.lists import EventFilter, Slice
+from notifier.domain.pagination import EventFilter, Slice
+from notifier.settings.settings import Web
 
 pytestmark = pytest.mark.anyio
 
@@ -40,9 +40,7 @@ async def test_what_a_webhook_was_sent_is_shown_as_a_cloudevent(tmp_path: Path) 
     hook = replace(config.destinations[0], url="webhooks://example.com/in")
     kalshi.lists("m1")
     parts = reading._parts(clock, kalshi)
-    async with app.built(
-        replace(config, web=Web(), destinations=(hook,)), parts
-    ) as loops:
+    async with app.built(replace(config, web=Web(), destinations=(hook,)), parts) as loops:
         await loops.poll.once()
         await loops.deliver.once()
         books = loops.web._books()

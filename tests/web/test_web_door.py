@@ -11,9 +11,9 @@ from doorway import Doorway, Hours, doorway, seal, sign_in
 from storing import NOW
 from storing import ask as look
 
-from notifier.core.door import Note, TokenKind
-from notifier.store.doors import MOST_REFUSED, REFUSED
-from notifier.web.guard import sealed
+from notifier.domain.auth import Note, TokenKind
+from notifier.storage.admin import MOST_REFUSED, REFUSED
+from notifier.web.middleware import sealed
 from notifier.web.tokens import Tries
 
 pytestmark = pytest.mark.anyio
@@ -62,9 +62,7 @@ async def test_without_a_password_whoever_reaches_it_may_do_everything(
         assert await who(visitor) == LOOPBACK
         for path in ("/", "/metrics", "/feeds/games.ics", "/-/ready"):
             assert (await visitor.get(path)).status_code == 200
-        assert (await visitor.get("/login?next=/events")).headers["location"] == (
-            "/events"
-        )
+        assert (await visitor.get("/login?next=/events")).headers["location"] == ("/events")
 
 
 async def test_a_token_that_may_only_look_may_only_look_there_too(
@@ -91,9 +89,7 @@ async def test_people_are_led_to_the_login_and_programs_are_told(
     form = await visitor.post("/do", data={})
 
     assert page.status_code == 303
-    assert (
-        page.headers["location"] == "/login?next=/events%3Fkind%3Dstarted%26x%3D%2526"
-    )
+    assert page.headers["location"] == "/login?next=/events%3Fkind%3Dstarted%26x%3D%2526"
     assert call.status_code == 401
     assert call.headers["www-authenticate"] == "Bearer"
     assert call.headers["content-type"] == "application/problem+json"
@@ -257,9 +253,7 @@ async def test_a_revoked_token_is_out_of_what_goes_on_too(
     assert (await visitor.get("/api/v1/lasting", headers=headers)).json() is False
 
 
-async def test_to_listen_is_no_use_of_a_session(
-    door: Doorway, visitor: httpx.AsyncClient
-) -> None:
+async def test_to_listen_is_no_use_of_a_session(door: Doorway, visitor: httpx.AsyncClient) -> None:
     await sign_in(visitor)
 
     async def eleven_hours() -> None:
@@ -498,9 +492,7 @@ async def test_a_program_with_a_token_may_what_the_token_may(
 
 
 @pytest.mark.parametrize("shown", ["ntk_x", "", "ntk_", "x", "ntk_" + "x" * 500])
-async def test_a_token_that_is_none_opens_nothing(
-    visitor: httpx.AsyncClient, shown: str
-) -> None:
+async def test_a_token_that_is_none_opens_nothing(visitor: httpx.AsyncClient, shown: str) -> None:
     for path in ("/", "/api/v1/who", "/metrics"):
         answer = await visitor.get(path, headers={"authorization": f"Bearer {shown}"})
         assert answer.status_code == 401
@@ -564,9 +556,7 @@ async def test_it_is_remembered_when_a_token_was_used(
 
 async def test_strangers_cannot_fill_the_audit(database: Path, door: Doorway) -> None:
     def entry(action: str, subject: str) -> Note:
-        return Note(
-            at=door.now(), who="nobody", action=action, subject=subject, detail={}
-        )
+        return Note(at=door.now(), who="nobody", action=action, subject=subject, detail={})
 
     await door.doors.note(entry("resume", "desk"))
     for number in range(MOST_REFUSED + 3):

@@ -34,21 +34,19 @@ from storing import (
     stocked,
 )
 
-from notifier.core.diff import Row, removed
-from notifier.core.feed import MOST_ENTRIES, MOST_STORIES
-from notifier.core.model import Json, Kind, Match, Route, Template
-from notifier.source import wire
-from notifier.store.feed import Feeds
-from notifier.store.store import Store
+from notifier.domain.calendar import MOST_ENTRIES, MOST_STORIES
+from notifier.domain.changes import Row, removed
+from notifier.domain.models import Json, Kind, Match, Route, Template
+from notifier.kalshi import decoding
+from notifier.storage.database import Store
+from notifier.storage.feed import Feeds
 from notifier.web.feeds import feeds
 from notifier.web.feeds.copy import copied
 from notifier.web.feeds.ics import Calendar
 from notifier.web.feeds.parts import Desk
 
 pytestmark = pytest.mark.anyio
-HOSTILE = (
-    'a,b;c\\n\r\nEND:VEVENT\r\nX-EVIL:1 \u2028 <b>&amp;"x"</b> \x00\u202e ünïcode 🏈'
-)
+HOSTILE = 'a,b;c\\n\r\nEND:VEVENT\r\nX-EVIL:1 \u2028 <b>&amp;"x"</b> \x00\u202e ünïcode 🏈'
 ROUTES = (
     Route(
         name="nfl",
@@ -68,7 +66,7 @@ class Counting(Feeds):
     """Counts how often it is read on, as a calendar needs that is made anew."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store, decode=wire.milestone)
+        super().__init__(store, decode=decoding.milestone)
         self.made = 0
 
     async def after(self, *args: Any, **kwargs: Any) -> Any:
@@ -156,9 +154,7 @@ async def reader(tmp_path: Path) -> AsyncIterator[Reader]:
         yield found
 
 
-def game(
-    milestone_id: str = "m1", *, at: datetime = NOW + 2 * HOUR, **more: Json
-) -> Row:
+def game(milestone_id: str = "m1", *, at: datetime = NOW + 2 * HOUR, **more: Json) -> Row:
     return row(milestone_id, start_date=stamp(at), **more)
 
 
@@ -298,9 +294,7 @@ async def _fill_and_change(reader: Reader) -> None:
     head = icalendar.Calendar.from_ical(answer.content)
 
     assert shown.keys() == {uid(f"m{i:03}") for i in range(60)}
-    assert "Only 60 are shown: what is under way, and the next up to" in str(
-        head["X-WR-CALDESC"]
-    )
+    assert "Only 60 are shown: what is under way, and the next up to" in str(head["X-WR-CALDESC"])
 
     # One more at the front, two fewer: what follows moves up.
     await reader.shelf.show(game("now", at=NOW + MINUTE))
@@ -357,9 +351,7 @@ async def test_a_default_calendar_of_a_busy_week_is_not_all_past(
 
     starts = re.findall(r"UID:([pa])(\d+)@", body)
     assert len(starts) == MOST_ENTRIES
-    assert [int(n) for kind, n in starts if kind == "a"] == [
-        *range(MOST_ENTRIES - left)
-    ]
+    assert [int(n) for kind, n in starts if kind == "a"] == [*range(MOST_ENTRIES - left)]
     assert [int(n) for kind, n in starts if kind == "p"] == [*range(left)][::-1]
 
 
@@ -465,7 +457,7 @@ async def test_what_is_kept_up_is_what_would_be_made_anew(tmp_path: Path) -> Non
 
 def desk(store: Store, *, now: datetime) -> Desk:
     return Desk(
-        shelf=Feeds(store, decode=wire.milestone),
+        shelf=Feeds(store, decode=decoding.milestone),
         routes=ROUTES,
         now=lambda: now,
         zone=UTC_ZONE,
@@ -543,9 +535,7 @@ async def test_an_empty_feed_is_a_feed(reader: Reader) -> None:
 
 
 async def test_what_xml_cannot_hold_breaks_no_feed(tmp_path: Path) -> None:
-    rule = replace(
-        ROUTES[0], templates={None: Template(title="{{ title }}", body="\x0b\ufffe x")}
-    )
+    rule = replace(ROUTES[0], templates={None: Template(title="{{ title }}", body="\x0b\ufffe x")})
     async with reading(tmp_path / "n.db", routes=(rule,)) as reader:
         await reader.shelf.show(game("m1"))
         ET.fromstring((await reader.get("nfl.atom")).content)
@@ -558,9 +548,7 @@ FORMS = ("nfl.ics", "nfl.atom", "nfl.json")
 
 
 @pytest.mark.parametrize("path", FORMS)
-async def test_who_has_it_already_gets_no_second_copy(
-    reader: Reader, path: str
-) -> None:
+async def test_who_has_it_already_gets_no_second_copy(reader: Reader, path: str) -> None:
     await reader.shelf.show(game())
     first = await reader.get(path)
     tag, since = first.headers["etag"], first.headers["last-modified"]
@@ -579,9 +567,7 @@ async def test_who_has_it_already_gets_no_second_copy(
 
 
 @pytest.mark.parametrize("path", FORMS)
-async def test_what_does_not_concern_the_route_changes_nothing(
-    reader: Reader, path: str
-) -> None:
+async def test_what_does_not_concern_the_route_changes_nothing(reader: Reader, path: str) -> None:
     await reader.shelf.show(game())
     first = await reader.get(path)
     await reader.shelf.show(game("m9", details={}), now=NOW + MINUTE)
@@ -619,10 +605,7 @@ async def test_only_so_many_routes_are_kept_ready(tmp_path: Path) -> None:
     routes = tuple(Route(name=f"r{i}", to=(HOOK,)) for i in range(20))
     async with reading(tmp_path / "n.db", routes=routes) as reader:
         await reader.shelf.show(game())
-        bodies = [
-            (await reader.get(f"{one.name}.ics")).content
-            for one in (*routes, routes[0])
-        ]
+        bodies = [(await reader.get(f"{one.name}.ics")).content for one in (*routes, routes[0])]
 
     assert bodies[0] == bodies[-1]
     assert all(body.count(b"BEGIN:VEVENT") == 1 for body in bodies)

@@ -30,9 +30,7 @@ async def visitor(door: Doorway) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.mark.parametrize(
     "host", ["127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:8080", "127.0.0.1"]
 )
-async def test_it_answers_to_its_own_names(
-    visitor: httpx.AsyncClient, host: str
-) -> None:
+async def test_it_answers_to_its_own_names(visitor: httpx.AsyncClient, host: str) -> None:
     assert (await visitor.get("/", headers={"host": host})).status_code == 200
 
 
@@ -43,9 +41,7 @@ async def test_it_answers_to_its_own_names(
         *("a@localhost", "localhost@evil.example", "localhost/api", "localhost?"),
     ],
 )
-async def test_it_answers_to_no_other_name(
-    visitor: httpx.AsyncClient, host: str
-) -> None:
+async def test_it_answers_to_no_other_name(visitor: httpx.AsyncClient, host: str) -> None:
     answer = await visitor.get("/api/v1/who", headers={"host": host})
 
     assert answer.status_code == 421
@@ -100,9 +96,7 @@ async def test_probes_reach_its_health_by_any_name_and_nothing_else(
     visitor: httpx.AsyncClient, host: str
 ) -> None:
     paths = ("/-/healthy", "/-/ready", "/-/other", "/metrics", "/-/healthy/..")
-    codes = [
-        (await visitor.get(path, headers={"host": host})).status_code for path in paths
-    ]
+    codes = [(await visitor.get(path, headers={"host": host})).status_code for path in paths]
 
     assert codes == [200, 200, 421, 421, 421]
 
@@ -202,9 +196,7 @@ async def test_the_seals_cookie_is_for_our_own_pages_and_no_script(
 # --- bodies -------------------------------------------------------------------
 
 
-async def test_more_than_64_kib_is_not_taken(
-    door: Doorway, visitor: httpx.AsyncClient
-) -> None:
+async def test_more_than_64_kib_is_not_taken(door: Doorway, visitor: httpx.AsyncClient) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(70):
             yield b"x" * 1024

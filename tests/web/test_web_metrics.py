@@ -19,9 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families as families
 from starlette.applications import Starlette
 from storing import HOOK, MINUTE, NOW, Shelf, inline, opened, row, stamp, stocked
 
-from notifier.core.model import Failed, Sent
-from notifier.core.tally import Tally
-from notifier.store.tail import Tail
+from notifier.domain.metrics import Tally
+from notifier.domain.models import Failed, Sent
+from notifier.storage.tail import Tail
 from notifier.web.metrics import metrics
 
 pytestmark = pytest.mark.anyio
@@ -42,9 +42,7 @@ class Clocks:
 
 
 @asynccontextmanager
-async def scraping(
-    database: Path, tally: Tally
-) -> AsyncIterator[tuple[Shelf, httpx.AsyncClient]]:
+async def scraping(database: Path, tally: Tally) -> AsyncIterator[tuple[Shelf, httpx.AsyncClient]]:
     async with opened(database) as store:
         shelf = await stocked(store)
         tail = Tail(store=store, tally=tally, clock=Clocks())

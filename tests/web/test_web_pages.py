@@ -10,8 +10,8 @@ import pytest
 from storing import HOUR, MINUTE, NOW, UTC_ZONE, row, stamp
 from visiting import ALL_DAY, HOSTILE, Site, moved, site, submit
 
-from notifier.core.model import Refused, Scope, State
-from notifier.web.pages.picture import bars, timeline
+from notifier.domain.models import Refused, Scope, State
+from notifier.web.pages.charts import bars, timeline
 from notifier.web.ports import DeliveryFilter, Slice, Vital
 
 pytestmark = pytest.mark.anyio
@@ -65,9 +65,7 @@ def words(page: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_upstream_text_is_never_markup(
-    reader: httpx.AsyncClient, path: str
-) -> None:
+async def test_upstream_text_is_never_markup(reader: httpx.AsyncClient, path: str) -> None:
     page = await reader.get(path)
 
     assert page.status_code == 200
@@ -227,9 +225,7 @@ def test_the_timeline_ends_with_the_last_start_that_is_told() -> None:
 
 
 def test_bars_of_an_hour_stand_on_each_other_below_the_top() -> None:
-    none = dict.fromkeys(
-        ("created", "updated", "upcoming", "started", "ended", "removed"), 0
-    )
+    none = dict.fromkeys(("created", "updated", "upcoming", "started", "ended", "removed"), 0)
     rows = [
         {"hour": "2026-11-22T16:00:00Z"} | none,
         {"hour": "2026-11-22T17:00:00Z"} | none | {"created": 3, "ended": 4},
@@ -296,11 +292,7 @@ async def test_lists_of_many_come_in_pages_that_keep_the_filter(
         page = await visitor.get(path)
         seen, pages = seen + words(page), pages + 1
         _, found, rest = page.text.partition('rel="next" href="')
-        path = (
-            "/milestones" + rest.partition('"')[0].replace("&amp;", "&")
-            if found
-            else ""
-        )
+        path = "/milestones" + rest.partition('"')[0].replace("&amp;", "&") if found else ""
 
     assert pages == 3
     assert all(f"Game number {i} " in seen for i in range(120))
@@ -351,9 +343,7 @@ async def test_an_event_says_why_it_went_where_it_went(
     assert "What each route says" in created
 
 
-async def test_an_event_shows_what_was_sent(
-    there: Site, visitor: httpx.AsyncClient
-) -> None:
+async def test_an_event_shows_what_was_sent(there: Site, visitor: httpx.AsyncClient) -> None:
     rows = (
         await there.books.deliveries(
             DeliveryFilter(destination="ops", milestone_id="evil"), Slice()
@@ -381,9 +371,7 @@ async def test_deliveries_are_filtered_by_what_became_of_them(
     assert "by everything" not in to_ops
 
 
-async def test_one_dead_letter_is_put_back(
-    there: Site, visitor: httpx.AsyncClient
-) -> None:
+async def test_one_dead_letter_is_put_back(there: Site, visitor: httpx.AsyncClient) -> None:
     page = "/deliveries?state=dead"
     answer = await submit(visitor, page, "/deliveries/redrive")
 
@@ -516,9 +504,7 @@ async def test_the_way_to_a_reason_leads_from_a_milestone_to_its_events(
     page = await visitor.get("/routes?q=pittsburgh")
 
     assert f"/events/{await there.event('updated')}" in page.text
-    assert "No milestone fits “curling”" in words(
-        await visitor.get("/routes?q=curling")
-    )
+    assert "No milestone fits “curling”" in words(await visitor.get("/routes?q=curling"))
 
 
 # --- silences -----------------------------------------------------------------

@@ -39,9 +39,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with start_blocking_portal() as portal:
         opening = site(folder / "notifier.db", more=api)
         with portal.wrap_async_context_manager(opening) as place:
-            yield schemathesis.openapi.from_asgi(
-                "/api/v1/openapi.json", _loopback(place.app)
-            )
+            yield schemathesis.openapi.from_asgi("/api/v1/openapi.json", _loopback(place.app))
 
 
 def _loopback(app: ASGIApp) -> ASGIApp:

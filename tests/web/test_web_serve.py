@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route, Router
 
 from notifier.web.listen import Front, Place, PortTaken
-from notifier.web.serve import serve
+from notifier.web.server import serve
 
 pytestmark = pytest.mark.anyio
 
@@ -50,9 +50,7 @@ def test_it_listens_before_anybody_answers() -> None:
     assert front.place is None
 
 
-def test_a_usual_address_that_is_taken_is_a_warning_and_one_asked_for_an_error() -> (
-    None
-):
+def test_a_usual_address_that_is_taken_is_a_warning_and_one_asked_for_an_error() -> None:
     first, second = Front(), Front()
     first.move(ANY)
     place = place_of(first)
@@ -60,9 +58,7 @@ def test_a_usual_address_that_is_taken_is_a_warning_and_one_asked_for_an_error()
     with structlog.testing.capture_logs() as logs:
         second.move(place)
     assert second.place is None
-    assert [(one["event"], one["log_level"]) for one in logs] == [
-        ("web.port_taken", "warning")
-    ]
+    assert [(one["event"], one["log_level"]) for one in logs] == [("web.port_taken", "warning")]
     with pytest.raises(PortTaken, match=rf"web.listen: {place} cannot be had: .*`web"):
         second.move(asked(place))
     first.close()
@@ -200,9 +196,7 @@ async def test_signals_are_left_to_the_service(front: Front) -> None:
 
 
 @pytest.mark.parametrize("begin", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost: x\r\n"])
-async def test_who_does_not_get_to_the_point_is_hung_up_on(
-    front: Front, begin: bytes
-) -> None:
+async def test_who_does_not_get_to_the_point_is_hung_up_on(front: Front, begin: bytes) -> None:
     async with served(front, patience_s=0.05), await linked(front) as link:
         if begin:
             await link.send(begin)

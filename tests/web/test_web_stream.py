@@ -11,7 +11,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from notifier.core.lists import RowJson
+from notifier.domain.pagination import RowJson
 from notifier.web.api.stream import (
     CHECK_EVERY_S,
     MOST_LISTENERS,
@@ -46,9 +46,7 @@ class Events:
         self.asked += 1
         return self.last
 
-    async def events_after(
-        self, number: int, *, limit: int
-    ) -> Sequence[tuple[int, RowJson]]:
+    async def events_after(self, number: int, *, limit: int) -> Sequence[tuple[int, RowJson]]:
         self.read += 1
         numbers = range(max(number + 1, self.first), self.last + 1)
         return [(number, _event(number)) for number in numbers[:limit]]
@@ -258,9 +256,7 @@ async def test_a_listener_that_takes_nothing_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("is_busy", [False, True], ids=["quiet", "busy"])
-async def test_who_may_not_listen_any_more_is_told_nothing_more(
-    *, is_busy: bool
-) -> None:
+async def test_who_may_not_listen_any_more_is_told_nothing_more(*, is_busy: bool) -> None:
     events = Events(last=1)
     broadcast = _broadcast(events)
     out, stays = Listener(broadcast), Listener(broadcast)

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp
 from storing import DAY, HOUR, MINUTE, NOW, UTC_ZONE, Shelf, opened, row, stamp, stocked
 
 from notifier.clock import SystemClock
-from notifier.core.commit import ReadKind
-from notifier.core.model import (
+from notifier.domain.commit import ReadKind
+from notifier.domain.models import (
     Destination,
     Format,
     Json,
@@ -27,14 +27,14 @@ from notifier.core.model import (
     Scope,
     Sent,
 )
-from notifier.deeds import Deeds, Trial
-from notifier.source import wire
-from notifier.store.books import Books
-from notifier.store.doors import Doors
+from notifier.kalshi import decoding
+from notifier.storage.admin import Doors
+from notifier.storage.books import Books
 from notifier.web.app import build
-from notifier.web.door import Locks
+from notifier.web.auth import Locks
 from notifier.web.ports import EventFilter, Ports, Slice, Vital
 from notifier.web.tokens import Tokens
+from notifier.workers.admin_actions import Deeds, Trial
 
 HOSTILE = "<script>alert(1)</script> & \u201equotes\u201c \u202egnirts"
 ROUTES = (
@@ -143,10 +143,9 @@ async def site(
             store,
             routes=ROUTES,
             destinations=[
-                Destination(name=name, url=url, zone=UTC_ZONE)
-                for name, url in URLS.items()
+                Destination(name=name, url=url, zone=UTC_ZONE) for name, url in URLS.items()
             ],
-            decode=wire.milestone,
+            decode=decoding.milestone,
             rates={},
             now=clock.now,
         )
@@ -219,12 +218,8 @@ async def submit(
 ) -> httpx.Response:
     """Send the form of a page as a browser would: with its hidden fields."""
     text = (await visitor.get(page)).text
-    form = re.search(
-        rf'<form[^>]*action="{re.escape(action)}".*?</form>', text, re.DOTALL
-    )
+    form = re.search(rf'<form[^>]*action="{re.escape(action)}".*?</form>', text, re.DOTALL)
     assert form is not None, f"{page} has no form for {action}"
-    hidden = re.findall(
-        r'<input type="hidden" name="(\w+)" value="([^"]*)"', form.group()
-    )
+    hidden = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form.group())
     data: Mapping[str, str | list[str]] = dict(hidden) | fields
     return await visitor.post(action, data=dict(data))

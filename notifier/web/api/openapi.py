@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from notifier.core.model import Json
-from notifier.core.silence import KEY
-from notifier.web.api import questions, wishes
-from notifier.web.api.questions import NOTHING, Parameter, Question
-from notifier.web.api.shapes import SHAPES, Schema, ref
+from notifier.domain.models import Json
+from notifier.domain.silences import KEY
+from notifier.web.api import query_params, request_bodies
+from notifier.web.api.query_params import NOTHING, Parameter, Question
+from notifier.web.api.schemas import SHAPES, Schema, ref
 
 _PROBLEM = "application/problem+json"
 #: What any path may answer, beside its own.
@@ -30,7 +30,7 @@ _REDRIVE: Schema = {
     "properties": {
         "ids": {
             "type": "array",
-            "maxItems": wishes.MOST_IDS,
+            "maxItems": request_bodies.MOST_IDS,
             "items": {"type": "string", "minLength": 1, "maxLength": 128},
         },
         "destination": {"type": ["string", "null"], "maxLength": 200},
@@ -41,7 +41,7 @@ _REDRIVE: Schema = {
 _PATTERNS: Schema = {
     "type": "array",
     "minItems": 1,
-    "maxItems": wishes.MOST_KEYS,
+    "maxItems": request_bodies.MOST_KEYS,
     "items": {"type": "string", "minLength": 1, "maxLength": 500},
 }
 _SILENCE: Schema = {
@@ -50,7 +50,7 @@ _SILENCE: Schema = {
         "match": {
             "type": "object",
             "minProperties": 1,
-            "maxProperties": wishes.MOST_KEYS,
+            "maxProperties": request_bodies.MOST_KEYS,
             "propertyNames": {"maxLength": 200, "pattern": KEY},
             "additionalProperties": _PATTERNS,
         },
@@ -99,33 +99,25 @@ def _looks() -> dict[str, Json]:
             "get": _get(
                 "Milestones by start, soonest first.",
                 "MilestonePage",
-                questions.MILESTONES,
+                query_params.MILESTONES,
             )
         },
-        "/milestone-kinds": {
-            "get": _get("Their categories and types.", "KindOfMilestonePage")
-        },
+        "/milestone-kinds": {"get": _get("Their categories and types.", "KindOfMilestonePage")},
         "/milestones/{milestone_id}": {
             "get": _get("One, and all that is known of it.", "MilestoneStory"),
             "parameters": [_in_path("milestone_id", "Its id.")],
         },
-        "/events": {
-            "get": _get("Events, newest first.", "EventPage", questions.EVENTS)
-        },
+        "/events": {"get": _get("Events, newest first.", "EventPage", query_params.EVENTS)},
         "/events/{event_id}": {
             "get": _get("One, and why it went where it went.", "Explanation"),
             "parameters": [_in_path("event_id", "Its id, or its beginning.")],
         },
         "/deliveries": {
-            "get": _get(
-                "Deliveries, newest first.", "ListedDeliveryPage", questions.DELIVERIES
-            )
+            "get": _get("Deliveries, newest first.", "ListedDeliveryPage", query_params.DELIVERIES)
         },
         "/destinations": {"get": _get("Where things go.", "DestinationPage")},
         "/routes": {"get": _get("The routes, in their order.", "RoutePage")},
-        "/audit": {
-            "get": _get("What was done, newest first.", "DeedPage", questions.AUDIT)
-        },
+        "/audit": {"get": _get("What was done, newest first.", "DeedPage", query_params.AUDIT)},
         "/stream": {"get": _streamed()},
     }
 
@@ -150,10 +142,8 @@ def _deeds() -> dict[str, Json]:
             )
         },
         "/silences": {
-            "get": _get("Silences, oldest first.", "SilencePage", questions.SILENCES),
-            "post": _post(
-                "Suppress what matches, until then.", "Silence", 201, wish=_SILENCE
-            ),
+            "get": _get("Silences, oldest first.", "SilencePage", query_params.SILENCES),
+            "post": _post("Suppress what matches, until then.", "Silence", 201, wish=_SILENCE),
         },
         "/silences/{silence_id}": {
             "delete": _post("End it before its time.", "Silence", there=True),
@@ -201,7 +191,7 @@ def _streamed() -> Schema:
     answer = {"text/event-stream": {"schema": {"type": "string"}}}
     return {
         "summary": about,
-        "parameters": [*map(_described, questions.STREAM.parameters), last],
+        "parameters": [*map(_described, query_params.STREAM.parameters), last],
         "responses": {
             "200": {"description": about, "content": answer},
             **_refusals(_ANY | _PATIENT),
@@ -230,7 +220,7 @@ def _in_path(name: str, about: str) -> Schema:
 
 def _answer(about: str, name: str | None) -> Schema:
     schema: Schema = {"type": "object"} if name is None else ref(name)
-    return {"description": about, "content": {wishes.JSON: {"schema": schema}}}
+    return {"description": about, "content": {request_bodies.JSON: {"schema": schema}}}
 
 
 def _refusals(why: dict[int, str]) -> dict[str, Json]:

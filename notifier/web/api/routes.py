@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
-from notifier.core.lists import (
+from notifier.domain.models import Silence
+from notifier.domain.pagination import (
     BadCursor,
     DeliveryFilter,
     EventFilter,
@@ -19,11 +20,10 @@ from notifier.core.lists import (
     MilestoneFilter,
     RowJson,
 )
-from notifier.core.model import Silence
-from notifier.core.silence import spelt
+from notifier.domain.silences import spelt
 from notifier.errors import BadWish, NotifierError, StoreBroken, StoreSlow
-from notifier.web.api import openapi, questions, wishes
-from notifier.web.api.questions import NOTHING, Wrong, part_of
+from notifier.web.api import openapi, query_params, request_bodies
+from notifier.web.api.query_params import NOTHING, Wrong, part_of
 from notifier.web.api.stream import Broadcast, stream
 from notifier.web.ports import Ports, Who
 
@@ -40,7 +40,7 @@ def api(ports: Ports) -> list[BaseRoute]:
 
     async def document(request: Request) -> Response:
         NOTHING.read(request)
-        return Response(described, media_type=wishes.JSON)
+        return Response(described, media_type=request_bodies.JSON)
 
     routes = [
         _at("/openapi.json", GET=document),
@@ -76,7 +76,7 @@ def _at(path: str, **by_method: _Handler) -> Route:
 
 
 def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type=wishes.JSON)
+    return Response(msgspec.json.encode(value), status, media_type=request_bodies.JSON)
 
 
 def _leaf(leaf: Leaf) -> Response:
@@ -102,7 +102,7 @@ class _Looking:
         return _all(await self._books.kinds_of_milestones())
 
     async def milestones(self, request: Request) -> Response:
-        asked = questions.MILESTONES.read(request)
+        asked = query_params.MILESTONES.read(request)
         wanted = MilestoneFilter(
             search=asked["search"],
             category=asked["category"],
@@ -121,7 +121,7 @@ class _Looking:
         return _json(found)
 
     async def events(self, request: Request) -> Response:
-        asked = questions.EVENTS.read(request)
+        asked = query_params.EVENTS.read(request)
         wanted = EventFilter(
             kinds=asked["kind"],
             milestone_id=asked["milestone_id"],
@@ -138,7 +138,7 @@ class _Looking:
         return _json(found)
 
     async def deliveries(self, request: Request) -> Response:
-        asked = questions.DELIVERIES.read(request)
+        asked = query_params.DELIVERIES.read(request)
         wanted = DeliveryFilter(
             states=asked["state"],
             destination=asked["destination"],
@@ -157,12 +157,12 @@ class _Looking:
         return _all(await self._books.routes(self._now()))
 
     async def silences(self, request: Request) -> Response:
-        asked = questions.SILENCES.read(request)
+        asked = query_params.SILENCES.read(request)
         everything = asked["everything"]
         return _all(await self._books.silences(self._now(), everything=everything))
 
     async def audit(self, request: Request) -> Response:
-        asked = questions.AUDIT.read(request)
+        asked = query_params.AUDIT.read(request)
         return await _listed(self._books.audit(part_of(asked)))
 
 
@@ -195,7 +195,7 @@ class _Doing:
 
     async def redrive(self, request: Request) -> Response:
         who = _who(request)
-        wish = await wishes.read(request, wishes.Redrive)
+        wish = await request_bodies.read(request, request_bodies.Redrive)
         done = await _done(
             self._deeds.redrive(
                 who,
@@ -208,10 +208,8 @@ class _Doing:
 
     async def silence(self, request: Request) -> Response:
         who = _who(request)
-        wish = await wishes.read(request, wishes.Silence)
-        silence = await _done(
-            self._deeds.silence(who, wish.match, until=wish.until, why=wish.why)
-        )
+        wish = await request_bodies.read(request, request_bodies.Silence)
+        silence = await _done(self._deeds.silence(who, wish.match, until=wish.until, why=wish.why))
         return _json(_row(silence), 201)
 
     async def expire(self, request: Request) -> Response:
@@ -223,7 +221,7 @@ class _Doing:
     async def _wish(self, request: Request) -> Who:
         """Who wishes for it; all has been said by the path."""
         who = _who(request)
-        await wishes.nothing(request)
+        await request_bodies.nothing(request)
         return who
 
     def _destination(self, request: Request) -> str:

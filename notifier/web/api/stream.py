@@ -16,9 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from notifier.core.lists import RowJson
-from notifier.web.api import questions
-from notifier.web.api.questions import Wrong
+from notifier.domain.pagination import RowJson
+from notifier.web.api import query_params
+from notifier.web.api.query_params import Wrong
 from notifier.web.ports import Books
 
 EVENT_STREAM = "text/event-stream"
@@ -174,13 +174,11 @@ async def stream(broadcast: Broadcast, request: Request) -> Response:
         HTTPException: too many listen.
 
     """
-    after = questions.STREAM.read(request)["after"]
+    after = query_params.STREAM.read(request)["after"]
     newest = await broadcast.newest()
     known = _last(request) if "last-event-id" in request.headers else after
     if broadcast.listeners >= MOST_LISTENERS:
-        raise HTTPException(
-            503, "As many listen as can; try again later.", {"retry-after": "30"}
-        )
+        raise HTTPException(503, "As many listen as can; try again later.", {"retry-after": "30"})
     # Numbers that are still to come belong to another store, or to nobody.
     number = newest if known is None else min(known, newest)
     return Streaming(
@@ -201,6 +199,6 @@ def _last(request: Request) -> int:
     """
     value = request.headers["last-event-id"]
     try:
-        return int(questions.AFTER.read(value))
+        return int(query_params.AFTER.read(value))
     except ValueError as exc:
         raise Wrong(f"Last-Event-ID: {exc}") from None

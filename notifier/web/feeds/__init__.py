@@ -16,10 +16,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.routing import Route as Place
 
-from notifier.core.cloudevent import overview
-from notifier.core.feed import MOST_ENTRIES
-from notifier.core.model import Route
+from notifier.domain.calendar import MOST_ENTRIES
+from notifier.domain.models import Route
 from notifier.errors import StoreError
+from notifier.messages.cloudevents import overview
 from notifier.web.feeds import atom, jsonfeed
 from notifier.web.feeds.copy import Offload, answer
 from notifier.web.feeds.ics import Calendar

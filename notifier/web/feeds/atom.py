@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
-from notifier.core.feed import Story
+from notifier.domain.calendar import Story
 
 MEDIA = "application/atom+xml; charset=utf-8"
 _ATOM = "http://www.w3.org/2005/Atom"

@@ -18,7 +18,7 @@ from zlib import decompress
 
 import anyio
 
-from notifier.core.feed import (
+from notifier.domain.calendar import (
     Listed,
     entry,
     lists,
@@ -26,7 +26,7 @@ from notifier.core.feed import (
     present,
     window,
 )
-from notifier.core.model import Route
+from notifier.domain.models import Route
 from notifier.web.feeds import spell
 from notifier.web.feeds.copy import Copy, copied
 from notifier.web.feeds.parts import Desk, Mark, Place
@@ -175,14 +175,10 @@ class Calendar:
             present=present(now),
             begin=max(known.reach.begin, (since, "")),
         )
-        blocks = await self._desk.offload(
-            partial(_renewed, known, frozenset(ids), fresh, reach)
-        )
+        blocks = await self._desk.offload(partial(_renewed, known, frozenset(ids), fresh, reach))
         return await self._filled(blocks, reach, now, _at_once)
 
-    async def _filled(
-        self, blocks: _Blocks, reach: _Reach, now: datetime, pause: _Pause
-    ) -> _State:
+    async def _filled(self, blocks: _Blocks, reach: _Reach, now: datetime, pause: _Pause) -> _State:
         """Read on from where it reaches, as long as there is room."""
         end = await self._ahead(blocks, reach, pause)
         reach = replace(reach, end=end)
@@ -229,9 +225,7 @@ class Calendar:
             await pause()
         return place if len(blocks) > most else (since, "")
 
-    async def _sorts(
-        self, since: datetime, until: datetime
-    ) -> list[tuple[str, str]] | None:
+    async def _sorts(self, since: datetime, until: datetime) -> list[tuple[str, str]] | None:
         """Which categories and types need a look; None: all."""
         keys = {key for key, _ in self._rule.match.fields}
         if not keys & {"category", "type"}:
@@ -271,9 +265,7 @@ class Calendar:
         return words
 
 
-def _cut(
-    places: Sequence[Place], reach: _Reach, most: int
-) -> tuple[Sequence[Place], _Reach]:
+def _cut(places: Sequence[Place], reach: _Reach, most: int) -> tuple[Sequence[Place], _Reach]:
     """The places that there is room for, and how far they reach."""
     first = (reach.present, "")
     ahead = [place for place in places if place >= first]

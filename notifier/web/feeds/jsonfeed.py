@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
 
-from notifier.core.feed import Story
+from notifier.domain.calendar import Story
 
 MEDIA = "application/feed+json; charset=utf-8"
 

@@ -11,8 +11,8 @@ from itertools import islice
 
 import anyio
 
-from notifier.core.feed import MOST_STORIES, Story, kinds_told, story, tells
-from notifier.core.model import Event, Route
+from notifier.domain.calendar import MOST_STORIES, Story, kinds_told, story, tells
+from notifier.domain.models import Event, Route
 from notifier.web.feeds.copy import Copy, copied
 from notifier.web.feeds.parts import Desk
 
@@ -44,9 +44,7 @@ class News:
             if self._stories is None or mark.seq > self._seq:
                 await self._look(mark.seq)
             if form not in self._copies or form in self._stale:
-                self._copies[form] = await self._desk.offload(
-                    partial(self._made, form, spell)
-                )
+                self._copies[form] = await self._desk.offload(partial(self._made, form, spell))
                 self._stale.discard(form)
             return self._copies[form]
 

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Protocol, TypeAlias, TypeVar
 from zoneinfo import ZoneInfo
 
-from notifier.core.feed import MOST_ENTRIES, Listed
-from notifier.core.model import Event, Kind, Route
+from notifier.domain.calendar import MOST_ENTRIES, Listed
+from notifier.domain.models import Event, Kind, Route
 from notifier.web.feeds.copy import Offload
 
 T = TypeVar("T")
@@ -60,9 +60,7 @@ class Shelf(Protocol):
         """What starts before a place, but not before an instant, latest first."""
         ...
 
-    async def these(
-        self, ids: Sequence[str], make: Callable[[Listed], T]
-    ) -> list[tuple[Place, T]]:
+    async def these(self, ids: Sequence[str], make: Callable[[Listed], T]) -> list[tuple[Place, T]]:
         """Those with these ids, in no order."""
         ...
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from icalendar import Calendar, vDuration, vText
 
-from notifier.core.feed import Entry
+from notifier.domain.calendar import Entry
 
 #: How often calendars may ask again; some take hours whatever is said.
 REFRESH = timedelta(minutes=15)
@@ -89,9 +89,7 @@ def _span(lead: timedelta) -> str:
     if seconds % 86400 == 0:
         return f"P{seconds // 86400}D"
     unit, size = next(
-        (unit, size)
-        for unit, size in (("H", 3600), ("M", 60), ("S", 1))
-        if seconds % size == 0
+        (unit, size) for unit, size in (("H", 3600), ("M", 60), ("S", 1)) if seconds % size == 0
     )
     return f"PT{seconds // size}{unit}"
 

@@ -28,8 +28,8 @@ from notifier.web.pages import (
     routes,
     silences,
 )
-from notifier.web.pages.dress import Dress
-from notifier.web.pages.mishap import Mishap, mishap
+from notifier.web.pages.error_pages import Mishap, mishap
+from notifier.web.pages.templating import Dress
 from notifier.web.ports import Ports
 
 __all__ = ["Dress", "Mishap", "dressed", "mishap", "pages"]

@@ -4,8 +4,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.web.pages import asked
-from notifier.web.pages.dress import Dress
+from notifier.web.pages import forms
+from notifier.web.pages.templating import Dress
 from notifier.web.ports import BadCursor
 
 
@@ -15,14 +15,14 @@ def places(dress: Dress) -> list[BaseRoute]:
     async def found(request: Request) -> Response:
         query = request.query_params
         try:
-            leaf = await dress.ports.books.audit(asked.part(query))
+            leaf = await dress.ports.books.audit(forms.part(query))
         except BadCursor as exc:
-            raise asked.bad_cursor(exc) from None
+            raise forms.bad_cursor(exc) from None
         return await dress.page(
             request,
             "audit.html",
             rows=leaf.rows,
-            next=asked.next_page(query, leaf),
+            next=forms.next_page(query, leaf),
             first="cursor" not in query,
         )
 

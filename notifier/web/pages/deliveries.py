@@ -7,10 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.core.model import State
+from notifier.domain.models import State
 from notifier.errors import NotifierError, StoreSlow
-from notifier.web.pages import asked
-from notifier.web.pages.dress import Dress, seen_off, writer
+from notifier.web.pages import forms
+from notifier.web.pages.templating import Dress, seen_off, writer
 from notifier.web.ports import BadCursor, DeliveryFilter, Slice
 
 #: Dead letters that the question before all of them are put back names.
@@ -37,12 +37,10 @@ class _Page:
     async def confirm(self, request: Request) -> Response:
         """What putting back all that is dead would come to."""
         by = writer(request)
-        destination = asked.text(request.query_params, "destination") or None
+        destination = forms.text(request.query_params, "destination") or None
         deeds = self.dress.ports.deeds
         try:
-            found = await deeds.redrive(
-                by, destination=destination, dry_run=True, most=1
-            )
+            found = await deeds.redrive(by, destination=destination, dry_run=True, most=1)
         except StoreSlow:
             raise
         except NotifierError as exc:
@@ -60,8 +58,8 @@ class _Page:
     async def redrive(self, request: Request) -> Response:
         by = writer(request)
         form = await request.form()
-        ids, destination = asked.many(form, "id"), asked.field(form, "destination")
-        if not ids and not destination and asked.field(form, "all") != "yes":
+        ids, destination = forms.many(form, "id"), forms.field(form, "destination")
+        if not ids and not destination and forms.field(form, "all") != "yes":
             raise HTTPException(400, "No dead letter was named.")
         deeds = self.dress.ports.deeds
         try:
@@ -72,26 +70,24 @@ class _Page:
             return await self._listed(request, wrong=str(exc), code=409)
         return seen_off("/deliveries", "redriven", n=done.count)
 
-    async def _listed(
-        self, request: Request, *, wrong: str = "", code: int = 200
-    ) -> Response:
+    async def _listed(self, request: Request, *, wrong: str = "", code: int = 200) -> Response:
         query, ports = request.query_params, self.dress.ports
         wanted = DeliveryFilter(
-            states=asked.choices(query, "state", State),
-            destination=asked.text(query, "destination") or None,
-            route=asked.text(query, "route") or None,
+            states=forms.choices(query, "state", State),
+            destination=forms.text(query, "destination") or None,
+            route=forms.text(query, "route") or None,
         )
         try:
-            leaf = await ports.books.deliveries(wanted, asked.part(query))
+            leaf = await ports.books.deliveries(wanted, forms.part(query))
         except BadCursor as exc:
-            raise asked.bad_cursor(exc) from None
+            raise forms.bad_cursor(exc) from None
         return await self.dress.page(
             request,
             "deliveries.html",
             code=code,
             wrong=wrong,
             rows=leaf.rows,
-            next=asked.next_page(query, leaf),
+            next=forms.next_page(query, leaf),
             first="cursor" not in query,
             wanted=wanted,
             states=[state.value for state in wanted.states],

@@ -9,8 +9,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from notifier.errors import NotifierError
-from notifier.web.pages.dress import Dress, seen_off, writer
-from notifier.web.pages.spoken import Row
+from notifier.web.pages.filters import Row
+from notifier.web.pages.templating import Dress, seen_off, writer
 from notifier.web.ports import Slice
 
 _UNTESTED = "untested"

@@ -5,10 +5,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.core.model import Kind
-from notifier.web.pages import asked
-from notifier.web.pages.dress import Dress
-from notifier.web.pages.spoken import Row
+from notifier.domain.models import Kind
+from notifier.web.pages import forms
+from notifier.web.pages.filters import Row
+from notifier.web.pages.templating import Dress
 from notifier.web.ports import BadCursor, EventFilter
 
 #: More at once than this are for the list, not to be slipped in above it.
@@ -21,18 +21,18 @@ def places(dress: Dress) -> list[BaseRoute]:
 
     async def found(request: Request) -> Response:
         query = request.query_params
-        kinds = asked.choices(query, "kind", Kind)
+        kinds = forms.choices(query, "kind", Kind)
         # Before the rows, so that none falls between them and the stream.
         newest = await books.newest()
         try:
-            leaf = await books.events(EventFilter(kinds=kinds), asked.part(query))
+            leaf = await books.events(EventFilter(kinds=kinds), forms.part(query))
         except BadCursor as exc:
-            raise asked.bad_cursor(exc) from None
+            raise forms.bad_cursor(exc) from None
         return await dress.page(
             request,
             "events.html",
             rows=leaf.rows,
-            next=asked.next_page(query, leaf),
+            next=forms.next_page(query, leaf),
             first="cursor" not in query,
             kinds=[kind.value for kind in kinds],
             newest=newest,
@@ -46,7 +46,7 @@ def places(dress: Dress) -> list[BaseRoute]:
         if not (after.isascii() and after.isdigit() and len(after) < 19):  # noqa: PLR2004 - SQLite's integers end there
             raise HTTPException(400, "`after` is the number of an event.")
         numbered = await books.events_after(int(after), limit=_AT_ONCE)
-        kinds = {kind.value for kind in asked.choices(query, "kind", Kind)}
+        kinds = {kind.value for kind in forms.choices(query, "kind", Kind)}
         rows = [row for _, row in reversed(numbered)]
         text = await dress.rendered(
             request,
@@ -54,9 +54,7 @@ def places(dress: Dress) -> list[BaseRoute]:
             rows=[row for row in rows if not kinds or row["kind"] in kinds],
         )
         reached = numbered[-1][0] if numbered else int(after)
-        return HTMLResponse(
-            text, headers={"x-newest": f"{reached}", "cache-control": "no-store"}
-        )
+        return HTMLResponse(text, headers={"x-newest": f"{reached}", "cache-control": "no-store"})
 
     async def one(request: Request) -> Response:
         now = dress.ports.now()

@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.core.cloudevent import link
-from notifier.web.pages import asked, spoken
-from notifier.web.pages.dress import Dress
-from notifier.web.pages.spoken import Row
+from notifier.messages.cloudevents import link
+from notifier.web.pages import filters, forms
+from notifier.web.pages.filters import Row
+from notifier.web.pages.templating import Dress
 from notifier.web.ports import BadCursor, MilestoneFilter
 
 #: What began so lately may still be going on.
@@ -27,15 +27,15 @@ def places(dress: Dress) -> list[BaseRoute]:
         query = request.query_params
         wanted, when = _wanted(request, dress)
         try:
-            leaf = await books.milestones(wanted, asked.part(query))
+            leaf = await books.milestones(wanted, forms.part(query))
         except BadCursor as exc:
-            raise asked.bad_cursor(exc) from None
+            raise forms.bad_cursor(exc) from None
         kinds: Sequence[Row] = await books.kinds_of_milestones()
         return await dress.page(
             request,
             "milestones.html",
             rows=leaf.rows,
-            next=asked.next_page(query, leaf),
+            next=forms.next_page(query, leaf),
             first="cursor" not in query,
             wanted=wanted,
             when=when,
@@ -50,7 +50,7 @@ def places(dress: Dress) -> list[BaseRoute]:
         if known is None:
             raise HTTPException(404, "No milestone has this id.")
         document = known["document"]
-        at_kalshi = link(spoken.milestone_of(document), None)
+        at_kalshi = link(filters.milestone_of(document), None)
         return await dress.page(request, "milestone.html", at_kalshi=at_kalshi, **known)
 
     return [Route("/milestones", found), Route("/milestones/{id:path}", one)]
@@ -68,13 +68,13 @@ async def _known(dress: Dress, kinds: Sequence[Row]) -> int | None:
 def _wanted(request: Request, dress: Dress) -> tuple[MilestoneFilter, str]:
     """Which milestones; and whether all times are wanted, or what lies ahead."""
     query = request.query_params
-    search = asked.text(query, "q")
+    search = forms.text(query, "q")
     # Whoever searches may look for what is over.
     when = query.get("when") or ("all" if search else "ahead")
     wanted = MilestoneFilter(
         search=search,
-        category=asked.text(query, "category") or None,
-        type=asked.text(query, "type") or None,
+        category=forms.text(query, "category") or None,
+        type=forms.text(query, "type") or None,
         since=_since(when, dress.ports.now()),
         gone=_GONE.get(query.get("gone", ""), False),
     )

@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.web.pages import picture
-from notifier.web.pages.dress import Dress
-from notifier.web.pages.spoken import Row
+from notifier.web.pages import charts
+from notifier.web.pages.filters import Row
+from notifier.web.pages.templating import Dress
 from notifier.web.ports import EventFilter, Slice, Vital
 
 _NEWEST = 8
@@ -50,8 +50,8 @@ def places(dress: Dress) -> list[BaseRoute]:
             starts=starts,
             soon=_SOON,
             listed=_LISTED,
-            timeline=picture.timeline(starts, now=now, zone=dress.zone),
-            bars=picture.bars(hours, zone=dress.zone, now=now),
+            timeline=charts.timeline(starts, now=now, zone=dress.zone),
+            bars=charts.bars(hours, zone=dress.zone, now=now),
             hours=hours,
             latency=told["latency"],
             events=events.rows,
@@ -72,9 +72,7 @@ def troubles(status: Row, vital: Vital) -> Iterator[Trouble]:
     yield from _unsaid(status["destinations"], status["conditions"])
 
 
-def _unsaid(
-    destinations: Sequence[Row], conditions: Sequence[Row]
-) -> Iterator[Trouble]:
+def _unsaid(destinations: Sequence[Row], conditions: Sequence[Row]) -> Iterator[Trouble]:
     """What stands still at a destination and is no condition yet."""
     known = " ".join(str(row["key"]) for row in conditions)
     for one in destinations:

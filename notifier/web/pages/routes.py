@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.web.pages import asked
-from notifier.web.pages.dress import Dress
+from notifier.web.pages import forms
+from notifier.web.pages.templating import Dress
 from notifier.web.ports import Books, EventFilter, MilestoneFilter, RowJson, Slice
 
 #: Milestones that a search for a reason names, and the events of each.
@@ -19,7 +19,7 @@ def places(dress: Dress) -> list[BaseRoute]:
     ports = dress.ports
 
     async def found(request: Request) -> Response:
-        search = asked.text(request.query_params, "q")
+        search = forms.text(request.query_params, "q")
         return await dress.page(
             request,
             "routes.html",
@@ -31,9 +31,7 @@ def places(dress: Dress) -> list[BaseRoute]:
     return [Route("/routes", found)]
 
 
-async def _events_of(
-    books: Books, search: str
-) -> Sequence[tuple[RowJson, Sequence[RowJson]]]:
+async def _events_of(books: Books, search: str) -> Sequence[tuple[RowJson, Sequence[RowJson]]]:
     """Milestones that a search finds, each with its newest events."""
     leaf = await books.milestones(
         MilestoneFilter(search=search, gone=None), Slice(limit=_MILESTONES)

@@ -13,13 +13,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.core.model import Event, Kind, Silence
-from notifier.core.route import fits
-from notifier.core.silence import DESTINATION, made
-from notifier.core.words import span
+from notifier.domain.models import Event, Kind, Silence
+from notifier.domain.routing import fits
+from notifier.domain.silences import DESTINATION, made
 from notifier.errors import NotifierError
-from notifier.web.pages import asked, spoken
-from notifier.web.pages.dress import Dress, seen_off, writer
+from notifier.messages.humanize import span
+from notifier.web.pages import filters, forms
+from notifier.web.pages.templating import Dress, seen_off, writer
 from notifier.web.ports import Books, EventFilter, RowJson, Slice
 
 #: Fields of the form, each of which is a key of the match.
@@ -85,7 +85,7 @@ class _Page:
         try:
             _check(given)
             until = _until(given, now=now, zone=self.dress.zone)
-            if asked.field(form, "step") == "preview":
+            if forms.field(form, "step") == "preview":
                 why = given.why or "a preview"
                 silence = made(given.match, why=why, created_at=now, until=until)
                 preview = await _preview(ports.books, silence, now=now)
@@ -137,11 +137,11 @@ def _given(form: FormData) -> Given:
     """The form as it was sent; a key that is named twice has two patterns."""
     match: dict[str, list[str]] = {}
     pairs = [
-        *(("events", kind) for kind in asked.many(form, "events")),
-        *((key, asked.field(form, key)) for key in _KEYS),
-        *((DESTINATION, name) for name in asked.many(form, DESTINATION)),
+        *(("events", kind) for kind in forms.many(form, "events")),
+        *((key, forms.field(form, key)) for key in _KEYS),
+        *((DESTINATION, name) for name in forms.many(form, DESTINATION)),
     ]
-    more = asked.lines(form, "more")
+    more = forms.lines(form, "more")
     for line in more:
         key, _, pattern = line.partition("=")
         pairs.append((key.strip(), pattern.strip()))
@@ -151,10 +151,10 @@ def _given(form: FormData) -> Given:
     return Given(
         match={key: patterns for key, patterns in match.items() if patterns},
         more="\n".join(more),
-        span=asked.field(form, "span"),
-        until=asked.field(form, "until"),
-        zone=asked.field(form, "zone"),
-        why=asked.field(form, "why"),
+        span=forms.field(form, "span"),
+        until=forms.field(form, "until"),
+        zone=forms.field(form, "zone"),
+        why=forms.field(form, "why"),
     )
 
 
@@ -228,14 +228,14 @@ def _fitting(silence: Silence, rows: Sequence[RowJson]) -> list[RowJson]:
     return [row for row in rows if fits(_event(row), silence.match)]
 
 
-def _event(row: spoken.Row) -> Event:
+def _event(row: filters.Row) -> Event:
     """The event that a row of the contract shows, as far as a match looks at it."""
-    at = spoken.parsed(row["at"]) or datetime(2000, 1, 1, tzinfo=UTC)
+    at = filters.parsed(row["at"]) or datetime(2000, 1, 1, tzinfo=UTC)
     return Event(
         id=row["event_id"],
         kind=Kind(row["kind"]),
-        milestone=spoken.milestone_of(row["milestone"]),
+        milestone=filters.milestone_of(row["milestone"]),
         at=at,
         seen_at=at,
-        changes=spoken.changes_of(row["changes"]),
+        changes=filters.changes_of(row["changes"]),
     )

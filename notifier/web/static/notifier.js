@@ -36,7 +36,7 @@
   const two = (big, small, bigUnit, smallUnit) =>
     `${big} ${bigUnit}` + (small ? ` ${small} ${smallUnit}` : "");
 
-  // As `notifier.core.words.span` says it.
+  // As `notifier.messages.humanize.span` says it.
   const span = (length) => {
     const seconds = Math.round(Math.abs(length) / SECOND);
     if (seconds < 60) return `${seconds} s`;

@@ -1,0 +1,588 @@
+"""
+The values that everything else passes around. All are frozen.
+
+Instants are aware datetimes in UTC, spans are timedeltas; text from Kalshi is
+untrusted until `render` has escaped it.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
+from enum import StrEnum
+from typing import TypeAlias
+from zoneinfo import ZoneInfo
+
+from notifier.domain.live_status import LiveData
+
+Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
+
+
+class Kind(StrEnum):
+    """What happened to a milestone."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UPCOMING = "upcoming"
+    STARTED = "started"
+    ENDED = "ended"
+    REMOVED = "removed"
+
+
+#: Kinds that are worth nothing when late: they overtake and expire early.
+URGENT = frozenset({Kind.UPCOMING, Kind.STARTED})
+
+
+class State(StrEnum):
+    """Where a delivery stands. The last five are final."""
+
+    PENDING = "pending"
+    LEASED = "leased"
+    DELIVERED = "delivered"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    DROPPED = "dropped"
+    DEAD = "dead"
+
+
+class Format(StrEnum):
+    """The markup that a destination wants its text in."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    HTML = "html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Milestone:
+    """
+    One record of Kalshi's list. Its identity is `id`.
+
+    Source: Kalshi OpenAPI 3.34.0, GET /milestones.
+    """
+
+    id: str
+    category: str
+    type: str
+    title: str
+    message: str
+    start: datetime
+    end: datetime | None
+    #: `last_updated_ts`; None where Kalshi says it never was (year 1).
+    updated: datetime | None
+    primary_tickers: tuple[str, ...]
+    related_tickers: tuple[str, ...]
+    details: Mapping[str, Json]
+    #: The whole row as Kalshi sent it, unknown keys included.
+    doc: Mapping[str, Json]
+    #: The same as the very bytes that came over the wire.
+    raw: bytes
+
+    @property
+    def tickers(self) -> tuple[str, ...]:
+        """Primary, then related tickers, each once."""
+        return tuple(dict.fromkeys(self.primary_tickers + self.related_tickers))
+
+    @property
+    def status(self) -> str:
+        """`details.status` in lower case, or empty: an open, often stale word."""
+        status = self.details.get("status")
+        return status.lower() if isinstance(status, str) else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """
+    One field of a milestone, before and after.
+
+    `field` is a dotted path (`details.status`; `~` and `.` inside a key are
+    `~0` and `~1`). Absent is None. Ticker fields carry sorted lists and what was
+    added and removed.
+    """
+
+    field: str
+    before: Json
+    after: Json
+    added: tuple[str, ...] | None = None
+    removed: tuple[str, ...] | None = None
+
+    def as_json(self) -> dict[str, Json]:
+        """The change as the contract shows it."""
+        row: dict[str, Json] = {
+            "field": self.field,
+            "before": self.before,
+            "after": self.after,
+        }
+        if self.added is not None and self.removed is not None:
+            row |= {"added": list(self.added), "removed": list(self.removed)}
+        return row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """An immutable fact about a milestone. Equal facts have equal ids."""
+
+    id: str
+    kind: Kind
+    milestone: Milestone
+    #: The instant at which it became true: the start for `started`, the end for
+    #: `ended`, start minus lead for `upcoming`, else when it was seen.
+    at: datetime
+    seen_at: datetime
+    changes: tuple[Change, ...] = ()
+    #: It became true too long ago to tell anyone: stored, not sent.
+    missed: bool = False
+    #: `upcoming` only: how long before the start.
+    lead: timedelta | None = None
+    #: `started` only: the earlier start that had been announced already.
+    again_from: datetime | None = None
+    #: What live data said last of the milestone, if it was asked.
+    live: LiveData | None = None
+    #: `created` only: what has become of the milestone since, if anything.
+    present: Milestone | None = None
+    #: Earlier updates, oldest first, whose changes are told in this one's place.
+    supersedes: tuple[str, ...] = ()
+
+
+def identify(prefix: str, *parts: str) -> str:
+    """A deterministic id: `prefix` and 26 base32 letters over the parts."""
+    digest = hashlib.sha256("|".join(parts).encode()).digest()
+    return prefix + base64.b32encode(digest).decode()[:26]
+
+
+def event_id(milestone_id: str, kind: Kind, disc: str) -> str:
+    """The id of the fact that tells one `kind` of a milestone from another."""
+    return identify("evt_", "v1", "kalshi", milestone_id, kind.value, disc)
+
+
+def delivery_id(event: str, destination: str) -> str:
+    """The id of one event owed to one destination."""
+    return identify("dlv_", event, destination)
+
+
+def message_id(destination: str, events: Sequence[str]) -> str:
+    """The id of one request: the same members give the same id."""
+    return identify("msg_", destination, *sorted(events))
+
+
+class TimerKind(StrEnum):
+    """What a stored moment will make true."""
+
+    START = "start"
+    REMIND = "remind"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timer:
+    """A stored moment of one milestone. One per kind and lead."""
+
+    milestone_id: str
+    kind: TimerKind
+    fire_at: datetime
+    #: Zero but for `REMIND`.
+    lead: timedelta = timedelta(0)
+
+
+# --- reading ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """No sliding window of `per` sees more than `count`."""
+
+    count: int
+    per: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """One query against the list; None leaves a field unfiltered."""
+
+    category: str | None = None
+    type: str | None = None
+    competition: str | None = None
+    source_id: str | None = None
+    related_event_ticker: str | None = None
+    #: Ask live data about its milestones; nothing that tells watches apart.
+    live: bool = field(default=False, compare=False)
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The query parameters of this watch; none of them watches everything."""
+        values = {
+            "category": self.category,
+            "type": self.type,
+            "competition": self.competition,
+            "source_id": self.source_id,
+            "related_event_ticker": self.related_event_ticker,
+        }
+        return {key: value for key, value in values.items() if value is not None}
+
+    @property
+    def name(self) -> str:
+        """How logs, the store and `status` call it: `category=Sports type=...`."""
+        return " ".join(f"{k}={v}" for k, v in self.params.items()) or "everything"
+
+
+# --- routing ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A user's own Jinja2 text; None keeps the built-in one."""
+
+    title: str | None = None
+    body: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigestPolicy:
+    """When many events become one message."""
+
+    #: More than so many due together go as one message; None: never.
+    over: int | None = 10
+    #: What is not urgent waits so long for more to join, and goes with it.
+    window: timedelta | None = None
+    #: What is not urgent waits for this time of the day, and goes together.
+    at: time | None = None
+
+
+class Then(StrEnum):
+    """What becomes of what quiet hours held back."""
+
+    DELIVER = "deliver"
+    DIGEST = "digest"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A span of the day on some days of the week; may end on the following day."""
+
+    #: Monday is 0; the day on which the window begins.
+    days: frozenset[int]
+    start: time
+    #: Not after `start`: on the following day. Midnight may be either end.
+    end: time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuietPolicy:
+    """When messages are held back, and what becomes of them."""
+
+    windows: tuple[Window, ...]
+    #: None: the destination's own.
+    zone: ZoneInfo | None = None
+    then: Then = Then.DELIVER
+    #: Kinds that are never held back.
+    let_pass: frozenset[Kind] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """A person's wish to hear nothing of some events until a time."""
+
+    id: str
+    match: "Match"
+    #: Only what would go there; empty: everywhere.
+    destinations: frozenset[str]
+    why: str
+    created_at: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """
+    A route's predicate: fields AND, values of one field OR, empty matches all.
+
+    Patterns are as written in the configuration: case-insensitive globs over the
+    whole value, or `~` and a regex that is searched for.
+    """
+
+    events: frozenset[Kind] = frozenset()
+    #: (key, patterns); a key is `category`, `type`, `tickers`, `title` or a dotted
+    #: path into the milestone such as `details.league`.
+    fields: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A rule: which events go where, and how."""
+
+    name: str
+    to: tuple[str, ...]
+    match: Match = Match()
+    stop: bool = False
+    reminders: tuple[timedelta, ...] = ()
+    ignore_changes: tuple[str, ...] = (
+        "details.status",
+        "details.session_id",
+        "source_id",
+        "source_ids.*",
+    )
+    #: None: the destination's own.
+    digest: DigestPolicy | None = None
+    #: None: the destination's own.
+    quiet: QuietPolicy | None = None
+    #: By kind; the key None serves every kind that has no template of its own.
+    templates: Mapping[Kind | None, Template] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteTrace:
+    """Why a route did or did not take an event."""
+
+    route: str
+    matched: bool
+    why: str
+    #: The destinations that this route is the first to name for the event.
+    to: tuple[str, ...] = ()
+
+
+# --- delivering ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One event owed to one destination, as it is born."""
+
+    id: str
+    event_id: str
+    kind: Kind
+    milestone_id: str
+    destination: str
+    route: str
+    due_at: datetime
+    created_at: datetime
+    #: Not sent after this; None: the retry schedule alone decides.
+    expires_at: datetime | None
+
+
+class Form(StrEnum):
+    """How a message is put; a refused form is followed by the next, plainer one."""
+
+    RICH = "rich"
+    PLAIN = "plain"
+    #: A digest that only counts.
+    COUNTS = "counts"
+    #: A former member of a refused digest: plain, and never in a digest again.
+    ALONE = "alone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A delivery that is due, beside what its milestone has become since."""
+
+    delivery_id: str
+    event_id: str
+    kind: Kind
+    milestone_id: str
+    route: str
+    #: Order of birth.
+    seq: int
+    #: When it became due first; age limits count from here.
+    born_at: datetime
+    expires_at: datetime | None
+    #: Tries so far.
+    attempts: int
+    form: Form
+    #: Set once an attempt may have arrived: exactly its members go again.
+    frozen_in: str | None
+    #: The event's instant and, for `upcoming`, its lead.
+    at: datetime
+    lead: timedelta | None
+    #: The milestone's start as it stands now.
+    start: datetime
+    #: Kalshi no longer lists the milestone, or it has ended.
+    over: bool
+    #: Born with so many others that they go as a digest, whatever the route says.
+    storm: bool = False
+    #: Kept back to go as a digest with whatever else was, even if that is little.
+    gathered: bool = False
+    #: Until when earlier ones of its milestone and route are kept back.
+    behind: tuple[datetime, ...] = ()
+    #: `updated` only, and only where others of its milestone are due as well: all
+    #: that it would tell, and the milestone's row as it was then.
+    changes: tuple[Change, ...] = ()
+    row: Mapping[str, Json] = field(default_factory=dict, compare=False)
+    #: Tries so far, with those that cost none.
+    tries: int = 0
+    #: The milestone is gone, and that has been told there.
+    gone_told: bool = False
+    #: Since its milestone was listed something of it may have been told there.
+    heard: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A delivery that ends without being sent, and why."""
+
+    delivery_id: str
+    state: State
+    reason: str
+    #: The event whose message tells what this one would have; None where only the
+    #: milestone's newest event can say.
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A delivery that is kept back for a time, and why."""
+
+    delivery_id: str
+    until: datetime
+    reason: str
+    #: Then it goes as a digest with whatever else was kept back.
+    gathered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What one request carries: one delivery, or a digest of many."""
+
+    id: str
+    destination: str
+    #: In the order in which they are told.
+    members: tuple[Due, ...]
+    form: Form
+
+    @property
+    def route(self) -> str:
+        """The first member's route: its template serves."""
+        return self.members[0].route
+
+    @property
+    def event_ids(self) -> tuple[str, ...]:
+        """The events that it tells, in order."""
+        return tuple(member.event_id for member in self.members)
+
+    @property
+    def attempt(self) -> int:
+        """The try that is being made, counted from 1."""
+        return 1 + max(member.attempts for member in self.members)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one destination's service can take. Lengths count characters."""
+
+    format: Format
+    title: int
+    body: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudEvent:
+    """One event as a webhook's receiver gets it; the sender spells it as JSON."""
+
+    id: str
+    type: str
+    subject: str
+    time: datetime
+    title: str
+    message: str
+    changes: tuple[Change, ...]
+    #: The milestone's bytes as Kalshi sent them.
+    milestone: bytes
+    supersedes: tuple[str, ...] = ()
+    live: LiveData | None = None
+    test: bool = False
+    #: A word to the operator: since when its condition, the subject, lasts. It is
+    #: about no milestone.
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """A message ready to be sent: text for people, CloudEvents for machines."""
+
+    message_id: str
+    title: str
+    body: str
+    format: Format
+    #: `started` and `upcoming` stand out where a service knows how.
+    urgent: bool
+    events: tuple[CloudEvent, ...]
+    #: More than one event, or one put as a digest: a webhook sends a batch.
+    digest: bool = False
+    #: A user's template failed and the built-in one served; what was wrong.
+    template_error: str | None = None
+
+
+# --- outcomes: what was seen, never what should follow ------------------------
+
+
+class Scope(StrEnum):
+    """How much a refusal refuses."""
+
+    MESSAGE = "message"
+    DESTINATION = "destination"
+    #: 410: for good, until a person says otherwise.
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """The service took it."""
+
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """It surely did not arrive, and may next time."""
+
+    reason: str
+    status: int | None = None
+    retry_after: timedelta | None = None
+    #: Marks of those of several recipients who have it.
+    served: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ambiguous:
+    """It may have arrived: the request was written, no answer came."""
+
+    reason: str
+    served: frozenset[str] = frozenset()
+    #: False: those who are not `served` surely lack it.
+    unsure: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """It did not arrive, and the same again will not either."""
+
+    reason: str
+    scope: Scope
+    status: int | None = None
+    served: frozenset[str] = frozenset()
+
+
+Outcome: TypeAlias = Sent | Failed | Ambiguous | Refused
+
+
+# --- destinations -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """A named place to send to. Its URL is a secret: repr hides it."""
+
+    name: str
+    url: str = field(repr=False)
+    #: None: what the service likes best.
+    format: Format | None = None
+    concurrency: int = 1
+    #: None: the service's default.
+    rate: Rate | None = None
+    #: For the times in its messages.
+    zone: ZoneInfo
+    digest: DigestPolicy = DigestPolicy()
+    quiet: QuietPolicy | None = None
+    #: What may have arrived is not sent again.
+    drop_ambiguous: bool = False

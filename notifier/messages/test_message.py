@@ -1,0 +1,134 @@
+"""A message marked as a test, as a destination's own route would put it."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from notifier.domain.models import (
+    Ambiguous,
+    Destination,
+    Due,
+    Event,
+    Form,
+    Json,
+    Kind,
+    Limits,
+    Message,
+    Milestone,
+    Outcome,
+    Rendered,
+    Route,
+    Sent,
+    delivery_id,
+    event_id,
+    message_id,
+)
+from notifier.messages.render import render
+
+_ID = "00000000-0000-4000-8000-000000000000"
+
+
+def sample(
+    destination: Destination,
+    routes: Sequence[Route],
+    *,
+    limits: Limits,
+    decode: Callable[[bytes], Milestone],
+    now: datetime,
+    external_url: str | None = None,
+) -> Rendered:
+    """The sample as the first route to the destination would put it."""
+    route = next(
+        (route for route in routes if destination.name in route.to),
+        Route(name="test", to=(destination.name,)),
+    )
+    event = _event(_kind(route), now, decode)
+    return render(
+        Message(
+            id=message_id(destination.name, [event.id]),
+            destination=destination.name,
+            members=(_due(event, destination, route),),
+            form=Form.RICH,
+        ),
+        [event],
+        routes={route.name: route},
+        limits=limits,
+        zone=destination.zone,
+        now=now,
+        test=True,
+        external_url=external_url,
+    )
+
+
+def said(outcome: Outcome, message: Rendered) -> str:
+    """What became of it, for people."""
+    words = _words(outcome)
+    if message.template_error is not None:
+        words += f"; but the template failed: {message.template_error}"
+    return words
+
+
+def _words(outcome: Outcome) -> str:
+    match outcome:
+        case Sent():
+            return "sent"
+        case Ambiguous(reason=reason):
+            return f"no answer, it may have arrived: {reason}"
+        case _:
+            return outcome.reason
+
+
+def _kind(route: Route) -> Kind:
+    """A kind that the route takes."""
+    return next((kind for kind in Kind if kind in route.match.events), Kind.CREATED)
+
+
+def _event(kind: Kind, now: datetime, decode: Callable[[bytes], Milestone]) -> Event:
+    """Something that happens to a milestone of our own; its id is always another."""
+    start = now if kind is Kind.STARTED else now + timedelta(hours=1)
+    doc: dict[str, Json] = {
+        "id": _ID,
+        "category": "Test",
+        "type": "test",
+        "title": "This is what a milestone looks like",
+        "notification_message": "It works: messages arrive here.",
+        "start_date": _stamp(start),
+        "end_date": _stamp(now) if kind is Kind.ENDED else None,
+        "last_updated_ts": _stamp(now),
+        "primary_event_tickers": [],
+        "related_event_tickers": [],
+        "details": {},
+    }
+    return Event(
+        id=event_id(_ID, kind, f"test {now.isoformat()}"),
+        kind=kind,
+        milestone=decode(msgspec.json.encode(doc)),
+        at=start if kind is Kind.STARTED else now,
+        seen_at=now,
+        lead=timedelta(hours=1) if kind is Kind.UPCOMING else None,
+    )
+
+
+def _stamp(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _due(event: Event, destination: Destination, route: Route) -> Due:
+    return Due(
+        delivery_id=delivery_id(event.id, destination.name),
+        event_id=event.id,
+        kind=event.kind,
+        milestone_id=event.milestone.id,
+        route=route.name,
+        seq=0,
+        born_at=event.seen_at,
+        expires_at=None,
+        attempts=0,
+        form=Form.RICH,
+        frozen_in=None,
+        at=event.at,
+        lead=event.lead,
+        start=event.milestone.start,
+        over=False,
+    )

@@ -1,0 +1,80 @@
+"""The destination `terminal://`: a stream that a person reads."""
+
+import re
+from datetime import timedelta
+from functools import partial
+from typing import TextIO
+
+import anyio
+
+from notifier.domain.models import (
+    Ambiguous,
+    Failed,
+    Format,
+    Limits,
+    Outcome,
+    Rendered,
+    Sent,
+)
+from notifier.senders.lane import Offload
+
+_ESCAPES = re.compile(
+    r"""
+      (?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?         # colours, cursor
+    | (?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])      # titles, links, device strings
+      [^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?
+    | \x1b[ -/]*[0-~]?                          # the rest
+    """,
+    re.VERBOSE,
+)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class TerminalLane:
+    """Writes each message as a title, a text and an empty line."""
+
+    limits = Limits(format=Format.TEXT, title=1_000, body=100_000)
+    rate = None
+
+    def __init__(self, output: TextIO, *, offload: Offload, attempt_limit: timedelta) -> None:
+        self._output = output
+        self._offload = offload
+        self._limiter = anyio.CapacityLimiter(1)
+        self._limit_s = attempt_limit.total_seconds()
+
+    async def send(
+        self,
+        message: Rendered,
+        *,
+        served: frozenset[str] = frozenset(),  # noqa: ARG002 - it has one recipient
+    ) -> Outcome:
+        """Write it; a reader that left or stands still is an outcome."""
+        text = readable(message)
+        with anyio.move_on_after(self._limit_s):
+            try:
+                await self._offload(partial(self._write, text), limiter=self._limiter)
+            except (OSError, ValueError) as exc:
+                return Failed(reason=f"the output is closed ({type(exc).__name__})")
+            return Sent()
+        return Ambiguous(reason="timed out while writing")
+
+    async def aclose(self) -> None:
+        """Leave the stream to whoever opened it."""
+
+    def _write(self, text: str) -> None:
+        encoding = getattr(self._output, "encoding", None) or "utf-8"
+        self._output.write(text.encode(encoding, "replace").decode(encoding))
+        self._output.flush()
+
+
+def readable(message: Rendered) -> str:
+    """The message as lines, with nothing in it that a terminal would obey."""
+    title = " ".join(plain(message.title).split())
+    lines = [line for line in (title, plain(message.body).rstrip()) if line]
+    return "\n".join(lines) + "\n\n"
+
+
+def plain(text: str) -> str:
+    """Text without escape sequences and control characters but tabs and lines."""
+    unified = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _CONTROLS.sub("", _ESCAPES.sub("", unified))

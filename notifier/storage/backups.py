@@ -1,0 +1,57 @@
+"""Copies of the database beside it, one for each of the last days."""
+
+import re
+from collections.abc import Iterator
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+from notifier.errors import StoreError
+from notifier.storage import sqlite
+from notifier.storage.database import Offload
+
+KEPT = 7
+_DAY = re.compile(r"\d{8}")
+_LEFT_OVER = re.compile(r"\d{8}\.partial")
+
+
+class DailyBackups:
+    """`<database>.backup-YYYYMMDD`: which days there are is seen from the files."""
+
+    def __init__(self, database: Path, *, offload: Offload) -> None:
+        self._database = database
+        self._offload = offload
+
+    async def write(self, today: date) -> Path | None:
+        """
+        The day's copy, checked, unless there is one; then older ones may go.
+
+        Of ours, the newest seven stay. None: nothing was to be done.
+
+        Raises:
+            StoreError: the copy could not be written, or is not sound; the older
+                ones are as they were.
+        """
+        return await self._offload(partial(_write, self._database, today))
+
+
+def _write(database: Path, today: date) -> Path | None:
+    target = database.with_name(f"{database.name}.backup-{today:%Y%m%d}")
+    if target.exists():
+        return None
+    sqlite.backup(database, target)
+    try:
+        old = sorted(_copies(database, _DAY))[:-KEPT]
+        for path in (*old, *_copies(database, _LEFT_OVER)):
+            path.unlink(missing_ok=True)
+    except OSError as exc:
+        raise StoreError(f"{exc.filename}: {exc.strerror}") from exc
+    return target
+
+
+def _copies(database: Path, ending: re.Pattern[str]) -> Iterator[Path]:
+    beginning = f"{database.name}.backup-"
+    for path in database.parent.iterdir():
+        name = path.name
+        if name.startswith(beginning) and ending.fullmatch(name, len(beginning)):
+            yield path

@@ -1,0 +1,227 @@
+"""What a replay reads: events, reminders that nobody had, what was owed."""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select
+
+from notifier.domain.models import Event, Kind, Milestone, Silence
+from notifier.domain.preview import Hush, Known, reminded
+from notifier.domain.timers import TimePolicy
+from notifier.storage import queries, silences
+from notifier.storage import schema as t
+from notifier.storage.milestones import Decode
+
+#: Rows that one question is about.
+_AT_ONCE = 500
+_START = "start_date"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_m, _e, _d, _r = t.milestones.c, t.events.c, t.deliveries.c, t.reads.c
+_STARTING: Select[Any] = (
+    select(
+        *(_m.id, _m.doc, _m.start_at, _m.first_seen_at, _m.changed_at),
+        *(_m.fired_start, _m.gone_at),
+    )
+    .where(
+        _m.start_at >= bindparam("after", type_=t.Instant),
+        _m.start_at <= bindparam("until", type_=t.Instant),
+        _m.watches != 0,
+        or_(
+            _m.start_at > bindparam("after", type_=t.Instant),
+            _m.id > bindparam("after_id"),
+        ),
+    )
+    .order_by(_m.start_at, _m.id)
+    .limit(_AT_ONCE)
+)
+#: No id comes after it.
+_END = "\U0010ffff"
+#: When milestones were listed anew, and how they changed.
+_NEWS = (
+    select(_e.milestone_id, _e.kind, _e.seen_at, _e.changes)
+    .where(
+        _e.milestone_id.in_(bindparam("ids", expanding=True)),
+        _e.kind.in_((Kind.CREATED.value, Kind.UPDATED.value)),
+    )
+    .order_by(_e.seq)
+)
+#: By the index of what was seen when.
+_SPAN = select(func.min(_e.seq), func.max(_e.seq)).where(
+    _e.seen_at >= bindparam("since", type_=t.Instant)
+)
+_EVENTS = (
+    select(t.events)
+    .where(_e.seq > bindparam("after"), _e.seq <= bindparam("last"))
+    .where(_e.seen_at >= bindparam("since", type_=t.Instant))
+    .order_by(_e.seq)
+    .limit(_AT_ONCE)
+)
+_STORED = select(_e.id).where(_e.id.in_(bindparam("ids", expanding=True)))
+_OWED = select(_d.event_id, _d.destination).where(_d.event_id.in_(bindparam("ids", expanding=True)))
+#: Reads of several pages: what they found is due when they end.
+_LONG_READS = (
+    select(_r.id, _r.ended_at)
+    .where(_r.ended_at >= bindparam("since", type_=t.Instant), _r.pages > 1)
+    .where(_r.events > 0)
+    .order_by(_r.id)
+)
+_LIVING = select(func.count()).select_from(t.milestones).where(_m.gone_at.is_(None))
+_NEWEST = (
+    select(_m.doc)
+    .where(_m.gone_at.is_(None), _m.watches != 0)
+    .order_by(_m.first_seen_at.desc(), _m.id)
+    .limit(1)
+)
+_OLDEST = select(_e.seen_at).order_by(_e.seq).limit(1)
+
+
+def unheard(
+    conn: Connection,
+    lead: timedelta,
+    *,
+    since: datetime,
+    until: datetime,
+    policy: TimePolicy,
+    decode: Decode,
+) -> Iterator[Event]:
+    """
+    Reminders of that time that nobody had, oldest first: of starts as they are now.
+
+    What has happened is among the events, and not here. In pieces, like `events`.
+    """
+    after, after_id = since + lead, _END
+    while part := conn.execute(
+        _STARTING, {"after": after, "after_id": after_id, "until": until + lead}
+    ).all():
+        after, after_id = part[-1].start_at, part[-1].id
+        changed = [row.id for row in part if row.changed_at > row.first_seen_at]
+        since_when = _known_since(conn, changed)
+        found = [
+            event
+            for row in part
+            if row.gone_at is None or row.gone_at > row.start_at - lead
+            if (event := _reminded(row, since_when, lead, policy, decode)) is not None
+        ]
+        heard = stored(conn, [event.id for event in found])
+        yield from (event for event in found if event.id not in heard and event.seen_at <= until)
+
+
+def _reminded(
+    row: Row[Any],
+    since_when: Mapping[str, datetime],
+    lead: timedelta,
+    policy: TimePolicy,
+    decode: Decode,
+) -> Event | None:
+    known = Known(
+        milestone=decode(row.doc),
+        since=max(row.first_seen_at, since_when.get(row.id, row.first_seen_at)),
+        fired=row.fired_start,
+    )
+    return reminded(known, lead, policy=policy)
+
+
+def _known_since(conn: Connection, ids: Sequence[str]) -> dict[str, datetime]:
+    """By milestone: when its start changed last, or it was listed anew."""
+    found: dict[str, datetime] = {}
+    for row in conn.execute(_NEWS, {"ids": ids}) if ids else ():
+        moved = any(change["field"] == _START for change in row.changes)
+        if moved or row.kind == Kind.CREATED.value:
+            found[row.milestone_id] = row.seen_at
+    return found
+
+
+def stored(conn: Connection, ids: Sequence[str]) -> frozenset[str]:
+    """Which of these events have happened."""
+    return frozenset(conn.scalars(_STORED, {"ids": list(ids)}))
+
+
+def owed_in_fact(conn: Connection, ids: Sequence[str]) -> dict[str, frozenset[str]]:
+    """By event: the destinations that it was owed to."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for event_id, destination in conn.execute(_OWED, {"ids": list(ids)}):
+        found[event_id].add(destination)
+    return {key: frozenset(names) for key, names in found.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reads:
+    """The reads of several pages, by when they began."""
+
+    begun: Sequence[datetime]
+    ended: Sequence[datetime]
+
+    def due_at(self, seen_at: datetime, *, longest: timedelta) -> datetime:
+        """When what was seen then came due: with its read's end, if that is near."""
+        position = bisect_right(self.begun, seen_at) - 1
+        if position < 0 or self.ended[position] < seen_at:
+            return seen_at
+        return min(self.ended[position], seen_at + longest)
+
+
+def reads(conn: Connection, since: datetime) -> Reads:
+    """The reads of several pages that found something since then."""
+    rows = conn.execute(_LONG_READS, {"since": since}).all()
+    begun = [_EPOCH + timedelta(microseconds=row.id) for row in rows]
+    return Reads(begun=begun, ended=[row.ended_at for row in rows])
+
+
+def living(conn: Connection) -> int:
+    """How many milestones there are."""
+    return conn.scalar(_LIVING) or 0
+
+
+def oldest(conn: Connection) -> datetime | None:
+    """When the oldest event that is stored was seen."""
+    found: datetime | None = conn.scalar(_OLDEST)
+    return found
+
+
+def hushes(conn: Connection, since: datetime, now: datetime) -> list[Hush]:
+    """The silences that were in force at any time since then."""
+    found = [
+        Hush(silence=silence, over=_over(silence, expired_at))
+        for silence, expired_at in silences.listed(conn, now, everything=True)
+    ]
+    return [hush for hush in found if hush.over > since]
+
+
+def _over(silence: Silence, expired_at: datetime | None) -> datetime:
+    return silence.until if expired_at is None else min(silence.until, expired_at)
+
+
+def newest(conn: Connection, *, decode: Decode) -> Milestone | None:
+    """The milestone that was seen first of late; None: there is none."""
+    found = conn.scalar(_NEWEST)
+    return None if found is None else decode(found)
+
+
+def milestones_named(conn: Connection, beginning: str, *, decode: Decode) -> list[Milestone]:
+    """Those whose ids begin so, two at most; one if that is its whole id."""
+    if not beginning:
+        return []
+    wanted = select(_m.id, _m.doc).where(_m.id.startswith(beginning, autoescape=True))
+    rows = conn.execute(wanted.order_by(_m.id).limit(2)).all()
+    whole = [row for row in rows if row.id == beginning]
+    return [decode(row.doc) for row in whole or rows]
+
+
+def events(conn: Connection, since: datetime, *, decode: Decode) -> Iterator[Event]:
+    """
+    The events seen since then that are stored by now, oldest first, in pieces.
+
+    Between two of them nothing is being read: a service may clear its log meanwhile.
+    """
+    first, last = conn.execute(_SPAN, {"since": since}).one()
+    after = -1 if first is None else first - 1
+    while first is not None and after < last:
+        asked = {"since": since, "after": after, "last": last}
+        rows = conn.execute(_EVENTS, asked).all()
+        for row in rows:
+            yield queries.event(row, decode)
+        after = rows[-1].seq if rows else last

@@ -1,0 +1,228 @@
+"""Statements that keep the house: reminders after a change of routes, retention."""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
+
+from notifier.domain.models import State
+from notifier.domain.retry_policy import MAX_SUSPENDED
+from notifier.domain.timers import TimePolicy, Trust
+from notifier.storage import schema as t
+from notifier.storage import statements
+from notifier.storage.milestones import Decode
+from notifier.storage.timers import rearm_reminders
+
+#: Rows that one transaction forgets at most: nobody waits long behind it.
+_BATCH = 500
+_CLOCK = "clock"
+_OPEN = (State.PENDING, State.LEASED)
+_KEPT = tuple(state.value for state in (*_OPEN, State.DEAD))
+
+
+def set_reminders(
+    conn: Connection, *, policy: TimePolicy, now: datetime, decode: Decode
+) -> int | None:
+    """Derive all reminders again if the leads differ from those last in force."""
+    leads = sorted({lead.total_seconds() for lead in policy.leads})
+    if fact(conn, "leads") == leads:
+        return None
+    armed = rearm_reminders(conn, policy=policy, now=now, decode=decode)
+    set_fact(conn, "leads", leads)
+    return armed
+
+
+def fact(conn: Connection, key: str) -> object:
+    """What was remembered under a key, or None."""
+    return conn.scalar(select(t.facts.c.value).where(t.facts.c.key == key))
+
+
+def set_fact(conn: Connection, key: str, value: object) -> None:
+    """Remember a value under a key."""
+    statement = statements.put(conn.dialect.name, t.facts, ("key",), "value")
+    conn.execute(statement, {"key": key, "value": value})
+
+
+def remember_clock(conn: Connection, trust: Trust) -> None:
+    """Note what the machine's clock is taken for."""
+    value = {
+        "boot": trust.boot,
+        "lead_s": trust.lead,
+        "offset_s": trust.offset.total_seconds(),
+        "sure": trust.is_sure,
+    }
+    set_fact(conn, _CLOCK, value)
+
+
+def clock(conn: Connection) -> Trust | None:
+    """What the machine's clock was taken for at last; None: nobody knows."""
+    match fact(conn, _CLOCK):
+        case {
+            "boot": str(boot),
+            "lead_s": (float() | int()) as lead,
+            "offset_s": (float() | int()) as offset,
+            "sure": bool(sure),
+        }:
+            return Trust(
+                boot=boot,
+                lead=float(lead),
+                offset=timedelta(seconds=offset),
+                is_sure=sure,
+            )
+        case _:
+            return None
+
+
+def bury(conn: Connection, homes: Collection[str], *, before: datetime, now: datetime) -> int:
+    """Give up what became due before an instant for a destination not in force."""
+    d = t.deliveries.c
+    return conn.execute(
+        update(t.deliveries)
+        .where(
+            statements.is_pending(d.state),
+            d.destination.not_in(list(homes)),
+            d.born_at < before,
+        )
+        .values(
+            state=State.DEAD.value,
+            reason="the configuration has no such destination any more",
+            settled_at=now,
+        )
+    ).rowcount
+
+
+def expire(conn: Connection, now: datetime) -> int:
+    """
+    End what can only be too late at destinations that are left alone; how many.
+
+    Elsewhere it ends when its turn comes.
+    """
+    d, to = t.deliveries.c, t.destinations.c
+    resting = select(to.name).where(or_(to.gone, to.paused_until > now + timedelta(seconds=5)))
+    return conn.execute(
+        update(t.deliveries)
+        .where(
+            statements.is_pending(d.state),
+            d.destination.in_(resting),
+            d.expires_at < now,
+            d.frozen.is_(False),
+        )
+        .values(
+            state=State.EXPIRED.value,
+            reason=func.coalesce(d.reason, "too late to be of use"),
+            settled_at=now,
+        )
+    ).rowcount
+
+
+def give_up(conn: Connection, now: datetime) -> int:
+    """End what has waited too long for destinations that refuse us; how many."""
+    d, to = t.deliveries.c, t.destinations.c
+    refusing = select(to.name).where(or_(to.gone, to.suspended_since.is_not(None)))
+    return conn.execute(
+        update(t.deliveries)
+        .where(
+            statements.is_pending(d.state),
+            d.destination.in_(refusing),
+            d.born_at < now - MAX_SUSPENDED,
+        )
+        .values(
+            state=State.DEAD.value,
+            reason=f"its destination has refused us for {MAX_SUSPENDED.days} days",
+            settled_at=now,
+        )
+    ).rowcount
+
+
+def _is_carried() -> ColumnElement[bool]:
+    """Whether a message that is still to be sent tells what this one would have."""
+    d, carrier = t.deliveries.c, t.deliveries.alias("carrier")
+    return and_(
+        d.superseded_by.is_not(None),
+        exists(
+            select(carrier.c.seq).where(
+                carrier.c.event_id == d.superseded_by,
+                carrier.c.destination == d.destination,
+                carrier.c.state.in_(_KEPT),
+            )
+        ),
+    )
+
+
+def _is_below_the_newest(seq: Column[int]) -> ColumnElement[bool]:
+    newest = seq.table.alias("newest")
+    return seq < select(func.max(newest.c.seq)).scalar_subquery()
+
+
+def _old_attempts(before: datetime) -> Select[Any]:
+    d, a = t.deliveries.c, t.attempts.c
+    return (
+        select(a.seq)
+        .where(
+            a.started_at < before,
+            _is_below_the_newest(a.seq),
+            ~exists(select(d.seq).where(d.message_id == a.message_id)),
+        )
+        .limit(_BATCH)
+    )
+
+
+def prune(conn: Connection, *, events_before: datetime, deliveries_before: datetime) -> int:
+    """
+    Forget at most one small batch of each kind of what is finished and old.
+
+    Unfinished and dead deliveries stay, and so does every event that still has one.
+    The newest event, delivery and attempt stay however old: SQLite numbers on from
+    the highest row that is there, and whoever follows has seen those below.
+    """
+    d, e, a, r = t.deliveries.c, t.events.c, t.attempts.c, t.reads.c
+    q, li = t.quarantine.c, t.live.c
+    old_deliveries = (
+        select(d.seq)
+        .where(d.settled_at < deliveries_before, d.state.not_in(_KEPT), ~_is_carried())
+        .where(_is_below_the_newest(d.seq))
+        .limit(_BATCH)
+    )
+    old_events = (
+        select(e.seq)
+        .where(
+            e.seen_at < events_before,
+            _is_below_the_newest(e.seq),
+            ~exists(select(d.seq).where(d.event_id == e.id)),
+        )
+        .order_by(e.seq)
+        .limit(_BATCH)
+    )
+    idle_marks = ~exists(
+        select(d.seq).where(
+            d.message_id == t.served.c.message_id, statements.is_state(d.state, *_OPEN)
+        )
+    )
+    old_reads = select(r.id).where(r.ended_at < deliveries_before).limit(_BATCH)
+    old_live = select(li.milestone_id).where(li.checked_at < deliveries_before).limit(_BATCH)
+    old_bad = select(q.fingerprint).where(q.last_seen_at < deliveries_before).limit(_BATCH)
+    forgotten = 0
+    for statement in (
+        delete(t.deliveries).where(d.seq.in_(old_deliveries)),
+        delete(t.events).where(e.seq.in_(old_events)),
+        delete(t.served).where(idle_marks),
+        delete(t.attempts).where(a.seq.in_(_old_attempts(deliveries_before))),
+        delete(t.reads).where(r.id.in_(old_reads)),
+        delete(t.quarantine).where(q.fingerprint.in_(old_bad)),
+        delete(t.live).where(li.milestone_id.in_(old_live)),
+    ):
+        forgotten += conn.execute(statement).rowcount
+    return forgotten

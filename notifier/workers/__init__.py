@@ -1,0 +1,1 @@
+"""WHEN it happens: the loops of the service."""

@@ -1,0 +1,342 @@
+"""
+What a person can have done, by a command or by the web; each leaves a row in the audit.
+
+A deed and its row are one transaction. Whoever is woken by it is woken at once.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol, TypeAlias, TypeVar
+
+import anyio
+import structlog
+
+from notifier.clock import Clock
+from notifier.domain.auth import Note, Token, TokenKind
+from notifier.domain.models import Json, Outcome, Rendered, Sent, Silence
+from notifier.domain.pagination import DeadFilter, DeadLetters, Redriven, parts
+from notifier.domain.silences import made, phrase, spelt, strange
+from notifier.errors import BadWish, NotifierError
+from notifier.messages.test_message import said
+from notifier.web.ports import MOST_ROWS, RowJson, Who
+from notifier.workers.watchdog import Pulse
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+Noting: TypeAlias = Callable[[T], Note | None]
+#: Who speaks through the command socket.
+COMMAND = Who(name="command")
+#: Tests of one destination lie so far apart: nobody's finger may flood it.
+_BETWEEN_TESTS_S = 10.0
+#: Dead letters are not looked for longer.
+_PATIENCE_S = 5.0
+
+
+class Refused(NotifierError):
+    """It is not done; the text says why."""
+
+
+class DeedTurn(Protocol):
+    """The writer's turn, to set something right."""
+
+    async def resume(self, destination: str, *, now: datetime, note: Noting[int]) -> int: ...
+    async def put_back(self, keys: Sequence[int], *, now: datetime, note: Noting[int]) -> int: ...
+    async def silence(self, silence: Silence, *, note: Noting[None]) -> None: ...
+    async def expire_silence(
+        self, beginning: str, *, now: datetime, note: Noting[Silence]
+    ) -> Silence: ...
+    async def let_in(self, token: Token, *, note: Noting[None]) -> None: ...
+    async def revoke(self, name: str, *, now: datetime, note: Noting[Token]) -> Token: ...
+    async def note(self, entry: Note) -> None: ...
+
+
+class Book(Protocol):
+    """What it needs of the store."""
+
+    def upkeep_turn(self) -> AbstractAsyncContextManager[DeedTurn]: ...
+    async def dead_letters(
+        self, wanted: DeadFilter, *, is_over: Callable[[], bool]
+    ) -> DeadLetters: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """How a test goes out: its message by destination, and what sends it."""
+
+    destinations: Sequence[str]
+    message: Callable[[str], Rendered]
+    send: Callable[[str, Rendered], Awaitable[Outcome]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Deeds:
+    """The deeds of one running service."""
+
+    store: Book
+    clock: Clock
+    #: A person says that a destination can be sent to again.
+    wake: Callable[[str], None]
+    #: There may be something to send.
+    look: Callable[[], None]
+    trial: Trial
+    #: Called after each deed: whoever shows how things stand looks again.
+    changed: Callable[[], None] = lambda: None
+    _tested: dict[str, float] = field(default_factory=dict)
+    _asking: anyio.Lock = field(default_factory=anyio.Lock)
+
+    async def resume(self, who: Who, destination: str) -> int:
+        """End a suspension; how many deliveries waited."""
+        now = self.clock.now()
+        async with self.store.upkeep_turn() as turn:
+            waiting = await turn.resume(
+                destination,
+                now=now,
+                note=lambda waiting: resumed(who, now, destination, waiting),
+            )
+        self.wake(destination)
+        self.changed()
+        return waiting
+
+    async def redrive(
+        self,
+        who: Who,
+        *,
+        ids: Sequence[str] = (),
+        destination: str | None = None,
+        dry_run: bool = False,
+        most: int | None = MOST_ROWS,
+    ) -> Redriven:
+        """
+        Put dead letters back; `most` of their rows. Without ids: all, or one's.
+
+        A thousand at a time, each with its row in the audit: others write meanwhile.
+        """
+        wanted = DeadFilter(ids=ids, destination=destination, most=most, to_put_back=not dry_run)
+        found = await self._dead_letters(wanted)
+        if dry_run:
+            return Redriven(rows=found.rows, count=found.count)
+        subject, now, count = redriven_what(found, destination), self.clock.now(), 0
+        for keys in parts(found.keys):
+            async with self.store.upkeep_turn() as turn:
+                count += await turn.put_back(
+                    keys,
+                    now=now,
+                    note=lambda many: redriven(who, now, subject, many),
+                )
+            self.look()
+            self.changed()
+        return Redriven(rows=found.rows, count=count)
+
+    async def _dead_letters(self, wanted: DeadFilter) -> DeadLetters:
+        """One question at a time: whoever asks often leaves readers to others."""
+        async with self._asking:
+            end = self.clock.monotonic() + _PATIENCE_S
+            return await self.store.dead_letters(
+                wanted, is_over=lambda: self.clock.monotonic() > end
+            )
+
+    async def silence(
+        self, who: Who, match: Mapping[str, Json], *, until: datetime, why: str
+    ) -> Silence:
+        """
+        Suppress what matches, until then.
+
+        Raises: BadWish for what would silence nothing.
+        """
+        now = self.clock.now()
+        try:
+            silence = made(match, why=why, created_at=now, until=until)
+        except ValueError as exc:
+            raise BadWish(str(exc)) from exc
+        if wrong := strange(sorted(silence.destinations), self.trial.destinations):
+            raise BadWish("; ".join(wrong))
+        entry = silenced(who, silence)
+        async with self.store.upkeep_turn() as turn:
+            await turn.silence(silence, note=lambda _done: entry)
+        self.look()
+        self.changed()
+        log.info("silence.added", id=silence.id, match=phrase(spelt(silence)))
+        return silence
+
+    async def expire(self, who: Who, beginning: str) -> Silence:
+        """End a silence before its time, by the beginning of its id."""
+        now = self.clock.now()
+        async with self.store.upkeep_turn() as turn:
+            silence = await turn.expire_silence(
+                beginning, now=now, note=lambda one: expired(who, now, one)
+            )
+        self.look()
+        self.changed()
+        log.info("silence.expired", id=silence.id)
+        return silence
+
+    async def test(self, who: Who, destination: str) -> RowJson:
+        """Send a message marked as a test: `{destination, ok, said, seconds}`."""
+        self._check_trial(destination)
+        begun = self.clock.monotonic()
+        self._tested[destination] = begun
+        message = self.trial.message(destination)
+        outcome = await self.trial.send(destination, message)
+        ok, words = isinstance(outcome, Sent), said(outcome, message)
+        entry = _note(who, self.clock.now(), "test", destination, ok=ok, said=words)
+        async with self.store.upkeep_turn() as turn:
+            await turn.note(entry)
+        self.changed()
+        seconds = round(self.clock.monotonic() - begun, 3)
+        return {"destination": destination, "ok": ok, "said": words, "seconds": seconds}
+
+    def _check_trial(self, destination: str) -> None:
+        if destination not in self.trial.destinations:
+            known = ", ".join(self.trial.destinations)
+            raise Refused(f"{destination!r} is no destination; there are {known}")
+        last = self._tested.get(destination)
+        if last is None:
+            return
+        left = last + _BETWEEN_TESTS_S - self.clock.monotonic()
+        if left > 0:
+            raise Refused(f"{destination} was just tested; wait {left:.0f} s")
+
+    async def let_in(self, who: Who, token: Token) -> None:
+        """Let a token in from now on."""
+        entry = let_in(who, token)
+        async with self.store.upkeep_turn() as turn:
+            await turn.let_in(token, note=lambda _done: entry)
+
+    async def revoke(self, who: Who, name: str) -> Token:
+        """Let the token of this name in no more."""
+        now = self.clock.now()
+        async with self.store.upkeep_turn() as turn:
+            return await turn.revoke(
+                name,
+                now=now,
+                note=lambda one: revoked(who, now, one),
+            )
+
+
+# --- rows of the audit --------------------------------------------------------
+
+
+def _note(who: Who, at: datetime, action: str, subject: str, **detail: Json) -> Note:
+    return Note(at=at, who=who.name, action=action, subject=subject, detail=detail)
+
+
+def resumed(who: Who, now: datetime, destination: str, waiting: int) -> Note:
+    """A suspension was ended."""
+    return _note(who, now, "resume", destination, waiting=waiting)
+
+
+def silenced(who: Who, silence: Silence) -> Note:
+    """A silence was put into force."""
+    return _note(
+        who,
+        silence.created_at,
+        "silence",
+        silence.id,
+        match=phrase(spelt(silence)),
+        until=silence.until.isoformat(),
+        why=silence.why,
+    )
+
+
+def expired(who: Who, now: datetime, silence: Silence) -> Note:
+    """A silence was ended before its time."""
+    return _note(who, now, "expire", silence.id)
+
+
+def let_in(who: Who, token: Token) -> Note:
+    """A token was made."""
+    return _note(who, token.created_at, "token add", token.name, scope=token.scope)
+
+
+def revoked(who: Who, now: datetime, token: Token) -> Note:
+    """A token lets nobody in any more."""
+    return _note(who, now, "token revoke", token.name)
+
+
+def redriven_what(found: DeadLetters, only: str | None) -> str:
+    """What is put back, in a word or two: the one, or whose they are."""
+    ids = [str(row["delivery_id"]) for row in found.rows if row["state"] == "dead"]
+    return ids[0] if found.count == 1 and ids else only or "dead letters"
+
+
+def redriven(who: Who, now: datetime, subject: str, many: int) -> Note | None:
+    """So many were put back; None: nothing was dead."""
+    return _note(who, now, "redrive", subject, deliveries=many) if many else None
+
+
+# --- by commands --------------------------------------------------------------
+
+
+async def answer(
+    deeds: Deeds,
+    pulse: Pulse,
+    question: Mapping[str, Json],
+    *,
+    where: Callable[[], str | None] = lambda: None,
+) -> Mapping[str, Json]:
+    """
+    What a command wants to know, or to have done.
+
+    `where`: the dashboard's address; None: there is none.
+    """
+    match question:
+        case {"ask": "health"}:
+            return {**_health(pulse), "web": where()}
+        case {"ask": "resume", "destination": str(destination)}:
+            return {"waiting": await deeds.resume(COMMAND, destination)}
+        case {"ask": "redrive", "ids": list(ids), "dry_run": bool(dry_run)}:
+            only = question.get("destination")
+            done = await deeds.redrive(
+                COMMAND,
+                ids=[str(one) for one in ids],
+                destination=None if only is None else str(only),
+                dry_run=dry_run,
+                most=None,
+            )
+            return {"deliveries": list(done.rows)}
+        case {"ask": "silence", "match": dict(keys), "until": str(until)}:
+            why, when = str(question.get("why", "")), datetime.fromisoformat(until)
+            return {"id": (await deeds.silence(COMMAND, keys, until=when, why=why)).id}
+        case {"ask": "expire", "silence": str(beginning)}:
+            return {"id": (await deeds.expire(COMMAND, beginning)).id}
+        case _:
+            return await _about_tokens(deeds, question)
+
+
+async def _about_tokens(deeds: Deeds, question: Mapping[str, Json]) -> Mapping[str, Json]:
+    match question:
+        case {"ask": "token add", "token": dict(wish)}:
+            token = _token(wish, deeds.clock.now())
+            await deeds.let_in(COMMAND, token)
+            return {"name": token.name}
+        case {"ask": "token revoke", "name": str(name)}:
+            return {"name": (await deeds.revoke(COMMAND, name)).name}
+        case _:
+            return {"error": "this service does not know that question"}
+
+
+def _token(wish: Mapping[str, Json], now: datetime) -> Token:
+    until = wish.get("expires_at")
+    return Token(
+        hash=str(wish.get("hash", "")),
+        kind=TokenKind(str(wish.get("kind", ""))),
+        name=str(wish.get("name", "")),
+        scope=str(wish.get("scope", "")),
+        created_at=now,
+        expires_at=None if until is None else datetime.fromisoformat(str(until)),
+    )
+
+
+def _health(pulse: Pulse) -> Mapping[str, Json]:
+    ages = pulse.ages()
+    stuck = pulse.stuck()
+    return {
+        "ok": not stuck,
+        "stuck": list(stuck),
+        "loops": {loop: round(age, 1) for loop, age in ages.items()},
+        "pid": os.getpid(),
+    }

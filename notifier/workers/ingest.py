@@ -1,0 +1,570 @@
+"""
+LOOP in, one read of it: page -> what is known of it -> diff -> route -> commit.
+
+One transaction a page. A read that breaks off keeps what it has committed; only a
+complete one moves the watermark or counts an absence.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from notifier.clock import Clock, Skew
+from notifier.concurrency import Bell
+from notifier.domain import poll_schedule
+from notifier.domain.changes import DiffPolicy, Known, Reading, Row, Step, diff, removed
+from notifier.domain.commit import (
+    BadRow,
+    PageCommit,
+    Progress,
+    ReadEnd,
+    ReadKind,
+    Release,
+    WatchRow,
+)
+from notifier.domain.models import Delivery, Event, Milestone, Route, Watch
+from notifier.domain.poll_schedule import Plan
+from notifier.domain.routing import deliveries, matches, route
+from notifier.domain.timers import ANSWERS, Bounds, bounds, is_right, offset
+from notifier.errors import RowInvalid, SourceError, SourceGarbled
+from notifier.workers.rate_limiter import Lane, Pace
+
+log = structlog.get_logger()
+
+#: Deliveries of a long read wait for its end, but no longer than this.
+HELD = timedelta(seconds=20)
+#: So many events need not be looked at together before they are told.
+_LITTLE = 50
+#: New rows that one transaction takes: nobody waits long behind it.
+_PART = 100
+#: Milestones asked for by id after one read.
+_ASKED_FOR = 20
+#: Unreadable rows of one page that are named.
+_NAMED = 10
+#: Bytes of a bad row that are kept for a person to look at.
+_BAD_BYTES = 64 * 1024
+_WARN_SKEW = timedelta(seconds=5)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: The watch of everything.
+ALL = Watch().name
+#: Reads that are worth a line only when they brought something.
+_ROUTINE = (ReadKind.POLL, ReadKind.SWEEP)
+
+
+class SourceRow(Protocol):
+    """A row of a page, not read any further."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def raw(self) -> bytes: ...
+    @property
+    def fingerprint(self) -> bytes: ...
+
+
+class SourceBadRow(Protocol):
+    """A row that is no milestone."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def raw(self) -> bytes: ...
+    @property
+    def fingerprint(self) -> bytes: ...
+    @property
+    def error(self) -> str: ...
+
+
+class SourcePage(Protocol):
+    """One answer of the API; an empty cursor ends the list."""
+
+    @property
+    def rows(self) -> Sequence[SourceRow]: ...
+    @property
+    def bad(self) -> Sequence[SourceBadRow]: ...
+    @property
+    def cursor(self) -> str: ...
+    @property
+    def sent_at(self) -> datetime: ...
+    @property
+    def received_at(self) -> datetime: ...
+    @property
+    def date(self) -> datetime | None: ...
+
+
+class Source(Protocol):
+    """What a read needs of the API. Raises SourceError and nothing else."""
+
+    def pages(
+        self,
+        *,
+        watch: Watch,
+        pace: Callable[[], Awaitable[None]],
+        min_updated: datetime | None = None,
+        starts_after: datetime | None = None,
+    ) -> AsyncIterator[SourcePage]:
+        """The list to its end; complete only if it ends without an error."""
+
+    async def milestone(self, milestone_id: str) -> bytes | None:
+        """One row's bytes; None: the API says that there is no such milestone."""
+
+
+class PageTurn(Protocol):
+    """The writer's turn, for one page."""
+
+    async def known(self, ids: Sequence[str], watch: WatchRow) -> dict[str, Known]: ...
+    async def new_bad(self, bad: Sequence[BadRow]) -> list[BadRow]: ...
+    async def commit(self, page: PageCommit) -> Release | None: ...
+    async def end_read(self, end: ReadEnd) -> Release | None: ...
+    async def release(self, held: Release) -> bool: ...
+    async def absent(
+        self, watch: WatchRow, since: datetime | None, shown: frozenset[str]
+    ) -> list[str]: ...
+    async def remove(
+        self, gone: Sequence[Event], deliveries: Sequence[Delivery], now: datetime
+    ) -> None: ...
+    async def suspect(self, watch: WatchRow, since: datetime | None) -> None: ...
+
+
+class ReadStore(Protocol):
+    """What a read needs of the store."""
+
+    def page_turn(self) -> AbstractAsyncContextManager[PageTurn]: ...
+    async def unchanged(self, prints: Mapping[str, bytes], watch: WatchRow) -> frozenset[str]: ...
+    async def count_known(self, watch: WatchRow, since: datetime | None) -> int: ...
+    async def is_anyone_absent(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffRules:
+    """What the configuration says about the rows of a read."""
+
+    diff: DiffPolicy
+    look_back: timedelta
+    started_grace: timedelta
+    ignore_tickers: tuple[str, ...]
+    announce_existing: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class _Read:
+    """One read under way."""
+
+    id: int
+    plan: Plan
+    started_at: datetime
+    #: A sweep's window; None: the read shows everything.
+    since: datetime | None
+    silent: bool
+    progress: Progress = field(default_factory=Progress)
+    watermark: datetime | None = None
+    #: Ids on its pages, and how many of them the store knows.
+    shown: set[str] = field(default_factory=set)
+    held: int = 0
+
+    def count(self, page: SourcePage) -> None:
+        """Add one page to the progress."""
+        before = self.progress
+        self.progress = replace(before, pages=before.pages + 1, rows=before.rows + len(page.rows))
+
+    def due_at(self, now: datetime, fresh: Sequence[Row], is_last: bool) -> datetime:  # noqa: FBT001 - it is no switch
+        """Now, if this is all there is and not much; else at the read's end."""
+        is_little = self.progress.events + len(fresh) <= _LITTLE
+        return now if is_last and is_little else now + HELD
+
+    def add(self, steps: Sequence[Step], *, new_bad: int) -> None:
+        """Add what a page, or a part of it, has brought."""
+        before = self.progress
+        self.progress = replace(
+            before,
+            events=before.events + sum(step.event is not None for step in steps),
+            touched=before.touched + sum(step.touched for step in steps),
+            bad=before.bad + new_bad,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Reader:
+    """Makes one read at a time for each lane."""
+
+    source: Source
+    store: ReadStore
+    clock: Clock
+    pace: Pace
+    decode: Callable[[bytes], Milestone]
+    fingerprint: Callable[[bytes], bytes]
+    watches: Mapping[str, Watch]
+    routes: Sequence[Route]
+    rules: DiffRules
+    #: Rung when timers may have moved, and when deliveries were born.
+    alarm: Bell
+    outbox: Bell
+    #: Called after each page of a read; with the last one comes the read's end.
+    watcher: Callable[[ReadKind, Progress, ReadEnd | None], None]
+    #: Called whenever a read has something to show for itself.
+    pulse: Callable[[str], None]
+    _bounds: list[Bounds] = field(default_factory=list)
+    #: What the answers say of our clock.
+    skew: Skew = field(default_factory=Skew)
+    _settled: int = 0
+    _last_id: int = 0
+
+    async def read(self, plan: Plan) -> None:
+        """
+        Read what the plan says, to its end.
+
+        Raises:
+            SourceError: it broke off; what was read is committed, and recorded as
+                incomplete.
+        """
+        read = self._begin(plan)
+        try:
+            async with aclosing(self._pages(read)) as pages:  # type: ignore[type-var]  # an async generator behind its Protocol
+                async for page in pages:
+                    await self._take(read, page)
+            await self._finish(read)
+        except SourceError as exc:
+            await self._break_off(read, exc)
+            raise
+
+    def _begin(self, plan: Plan) -> _Read:
+        now = self.clock.now()
+        is_sweep = plan.kind is ReadKind.SWEEP
+        # Two lanes may begin at the same moment: an id must tell them apart.
+        ticks = (now - _EPOCH) // timedelta(microseconds=1)
+        self._last_id = max(ticks, self._last_id + 1)
+        return _Read(
+            id=self._last_id,
+            plan=plan,
+            started_at=now,
+            since=now - self.rules.look_back if is_sweep else None,
+            silent=plan.kind is ReadKind.BASELINE and not self.rules.announce_existing,
+        )
+
+    def _pages(self, read: _Read) -> AsyncIterator[SourcePage]:
+        watch = read.plan.watch
+        is_poll = read.plan.kind is ReadKind.POLL
+        lane = Lane.POLL if is_poll else Lane.SWEEP
+        # A server that never says what time it is has left us without a watermark.
+        since = watch.watermark or watch.full_at or read.started_at
+        return self.source.pages(
+            watch=self.watches[watch.name],
+            pace=lambda: self.pace.take(lane),
+            min_updated=since - poll_schedule.OVERLAP if is_poll else None,
+            starts_after=read.since,
+        )
+
+    async def _take(self, read: _Read, page: SourcePage) -> None:
+        """Diff one page and commit what it means."""
+        self.pulse("poll" if read.plan.kind is ReadKind.POLL else "sweep")
+        self._note_clock(read, page)
+        fresh, bad = await self._fresh_rows(read, page)
+        read.count(page)
+        end: ReadEnd | None = None
+        parts = [fresh[at : at + _PART] for at in range(0, len(fresh), _PART)] or [[]]
+        for number, part in enumerate(parts, 1):
+            is_last = number == len(parts) and not page.cursor
+            if part or bad or is_last:
+                end = await self._commit(read, part, bad, is_last=is_last)
+            bad = ()
+        self.watcher(read.plan.kind, read.progress, end)
+
+    async def _commit(
+        self,
+        read: _Read,
+        fresh: Sequence[Row],
+        bad: tuple[BadRow, ...],
+        *,
+        is_last: bool,
+    ) -> ReadEnd | None:
+        now = self.clock.now()
+        async with self.store.page_turn() as turn:
+            known = await turn.known([r.milestone.id for r in fresh], read.plan.watch)
+
+            steps = diff(known, fresh, self._reading(read, now))
+            owed = self._route(steps, due_at=read.due_at(now, fresh, is_last), now=now)
+
+            new_bad = await turn.new_bad(bad)
+            read.add(steps, new_bad=len(new_bad))
+            end = self._end(read, now) if is_last else None
+            held = await turn.commit(
+                PageCommit(
+                    read_id=read.id,
+                    watch=read.plan.watch,
+                    now=now,
+                    steps=steps,
+                    deliveries=owed,
+                    bad=bad,
+                    end=end,
+                )
+            )
+        await self._release(held)
+        _tell_bad(new_bad)
+        self._ring(steps, wake=bool(owed) or is_last)
+        return end
+
+    async def _release(self, held: Release | None) -> None:
+        """Let what waited for the end of the read come due, without long turns."""
+        more = held is not None
+        while held is not None and more:
+            async with self.store.page_turn() as turn:
+                more = await turn.release(held)
+
+    async def _fresh_rows(
+        self, read: _Read, page: SourcePage
+    ) -> tuple[list[Row], tuple[BadRow, ...]]:
+        """The rows whose bytes are not known yet, read whole; and the unreadable."""
+        prints = {row.id: row.fingerprint for row in page.rows}
+        read.shown.update(prints)
+        known = await self.store.unchanged(prints, read.plan.watch)
+        fresh: list[Row] = []
+        bad = [_bad(row.key, row, row.error) for row in page.bad]
+        read.shown.update(row.key for row in page.bad)
+        for row in page.rows:
+            if row.id in known:
+                continue
+            try:
+                milestone = self.decode(row.raw)
+            except RowInvalid as exc:
+                bad.append(_bad(row.id, row, str(exc)))
+                continue
+            if not self._is_ignored(milestone):
+                fresh.append(Row(milestone=milestone, fingerprint=row.fingerprint))
+        read.held += len(known) + len(fresh)
+        return fresh, tuple(bad)
+
+    def _is_ignored(self, milestone: Milestone) -> bool:
+        patterns, tickers = self.rules.ignore_tickers, milestone.tickers
+        return bool(patterns and tickers) and all(matches(patterns, ticker) for ticker in tickers)
+
+    def _reading(self, read: _Read, now: datetime) -> Reading:
+        return Reading(id=read.id, policy=self.rules.diff, silent=read.silent, seen_at=now)
+
+    def _route(
+        self, steps: Sequence[Step], *, due_at: datetime, now: datetime
+    ) -> tuple[Delivery, ...]:
+        events = [step.event for step in steps if step.event is not None]
+        return self._owed(events, due_at=due_at, now=now)
+
+    def _owed(
+        self, events: Sequence[Event], *, due_at: datetime, now: datetime
+    ) -> tuple[Delivery, ...]:
+        return tuple(
+            delivery
+            for event in events
+            for delivery in deliveries(
+                event,
+                route(event, self.routes),
+                due_at=due_at,
+                now=now,
+                started_grace=self.rules.started_grace,
+            )
+        )
+
+    def _ring(self, steps: Sequence[Step], *, wake: bool) -> None:
+        if any(step.armed.restart or step.armed.reend for step in steps):
+            self.alarm.ring()
+        if wake:
+            self.outbox.ring()
+
+    # --- its end ---
+
+    def _end(self, read: _Read, now: datetime) -> ReadEnd:
+        """The end of a read that came to its end."""
+        progress, plan = read.progress, read.plan
+        drifting = poll_schedule.is_drifting(bad=progress.bad, rows=progress.rows)
+        if drifting:
+            log.error(
+                "read.drifting",
+                watch=plan.watch.name,
+                bad=progress.bad,
+                rows=progress.rows,
+            )
+        moves = plan.kind is not ReadKind.SWEEP and not drifting
+        return self._ended(read, now, watermark=read.watermark if moves else None)
+
+    def _ended(
+        self,
+        read: _Read,
+        now: datetime,
+        *,
+        watermark: datetime | None = None,
+        error: str | None = None,
+    ) -> ReadEnd:
+        before = read.plan.watch.watermark
+        if watermark is not None and before is not None:
+            watermark = max(watermark, before)
+        return ReadEnd(
+            id=read.id,
+            watch=read.plan.watch,
+            kind=read.plan.kind,
+            started_at=read.started_at,
+            ended_at=now,
+            progress=read.progress,
+            watermark=watermark,
+            error=error,
+        )
+
+    async def _break_off(self, read: _Read, exc: SourceError) -> None:
+        end = self._ended(read, self.clock.now(), error=str(exc))
+        async with self.store.page_turn() as turn:
+            held = await turn.end_read(end)
+        await self._release(held)
+        self.outbox.ring()
+
+    async def _finish(self, read: _Read) -> None:
+        """Count who was absent from a complete read, and ask for them by id."""
+        took = self.clock.now() - read.started_at
+        quiet = read.progress.events == 0 and read.plan.kind in _ROUTINE
+        (log.debug if quiet else log.info)(
+            "read.completed",
+            watch=read.plan.watch.name,
+            kind=read.plan.kind.value,
+            pages=read.progress.pages,
+            rows=read.progress.rows,
+            events=read.progress.events,
+            touched=read.progress.touched,
+            took_s=round(took.total_seconds(), 3),
+        )
+        if read.plan.kind not in (ReadKind.FULL, ReadKind.SWEEP):
+            return
+        watch, shown = read.plan.watch, frozenset(read.shown)
+        known = await self.store.count_known(watch, read.since)
+        # As many as it showed, and none of them twice: nobody is missing.
+        is_whole = known == read.held and len(shown) == read.progress.rows
+        if is_whole and not await self.store.is_anyone_absent():
+            await self._suspect(watch, None)
+            return
+        rows = min(read.held, len(shown))  # some may have come twice
+        if poll_schedule.is_suspicious(shown=rows, known=known):
+            if watch.suspected_at is None:
+                log.error("read.suspicious", watch=watch.name, rows=rows, known=known)
+            await self._suspect(watch, watch.suspected_at or self.clock.now())
+            return
+        await self._suspect(watch, None)
+        async with self.store.page_turn() as turn:
+            doubtful = await turn.absent(watch, read.since, shown)
+        for milestone_id in doubtful[:_ASKED_FOR]:
+            await self._ask_for(read, milestone_id)
+
+    async def _suspect(self, watch: WatchRow, since: datetime | None) -> None:
+        """Remember since when a watch shows too little: it is told once."""
+        if since != watch.suspected_at:
+            async with self.store.page_turn() as turn:
+                await turn.suspect(watch, since)
+
+    async def _ask_for(self, read: _Read, milestone_id: str) -> None:
+        self.pulse("sweep")
+        await self.pace.take(Lane.SWEEP)
+        try:
+            raw = await self.source.milestone(milestone_id)
+        except SourceGarbled as exc:
+            # One that cannot be read must not keep the others from being asked for.
+            log.warning("milestone.unreadable", id=milestone_id, reason=str(exc))
+            return
+        now = self.clock.now()
+        async with self.store.page_turn() as turn:
+            known = await turn.known([milestone_id], read.plan.watch)
+            if raw is None:
+                gone = [removed(one, now=now) for one in known.values()]
+                await turn.remove(gone, self._owed(gone, due_at=now, now=now), now)
+            else:
+                await self._keep(read, turn, known, raw, now)
+        self.outbox.ring()
+        self.alarm.ring()
+
+    async def _keep(
+        self,
+        read: _Read,
+        turn: PageTurn,
+        known: dict[str, Known],
+        raw: bytes,
+        now: datetime,
+    ) -> None:
+        """It is still there: take its row like one of a page."""
+        fingerprint = self.fingerprint(raw)
+        steps: tuple[Step, ...] = ()
+        bad: tuple[BadRow, ...] = ()
+        try:
+            row = Row(milestone=self.decode(raw), fingerprint=fingerprint)
+            steps = diff(known, [row], self._reading(read, now))
+        except RowInvalid as exc:
+            [one] = known
+            text = str(exc)
+            bad = (BadRow(milestone_id=one, fingerprint=fingerprint, raw=raw, error=text),)
+        _tell_bad(await turn.new_bad(bad))
+        await turn.commit(
+            PageCommit(
+                read_id=read.id,
+                watch=read.plan.watch,
+                now=now,
+                steps=steps,
+                deliveries=self._route(steps, due_at=now, now=now),
+                bad=bad,
+            )
+        )
+
+    # --- the clock ---
+
+    def _note_clock(self, read: _Read, page: SourcePage) -> None:
+        if page.date is None:
+            return
+        took = page.received_at - page.sent_at
+        if took < timedelta(0):
+            return  # our own clock was set back meanwhile: it proves nothing
+        if read.watermark is None and not read.progress.pages:
+            read.watermark = poll_schedule.watermark(date=page.date, took=took)
+        proof = bounds(sent_at=page.sent_at, received_at=page.received_at, date=page.date)
+        if self._follows_jump(proof):
+            return
+        self._bounds.append(proof)
+        del self._bounds[:-ANSWERS]
+        is_sure = self.clock.trust().is_sure
+        off = offset(self._bounds, answers=ANSWERS if is_sure else 1)
+        if off is not None or len(self._bounds) == ANSWERS:
+            self.skew.note(off or timedelta(0))
+        if off is None:
+            if not is_sure:
+                self.clock.correct(timedelta(0))
+            return
+        self._bounds.clear()
+        self.clock.correct(off)
+        self.alarm.ring()
+        grave = abs(off) > _WARN_SKEW
+        (log.warning if grave else log.info)(
+            "clock.corrected", offset_s=round(off.total_seconds(), 3)
+        )
+
+    def _follows_jump(self, proof: Bounds) -> bool:
+        """Let the answer settle a jump of the machine's clock; whether ours moved."""
+        jump = self.clock.jump()
+        follow = None if jump is None else is_right(jump.by, proof)
+        if jump is not None and follow is not None:
+            self.clock.settle(jump.number, follow=follow)
+        self.skew.hear(self.clock)
+        settled = self.clock.settled()
+        if settled != self._settled:
+            # What the answers have proved, they have proved of another clock.
+            self._settled = settled
+            self._bounds.clear()
+            self.alarm.ring()
+        return bool(follow)
+
+
+def _tell_bad(rows: Sequence[BadRow]) -> None:
+    """Name the rows that were put aside; a storm of them is told by `read.drifting`."""
+    for row in rows[:_NAMED]:
+        log.warning("row.quarantined", id=row.milestone_id, reason=row.error)
+
+
+def _bad(milestone_id: str, row: SourceRow | SourceBadRow, error: str) -> BadRow:
+    return BadRow(
+        milestone_id=milestone_id,
+        fingerprint=row.fingerprint,
+        raw=row.raw[:_BAD_BYTES],
+        error=error,
+    )

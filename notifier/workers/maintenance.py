@@ -1,0 +1,154 @@
+"""LOOP keep: free leases that ran out, forget what is finished and old, back up."""
+
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+import structlog
+
+from notifier.clock import Clock
+from notifier.concurrency import Bell
+from notifier.domain.retry_policy import MAX_AGE
+from notifier.domain.timers import Trust
+from notifier.errors import StoreError
+
+log = structlog.get_logger()
+
+_EVERY_S = 10.0
+#: Between two notes that the service is alive.
+_ALIVE_EVERY_S = 60.0
+#: Between two rounds of forgetting, once there is nothing more to forget.
+_PRUNE_EVERY_S = 3600.0
+#: Before the first copy: a start has better things to do.
+_BACK_UP_AFTER_S = 300.0
+#: Between two looks whether today's copy is there.
+_BACK_UP_EVERY_S = 3600.0
+
+#: Makes the day's copy of the database; None: there is one. StoreError: it cannot.
+BackUp = Callable[[date], Awaitable[Path | None]]
+
+
+class UpkeepTurn(Protocol):
+    """The writer's turn, when nobody else wants it."""
+
+    async def reap(
+        self, now: datetime, *, everything: bool, unrepeated: Collection[str]
+    ) -> int: ...
+    async def alive(self, now: datetime) -> None: ...
+    async def remember_clock(self, trust: Trust) -> None: ...
+    async def note_backup(self, *, failed: str | None, now: datetime) -> None: ...
+    async def expire(self, now: datetime) -> int: ...
+    async def give_up(self, now: datetime) -> int: ...
+    async def prune(self, *, events_before: datetime, deliveries_before: datetime) -> int: ...
+
+    async def bury(self, homes: Collection[str], *, before: datetime, now: datetime) -> int: ...
+
+
+class MaintainStore(Protocol):
+    """What the loop needs of the store."""
+
+    def upkeep_turn(self) -> AbstractAsyncContextManager[UpkeepTurn]: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Maintain:
+    """The keeping loop."""
+
+    store: MaintainStore
+    clock: Clock
+    keep_events: timedelta
+    keep_deliveries: timedelta
+    #: Rung when deliveries are free again.
+    outbox: Bell
+    pulse: Callable[[str], None]
+    #: The destinations in force; what is owed to others dies of age. None: all are.
+    destinations: Collection[str] | None = None
+    #: Destinations where what may have arrived is not sent again.
+    unrepeated: Collection[str] = ()
+    #: None: nobody wants copies.
+    back_up: BackUp | None = None
+    _prune_at: float = 0.0
+    _alive_at: float = 0.0
+    _trust: Trust | None = None
+
+    async def run(self) -> None:
+        """Keep the house for ever."""
+        async with anyio.create_task_group() as tasks:
+            if self.back_up is not None:
+                # A copy takes its time: leases do not wait for it.
+                tasks.start_soon(self._back_up_daily, self.back_up)
+            await self._keep()
+
+    async def _keep(self) -> None:
+        # The start itself is noted by whoever tells how long the service was away.
+        self._alive_at = self.clock.monotonic() + _ALIVE_EVERY_S
+        while True:
+            self.pulse("maintain")
+            if self.clock.monotonic() >= self._alive_at:
+                await self._be_alive()
+            await self.remember_clock()
+            await self._reap()
+            if self.clock.monotonic() >= self._prune_at:
+                await self._prune()
+            await self.clock.sleep(_EVERY_S)
+
+    async def remember_clock(self) -> None:
+        """Store what the clock is taken for, if that has changed, for the next life."""
+        trust = self.clock.trust()
+        if self._trust is None or not trust.is_like(self._trust):
+            async with self.store.upkeep_turn() as turn:
+                await turn.remember_clock(trust)
+            self._trust = trust
+
+    async def _be_alive(self) -> None:
+        async with self.store.upkeep_turn() as turn:
+            await turn.alive(self.clock.now())
+        self._alive_at = self.clock.monotonic() + _ALIVE_EVERY_S
+
+    async def _reap(self) -> None:
+        async with self.store.upkeep_turn() as turn:
+            freed = await turn.reap(self.clock.now(), everything=False, unrepeated=self.unrepeated)
+        async with self.store.upkeep_turn() as turn:
+            await turn.expire(self.clock.now())
+        async with self.store.upkeep_turn() as turn:
+            dead = await turn.give_up(self.clock.now())
+        if dead:
+            log.error("deliveries.given_up", deliveries=dead)
+        if freed:
+            log.warning("lease.reaped", deliveries=freed)
+            self.outbox.ring()
+
+    async def _prune(self) -> None:
+        now = self.clock.now()
+        async with self.store.upkeep_turn() as turn:
+            forgotten = await turn.prune(
+                events_before=now - self.keep_events,
+                deliveries_before=now - self.keep_deliveries,
+            )
+        if self.destinations is not None:
+            async with self.store.upkeep_turn() as turn:
+                await turn.bury(self.destinations, before=now - MAX_AGE, now=now)
+        if forgotten:
+            log.info("store.pruned", rows=forgotten)
+        else:
+            self._prune_at = self.clock.monotonic() + _PRUNE_EVERY_S
+
+    async def _back_up_daily(self, back_up: BackUp) -> None:
+        await self.clock.sleep(_BACK_UP_AFTER_S)
+        while True:
+            failed: str | None = None
+            try:
+                written = await back_up(self.clock.now().date())
+            except StoreError as exc:
+                failed = str(exc)
+                log.error("backup.failed", reason=str(exc))  # noqa: TRY400 - where it failed is in its text
+            else:
+                if written is not None:
+                    log.info("backup.written", file=str(written))
+            async with self.store.upkeep_turn() as turn:
+                await turn.note_backup(failed=failed, now=self.clock.now())
+            await self.clock.sleep(_BACK_UP_EVERY_S)

@@ -1,0 +1,122 @@
+"""
+LOOP time: due timers -> events -> route -> commit, in one transaction.
+
+It needs no API. No sleep of it is longer than a second without a look at the wall
+clock, and a commit that arms an earlier timer rings its bell.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from notifier.clock import Clock
+from notifier.concurrency import Bell
+from notifier.domain.commit import AlarmCommit, DueTimer
+from notifier.domain.models import Event, Kind, Route, RouteTrace
+from notifier.domain.routing import deliveries, route
+from notifier.domain.timers import TimePolicy, fire
+
+log = structlog.get_logger()
+
+#: Timers of one transaction: starts at one instant are one digest.
+_AT_ONCE = 1000
+_LONGEST_SLEEP_S = 1.0
+
+
+class AlarmTurn(Protocol):
+    """The writer's turn, for due timers."""
+
+    async def due(self, now: datetime, *, limit: int) -> list[DueTimer]: ...
+    async def commit(self, alarm: AlarmCommit) -> None: ...
+
+
+class AlarmStore(Protocol):
+    """What the loop needs of the store."""
+
+    def alarm_turn(self) -> AbstractAsyncContextManager[AlarmTurn]: ...
+    async def next_fire(self) -> datetime | None: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Alarm:
+    """The loop of time."""
+
+    store: AlarmStore
+    clock: Clock
+    routes: Sequence[Route]
+    policy: TimePolicy
+    #: Rung when timers may have moved.
+    bell: Bell
+    #: Rung when deliveries were born.
+    outbox: Bell
+    pulse: Callable[[str], None]
+
+    async def run(self) -> None:
+        """Fire timers for ever."""
+        while True:
+            await self.fire_due()
+            await self._wait_for(await self.store.next_fire())
+
+    async def _wait_for(self, fire_at: datetime | None) -> None:
+        """Until that moment, or until timers may have moved."""
+        while True:
+            self.pulse("alarm")
+            wait = _LONGEST_SLEEP_S
+            if fire_at is not None:
+                wait = (fire_at - self.clock.now()).total_seconds()
+            if wait <= 0 or await self.bell.wait(min(wait, _LONGEST_SLEEP_S)):
+                return
+
+    async def fire_due(self) -> None:
+        """Fire every timer that is due now."""
+        while await self._fire_some() == _AT_ONCE:
+            pass
+
+    async def _fire_some(self) -> int:
+        now = self.clock.now()
+        async with self.store.alarm_turn() as turn:
+            due = await turn.due(now, limit=_AT_ONCE)
+            if not due:
+                return 0
+
+            events = self._events(due, now)
+            owed = tuple(
+                delivery
+                for event, traces in events
+                for delivery in deliveries(
+                    event,
+                    traces,
+                    due_at=now,
+                    now=now,
+                    started_grace=self.policy.started_grace,
+                )
+            )
+
+            await turn.commit(
+                AlarmCommit(
+                    timers=tuple(one.timer for one in due),
+                    events=tuple(event for event, _ in events),
+                    deliveries=owed,
+                )
+            )
+        self.outbox.ring()
+        log.info("timers.fired", timers=len(due), events=len(events), owed=len(owed))
+        return len(due)
+
+    def _events(
+        self, due: Sequence[DueTimer], now: datetime
+    ) -> list[tuple[Event, tuple[RouteTrace, ...]]]:
+        """What the timers say. A reminder that no route asked for says nothing."""
+        found = []
+        for one in due:
+            event = fire(one.timer, one.milestone, fired=one.fired, policy=self.policy, now=now)
+            if event is None:
+                continue
+            traces = route(event, self.routes)
+            if event.kind is not Kind.UPCOMING or any(t.matched for t in traces):
+                found.append((event, traces))
+        return found
