@@ -129,6 +129,9 @@ def put_back(conn: Connection, keys: Sequence[int], *, now: datetime) -> int:
     """
     Put those of these back that are dead still, with all their tries before them.
 
+    A redrive begins a new message: its members may be others than those of the message
+    that was given up, so that one of them which does harm can be left out.
+
     How many. Whoever calls gives few keys at a time: others wait meanwhile.
     """
     return conn.execute(_PUT_BACK, {"keys": list(keys), "now": now}).rowcount

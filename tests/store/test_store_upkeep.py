@@ -10,6 +10,7 @@ from storing import (
     HOUR,
     MINUTE,
     NOW,
+    SECOND,
     Shelf,
     ask,
     opened,
@@ -20,7 +21,7 @@ from storing import (
 )
 
 from notifier.domain.commit import BadRow, PageCommit
-from notifier.domain.models import Ambiguous, Refused, Route, Scope, Sent
+from notifier.domain.models import Ambiguous, Message, Refused, Route, Scope, Sent
 from notifier.domain.timers import TimePolicy
 
 pytestmark = pytest.mark.anyio
@@ -287,6 +288,94 @@ async def test_what_waits_for_a_destination_that_is_gone_dies_after_seven_days(
     assert ask(database, "SELECT DISTINCT state, reason FROM deliveries") == [
         ("dead", "its destination has refused us for 7 days")
     ]
+
+
+class _FrozenDigest:
+    """A digest of an old and a young event that may have arrived, and one more old event."""
+
+    def __init__(self, shelf: Shelf, database: Path) -> None:
+        self.shelf = shelf
+        self.database = database
+
+    async def make(self) -> Message:
+        await self.shelf.show(row("old"))
+        await self.shelf.show(row("young"), now=NOW + 2 * DAY)
+        [lease] = await self.shelf.claim(now=NOW + 2 * DAY, over=1)
+        await self.shelf.settle(lease, Ambiguous(reason="no answer"), now=NOW + 2 * DAY)
+        await self.shelf.show(row("other"), now=NOW)
+        return lease.message
+
+    def states(self) -> list[str]:
+        return [state for (state,) in ask(self.database, "SELECT state FROM deliveries")]
+
+    async def suspend(self) -> None:
+        with sql(self.database) as run:
+            run("UPDATE destinations SET suspended_since = 0, gone = 1")
+
+    async def resume(self) -> None:
+        async with self.shelf.store.upkeep_turn() as turn:
+            await turn.resume(HOOK, now=NOW + 8 * DAY)
+
+
+@pytest.fixture
+def digest(shelf: Shelf, database: Path) -> _FrozenDigest:
+    return _FrozenDigest(shelf, database)
+
+
+async def test_members_that_may_have_arrived_are_given_up_together(
+    digest: _FrozenDigest,
+) -> None:
+    """Of a message that may have arrived no member is given up before the youngest is."""
+    message = await digest.make()
+    await digest.suspend()
+    async with digest.shelf.store.upkeep_turn() as turn:
+        await turn.give_up(NOW + 8 * DAY)
+    after_eight = digest.states()
+    await digest.resume()
+    again = await digest.shelf.claim(now=NOW + 8 * DAY, over=1)
+    await digest.shelf.settle(
+        again[0], Refused(reason="401", scope=Scope.DESTINATION), now=NOW + 8 * DAY
+    )
+    async with digest.shelf.store.upkeep_turn() as turn:
+        await turn.give_up(NOW + 30 * DAY)
+
+    assert after_eight == ["pending", "pending", "dead"]
+    assert [(one.message.id, one.message.event_ids) for one in again] == [
+        (message.id, message.event_ids)
+    ]
+    assert digest.states() == ["dead", "dead", "dead"]
+
+
+async def test_members_for_a_destination_no_longer_configured_die_together(
+    digest: _FrozenDigest,
+) -> None:
+    await digest.make()
+    seen = []
+    for before in (NOW + DAY, NOW + 3 * DAY):
+        async with digest.shelf.store.upkeep_turn() as turn:
+            await turn.bury(["desk"], before=before, now=LATER)
+        seen.append(digest.states())
+
+    assert seen == [["pending", "pending", "dead"], ["dead", "dead", "dead"]]
+
+
+async def test_starts_that_may_have_arrived_expire_together(shelf: Shelf, database: Path) -> None:
+    start = NOW + 2 * HOUR
+    await shelf.show(row("m1"), row("m2", start_date=stamp(start + MINUTE)))
+    [lease] = await shelf.claim(over=1)
+    await shelf.settle(lease, Sent())
+    await shelf.ring(now=start + MINUTE)
+    [lease] = await shelf.claim(now=start + MINUTE, over=1)
+    await shelf.settle(lease, Ambiguous(reason="no answer"), now=start + MINUTE)
+    with sql(database) as run:
+        run("UPDATE destinations SET gone = 1")
+
+    ended = []
+    for seconds in (30 * 60 + 30, 31 * 60 + 1):
+        async with shelf.store.upkeep_turn() as turn:
+            ended.append(await turn.expire(start + seconds * SECOND))
+
+    assert ended == [0, 2]
 
 
 async def test_what_a_waiting_message_tells_beside_its_own_is_kept(
