@@ -3,7 +3,7 @@
 
 Patterns are globs over the whole value (`*`, `?` and `[...]` as in a shell, a
 literal bracket is `[[]`), or, after a `~`, a regular expression that is searched
-for. Neither minds case (see `pattern.py`). A pattern matches no absent value:
+for. Neither minds case (see `patterns.py`). A pattern matches no absent value:
 `details.league: "*"` wants a league, whatever it is.
 """
 
@@ -25,7 +25,7 @@ from notifier.domain.models import (
     RouteTrace,
     delivery_id,
 )
-from notifier.domain.patterns import fitting
+from notifier.domain.patterns import compile_pattern
 
 #: Words of `details.status` that nobody may be left without.
 GRAVE = frozenset({"cancelled", "canceled", "postponed", "abandoned", "suspended", "delayed"})
@@ -296,7 +296,7 @@ def _texts(value: Json, path: tuple[str, ...]) -> Iterator[str]:
 def _matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
     """A predicate that says whether any of the patterns fits a value."""
     plain = frozenset(p.casefold() for p in patterns if not re.search(r"^~|[*?\[]", p))
-    rest = [fitting(p) for p in patterns if re.search(r"^~|[*?\[]", p)]
+    rest = [compile_pattern(p) for p in patterns if re.search(r"^~|[*?\[]", p)]
 
     def fits(value: str) -> bool:
         return value.casefold() in plain or any(each(value) for each in rest)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from notifier.domain import match_keys
 from notifier.domain.models import Event, Json, Kind, Match, Silence, identify
-from notifier.domain.patterns import Unfit, fitting
+from notifier.domain.patterns import PatternError, compile_pattern
 from notifier.domain.routing import fits
 from notifier.domain.suggestions import meant, nearest
 
@@ -117,8 +117,8 @@ def problem(key: str, pattern: str) -> str | None:
         advice = nearest(pattern, kinds)
         return f'"{pattern}" is none of {", ".join(kinds)}' + (advice and f"; {advice}")
     try:
-        fitting(pattern)
-    except Unfit as exc:
+        compile_pattern(pattern)
+    except PatternError as exc:
         return f'"{pattern}" {exc}'
     return None
 

@@ -14,7 +14,7 @@ import idna
 
 from notifier.domain.auth import Network
 from notifier.domain.models import Rate, Window
-from notifier.domain.patterns import Unfit, fitting
+from notifier.domain.patterns import PatternError, compile_pattern
 from notifier.domain.suggestions import meant, nearest
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -367,7 +367,7 @@ def listen(value: str) -> tuple[str, int]:
 def pattern(value: str) -> str:
     """A glob, or a regular expression behind a `~`."""
     try:
-        fitting(value)
-    except Unfit as exc:
-        raise Unreadable(exc.what, advice=exc.advice) from None
+        compile_pattern(value)
+    except PatternError as exc:
+        raise Unreadable(exc.reason, advice=exc.advice) from None
     return value
