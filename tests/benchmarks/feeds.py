@@ -25,7 +25,7 @@ from notifier.demo.standin import StandIn
 from notifier.demo.world import World
 from notifier.domain.calendar import MOST_ENTRIES
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from plenty import fill
 
 SAMPLES = 20

@@ -22,7 +22,7 @@ from notifier.demo.loopback import serving
 from notifier.demo.standin import StandIn
 from notifier.demo.world import World
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from plenty import fill
 
 SAMPLES = 60

@@ -32,7 +32,7 @@ from notifier.demo.standin import StandIn, base_url
 from notifier.demo.world import Doc, World
 
 # The builder of large stores stands with the tests.
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from plenty import Plenty, fill
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "100000"))

@@ -1,0 +1,62 @@
+"""`python -m teeth`, from the folder `tests/system`: pull every tooth, or some of them."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+
+from teeth import page
+from teeth.bite import Bite, bite, green
+from teeth.catalogue import TEETH
+from teeth.tooth import Tooth
+
+
+def main() -> int:
+    """Try the teeth that were asked for; 1 if any of them does not bite."""
+    asked = _asked()
+    chosen = [one for one in TEETH if not asked.tooth or one.name in asked.tooth]
+    begun = time.perf_counter()
+    results = anyio.run(_run, chosen, asked.at_once)
+    took = time.perf_counter() - begun
+    blunt = [one.tooth.name for one in results if not one.bites]
+    sys.stdout.write(f"\n{len(results)} teeth in {took:.0f} s; ")
+    sys.stdout.write(f"do not bite: {', '.join(blunt) or 'none'}\n")
+    if asked.write is not None:
+        page.write(asked.write, TEETH, results)
+    return 1 if blunt else 0
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m teeth")
+    parser.add_argument(
+        "--tooth", action="append", choices=[one.name for one in TEETH], metavar="NAME"
+    )
+    parser.add_argument("--at-once", type=int, default=2, help="so many teeth")
+    parser.add_argument("--write", type=Path, help="the page whose table to renew")
+    return parser.parse_args()
+
+
+async def _run(teeth: Sequence[Tooth], at_once: int) -> list[Bite]:
+    """Some at once; in order at the end."""
+    results: dict[str, Bite] = {}
+    limit = anyio.CapacityLimiter(at_once)
+    before = await green({tooth.judge for tooth in teeth}, limit)
+
+    async def tell(tooth: Tooth) -> None:
+        async with limit:
+            one = await bite(tooth, before[tooth.judge])
+        sys.stdout.write(page.line(one))
+        sys.stdout.flush()
+        results[tooth.name] = one
+
+    async with anyio.create_task_group() as tasks:
+        for tooth in teeth:
+            tasks.start_soon(tell, tooth)
+    return [results[tooth.name] for tooth in teeth]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
