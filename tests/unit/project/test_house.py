@@ -169,7 +169,7 @@ def _committed() -> Iterator[Path]:
         yield from (
             path
             for path in ROOT.glob(pattern)
-            if path.is_file() and path.suffix not in {".db", ".pyc"}
+            if path.is_file() and path.name != ".git" and path.suffix not in {".db", ".pyc"}
         )
     yield from (*PRODUCT, *TESTS)
 
