@@ -28,10 +28,7 @@ from notifier.messages import digest, single_event
 from notifier.messages.cloudevents import cloudevent, link
 from notifier.messages.escaping import Anchor, Bold, Row, fold, lay_out, shorten, spell
 from notifier.messages.event_text import Headline, Teller
-from notifier.messages.template_check import check_template
-from notifier.messages.templates import TemplateFailed, fill, values_of
-
-__all__ = ["check_template", "cloudevent", "link", "render"]
+from notifier.messages.templates import TemplateFailed, render_template, template_values
 
 #: A title in the body of a service without titles.
 _LONGEST_TITLE = 250
@@ -131,12 +128,12 @@ class _Desk:
         return line if self._has_titles else "", page.body(self.limits.body)
 
     def _templated(self, event: Event, template: Template) -> tuple[str, str]:
-        values = values_of(
+        values = template_values(
             event,
             teller=self.teller,
             link=link(event.milestone, self.external_url),
             test=self.test,
-            room=self.limits.body,
+            limit=self.limits.body,
         )
         headline = self.teller.headline(event)
         if template.title is not None:
@@ -180,7 +177,7 @@ def template_of(route: Route, kind: Kind) -> Template | None:
 def fill_title(source: str, values: Mapping[str, object]) -> str:
     """A title from the user's template: one line of plain text, not empty."""
     try:
-        words = fold(fill(source, markup=Format.TEXT, values=values)).strip()
+        words = fold(render_template(source, markup=Format.TEXT, values=values)).strip()
     except TemplateFailed as failed:
         raise TemplateFailed(f"title: {failed}") from failed
     if not words:
@@ -191,7 +188,7 @@ def fill_title(source: str, values: Mapping[str, object]) -> str:
 def fill_body(source: str, markup: Format, values: Mapping[str, object]) -> str:
     """A body from the user's template, not empty."""
     try:
-        body = fill(source, markup=markup, values=values).strip()
+        body = render_template(source, markup=markup, values=values).strip()
     except TemplateFailed as failed:
         raise TemplateFailed(f"body: {failed}") from failed
     if not body:

@@ -1,20 +1,17 @@
 """
-Users' own templates: Jinja2, sandboxed, strict, bounded.
+Templates written by the operator: Jinja2's immutable sandbox with strict undefined names.
 
-Whatever a template prints of a value is escaped for the destination's format;
-`safe` and filters that make HTML do not exist. Undefined names are errors. A
-template can compute little (see `sandbox.py`): all its ranges together give 10,000
-numbers, texts do not multiply, and what it prints ends at 64 KiB.
+Printed values are escaped for the destination's format; filters that bypass the escaping do not
+exist. Source and output are capped at 64 KiB, a `range` at 1,000 numbers. The author is trusted
+not to burn CPU on purpose: `check` renders each template once per kind.
 
-What a template sees:
+Variables of a template:
 
 - `kind`: `created`, `updated`, `upcoming`, `started`, `ended` or `removed`;
 - `title`, `message`: the milestone's title and its notification_message;
-- `start`, `ends`: print as `Sat 26 Sep, 15:30 EDT` (`start not set`; nothing for
-  an `ends` that is not known); `.date`, `.time`, `.zone`, `.weekday`,
-  `.relative` (`in 3 h`), `.iso` (UTC), `.known`;
-- `changes`: each prints as a sentence; `.field`, `.before`, `.after`, `.added`,
-  `.removed`;
+- `start`, `ends`: print as `Sat 26 Sep, 15:30 EDT` (`start not set`; nothing for an unknown
+  `ends`); `.date`, `.time`, `.zone`, `.weekday`, `.relative` (`in 3 h`), `.iso` (UTC), `.known`;
+- `changes`: each prints as a sentence; `.field`, `.before`, `.after`, `.added`, `.removed`;
 - `milestone`: Kalshi's own fields, `milestone.details.league`;
 - `link`: the milestone's page, or nothing; `test`: true in a test message.
 """
@@ -22,35 +19,44 @@ What a template sees:
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
+from zoneinfo import ZoneInfo
 
 import jinja2
+from jinja2 import meta
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
-from notifier.domain.models import Change, Event, Format, Json
+from notifier.domain.models import Change, Event, Format, Json, Kind, Milestone, Template
+from notifier.domain.suggestions import nearest
 from notifier.errors import NotifierError
 from notifier.messages.escaping import clean, escape, plain
 from notifier.messages.event_text import Teller, title_of
 from notifier.messages.humanize import day, hours, is_set, on_the_wall, zone_name
-from notifier.messages.sandbox import BUDGET, LARGEST, Budget, sandbox
 
-NAMES = frozenset(
-    {
-        *("kind", "milestone", "changes", "title", "message"),
-        *("start", "ends", "link", "test", "range"),
-    }
+VARIABLES = frozenset(
+    {"kind", "milestone", "changes", "title", "message", "start", "ends", "link", "test"}
 )
-#: Characters that one template may print.
-LONGEST_OUTPUT = LARGEST
+#: Characters of a template, and of what it may print.
+MAX_SOURCE = MAX_OUTPUT = 64 * 1024
 
-_RANGE = 10_000
-_DEPTH = 12
-_LONGEST_REASON = 200
+_MAX_RANGE = 1_000
+_MAX_DEPTH = 12
+_MAX_REASON = 200
+#: Filters whose result bypasses the escaping for the destination's format.
+_UNSAFE_FILTERS = ("safe", "forceescape", "urlize", "xmlattr")
 
 
 class TemplateFailed(NotifierError):
-    """A user's template cannot be used; the text says where and why."""
+    """A template cannot be rendered; the text names the reason and the line."""
+
+
+class Link(str):
+    """An address that is quoted already, and printed without escaping."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +77,7 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class FormattedChange:
     """A change as a template sees it; prints as a sentence."""
 
     text: str
@@ -85,52 +91,114 @@ class Told:
         return self.text
 
 
-def fill(source: str, *, markup: Format, values: Mapping[str, object]) -> str:
-    """
-    What the template gives in that format.
+# --- rendering ----------------------------------------------------------------
 
-    Raises: TemplateFailed, whatever went wrong in it: a template can raise anything.
+
+@lru_cache(maxsize=len(Format))
+def environment(markup: Format) -> jinja2.Environment:
+    """The sandbox whose printed values are escaped for that format."""
+    printed = partial(_printed, markup=markup)
+
+    @jinja2.pass_context  # without the context, Jinja2 escapes constants as HTML beforehand
+    def finalize(_context: Context, value: object) -> Markup:
+        return printed(value)
+
+    sandbox = ImmutableSandboxedEnvironment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in _UNSAFE_FILTERS:
+        del sandbox.filters[name]
+    sandbox.filters |= {
+        "e": printed,
+        "escape": printed,
+        "tojson": partial(json.dumps, ensure_ascii=False, default=str),
+    }
+    del sandbox.globals["lipsum"]
+    sandbox.globals["range"] = _range
+    return sandbox
+
+
+def render_template(source: str, *, markup: Format, values: Mapping[str, object]) -> str:
     """
+    Render the template in that format.
+
+    Raises:
+        TemplateFailed: anything went wrong; a template can raise any exception.
+    """
+    parts: list[str] = []
+    size = 0
     try:
-        return _filled(_compiled(source, markup), values)
+        for part in _compiled(source, markup).generate(values):
+            parts.append(part)
+            size += len(part)
+            if size > MAX_OUTPUT:
+                break
     except TemplateFailed:
         raise
     except Exception as exc:
-        raise TemplateFailed(why(exc)) from exc
+        raise TemplateFailed(_reason(exc)) from exc
+    if size > MAX_OUTPUT:
+        raise TemplateFailed(f"prints more than {MAX_OUTPUT:,} characters")
+    return "".join(parts)
 
 
-def why(exc: Exception) -> str:
-    """The failure in a line, with the template's own line number if it is known."""
-    reason = clean(str(exc), _LONGEST_REASON) or type(exc).__name__
-    line = exc.lineno if isinstance(exc, jinja2.TemplateSyntaxError) else _line_of(exc)
+def _printed(value: object, *, markup: Format) -> Markup:
+    """A value as it may stand in a message; autoescaping leaves it alone."""
+    if isinstance(value, Markup | Link):
+        return Markup(value)  # noqa: S704 - a macro's or block's text, escaped when it was printed
+    return Markup("" if value is None else escape(str(value), markup))  # noqa: S704 - escaped here
+
+
+def _range(*bounds: int) -> range:
+    numbers = range(*bounds)
+    if len(numbers) > _MAX_RANGE:
+        raise TemplateFailed(f"range gives more than {_MAX_RANGE:,} numbers")
+    return numbers
+
+
+@lru_cache(maxsize=256)
+def _compiled(source: str, markup: Format) -> jinja2.Template:
+    return environment(markup).from_string(source)
+
+
+def _reason(exc: Exception) -> str:
+    """The failure in one line, with the template's own line number if it is known."""
+    reason = clean(str(exc), _MAX_REASON) or type(exc).__name__
+    line = exc.lineno if isinstance(exc, jinja2.TemplateSyntaxError) else None
+    frame = exc.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename == "<template>":
+            line = frame.tb_lineno
+        frame = frame.tb_next
     return f"line {line}: {reason}" if line else reason
 
 
-def values_of(
-    event: Event, *, teller: Teller, link: str | None, test: bool, room: int
-) -> dict[str, object]:
-    """
-    What a template sees of an event; foreign text is cleaned and calls nobody.
+# --- values -------------------------------------------------------------------
 
-    `room` bounds the message.
-    """
+
+def template_values(
+    event: Event, *, teller: Teller, link: str | None, test: bool, limit: int
+) -> dict[str, object]:
+    """The variables of a template: foreign text cleaned and cut to `limit`, without mentions."""
     milestone = event.milestone
     return {
         "kind": event.kind.value,
         "title": plain(title_of(milestone)),
-        "message": plain(clean(milestone.message, room)),
-        "start": moment_of(milestone.start, teller),
-        "ends": None if milestone.end is None else moment_of(milestone.end, teller),
-        "changes": tuple(_told(change, teller) for change in event.changes),
-        "milestone": _cleaned(milestone.doc, room, _DEPTH),
-        # Quoted already: escaping could only break it.
-        "link": None if link is None else Markup(link),  # noqa: S704
+        "message": plain(clean(milestone.message, limit)),
+        "start": _moment(milestone.start, teller),
+        "ends": None if milestone.end is None else _moment(milestone.end, teller),
+        "changes": tuple(_formatted_change(change, teller) for change in event.changes),
+        "milestone": _cleaned(milestone.doc, limit, _MAX_DEPTH),
+        "link": None if link is None else Link(link),
         "test": test,
     }
 
 
-def moment_of(when: datetime, teller: Teller) -> Moment:
-    """The instant in the reader's zone; a placeholder is not known."""
+def _moment(when: datetime, teller: Teller) -> Moment:
     if not is_set(when):
         return Moment(text=teller.instant(when))
     wall = on_the_wall(when, teller.zone)
@@ -146,91 +214,147 @@ def moment_of(when: datetime, teller: Teller) -> Moment:
     )
 
 
-def _told(change: Change, teller: Teller) -> Told:
-    return Told(
+def _formatted_change(change: Change, teller: Teller) -> FormattedChange:
+    return FormattedChange(
         text=plain(teller.change(change)),
-        field=plain(clean(change.field, _LONGEST_REASON)),
-        before=_cleaned(change.before, _LONGEST_REASON, _DEPTH),
-        after=_cleaned(change.after, _LONGEST_REASON, _DEPTH),
-        added=tuple(clean(each, _LONGEST_REASON) for each in change.added or ()),
-        removed=tuple(clean(each, _LONGEST_REASON) for each in change.removed or ()),
+        field=plain(clean(change.field, _MAX_REASON)),
+        before=_cleaned(change.before, _MAX_REASON, _MAX_DEPTH),
+        after=_cleaned(change.after, _MAX_REASON, _MAX_DEPTH),
+        added=tuple(clean(each, _MAX_REASON) for each in change.added or ()),
+        removed=tuple(clean(each, _MAX_REASON) for each in change.removed or ()),
     )
 
 
-def _cleaned(foreign: Json, room: int, depth: int) -> Json:
+def _cleaned(foreign: Json, limit: int, depth: int) -> Json:
     if isinstance(foreign, str):
-        return plain(clean(foreign, room))
+        return plain(clean(foreign, limit))
     if depth == 0:
         return None
     if isinstance(foreign, Mapping):
-        return {key: _cleaned(each, room, depth - 1) for key, each in foreign.items()}
+        return {key: _cleaned(each, limit, depth - 1) for key, each in foreign.items()}
     if isinstance(foreign, Sequence):
-        return [_cleaned(each, room, depth - 1) for each in foreign]
+        return [_cleaned(each, limit, depth - 1) for each in foreign]
     return foreign
 
 
-# --- filling it in ------------------------------------------------------------
+# --- trial rendering ----------------------------------------------------------
 
 
-class _Range:
-    """`range`, with so many numbers for a whole template."""
-
-    def __init__(self, left: int) -> None:
-        self._left = left
-
-    def __call__(self, *bounds: int) -> Sequence[int]:
-        numbers = range(*bounds)
-        self._left -= len(numbers)
-        if self._left < 0:
-            raise TemplateFailed(f"gives more than {_RANGE:,} numbers by range")
-        return numbers
+_GLOBALS = frozenset({"range", "dict", "namespace", "cycler", "joiner"})
+_NOW = datetime(2026, 9, 17, 20, 10, tzinfo=UTC)
+_START = datetime(2026, 9, 17, 23, 30, tzinfo=UTC)
 
 
-@lru_cache(maxsize=len(Format))
-def environment(markup: Format) -> jinja2.Environment:
-    """The sandbox whose printed values are escaped for that format."""
-    printed = partial(_printed, markup=markup)
-    return sandbox(
-        printed,
-        filters={
-            "e": printed,
-            "escape": printed,
-            "tojson": partial(json.dumps, ensure_ascii=False, default=str),
-        },
+def check_template(template: Template, *, kind: Kind | None = None) -> str | None:
+    """
+    Render the template once for a sample of each kind: the first error in a line, or None.
+
+    Without `kind` it passes if it works for one kind, else it must work for that kind. A field
+    of `milestone` that the sample lacks is no error, since milestones carry different fields.
+    """
+    kinds = list(Kind) if kind is None else [kind]
+    for part, source in (("title", template.title), ("body", template.body)):
+        if source is not None and (problem := _problem(source, kinds)) is not None:
+            return f"{part}: {problem}"
+    return None
+
+
+def _problem(source: str, kinds: Sequence[Kind]) -> str | None:
+    known = VARIABLES | _GLOBALS
+    try:
+        unknown = meta.find_undeclared_variables(environment(Format.TEXT).parse(source)) - known
+    except (jinja2.TemplateError, RecursionError, ValueError) as exc:
+        return _reason(exc)
+    if unknown:
+        advice = nearest(min(unknown), sorted(known))
+        return f"{min(unknown)} is unknown" + (f"; {advice}" if advice else "")
+    failures = [_failure(source, kind) for kind in kinds]
+    return None if None in failures else failures[0]
+
+
+def _failure(source: str, kind: Kind) -> str | None:
+    """Why the template fails on a sample; None if it works, or may with other fields."""
+    event = _sample(kind)
+    missing: list[str] = []
+    values = template_values(
+        event,
+        teller=Teller(zone=ZoneInfo("UTC"), now=_NOW),
+        link="https://kalshi.com/markets/kxgame/KXGAME-1",
+        test=True,
+        limit=2_000,
     )
+    values["milestone"] = _SampleFields(event.milestone.doc, missing)
+    try:
+        printed = render_template(source, markup=Format.TEXT, values=values)
+    except TemplateFailed as failed:
+        return None if missing else str(failed)
+    return None if printed.strip() or missing else "prints nothing"
 
 
-def _printed(value: object, *, markup: Format) -> Markup:
-    """A value as it may stand in a message; autoescaping leaves it alone."""
-    if isinstance(value, Markup):
-        return value
-    words = "" if value is None else escape(str(value), markup)
-    return Markup(words)  # noqa: S704 - escaped a line above
+class _SampleFields(dict[str, object]):
+    """A sample's fields; a field that it lacks is empty text, and is noted in `missing`."""
+
+    def __init__(self, fields: Mapping[str, object], missing: list[str]) -> None:
+        super().__init__(
+            (key, _SampleFields(value, missing) if isinstance(value, Mapping) else value)
+            for key, value in fields.items()
+        )
+        self._missing = missing
+
+    def __missing__(self, key: str) -> str:
+        self._missing.append(key)
+        return ""
 
 
-@lru_cache(maxsize=256)
-def _compiled(source: str, markup: Format) -> jinja2.Template:
-    return environment(markup).from_string(source)
-
-
-def _filled(template: jinja2.Template, values: Mapping[str, object]) -> str:
-    parts: list[str] = []
-    room = LONGEST_OUTPUT
-    given = {**values, "range": _Range(_RANGE), BUDGET: Budget()}
-    for part in template.generate(given):
-        room -= len(part)
-        if room < 0:
-            raise TemplateFailed(f"prints more than {LONGEST_OUTPUT:,} characters")
-        parts.append(part)
-    return "".join(parts)
-
-
-def _line_of(exc: Exception) -> int | None:
-    """The template's line in which it was raised."""
-    line: int | None = None
-    step = exc.__traceback__
-    while step is not None:
-        if step.tb_frame.f_code.co_filename == "<template>":
-            line = step.tb_lineno
-        step = step.tb_next
-    return line
+def _sample(kind: Kind) -> Event:
+    name, end = "00000000-0000-4000-8000-000000000000", _START + timedelta(hours=3, minutes=30)
+    title, message, tickers = "Home at Away", "The game is about to begin!", ("KXGAME-1",)
+    details = {"league": "NFL", "status": "scheduled"}
+    doc: dict[str, Json] = {
+        "id": name,
+        "category": "Sports",
+        "type": "football_game",
+        "title": title,
+        "notification_message": message,
+        "start_date": "2026-09-17T23:30:00Z",
+        "end_date": "2026-09-18T03:00:00Z" if kind is Kind.ENDED else None,
+        "last_updated_ts": "2026-09-15T00:21:49Z",
+        "primary_event_tickers": tickers,
+        "related_event_tickers": tickers,
+        "source_id": "sample",
+        "details": details,
+    }
+    milestone = Milestone(
+        id=name,
+        category="Sports",
+        type="football_game",
+        title=title,
+        message=message,
+        start=_START,
+        end=end if kind is Kind.ENDED else None,
+        updated=_NOW,
+        primary_tickers=tickers,
+        related_tickers=tickers,
+        details=details,
+        doc=doc,
+        raw=b"{}",
+    )
+    changes = (
+        Change(field="start_date", before="2026-09-17T20:00:00Z", after="2026-09-17T23:30:00Z"),
+        Change(
+            field="primary_event_tickers",
+            before=[],
+            after=tickers,
+            added=tickers,
+            removed=(),
+        ),
+    )
+    return Event(
+        id="evt_sample",
+        kind=kind,
+        milestone=milestone,
+        at=_START if kind in {Kind.STARTED, Kind.ENDED} else _NOW,
+        seen_at=_NOW,
+        changes=changes if kind is Kind.UPDATED else (),
+        lead=timedelta(minutes=15) if kind is Kind.UPCOMING else None,
+    )

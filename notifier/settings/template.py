@@ -31,12 +31,12 @@ def _compile(text: str) -> None:
     from jinja2 import TemplateSyntaxError  # noqa: PLC0415 - few write templates
 
     from notifier.messages.templates import (  # noqa: PLC0415 - likewise
-        LONGEST_OUTPUT,
+        MAX_SOURCE,
         environment,
     )
 
-    if len(text) > LONGEST_OUTPUT:
-        raise ValueError(f"is longer than {LONGEST_OUTPUT:,} characters")
+    if len(text) > MAX_SOURCE:
+        raise ValueError(f"is longer than {MAX_SOURCE:,} characters")
     try:
         environment(Format.TEXT).from_string(text)
     except TemplateSyntaxError as exc:

@@ -24,7 +24,8 @@ from notifier.domain.models import (
     Route,
     Template,
 )
-from notifier.messages.render import check_template, render
+from notifier.messages.render import render
+from notifier.messages.templates import check_template
 
 HOSTILE = milestone(
     title="<b>*x*</b> [y](z) @here",
@@ -107,6 +108,14 @@ def test_values_are_escaped_for_the_destination(form: Format, said: str) -> None
     assert filled(source, event(Kind.CREATED, HOSTILE), markup=form).body == said
 
 
+def test_a_value_joined_with_the_link_is_escaped() -> None:
+    hostile = event(Kind.CREATED, HOSTILE)
+
+    body = filled("{{ [link, title]|join(' ') }}", hostile, markup=Format.MARKDOWN).body
+
+    assert body.endswith("\\<b\\>∗x∗\\</b\\> \\[y\\]\u2060(z) @\u200bhere")
+
+
 def test_what_the_user_writes_stays_markup() -> None:
     assert filled("<i>{{ kind }}</i>", markup=Format.HTML).body == "<i>created</i>"
     macro = "{% macro b(x) %}**{{ x }}**{% endmacro %}{{ b(title) }}"
@@ -169,14 +178,11 @@ def test_a_kinds_own_template_goes_before_the_one_for_all() -> None:
         ("{{ title|safe }}", "No filter named 'safe'"),
         ("{{ ''.__class__.__mro__ }}", "unsafe"),
         ("{{ milestone.update({}) }}", "unsafe"),
-        ("{{ 'x' * 1000000000 }}", "plain numbers only"),
-        ("{{ 10 ** 10 }}", "plain numbers only"),
-        ("{% for i in range(20000) %}{% endfor %}", "10,000 numbers"),
+        ("{% for i in range(20000) %}{% endfor %}", "1,000 numbers"),
         (
-            "{% for i in range(999) %}{% set x = range(999)|list %}{% endfor %}",
-            "10,000 numbers",
+            "{% for i in range(999) %}{% for j in range(99) %}{{ i }}{% endfor %}{% endfor %}",
+            "prints more than 65,536 characters",
         ),
-        ("{% for i in range(9999) %}0123456789{% endfor %}", "65,536 characters"),
         ("{{ 1 / 0 }}", "division by zero"),
         ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
         ("{% include 'x' %}", "no loader"),
