@@ -1,7 +1,10 @@
-"""`notifier demo`: the whole program, against a stand-in for the API on loopback."""
+"""`notifier demo`: the whole service, against a fake of the API on loopback."""
 
 import signal
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -10,62 +13,74 @@ from rich.text import Text
 
 from notifier import app, logging, settings
 from notifier.cli import output
-from notifier.cli.demo_console import Stage
+from notifier.cli.demo_console import DemoConsole
 from notifier.cli.exit_codes import DONE
 from notifier.cli.global_options import Given
-from notifier.cli.tally import Tally, tally
 from notifier.clock import SystemClock
 from notifier.demo import scenario
-from notifier.demo.loopback import serving
-from notifier.demo.sink import Sink
-from notifier.demo.standin import StandIn
-from notifier.demo.world import World
+from notifier.demo.fake_api import FakeApi, api_app
+from notifier.demo.local_server import serving
+from notifier.demo.receiver import Arrival, WebhookReceiver
 from notifier.domain.commit import Progress, ReadEnd, ReadKind
-from notifier.domain.models import Kind
+from notifier.domain.models import Kind, State
 from notifier.messages.humanize import count
 from notifier.settings import Config
+from notifier.storage import queries
+from notifier.storage.database import reading
 from notifier.web.listen import Place
 
-#: By then all is told that the end of the story set going.
+#: The last messages are sent within this after the end of the scenario.
 _EPILOGUE_S = 1.5
 _DATABASE = "demo.db"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Events and messages by kind; what was owed against what arrived."""
+
+    events: Counter[Kind]
+    terminal: Counter[Kind]
+    #: Counted by the receiver.
+    webhook: Counter[Kind]
+    #: Times that an event arrived once more.
+    repeated: int
+    #: Owed events that neither arrived nor wait to be sent.
+    lost: int
+    waiting: int
+
+
 def demo(given: Given) -> int:
-    """Play the story to its end, or until Ctrl-C; leaves nothing behind."""
+    """Run the scenario to its end, or until Ctrl-C; no file is left behind."""
     logging.set_up(level=given.log_level or "warning", style="auto")
     console = output.out()
     with tempfile.TemporaryDirectory(prefix="notifier-demo-") as folder:
-        _sum_up(console, anyio.run(_play, Path(folder), console))
+        _print_summary(console, anyio.run(_play, Path(folder), console))
     return DONE
 
 
-async def _play(folder: Path, console: Console) -> Tally:
+async def _play(folder: Path, console: Console) -> Summary:
     clock = SystemClock()
-    world = World(clock, scenario.opening(clock.now()))
-    stage = Stage(console)
-    sink = Sink(clock=clock, secret=scenario.SECRET, seen=stage.arrived)
-    _introduce(console, milestones=len(world))
-    async with (
-        serving(StandIn(world, clock=clock).answer) as api_port,
-        serving(sink.answer) as sink_port,
-    ):
-        found = _configured(folder, api_port, sink_port)
-        await _perform(found, folder / _DATABASE, world, stage, console)
-    return tally(folder / _DATABASE, sink.arrivals)
+    api = FakeApi(clock, scenario.opening(clock.now()))
+    display = DemoConsole(console)
+    receiver = WebhookReceiver(clock=clock, secret=scenario.SECRET, on_arrival=display.show_webhook)
+    _introduce(console, milestones=len(api))
+    async with serving(api_app(api)) as api_port, serving(receiver.app) as receiver_port:
+        found = _configured(folder, api_port, receiver_port)
+        await _perform(found, folder / _DATABASE, api, display, console)
+    return _summary(folder / _DATABASE, receiver.arrivals)
 
 
-def _configured(folder: Path, api_port: int, sink_port: int) -> Config:
-    text = scenario.configuration(api_port, sink_port, folder / _DATABASE)
+def _configured(folder: Path, api_port: int, receiver_port: int) -> Config:
+    text = scenario.configuration(api_port, receiver_port, folder / _DATABASE)
     file = folder / settings.NAME
     file.write_text(f"{text}timezone: {output.local_zone().key}\n", "utf-8")
     return settings.load(file, {}, cwd=folder)
 
 
 async def _perform(
-    found: Config, database: Path, world: World, stage: Stage, console: Console
+    found: Config, database: Path, api: FakeApi, display: DemoConsole, console: Console
 ) -> None:
-    """Run the service while the story happens."""
+    """Run the service while the scenario runs."""
     is_known, stop = anyio.Event(), anyio.Event()
 
     def watch(kind: ReadKind, _progress: Progress, end: ReadEnd | None) -> None:
@@ -74,11 +89,11 @@ async def _perform(
 
     async def tell() -> None:
         await is_known.wait()
-        await scenario.play(world, SystemClock())
+        await scenario.play(api, SystemClock())
         await anyio.sleep(_EPILOGUE_S)
         stop.set()
 
-    parts = app.Parts(watcher=watch, output=stage)
+    parts = app.Parts(watcher=watch, output=display)
     parts.front.move(Place(host="127.0.0.1", port=0))
     console.print(f"The dashboard, while it lasts: http://{parts.front.place}/")
     async with app.built(found, parts) as loops, anyio.create_task_group() as tasks:
@@ -90,7 +105,7 @@ async def _perform(
 
 
 async def _watch_signals(stop: anyio.Event, everything: anyio.CancelScope) -> None:
-    """Ctrl-C ends the story; a second one does not wait for what is under way."""
+    """Ctrl-C ends the demo; a second one does not wait for what is under way."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for _ in signals:
             if stop.is_set():
@@ -98,35 +113,60 @@ async def _watch_signals(stop: anyio.Event, everything: anyio.CancelScope) -> No
             stop.set()
 
 
-# --- words --------------------------------------------------------------------
+# --- summary ---
+
+
+def _summary(database: Path, arrivals: Sequence[Arrival]) -> Summary:
+    with reading(database) as conn:
+        kinds = {str(row["event_id"]): Kind(str(row["kind"])) for row in queries.event_rows(conn)}
+        owed = list(queries.delivery_rows(conn))
+    received = Counter(event_id for arrival in arrivals for event_id in arrival.event_ids)
+    shown = {
+        str(row["event_id"])
+        for row in owed
+        if row["destination"] == "terminal" and row["state"] == State.DELIVERED.value
+    }
+    arrived = {"terminal": shown, "webhook": received.keys()}
+    missing = [
+        str(row["state"]) for row in owed if row["event_id"] not in arrived[str(row["destination"])]
+    ]
+    waiting = sum(state in {State.PENDING.value, State.LEASED.value} for state in missing)
+    return Summary(
+        events=Counter(kinds.values()),
+        terminal=Counter(kinds[event] for event in shown),
+        webhook=Counter(kinds[event] for event in received if event in kinds),
+        repeated=received.total() - len(received),
+        lost=len(missing) - waiting,
+        waiting=waiting,
+    )
 
 
 def _introduce(console: Console, *, milestones: int) -> None:
     seconds = round(scenario.LENGTH.total_seconds())
     console.print(
-        f"A stand-in for Kalshi's API on this machine lists {milestones} milestones. "
-        "They are read and announced by nothing; what happens to them from now on is "
-        f"told here and to a webhook, for {seconds} seconds. Ctrl-C ends it."
+        f"A fake of Kalshi's API on this machine lists {milestones} milestones. The first "
+        "read stores them and announces nothing. What happens to them during the next "
+        f"{seconds} seconds is sent to this terminal and to a webhook. Ctrl-C ends the demo."
     )
 
 
-def _sum_up(console: Console, found: Tally) -> None:
+def _print_summary(console: Console, summary: Summary) -> None:
     table = output.table("Kind", "Events", "Terminal", "Webhook")
     for column in table.columns[1:]:
         column.justify = "right"
     for kind in Kind:
-        row = (found.events, found.terminal, found.webhook)
+        row = (summary.events, summary.terminal, summary.webhook)
         if any(counts[kind] for counts in row):
             table.add_row(output.kind(kind.value), *(str(c[kind]) for c in row))
     if table.row_count:
         console.print()
         console.print(table)
     console.print()
-    sent = found.terminal.total() + found.webhook.total()
-    ok = "green" if found.repeated == found.lost == 0 else "bold red"
+    sent = summary.terminal.total() + summary.webhook.total()
+    ok = "green" if summary.repeated == summary.lost == 0 else "bold red"
     line = Text(f"{count(sent, 'message')} delivered, ")
-    line.append(f"repeated {found.repeated}, lost {found.lost}", ok)
-    if found.waiting:
-        line.append(f", {found.waiting} still to be sent when it ended")
+    line.append(f"repeated {summary.repeated}, lost {summary.lost}", ok)
+    if summary.waiting:
+        line.append(f", {summary.waiting} still to be sent when it ended")
     console.print(line)
     console.print("Next: `notifier init` writes a configuration for the real thing.")

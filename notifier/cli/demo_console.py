@@ -1,4 +1,4 @@
-"""Where `notifier demo` plays: messages and webhooks as they come, in colours."""
+"""The terminal of `notifier demo`: messages and webhooks as they arrive, in colours."""
 
 import io
 import threading
@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.text import Text
 
 from notifier.cli import output
-from notifier.demo.sink import Arrival
+from notifier.demo.receiver import Arrival
 from notifier.domain.models import Kind
 from notifier.senders.terminal import plain
 
-#: How titles begin; the others tell of an update.
+#: How the titles of each kind begin; any other title is an update's.
 _BEGINNINGS = {
     "New: ": Kind.CREATED,
     "In ": Kind.UPCOMING,
@@ -24,11 +24,11 @@ _BEGINNINGS = {
 }
 
 
-class Stage(io.StringIO):
+class DemoConsole(io.StringIO):
     """
-    What the built-in terminal destination writes to, one message at a time.
+    The stream of the built-in terminal destination: each write is one message.
 
-    A webhook is shown under the message that tells the same, whichever came first.
+    A webhook is shown below the message of the same event, whichever arrives first.
     """
 
     def __init__(self, console: Console) -> None:
@@ -46,7 +46,7 @@ class Stage(io.StringIO):
             self._console.print()
             self._console.print(Text(title, _style(title)), soft_wrap=True)
             self._console.print(_body(body), soft_wrap=True)
-            mate = next((one for one in self._early if _tells(one, title)), None)
+            mate = next((one for one in self._early if _is_about(one, title)), None)
             if mate is None:
                 self._titles.append(title)
             else:
@@ -54,10 +54,10 @@ class Stage(io.StringIO):
                 self._show(mate)
         return len(text)
 
-    def arrived(self, arrival: Arrival) -> None:
-        """Show what came by webhook."""
+    def show_webhook(self, arrival: Arrival) -> None:
+        """Show an arrival."""
         with self._lock:
-            mate = next((one for one in self._titles if _tells(arrival, one)), None)
+            mate = next((one for one in self._titles if _is_about(arrival, one)), None)
             if mate is None:
                 self._early.append(arrival)
             else:
@@ -66,8 +66,8 @@ class Stage(io.StringIO):
 
     def _show(self, arrival: Arrival) -> None:
         types = ", ".join(str(event.get("type")) for event in arrival.events)
-        sealed = "signature ok" if arrival.genuine else "SIGNATURE WRONG"
-        line = f"webhook <- {types} ({sealed})"
+        signature = "signature ok" if arrival.is_genuine else "SIGNATURE WRONG"
+        line = f"webhook <- {types} ({signature})"
         self._console.print(Text(plain(line), "dim"), soft_wrap=True)
 
 
@@ -83,7 +83,7 @@ def _body(body: str) -> Text:
     )
 
 
-def _tells(arrival: Arrival, title: str) -> bool:
+def _is_about(arrival: Arrival, title: str) -> bool:
     return any(_title(event) in title for event in arrival.events)
 
 

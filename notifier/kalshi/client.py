@@ -1,4 +1,4 @@
-"""The only httpx for the API: one request, one answer, one deadline."""
+"""The client of Kalshi's API: one request, one answer, one deadline."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,7 @@ from notifier.clock import Clock
 from notifier.domain.live_status import Said
 from notifier.domain.models import Watch
 from notifier.errors import ConfigError, SourceError, SourceGarbled
-from notifier.kalshi.answer import date_of, error_of, says_not_found
-from notifier.kalshi.body import ACCEPT_ENCODING, read_beginning, read_body
+from notifier.kalshi.body import ACCEPT_ENCODING, read_body
 from notifier.kalshi.decoding import (
     BadRow,
     Page,
@@ -27,23 +26,23 @@ from notifier.kalshi.decoding import (
     read_row,
     read_single,
 )
-from notifier.kalshi.errors import translated
+from notifier.kalshi.errors import date_of, error_of, says_not_found, translate_errors
 
 MOST_PER_PAGE = 500
 MOST_PAGES = 1000
 MOST_LIVE = 100
 MEBIBYTE = 1024 * 1024
 
-#: Of an error's body, more says nothing more.
+#: The body of an error is not read beyond this.
 _ERROR_BYTES = 64 * 1024
-#: Shorter than load balancers keep an idle connection, so that ours is never stale.
+#: Shorter than load balancers keep idle connections, so that a reused one is not stale.
 _IDLE_S = 50.0
 
 Pace = Callable[[], Awaitable[None]]
 
 
 class Exchange(StrEnum):
-    """Whether Kalshi itself is at work: tells "they are down" from "we are broken"."""
+    """Whether Kalshi's exchange is open: tells their maintenance from a fault of ours."""
 
     ACTIVE = "active"
     MAINTENANCE = "maintenance"
@@ -52,14 +51,14 @@ class Exchange(StrEnum):
 
 class KalshiClient:
     """
-    Kalshi's public API, as far as milestones need it.
+    The endpoints of Kalshi's public API that milestones need.
 
-    Methods raise nothing but `SourceError`s. `timeout` bounds an answer as a whole,
-    from the connection to the last byte of its body; `max_body_bytes` bounds a body
-    once decoded. Redirects are not followed. The proxies of the environment are used,
-    but not for loopback and not when a `transport` is given. `auth` signs requests.
+    Methods raise only `SourceError`s. `timeout` bounds a whole answer, from the
+    connection to the last byte of its body; `max_body_bytes` bounds a decoded body.
+    Redirects are not followed. The proxies of the environment are used, but not for
+    loopback and not when a `transport` is given. `auth` signs requests.
 
-    Making one raises a ConfigError over an address, or a proxy of the environment,
+    The constructor raises ConfigError for an address, or a proxy of the environment,
     that cannot be used.
 
     Source: Kalshi OpenAPI 3.34.0.
@@ -159,7 +158,7 @@ class KalshiClient:
 
     async def live(self, milestone_ids: Sequence[str]) -> dict[str, Said]:
         """
-        What live data says of these milestones, as far as there is anything.
+        Live data of these milestones, where there is any.
 
         At most `MOST_LIVE` of them: the API takes no more.
         """
@@ -170,7 +169,7 @@ class KalshiClient:
         return {key: found[key] for key in asked if key in found}
 
     async def exchange_status(self) -> Exchange:
-        """What Kalshi says of itself; UNKNOWN when it cannot be asked."""
+        """The state of the exchange; UNKNOWN when the request fails."""
         try:
             answer = await self._get("/exchange/status", {})
             active = read_exchange_active(answer.body_or_error())
@@ -179,21 +178,24 @@ class KalshiClient:
         return Exchange.ACTIVE if active else Exchange.MAINTENANCE
 
     async def aclose(self) -> None:
-        """Close the connections. The client is of no use afterwards."""
+        """Close the connections and the client."""
         await self._http.aclose()
 
     async def _get(self, path: str, params: Mapping[str, str | list[str]]) -> "_Answer":
         sent_at = self._clock.now()
         with (
-            translated(timeout=self._timeout),
+            translate_errors(timeout=self._timeout),
             anyio.fail_after(self._timeout.total_seconds()),
         ):
             url = self._base_url + path
             async with self._http.stream("GET", url, params=params) as response:
-                ok = response.status_code == httpx.codes.OK
-                read = read_body if ok else read_beginning
-                limit = self._max_body_bytes if ok else _ERROR_BYTES
-                body = await read(response, limit=limit)
+                if response.status_code == httpx.codes.OK:
+                    body = await read_body(response, limit=self._max_body_bytes)
+                else:
+                    try:
+                        body = await read_body(response, limit=_ERROR_BYTES)
+                    except SourceGarbled:
+                        body = b""
         received_at = self._clock.now()
         return _Answer(
             status=response.status_code,
@@ -212,7 +214,7 @@ class _Answer:
     sent_at: datetime
     received_at: datetime
     date: datetime | None
-    #: What it means, if it may not be read.
+    #: Set when the body may not be read.
     error: SourceError | None
 
     def body_or_error(self) -> bytes:
@@ -242,7 +244,7 @@ def _http(
             trust_env=not _is_loopback(url.host),
         )
     except (ValueError, ImportError, httpx.InvalidURL) as exc:
-        # Not the value itself: it may hold a password.
+        # The value is not shown: it may hold a password.
         problem = "environment: a variable such as HTTPS_PROXY names no usable proxy"
         raise ConfigError([problem]) from exc
 

@@ -1,13 +1,12 @@
 """
-Bytes become values. Kalshi's own names end here.
+Decoding of answers. Kalshi's own names end here.
 
-A page is only split into rows, each known by its id and the fingerprint of its
-very bytes: a row that has not changed costs nothing more. `milestone` reads one
-row whole.
+A page is only split into rows, each identified by its id and the fingerprint of its
+bytes: an unchanged row costs nothing more. `milestone` decodes one row completely.
 
-Absent and null are equal, and fall back to nothing where nothing is lost by it
-(tickers, details, message, end, last update). What is there but of the wrong type
-is never guessed at: the row is invalid, the page lives.
+Absent and null are equal, and empty where nothing is lost by it (tickers, details,
+message, end, last update). A field of the wrong type makes the row invalid; the page
+and its other rows are used.
 
 Source: Kalshi OpenAPI 3.34.0, GET /milestones.
 """
@@ -24,33 +23,33 @@ import msgspec
 from notifier.domain.live_status import Said, said
 from notifier.domain.models import Json, Milestone
 from notifier.errors import RowInvalid, SourceGarbled
-from notifier.kalshi.row_recovery import salvage
+from notifier.kalshi.row_recovery import recover_rows
 
-#: Bytes of a bad row that are worth keeping for a person to look at.
+#: Bytes of a bad row that are kept for inspection.
 BAD_ROW_BYTES = 64 * 1024
-#: What walks through a milestone may recurse so deep.
+#: Code that walks through a milestone may recurse so deep.
 MAX_DEPTH = 50
-#: Characters of foreign text that an error of ours repeats.
+#: Characters of foreign text that an error message quotes.
 QUOTED = 200
-#: Characters of an id. Kalshi's are UUIDs; anything printable will do.
+#: Characters of an id. Kalshi's are UUIDs; any printable ASCII is accepted.
 ID_LENGTH = 128
 
-#: Whatever msgspec may raise over bytes that were not written for it.
+#: What msgspec raises for arbitrary bytes.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """One row of a page, not read any further. A Struct: 8 times cheaper to make."""
+    """One row of a page, not decoded yet. A Struct is 8 times cheaper than a dataclass."""
 
     id: str
     raw: bytes
-    #: 16 bytes over `raw`: equal fingerprints, equal rows.
+    #: 16 bytes over `raw`.
     fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadRow:
-    """A row that is put aside. The same bad bytes have the same fingerprint."""
+    """A row for the quarantine. The same bad bytes have the same fingerprint."""
 
     #: The row's id if it can be read, else the fingerprint in hex.
     key: str
@@ -66,11 +65,11 @@ class Page:
 
     rows: tuple[Row, ...]
     bad: tuple[BadRow, ...]
-    #: Where the next page begins; empty at the end of the list.
+    #: Of the next page; empty at the end of the list.
     cursor: str
     sent_at: datetime
     received_at: datetime
-    #: The server's clock as its `Date` header tells it, if it does.
+    #: The header `Date`, if there is a valid one.
     date: datetime | None
 
 
@@ -88,7 +87,7 @@ def read_page(
     is an empty list, `cursor: null` and no cursor are the end.
 
     Raises:
-        SourceGarbled: it is no page of milestones, or not all of one.
+        SourceGarbled: the body is not a page of milestones, or not a whole one.
 
     """
     raws, cursor = _split(body)
@@ -109,7 +108,7 @@ def fingerprint(raw: bytes) -> bytes:
 
 
 def read_row(raw: bytes) -> Row | BadRow:
-    """One row by itself, as it would stand in a page."""
+    """One row by itself, as if it came in a page."""
     rows, bad = _rows([raw])
     return rows[0] if rows else bad[0]
 
@@ -130,10 +129,10 @@ def read_single(body: bytes) -> bytes:
 
 def read_exchange_active(body: bytes) -> bool:
     """
-    Whether the answer of `GET /exchange/status` says that the exchange is at work.
+    `exchange_active` in the answer of `GET /exchange/status`.
 
     Raises:
-        SourceGarbled: it does not say.
+        SourceGarbled: there is none.
 
     """
     try:
@@ -144,13 +143,13 @@ def read_exchange_active(body: bytes) -> bool:
 
 def read_live(body: bytes) -> dict[str, Said]:
     """
-    By milestone: what the answer of `GET /live_data/batch` says of it.
+    By milestone: the live data in the answer of `GET /live_data/batch`.
 
-    What says nothing, or cannot be read, is left out. `live_datas: null` is none.
-    The status that people see on Kalshi's pages counts first.
+    Rows without a status, or that cannot be read, are left out; `live_datas: null` is
+    an empty list. `widget_status`, which Kalshi's pages show, counts before `status`.
 
     Raises:
-        SourceGarbled: it is no such answer.
+        SourceGarbled: the body is not such an answer.
 
     """
     try:
@@ -172,7 +171,7 @@ def read_live(body: bytes) -> dict[str, Said]:
 
 
 def bad_row(row: Row, error: RowInvalid) -> BadRow:
-    """The row put aside, because `milestone` says that it is none."""
+    """The row for the quarantine, because `milestone` cannot decode it."""
     return BadRow(
         key=row.id,
         raw=row.raw[:BAD_ROW_BYTES],
@@ -183,7 +182,7 @@ def bad_row(row: Row, error: RowInvalid) -> BadRow:
 
 def milestone(raw: bytes) -> Milestone:
     """
-    Read one row whole.
+    Decode one row completely.
 
     Required: id, category, type, start_date, title. Instants need an offset and
     come back in UTC; beyond microseconds they are rounded. Year 1 stands for
@@ -216,7 +215,7 @@ def milestone(raw: bytes) -> Milestone:
 
 
 def quote(text: object) -> str:
-    """Foreign text, fit for one line of a log: printable, and no longer than that."""
+    """Foreign text for one line of a log: printable, at most `QUOTED` characters."""
     line = " ".join(str(text)[: 4 * QUOTED].split())
     clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
     return clean if len(clean) <= QUOTED else clean[: QUOTED - 1] + "…"
@@ -290,13 +289,13 @@ def _split(body: bytes) -> tuple[Sequence[bytes | msgspec.Raw], str]:
     except (msgspec.ValidationError, UnicodeDecodeError) as exc:
         raise SourceGarbled(f"the answer is no page: {quote(exc)}") from exc
     except (msgspec.DecodeError, RecursionError) as exc:
-        return _split_by_hand(body, quote(exc))
+        return _split_leniently(body, quote(exc))
     return listing.milestones or [], listing.cursor or ""
 
 
-def _split_by_hand(body: bytes, why: str) -> tuple[Sequence[bytes], str]:
-    """One row that is no JSON must not cost the page: find the rows around it."""
-    parts = salvage(body)
+def _split_leniently(body: bytes, why: str) -> tuple[Sequence[bytes], str]:
+    """One row that is not JSON must not cost the page: find the rows around it."""
+    parts = recover_rows(body)
     if parts is None:
         raise SourceGarbled(f"the answer is no whole page: {why}")
     raws, rest = parts
@@ -315,16 +314,16 @@ def _rows(raws: Sequence[bytes | msgspec.Raw]) -> tuple[list[Row], list[BadRow]]
         try:
             row_id = _decode_identity(raw).id
         except UNREADABLE as exc:
-            bad.append(_nameless(raw, fingerprint, _where_and_what(str(exc))))
+            bad.append(_without_id(raw, fingerprint, _field_and_problem(str(exc))))
             continue
         if row_id.isascii() and row_id.isprintable():
             rows.append(Row(row_id, raw, fingerprint))
         else:
-            bad.append(_nameless(raw, fingerprint, "id: not printable ASCII"))
+            bad.append(_without_id(raw, fingerprint, "id: not printable ASCII"))
     return _newest(rows), bad
 
 
-def _nameless(raw: bytes, fingerprint: bytes, error: str) -> BadRow:
+def _without_id(raw: bytes, fingerprint: bytes, error: str) -> BadRow:
     return BadRow(
         key=fingerprint.hex(),
         raw=raw[:BAD_ROW_BYTES],
@@ -366,7 +365,7 @@ def _document(raw: bytes) -> dict[str, Json]:
 
 
 def _too_deep(doc: Mapping[str, Json]) -> str | None:
-    """The key under which something lies deeper than anyone should follow."""
+    """A key with something nested deeper than `MAX_DEPTH` below it."""
     level: list[tuple[str, Json]] = list(doc.items())
     for _ in range(MAX_DEPTH):
         level = [(key, inner) for key, value in level for inner in _inner(value)]
@@ -387,11 +386,11 @@ def _fields(doc: Mapping[str, Json]) -> _Fields:
     try:
         return msgspec.convert(doc, _Fields)
     except msgspec.ValidationError as exc:
-        raise RowInvalid(_where_and_what(str(exc))) from exc
+        raise RowInvalid(_field_and_problem(str(exc))) from exc
 
 
-def _where_and_what(error: str) -> str:
-    """The field first, and then what msgspec says about it."""
+def _field_and_problem(error: str) -> str:
+    """The message of msgspec with the field first."""
     if missing := re.fullmatch(r"Object missing required field `(\w+)`", error):
         return f"{missing[1]}: missing"
     if found := re.fullmatch(r"(.*) - at `\$\.(.*)`", error, re.DOTALL):
@@ -400,7 +399,7 @@ def _where_and_what(error: str) -> str:
 
 
 def _unless_never(when: datetime | None, key: str) -> datetime | None:
-    """None for year 1, which is how a time that was never set is written."""
+    """None for year 1, with which Kalshi writes a time that was never set."""
     return None if when is None or when.year == 1 else _utc(when, key)
 
 

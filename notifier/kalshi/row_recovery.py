@@ -1,28 +1,28 @@
 """
-Find the rows of a page that is no JSON as a whole.
+Finding the rows of a page that is not JSON as a whole.
 
-One unpaired surrogate, NaN or nesting without end in one row makes a strict reader
-refuse all 500. Brackets and strings alone show where a row begins and ends; whether
-it can be read is then asked of each row by itself.
+One unpaired surrogate, NaN or endless nesting in one row makes a strict decoder
+refuse all 500. Brackets and strings alone show where a row begins and ends; each row
+is then decoded by itself.
 """
 
 import re
 
-#: Strings whole, so that what they hold is not taken for structure.
+#: Whole strings are one token, so that brackets in them do not count.
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["{}\[\],:]', re.DOTALL)
 _WHITE = b" \t\r\n"
-#: Pages are half as large at most; beyond it the search would hold up everything.
-_MOST = 4 * 1024 * 1024
+#: Pages are half as large at most; a longer search would block the event loop.
+_MAX_BYTES = 4 * 1024 * 1024
 
 
-def salvage(body: bytes) -> tuple[list[bytes], bytes] | None:
+def recover_rows(body: bytes) -> tuple[list[bytes], bytes] | None:
     """
     The rows, and the page around them with an empty list in their place.
 
-    None when the body is not one whole object that holds a list `milestones`: what
-    was cut off must not pass for the end of the list. None too beyond 4 MiB.
+    None when the body is not one whole object with a list `milestones`: a truncated
+    page must not pass for the end of the list. None too beyond 4 MiB.
     """
-    if len(body) > _MOST:
+    if len(body) > _MAX_BYTES:
         return None
     members = _children(body.strip(_WHITE), b"{}")
     if members is None or len(members) % 2:
@@ -36,7 +36,7 @@ def salvage(body: bytes) -> tuple[list[bytes], bytes] | None:
 
 
 def _children(container: bytes, brackets: bytes) -> list[bytes] | None:
-    """What stands directly between these brackets, which must enclose it all."""
+    """The direct children of a container that these brackets enclose."""
     if container[:1] != brackets[:1] or container[-1:] != brackets[1:]:
         return None
     commas = _separators(container)
@@ -49,7 +49,7 @@ def _children(container: bytes, brackets: bytes) -> list[bytes] | None:
 
 
 def _separators(container: bytes) -> list[int] | None:
-    """Where commas and colons stand one level deep; None unless all is balanced."""
+    """Positions of commas and colons one level deep; None unless all is balanced."""
     depth = 0
     found: list[int] = []
     for token in _TOKEN.finditer(container):

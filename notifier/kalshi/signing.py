@@ -1,4 +1,4 @@
-"""Signed requests, for those who have an API key."""
+"""Signatures of requests for accounts with an API key."""
 
 import base64
 from collections.abc import Callable, Generator
@@ -16,9 +16,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 class Signing(httpx.Auth):
     """
-    Signs each request with a key of Kalshi's: RSA-PSS or Ed25519, as the key is.
+    Signs each request with a Kalshi API key: RSA-PSS or Ed25519, by the key's type.
 
-    `private_key` is in PEM; making one raises a ConfigError over any other.
+    `private_key` is in PEM; the constructor raises ConfigError for anything else.
 
     Source: Kalshi, "API keys".
     """
@@ -29,7 +29,7 @@ class Signing(httpx.Auth):
         self._clock = clock
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """The request with its signature, dated now."""
+        """Add the signature headers, dated now."""
         at = str((self._clock.now() - _EPOCH) // timedelta(milliseconds=1))
         path = request.url.raw_path.partition(b"?")[0]
         signature = self._sign(at.encode() + request.method.encode() + path)
@@ -40,7 +40,7 @@ class Signing(httpx.Auth):
 
 
 def _signer(private_key: str) -> Sign:
-    # Few have a key, and the import takes a tenth of a second.
+    # Few accounts have a key, and the import takes a tenth of a second.
     from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - see above
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 - see above
     from cryptography.hazmat.primitives.asymmetric import (  # noqa: PLC0415 - see above
@@ -52,7 +52,7 @@ def _signer(private_key: str) -> Sign:
     try:
         key = serialization.load_pem_private_key(private_key.encode(), password=None)
     except (TypeError, ValueError, UnsupportedAlgorithm):
-        raise _unusable() from None
+        raise _key_error() from None
     sha256 = hashes.SHA256()
     pss = padding.PSS(mgf=padding.MGF1(sha256), salt_length=padding.PSS.DIGEST_LENGTH)
     match key:
@@ -61,8 +61,8 @@ def _signer(private_key: str) -> Sign:
         case ed25519.Ed25519PrivateKey():
             return key.sign
         case _:
-            raise _unusable()
+            raise _key_error()
 
 
-def _unusable() -> ConfigError:
+def _key_error() -> ConfigError:
     return ConfigError(["source.api_key.private_key: cannot be signed with"])

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 from random import Random
 
-from notifier.demo.world import NEVER, Doc, stamp
+from notifier.demo.fake_api import NEVER, Document, milestone, timestamp
 from notifier.domain.models import Json
 
 EVERYTHING = 137_200
@@ -78,9 +78,9 @@ _NEVER_UPDATED = 0.02
 _END_IS_NULL = 0.3
 
 
-def population(n: int, *, seed: int, now: datetime) -> Iterator[Doc]:
+def population(n: int, *, seed: int, now: datetime) -> Iterator[Document]:
     """That many milestones around `now`; the same arguments give the same ones."""
-    random = Random(seed)  # noqa: S311 - a stand-in's made-up data
+    random = Random(seed)  # noqa: S311 - made-up data
     for number in range(n):
         if number < min(8, n // 20):
             yield _simulation(random, now)
@@ -88,35 +88,12 @@ def population(n: int, *, seed: int, now: datetime) -> Iterator[Doc]:
             yield _one(random, now)
 
 
-def milestone(
-    *,
-    milestone_id: str,
-    title: str,
-    start: datetime,
-    tickers: Sequence[str],
-    **more: Json,
-) -> Doc:
-    """One milestone as Kalshi would send it; `more` replaces any of its fields."""
-    doc: Doc = {
-        "category": "Sports",
-        "details": {"league": "NFL", "status": "scheduled"},
-        "id": milestone_id,
-        "notification_message": _MESSAGES[0],
-        "primary_event_tickers": list(tickers[:1]),
-        "related_event_tickers": list(tickers),
-        "start_date": stamp(start),
-        "title": title,
-        "type": "football_game",
-    }
-    return doc | more
-
-
-def _one(random: Random, now: datetime) -> Doc:
+def _one(random: Random, now: datetime) -> Document:
     [(kind, category, _, stem)] = random.choices(_TYPES, cum_weights=_WEIGHTS)
     home, away = random.sample(_NAMES, 2)
     start = _start(random, now)
     tickers = _tickers(random, stem, start, home, away)
-    doc: Doc = {
+    doc: Document = {
         "category": category,
         "details": _details(random, tickers[0], kind),
         "id": _uuid(random),
@@ -126,7 +103,7 @@ def _one(random: Random, now: datetime) -> Doc:
         "related_event_tickers": list(tickers),
         "source_id": _uuid(random),
         "source_ids": {"source_3_id": _uuid(random)},
-        "start_date": stamp(start),
+        "start_date": timestamp(start),
         "title": f"{away} at {home}",
         "type": kind,
     }
@@ -140,14 +117,14 @@ def _one(random: Random, now: datetime) -> Doc:
     return doc
 
 
-def _simulation(random: Random, now: datetime) -> Doc:
+def _simulation(random: Random, now: datetime) -> Document:
     """Kalshi's own, in production: old, always just updated, first in the list."""
     return milestone(
         milestone_id=_uuid(random),
         title="Indiana at New York",
         start=datetime(2024, 5, 9, tzinfo=now.tzinfo),
         tickers=("SIMNBAGAME",),
-        last_updated_ts=stamp(now),
+        last_updated_ts=timestamp(now),
         type="basketball_game",
     )
 
@@ -168,7 +145,7 @@ def _updated(random: Random, start: datetime, now: datetime) -> str:
     if random.random() < _NEVER_UPDATED:
         return NEVER
     latest = min(start, now - timedelta(hours=1))
-    return stamp(latest - random.random() * _DAY)
+    return timestamp(latest - random.random() * _DAY)
 
 
 def _tickers(random: Random, stem: str, start: datetime, home: str, away: str) -> Sequence[str]:
@@ -178,7 +155,7 @@ def _tickers(random: Random, stem: str, start: datetime, home: str, away: str) -
     return [f"{stem}{market}-{match}" for market in _KINDS_OF_MARKET[:count]]
 
 
-def _details(random: Random, ticker: str, kind: str) -> Doc:
+def _details(random: Random, ticker: str, kind: str) -> Document:
     return {
         "away_team_id": _uuid(random),
         "home_team_id": _uuid(random),

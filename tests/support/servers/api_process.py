@@ -1,5 +1,5 @@
 """
-The stand-in API as a process: `python -m notifier.demo.api --port 0`.
+The fake API as a process: `python -m servers.api_process --port 0`.
 
 It prints one JSON line with its `port` and `base_url`, and serves until it is
 stopped. With `--control` it can be told what happens next, see `control`.
@@ -12,16 +12,16 @@ import anyio
 import msgspec
 
 from notifier.clock import SystemClock
-from notifier.demo.control import Control
-from notifier.demo.loopback import Answer, serving
-from notifier.demo.population import population
-from notifier.demo.standin import StandIn, base_url
-from notifier.demo.world import World
+from servers.api_control import Control
+from servers.loopback import Answer, serving
+from servers.population import population
+from servers.faulty_api import FaultyApi
+from notifier.demo.fake_api import base_url
 
 
 def main() -> None:
     """Serve until stopped."""
-    parser = argparse.ArgumentParser(prog="python -m notifier.demo.api")
+    parser = argparse.ArgumentParser(prog="python -m servers.api_process")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--milestones", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
@@ -30,7 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     clock = SystemClock()
     docs = population(options.milestones, seed=options.seed, now=clock.now())
-    api = StandIn(World(clock, docs), clock=clock, record=options.record)
+    api = FaultyApi(clock, docs, record=options.record)
     answer = Control(api, clock=clock).answer if options.control else api.answer
     anyio.run(_serve, answer, options.port)
 

@@ -17,8 +17,8 @@ from typing import Any, Literal, TypeAlias
 import anyio
 import msgspec
 
-from notifier.demo.loopback import HangUp, Response
-from notifier.demo.world import Listing
+from servers.loopback import HangUp, Response
+from notifier.demo.fake_api import ListPage
 from notifier.domain.models import Json
 
 JSON = "application/json"
@@ -33,7 +33,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
         """The whole answer, in place of the right one."""
         return None
 
-    def spoil_page(self, page: Listing) -> Listing:
+    def spoil_page(self, page: ListPage) -> ListPage:
         """The page, before it is put into bytes."""
         return page
 
@@ -182,9 +182,9 @@ class Cursor(Fault, frozen=True, kw_only=True, tag="cursor"):
 
     value: Any = "CgYI8KnivQYSAWE"
 
-    def spoil_page(self, page: Listing) -> Listing:
+    def spoil_page(self, page: ListPage) -> ListPage:
         """The same rows, another cursor."""
-        return Listing(page.rows, self.value)
+        return ListPage(page.rows, self.value)
 
 
 class NoCursor(Fault, frozen=True, kw_only=True, tag="no_cursor"):
@@ -200,9 +200,9 @@ class NoCursor(Fault, frozen=True, kw_only=True, tag="no_cursor"):
 class Empty(Fault, frozen=True, kw_only=True, tag="empty"):
     """An empty list, as during a partial outage."""
 
-    def spoil_page(self, page: Listing) -> Listing:  # noqa: ARG002 - nothing of it stays
+    def spoil_page(self, page: ListPage) -> ListPage:  # noqa: ARG002 - nothing of it stays
         """No rows and no more to come."""
-        return Listing((), "")
+        return ListPage((), "")
 
 
 class Spoil(Fault, frozen=True, kw_only=True, tag="spoil"):
@@ -212,7 +212,7 @@ class Spoil(Fault, frozen=True, kw_only=True, tag="spoil"):
     field: str
     value: Any = msgspec.UNSET
 
-    def spoil_page(self, page: Listing) -> Listing:
+    def spoil_page(self, page: ListPage) -> ListPage:
         """The same page with that row spoilt."""
         doc = msgspec.json.decode(page.rows[self.row], type=dict[str, Any])
         doc[self.field] = self.value
@@ -227,7 +227,7 @@ class SpoilRow(Fault, frozen=True, kw_only=True, tag="spoil_row"):
     row: int = 0
     raw: bytes
 
-    def spoil_page(self, page: Listing) -> Listing:
+    def spoil_page(self, page: ListPage) -> ListPage:
         """The same page with those bytes in it."""
         return _with_row(page, self.row, self.raw)
 
@@ -303,10 +303,10 @@ class Plan(msgspec.Struct, kw_only=True):
         return True
 
 
-def _with_row(page: Listing, place: int, raw: bytes) -> Listing:
+def _with_row(page: ListPage, place: int, raw: bytes) -> ListPage:
     rows = list(page.rows)
     rows[place] = raw
-    return Listing(tuple(rows), page.cursor)
+    return ListPage(tuple(rows), page.cursor)
 
 
 def _whole(response: Response) -> bytes:

@@ -1,5 +1,5 @@
 """
-The stand-in told over HTTP what happens next, for tests in another process.
+The fake API controlled over HTTP, for tests in another process.
 
 `POST /_control/<what>` with JSON: `add` (a milestone), `update` and
 `change_without_bump` (`id`, `fields`), `touch` and `remove` (`id`), `move_start`
@@ -14,19 +14,19 @@ from typing import Any
 import msgspec
 
 from notifier.clock import Clock
-from notifier.demo.faults import JSON, Plan
-from notifier.demo.loopback import Request, Response
-from notifier.demo.population import population
-from notifier.demo.standin import StandIn
-from notifier.demo.world import Doc
+from servers.api_faults import JSON, Plan
+from servers.loopback import Request, Response
+from servers.population import population
+from servers.faulty_api import FaultyApi
+from notifier.demo.fake_api import Document
 
 PREFIX = "/_control/"
 
 
 class Control:
-    """The stand-in's answers, and those to whoever controls it."""
+    """The answers of the fake API, and those of the control paths."""
 
-    def __init__(self, api: StandIn, *, clock: Clock) -> None:
+    def __init__(self, api: FaultyApi, *, clock: Clock) -> None:
         self._api = api
         self._clock = clock
 
@@ -47,7 +47,7 @@ class Control:
                 return {"served": [s for s in self._api.served if s.number > after]}
             case "state":
                 return {
-                    "milestones": len(self._api.world),
+                    "milestones": len(self._api),
                     "requests": self._api.requests,
                 }
             case _:
@@ -56,8 +56,8 @@ class Control:
     def _do(self, what: str, body: bytes) -> object:
         match what:
             case "add":
-                doc: Doc = msgspec.json.decode(body, type=dict[str, Any])
-                return {"id": self._api.world.add(doc)}
+                doc: Document = msgspec.json.decode(body, type=dict[str, Any])
+                return {"id": self._api.add(doc)}
             case "fault":
                 self._api.plans.append(msgspec.json.decode(body, type=Plan))
             case "heal":
@@ -65,7 +65,7 @@ class Control:
             case "populate":
                 order = msgspec.json.decode(body, type=_Populate)
                 now = self._clock.now()
-                self._api.world.load(population(order.n, seed=order.seed, now=now))
+                self._api.load(population(order.n, seed=order.seed, now=now))
             case "snapshot":
                 self._api.take_snapshot(msgspec.json.decode(body, type=_Named).name)
             case _:
@@ -73,20 +73,20 @@ class Control:
         return {}
 
     def _do_to_one(self, what: str, one: "_One") -> None:
-        world = self._api.world
+        api = self._api
         match what:
             case "update":
-                world.update(one.id, **one.fields)
+                api.update(one.id, **one.fields)
             case "change_without_bump":
-                world.change_without_bump(one.id, **one.fields)
+                api.change_without_bump(one.id, **one.fields)
             case "touch":
-                world.touch(one.id)
+                api.update(one.id)
             case "remove":
-                world.remove(one.id)
+                api.remove(one.id)
             case "live":
-                world.live[one.id] = one.details
+                api.live[one.id] = one.details
             case "move_start" if one.start is not None:
-                world.move_start(one.id, one.start)
+                api.move_start(one.id, one.start)
             case _:
                 raise ValueError("no such thing to do, or something is missing")
 

@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import httpx
 
-from notifier.demo.loopback import Answer, HangUp, Request, Response
+from servers.loopback import Answer, HangUp, Request, Response
 
 
 class MemoryTransport(httpx.AsyncBaseTransport):
