@@ -40,10 +40,11 @@ def median(values: Sequence[float]) -> float:
 
 @contextmanager
 def api(milestones: int = POPULATION) -> Iterator[str]:
-    """A stand-in API with so many milestones, in a process of its own: its URL."""
-    command = [sys.executable, "-m", "notifier.demo.api", "--port", "0", "--control"]
+    """A fake API with so many milestones, in a process of its own: its URL."""
+    command = [sys.executable, "-m", "servers.api_process", "--port", "0", "--control"]
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(
-        [*command, "--milestones", str(milestones)], stdout=subprocess.PIPE, text=True
+        [*command, "--milestones", str(milestones)], stdout=subprocess.PIPE, text=True, env=environ
     ) as process:
         try:
             assert process.stdout is not None

@@ -17,12 +17,11 @@ import anyio
 import httpx
 from bench import POPULATION, folder, median, report, rss_mb, service
 from pages import PATHS, _configuration, _free_port, _plenty, _ready, news
+from servers import webhook_sink as sink
+from servers.faulty_api import FaultyApi
+from servers.loopback import serving
 
 from notifier.clock import SystemClock
-from notifier.demo import sink
-from notifier.demo.loopback import serving
-from notifier.demo.standin import StandIn
-from notifier.demo.world import World
 from notifier.domain.calendar import MOST_ENTRIES
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -36,8 +35,8 @@ READY_S = 30.0
 async def main() -> None:
     """Cold in one process, warm in the next."""
     clock = SystemClock()
-    api = StandIn(World(clock, [news(10**6)]), clock=clock)
-    hook = sink.Sink(clock=clock)
+    api = FaultyApi(clock, [news(10**6)])
+    hook = sink.WebhookSink(clock=clock)
     web = _free_port()
     url = f"http://127.0.0.1:{web}"
     async with serving(api.answer) as port, serving(hook.answer) as out:
@@ -57,7 +56,7 @@ async def main() -> None:
                     floor = await took_ms(url, PATHS["floor"], SAMPLES)
                     changed = []
                     for number in range(SAMPLES):
-                        api.world.add(news(number))
+                        api.add(news(number))
                         await clock.sleep(0.5)
                         changed += await took_ms(url, "/feeds/all.ics", 1)
                     rss, peak = rss_mb(process.pid), rss_mb(process.pid, peak=True)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import anyio
 from bench import POPULATION, api, folder, median, report, rss_mb, service
+from servers.faulty_api import FaultyApi
+from servers.loopback import Request, Response, serving
 
 from notifier.clock import SystemClock
-from notifier.demo.loopback import Request, Response, serving
-from notifier.demo.standin import StandIn, base_url
-from notifier.demo.world import World
+from notifier.demo.fake_api import base_url
 from notifier.errors import StoreError
 from notifier.storage.database import reading
 
@@ -36,7 +36,7 @@ def took(command: list[str]) -> float:
 async def first_request_s() -> float:
     """Seconds from the start of the process to its first request; a fresh store."""
     clock = SystemClock()
-    stand_in = StandIn(World(clock), clock=clock)
+    stand_in = FaultyApi(clock)
     asked = anyio.Event()
 
     async def answer(request: Request) -> Response:

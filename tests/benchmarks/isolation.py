@@ -12,13 +12,13 @@ from uuid import UUID
 
 import anyio
 from bench import folder, median, quantile, report, service
+from servers import webhook_sink as sink
+from servers.faulty_api import FaultyApi
+from servers.loopback import Request, Response, serving
 
 from notifier.clock import SystemClock
-from notifier.demo import sink
-from notifier.demo.loopback import Request, Response, serving
-from notifier.demo.population import milestone
-from notifier.demo.standin import StandIn, base_url
-from notifier.demo.world import Doc, World, stamp
+from notifier.demo.fake_api import Document, base_url, milestone, timestamp
+from notifier.demo.receiver import destination_url
 from notifier.storage.database import reading
 
 #: They take longer than an answer is waited for: its settlement is in the run.
@@ -52,17 +52,19 @@ async def main() -> None:
 async def took_ms(*, hanging: int) -> list[float]:
     """Milliseconds from each event's commit to its request."""
     clock = SystemClock()
-    before = stamp(clock.now() - timedelta(hours=1))
+    before = timestamp(clock.now() - timedelta(hours=1))
     old = [news(10**6 + n) | {"last_updated_ts": before} for n in range(BACKLOG)]
-    api = StandIn(World(clock, old), clock=clock)
-    hook = sink.Sink(clock=clock)
+    api = FaultyApi(clock, old)
+    hook = sink.WebhookSink(clock=clock)
     async with (
         serving(api.answer) as port,
         serving(hook.answer) as out,
         serving(never) as nowhere,
     ):
-        lines = [f"  ninth: {{url: '{sink.url(out)}'}}"]
-        lines += [f"  hung{number}: {{url: '{sink.url(nowhere)}'}}" for number in range(hanging)]
+        lines = [f"  ninth: {{url: '{destination_url(out)}'}}"]
+        lines += [
+            f"  hung{number}: {{url: '{destination_url(nowhere)}'}}" for number in range(hanging)
+        ]
         text = (
             f"source: {{base_url: '{base_url(port)}', rate: 1000/s, "
             f"poll_every: {round(PAUSE_S * 1e3)}ms, announce_existing: true}}\n"
@@ -74,7 +76,7 @@ async def took_ms(*, hanging: int) -> list[float]:
                     await hook.wait_for(len(hook.arrivals) + 1)
                 first = len(hook.arrivals)
                 for number in range(SAMPLES):
-                    api.world.add(news(number))
+                    api.add(news(number))
                     await hook.wait_for(first + number + 1)
                     await clock.sleep(PAUSE_S * (number % 7) / 7)
                 # It would wait for the answers of the eight.
@@ -99,7 +101,7 @@ async def never(_request: Request) -> Response:
     raise AssertionError
 
 
-def news(number: int) -> Doc:
+def news(number: int) -> Document:
     """One more milestone, far ahead."""
     return milestone(
         milestone_id=str(UUID(int=number + 1)),

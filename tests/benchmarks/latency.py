@@ -11,13 +11,13 @@ from uuid import UUID
 import anyio
 import httpx
 from bench import folder, median, quantile, report, service
+from servers import webhook_sink as sink
+from servers.faulty_api import FaultyApi
+from servers.loopback import serving
 
 from notifier.clock import SystemClock
-from notifier.demo import sink
-from notifier.demo.loopback import serving
-from notifier.demo.population import milestone
-from notifier.demo.standin import StandIn, base_url
-from notifier.demo.world import Doc, World
+from notifier.demo.fake_api import Document, base_url, milestone
+from notifier.demo.receiver import destination_url
 
 SAMPLES = 300
 
@@ -34,7 +34,7 @@ async def floor(port: int) -> list[float]:
     return took
 
 
-def news(number: int) -> Doc:
+def news(number: int) -> Document:
     """One more milestone, far ahead."""
     return milestone(
         milestone_id=str(UUID(int=number + 1)),
@@ -47,13 +47,13 @@ def news(number: int) -> Doc:
 async def main() -> None:
     """Let one thing after the other happen."""
     clock = SystemClock()
-    api = StandIn(World(clock, [news(10**6)]), clock=clock, record=True)
-    hook = sink.Sink(clock=clock)
+    api = FaultyApi(clock, [news(10**6)], record=True)
+    hook = sink.WebhookSink(clock=clock)
     async with serving(api.answer) as port, serving(hook.answer) as out:
         text = (
             f"source: {{base_url: '{base_url(port)}', rate: 1000/s, "
             f"poll_every: 50ms}}\n"
-            f"destinations: {{hook: {{url: '{sink.url(out)}'}}}}\n"
+            f"destinations: {{hook: {{url: '{destination_url(out)}'}}}}\n"
         )
         with folder(text) as path, service(path), anyio.fail_after(90):
             while api.requests < 10:
@@ -69,11 +69,11 @@ async def main() -> None:
         )
 
 
-async def one(api: StandIn, hook: sink.Sink, number: int) -> float:
+async def one(api: FaultyApi, hook: sink.WebhookSink, number: int) -> float:
     """Milliseconds from the answer that shows it to the request that tells it."""
     api.served.clear()
     doc = news(number)
-    api.world.add(doc)
+    api.add(doc)
     await hook.wait_for(number + 1)
     name = str(doc["id"]).encode()
     shown = next(answer.at for answer in api.served if name in answer.body)

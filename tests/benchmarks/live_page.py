@@ -15,12 +15,11 @@ import anyio
 import httpx
 from bench import POPULATION, folder, median, quantile, report, service
 from pages import EVENTS, _configuration, _free_port, _plenty, _ready, news
+from servers import webhook_sink as sink
+from servers.faulty_api import FaultyApi
+from servers.loopback import serving
 
 from notifier.clock import SystemClock
-from notifier.demo import sink
-from notifier.demo.loopback import serving
-from notifier.demo.standin import StandIn
-from notifier.demo.world import World
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from plenty import fill
@@ -33,8 +32,8 @@ _BETWEEN_S = 0.317
 async def main() -> None:
     """One listens, and asks for the row whenever there is one."""
     clock = SystemClock()
-    api = StandIn(World(clock, [news(10**6)]), clock=clock)
-    hook = sink.Sink(clock=clock)
+    api = FaultyApi(clock, [news(10**6)])
+    hook = sink.WebhookSink(clock=clock)
     web = _free_port()
     url = f"http://127.0.0.1:{web}"
     told: list[float] = []
@@ -49,7 +48,7 @@ async def main() -> None:
                     events = listening(client)
                     await anext(events)
                     for number in range(SAMPLES):
-                        api.world.add(news(number))
+                        api.add(news(number))
                         key, row = await anext(events)
                         told.append(_since_ms(row["seen_at"]))
                         page = await client.get(f"/events/newer?after={key - 1}")

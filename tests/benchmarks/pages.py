@@ -23,13 +23,13 @@ from uuid import UUID
 import anyio
 import httpx
 from bench import POPULATION, folder, median, quantile, report, service
+from servers import webhook_sink as sink
+from servers.faulty_api import FaultyApi
+from servers.loopback import serving
 
 from notifier.clock import SystemClock
-from notifier.demo import sink
-from notifier.demo.loopback import serving
-from notifier.demo.population import milestone
-from notifier.demo.standin import StandIn, base_url
-from notifier.demo.world import Doc, World
+from notifier.demo.fake_api import Document, base_url, milestone
+from notifier.demo.receiver import destination_url
 
 # The builder of large stores stands with the tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -47,8 +47,8 @@ PATHS = {"page": "/", "overview": "/api/v1/overview", "floor": "/-/healthy"}
 async def main() -> None:
     """By turns with and without somebody who reads."""
     clock = SystemClock()
-    api = StandIn(World(clock, [news(10**6)]), clock=clock, record=True)
-    hook = sink.Sink(clock=clock)
+    api = FaultyApi(clock, [news(10**6)], record=True)
+    hook = sink.WebhookSink(clock=clock)
     web = _free_port()
     url = f"http://127.0.0.1:{web}"
     times: list[dict[str, list[float]]] = []
@@ -96,7 +96,7 @@ def _plenty() -> Plenty:
 
 
 def _configuration(port: int, out: int, web: int) -> str:
-    hooks = ", ".join(f"{name}: {{url: '{sink.url(out)}'}}" for name in HOOKS)
+    hooks = ", ".join(f"{name}: {{url: '{destination_url(out)}'}}" for name in HOOKS)
     return (
         f"source: {{base_url: '{base_url(port)}', rate: 1000/s, poll_every: 50ms, "
         "sweep_every: 24h, full_read_every: 24h}\n"
@@ -112,7 +112,7 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-async def _ready(url: str, api: StandIn) -> None:
+async def _ready(url: str, api: FaultyApi) -> None:
     """Until it polls, answers, and has shown its first page once."""
     while api.requests < 10:
         await SystemClock().sleep(0.1)
@@ -124,7 +124,7 @@ async def _ready(url: str, api: StandIn) -> None:
 # --- what is told -------------------------------------------------------------
 
 
-def news(number: int) -> Doc:
+def news(number: int) -> Document:
     """One more milestone, far ahead."""
     return milestone(
         milestone_id=str(UUID(int=number + 1)),
@@ -134,15 +134,15 @@ def news(number: int) -> Doc:
     )
 
 
-async def took_ms(api: StandIn, hook: sink.Sink, first: int) -> list[float]:
+async def took_ms(api: FaultyApi, hook: sink.WebhookSink, first: int) -> list[float]:
     """Milliseconds from each answer that shows one to the request that tells it."""
     return [await _one(api, hook, first + number) for number in range(SAMPLES)]
 
 
-async def _one(api: StandIn, hook: sink.Sink, number: int) -> float:
+async def _one(api: FaultyApi, hook: sink.WebhookSink, number: int) -> float:
     api.served.clear()
     before, doc = len(hook.arrivals), news(number)
-    api.world.add(doc)
+    api.add(doc)
     await hook.wait_for(before + 1)
     name = str(doc["id"]).encode()
     shown = next(answer.at for answer in api.served if name in answer.body)

@@ -11,14 +11,14 @@ from uuid import UUID
 
 import anyio
 from bench import folder, median, quantile, report, service
+from servers import webhook_sink as sink
+from servers.api_faults import Status
+from servers.faulty_api import FaultyApi
+from servers.loopback import serving
 
 from notifier.clock import SystemClock
-from notifier.demo import sink
-from notifier.demo.faults import Status
-from notifier.demo.loopback import serving
-from notifier.demo.population import milestone
-from notifier.demo.standin import StandIn, base_url
-from notifier.demo.world import World
+from notifier.demo.fake_api import base_url, milestone
+from notifier.demo.receiver import destination_url
 
 STARTS = 1000
 AHEAD = timedelta(seconds=15)
@@ -35,12 +35,12 @@ async def late_ms(
         milestone(milestone_id=key, title=f"Game {key}", start=at, tickers=["KXA-1"])
         for key, at in starts.items()
     ]
-    api = StandIn(World(clock, docs), clock=clock)
-    hook = sink.Sink(clock=clock)
+    api = FaultyApi(clock, docs)
+    hook = sink.WebhookSink(clock=clock)
     async with serving(api.answer) as port, serving(hook.answer) as out:
         text = (
             f"source: {{base_url: '{base_url(port)}', rate: 100/s}}\n"
-            f"destinations: {{hook: {{url: '{sink.url(out)}'}}}}\n"
+            f"destinations: {{hook: {{url: '{destination_url(out)}'}}}}\n"
         )
         with folder(text) as path, service(path, log="error"):
             await clock.sleep((AHEAD / 2).total_seconds())

@@ -26,13 +26,12 @@ import httpx
 from bench import folder, median, report
 from counter import counted, counter
 from inside import deliver, read
+from servers.faulty_api import FaultyApi
+from servers.loopback import serving
 
 from notifier import app, logging, settings
 from notifier.clock import SystemClock
-from notifier.demo.loopback import serving
-from notifier.demo.population import milestone
-from notifier.demo.standin import StandIn, base_url
-from notifier.demo.world import Doc, World
+from notifier.demo.fake_api import Document, base_url, milestone
 from notifier.domain.commit import ReadKind
 
 SINGLES = int(os.environ.get("BENCH_SINGLES", "2000"))
@@ -98,7 +97,7 @@ async def ours(events: int, digest: str) -> Mapping[str, float]:
     """Change so many milestones at once, and deliver what there is to say."""
     clock = SystemClock()
     docs = [game(number) for number in range(events)]
-    api = StandIn(World(clock, docs), clock=clock)
+    api = FaultyApi(clock, docs)
     with counter() as url:
         async with serving(api.answer) as port:
             text = (
@@ -111,14 +110,14 @@ async def ours(events: int, digest: str) -> Mapping[str, float]:
                 async with app.built(config, app.Parts()) as loops:
                     await read(loops, ReadKind.BASELINE)
                     for doc in docs:
-                        api.world.update(str(doc["id"]), title=f"{doc['title']}, late")
+                        api.update(str(doc["id"]), title=f"{doc['title']}, late")
                     await read(loops, ReadKind.FULL)
                     wall, cpu = await deliver(loops, path / "notifier.db")
         requests, _ = counted(url)
     return figures_of(events, wall=wall, cpu=cpu, requests=requests)
 
 
-def game(number: int) -> Doc:
+def game(number: int) -> Document:
     """A milestone far ahead."""
     return milestone(
         milestone_id=str(UUID(int=number + 1)),

@@ -117,7 +117,7 @@ def _running(command: list[str], cwd: Path, environ: Mapping[str, str]) -> Itera
 
 
 class Kalshi:
-    """The stand-in API in a process of its own."""
+    """The fake API in a process of its own."""
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
@@ -139,8 +139,8 @@ class Kalshi:
 
 @contextlib.contextmanager
 def kalshi(*, milestones: int, cwd: Path) -> Iterator[Kalshi]:
-    command = [sys.executable, "-m", "notifier.demo.api", "--control"]
+    command = [sys.executable, "-m", "servers.api_process", "--control"]
     command += ["--milestones", str(milestones)]
-    with _running(command, cwd, {}) as running:
+    with _running(command, cwd, {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}) as running:
         line = json.loads(running.read_until(running.process.stdout, "base_url"))
         yield Kalshi(line["base_url"])

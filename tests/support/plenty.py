@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from servers.population import population
 from sqlalchemy import Connection
 from storing import EVERYTHING, NOW, inline
 
-from notifier.demo.population import population
-from notifier.demo.world import Doc
+from notifier.demo.fake_api import Document
 from notifier.domain.models import Kind, delivery_id, event_id, message_id
 from notifier.domain.search import kept
 from notifier.kalshi import decoding
@@ -86,7 +86,7 @@ def counted(conn: Connection) -> Iterator[list[None]]:
 class _Packed:
     """Documents as the store keeps them, each with the id of its milestone."""
 
-    def __init__(self, docs: Sequence[Doc]) -> None:
+    def __init__(self, docs: Sequence[Document]) -> None:
         self._cut = [msgspec.json.encode(doc).partition(str(doc["id"]).encode()) for doc in docs]
 
     def of(self, number: int) -> bytes:
@@ -149,7 +149,9 @@ def _destinations(plenty: Plenty) -> Iterator[dict[str, Any]]:
         yield {"name": name, "fingerprint": "x"}
 
 
-def _milestones(plenty: Plenty, docs: Sequence[Doc], packed: _Packed) -> Iterator[dict[str, Any]]:
+def _milestones(
+    plenty: Plenty, docs: Sequence[Document], packed: _Packed
+) -> Iterator[dict[str, Any]]:
     now = _us(plenty.now)
     for number in range(plenty.milestones):
         doc = docs[number % len(docs)]
@@ -173,7 +175,7 @@ def _milestones(plenty: Plenty, docs: Sequence[Doc], packed: _Packed) -> Iterato
         }
 
 
-def _timers(plenty: Plenty, docs: Sequence[Doc]) -> Iterator[dict[str, Any]]:
+def _timers(plenty: Plenty, docs: Sequence[Document]) -> Iterator[dict[str, Any]]:
     now = _us(plenty.now)
     starts = [_us(datetime.fromisoformat(str(doc["start_date"]))) for doc in docs]
     for number in range(plenty.milestones):

@@ -11,16 +11,15 @@ from zoneinfo import ZoneInfo
 
 import anyio
 import pytest
+from servers.api_faults import Stale
+from servers.faulty_api import FaultyApi
+from servers.loopback import Request, Response
+from servers.memory_transport import MemoryTransport
 from simulated import SimulatedClock
 from storing import DAY, HOOK, MINUTE, SECOND, TO_HOOK, ask, doc, inline
 
 from notifier import app
 from notifier.clock import Clock
-from notifier.demo.faults import Stale
-from notifier.demo.loopback import Request, Response
-from notifier.demo.memory import MemoryTransport
-from notifier.demo.standin import StandIn
-from notifier.demo.world import World
 from notifier.domain.commit import ReadKind
 from notifier.domain.models import (
     Destination,
@@ -103,12 +102,11 @@ class Asked:
 
 
 class Kalshi:
-    """The stand-in, its clock, and how long its answers take."""
+    """The fake API, its clock, and how long its answers take."""
 
     def __init__(self) -> None:
         self.clock = SimulatedClock()
-        self.world = World(self.clock)
-        self.api = StandIn(self.world, clock=self.clock, record=True)
+        self.api = FaultyApi(self.clock, record=True)
         self.seconds = 0.0
 
     async def answer(self, request: Request) -> Response:
@@ -120,18 +118,18 @@ class Kalshi:
         for milestone_id in ids:
             one = doc(milestone_id, **fields)
             del one["last_updated_ts"]
-            self.world.add(one)
+            self.api.add(one)
 
     def withdraw(self, *ids: str) -> None:
         for milestone_id in ids:
-            self.world.remove(milestone_id)
+            self.api.remove(milestone_id)
 
     def hide(self, milestone_id: str, *, reads: int) -> None:
         """Leave one out of the list so often, though it is there by its id."""
-        kept = self.world.doc(milestone_id)
-        self.world.remove(milestone_id)
+        kept = self.api.document(milestone_id)
+        self.api.remove(milestone_id)
         self.api.take_snapshot("without")
-        self.world.add(kept)
+        self.api.add(kept)
         self.late(reads, "without")
 
     def late(self, reads: int, snapshot: str) -> None:

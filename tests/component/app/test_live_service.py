@@ -10,11 +10,11 @@ import anyio
 import pytest
 import reading
 from reading import Kalshi, StubSender
+from servers.api_faults import Status
 from simulated import SimulatedClock, backend
 from storing import MINUTE, SECOND, TO_HOOK, ask, inline, stamp
 
 from notifier import app
-from notifier.demo.faults import Status
 from notifier.domain.models import Outcome, Rate, Rendered, Sent, Watch
 from notifier.kalshi.decoding import milestone
 from notifier.settings import Config
@@ -75,7 +75,7 @@ async def test_a_start_that_slips_is_told_as_a_fact_only_without_live_data(
 ) -> None:
     sender = _Sender()
     kalshi.lists("m1", start_date=stamp(kalshi.clock.now() + 20 * MINUTE))
-    kalshi.world.live["m1"] = {"widget_status": "delayed"}
+    kalshi.api.live["m1"] = {"widget_status": "delayed"}
     watch = (Watch(live=wanted),)
     async with _service(tmp_path / "notifier.db", kalshi, sender, watch=watch):
         await anyio.sleep(21 * 60)
@@ -96,11 +96,11 @@ async def test_an_on_time_start_is_told_as_started_and_soon_known_to_be_live(
     sender = _Sender()
     start = kalshi.clock.now() + 20 * MINUTE
     kalshi.lists("m1", start_date=stamp(start))
-    kalshi.world.live["m1"] = {"widget_status": "scheduled"}
+    kalshi.api.live["m1"] = {"widget_status": "scheduled"}
     watch = (Watch(live=True),)
     async with _service(tmp_path / "notifier.db", kalshi, sender, watch=watch) as loops:
         await anyio.sleep(20 * 60 + on_time_by)
-        kalshi.world.live["m1"] = {"widget_status": "live"}
+        kalshi.api.live["m1"] = {"widget_status": "live"}
         await anyio.sleep(3 if on_time_by < 1 else 40)
 
         page = await _books(loops, kalshi).milestone("m1")
@@ -117,7 +117,7 @@ async def test_a_failure_of_live_data_harms_neither_starts_nor_polls(
 ) -> None:
     sender, database = _Sender(), tmp_path / "notifier.db"
     kalshi.lists("m1", start_date=stamp(kalshi.clock.now() + 20 * MINUTE))
-    kalshi.world.live["m1"] = {"widget_status": "scheduled"}
+    kalshi.api.live["m1"] = {"widget_status": "scheduled"}
     kalshi.api.plan(Status(status=503), times=None, path="/live_data*")
     watch = (Watch(live=True),)
     async with _service(database, kalshi, sender, watch=watch) as loops:
@@ -165,7 +165,7 @@ async def test_whoever_looks_a_message_up_is_told_that_it_may_have_said_more(
 ) -> None:
     sender = _Sender()
     kalshi.lists("m1", start_date=stamp(kalshi.clock.now() + 5 * MINUTE))
-    kalshi.world.live["m1"] = {"widget_status": "scheduled"}
+    kalshi.api.live["m1"] = {"widget_status": "scheduled"}
     watch = (Watch(live=True),)
     async with _service(tmp_path / "notifier.db", kalshi, sender, watch=watch) as loops:
         await anyio.sleep(3600)
@@ -179,7 +179,7 @@ async def test_whoever_looks_a_message_up_is_told_that_it_may_have_said_more(
 
 async def test_a_page_shows_what_is_live(tmp_path: Path, kalshi: Kalshi) -> None:
     kalshi.lists("m1", start_date=stamp(kalshi.clock.now() + 5 * MINUTE))
-    kalshi.world.live["m1"] = {"widget_status": "live", "status": "inprogress"}
+    kalshi.api.live["m1"] = {"widget_status": "live", "status": "inprogress"}
     watch = (Watch(live=True),)
     async with _service(tmp_path / "notifier.db", kalshi, _Sender(), watch=watch) as loops:
         await anyio.sleep(60)
@@ -206,7 +206,7 @@ async def test_one_round_asks_before_it_tells(
         return sender
 
     kalshi.lists("m1", start_date=stamp(kalshi.clock.now() + 10 * SECOND))
-    kalshi.world.live["m1"] = {"widget_status": word}
+    kalshi.api.live["m1"] = {"widget_status": word}
     parts = replace(reading._parts(kalshi.clock, kalshi), sender=open_sender, offload=inline)
     config = reading._config(database, {"watch": (Watch(live=True),)})
     await app.once(config, parts)

@@ -10,11 +10,11 @@ import anyio
 import pytest
 import reading
 from reading import Kalshi, StubSender
+from servers.api_faults import Status
 from simulated import SimulatedClock, backend
 from storing import HOOK, HOUR, MINUTE, stamp
 
 from notifier import app
-from notifier.demo.faults import Status
 from notifier.domain.models import Destination, Outcome, Rate, Rendered, Sent
 from notifier.settings import Config
 

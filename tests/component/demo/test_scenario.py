@@ -6,7 +6,7 @@ from ruamel.yaml import YAML
 
 from notifier.clock import SystemClock
 from notifier.demo import scenario
-from notifier.demo.world import World
+from notifier.demo.fake_api import FakeApi
 from notifier.domain.models import Milestone
 from notifier.kalshi.decoding import milestone
 
@@ -33,13 +33,13 @@ class JumpingClock(SystemClock):
         self._passed += seconds
 
 
-def everyone(world: World) -> dict[str, Milestone]:
+def everyone(world: FakeApi) -> dict[str, Milestone]:
     return {name: milestone(world.raw(name) or b"") for name in world}
 
 
-async def test_the_story_shows_everything_that_there_is_a_message_for() -> None:
+async def test_the_scenario_has_an_event_of_every_kind() -> None:
     clock = JumpingClock()
-    world = World(clock, scenario.opening(clock.now()))
+    world = FakeApi(clock, scenario.opening(clock.now()))
     before = everyone(world)
 
     await scenario.play(world, clock)
@@ -59,9 +59,9 @@ async def test_the_story_shows_everything_that_there_is_a_message_for() -> None:
     assert len(started) == 2, "started, and reminded of"
 
 
-async def test_nothing_of_the_baseline_changes_unless_the_story_wants_it() -> None:
+async def test_only_the_cast_of_the_baseline_changes() -> None:
     clock = JumpingClock()
-    world = World(clock, scenario.opening(clock.now()))
+    world = FakeApi(clock, scenario.opening(clock.now()))
     before = {name: world.raw(name) for name in world}
 
     await scenario.play(world, clock)
@@ -70,14 +70,14 @@ async def test_nothing_of_the_baseline_changes_unless_the_story_wants_it() -> No
     assert len(changed) == 5
 
 
-def test_the_configuration_watches_the_stand_in_and_the_sink(tmp_path: Path) -> None:
+def test_the_configuration_names_the_fake_api_and_the_receiver(tmp_path: Path) -> None:
     database = tmp_path / 'a ${b} "c"' / "demo.db"
 
     config = YAML(typ="safe").load(scenario.configuration(8001, 8002, database))
 
     assert config["source"]["base_url"] == "http://127.0.0.1:8001/trade-api/v2"
-    sink = config["destinations"]["sink"]["url"]
+    sink = config["destinations"]["webhook"]["url"]
     assert sink.startswith("webhook://127.0.0.1:8002/hook?secret=whsec_")
     assert config["destinations"]["terminal"]["url"] == "terminal://"
-    assert config["routes"][0]["to"] == ["terminal", "sink"]
+    assert config["routes"][0]["to"] == ["terminal", "webhook"]
     assert config["store"] == f"sqlite:///{database}".replace("${", "$${")

@@ -11,13 +11,13 @@ import anyio.abc
 import httpx
 import msgspec
 import pytest
+from servers import api_faults as faults
+from servers.faulty_api import FaultyApi
+from servers.loopback import Request, Response, serving
+from servers.population import population
 
 from notifier.clock import SystemClock
-from notifier.demo import faults
-from notifier.demo.loopback import Request, Response, serving
-from notifier.demo.population import milestone, population
-from notifier.demo.standin import StandIn, base_url
-from notifier.demo.world import World
+from notifier.demo.fake_api import base_url, milestone
 from notifier.domain.models import Watch
 from notifier.errors import (
     ConfigError,
@@ -29,7 +29,7 @@ from notifier.errors import (
 from notifier.kalshi import client as client_module
 from notifier.kalshi.client import Exchange, KalshiClient
 from notifier.kalshi.decoding import Page
-from notifier.kalshi.errors import FOREIGN, translation
+from notifier.kalshi.errors import FOREIGN, source_error
 
 pytestmark = pytest.mark.anyio
 
@@ -58,8 +58,7 @@ class StillClock(SystemClock):
 
 @dataclass
 class Stage:
-    world: World
-    api: StandIn
+    api: FaultyApi
     client: KalshiClient
     port: int
 
@@ -77,12 +76,11 @@ def build(url: str, *, timeout_s: float = 10, most: int = MEBIBYTE) -> KalshiCli
 @asynccontextmanager
 async def stage(*, timeout_s: float = 10, count: int = 25) -> AsyncIterator[Stage]:
     clock = StillClock()
-    world = World(clock, population(count, seed=1, now=NOW))
-    api = StandIn(world, clock=clock, record=True)
+    api = FaultyApi(clock, population(count, seed=1, now=NOW), record=True)
     async with serving(api.answer) as port:
         client = build(base_url(port), timeout_s=timeout_s)
         async with aclosing(client):
-            yield Stage(world, api, client, port)
+            yield Stage(api, client, port)
 
 
 @asynccontextmanager
@@ -123,8 +121,8 @@ async def test_a_page_comes_with_its_rows_its_cursor_and_its_times() -> None:
     async with stage() as on:
         page = await on.client.page(watch=Watch(), limit=10)
 
-        assert [row.id for row in page.rows] == list(on.world)[:10]
-        assert all(row.raw == on.world.raw(row.id) for row in page.rows)
+        assert [row.id for row in page.rows] == list(on.api)[:10]
+        assert all(row.raw == on.api.raw(row.id) for row in page.rows)
         assert page.cursor
         assert (page.sent_at, page.received_at) == (NOW, NOW)
         assert page.date == NOW.replace(microsecond=0)
@@ -185,7 +183,7 @@ async def test_draining_gives_every_row_once_and_asks_for_leave_each_time() -> N
         pages = on.client.pages(watch=Watch(), pace=pace, limit=10)
         ids = [row.id async for page in pages for row in page.rows]
 
-        assert ids == list(on.world)
+        assert ids == list(on.api)
         assert leaves == on.api.requests == 3
 
 
@@ -233,7 +231,7 @@ async def test_one_connection_serves_a_whole_read() -> None:
         return await api.answer(request)
 
     clock = StillClock()
-    api = StandIn(World(clock, population(25, seed=1, now=NOW)), clock=clock)
+    api = FaultyApi(clock, population(25, seed=1, now=NOW))
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as front:
         port = front.extra(anyio.abc.SocketAttribute.local_port)
         async with serving(answer) as behind, anyio.create_task_group() as tasks:
@@ -267,9 +265,9 @@ async def test_one_connection_serves_a_whole_read() -> None:
 
 async def test_one_milestone_is_asked_for_by_id() -> None:
     async with stage() as on:
-        some_id = list(on.world)[3]
+        some_id = list(on.api)[3]
 
-        assert await on.client.milestone(some_id) == on.world.raw(some_id)
+        assert await on.client.milestone(some_id) == on.api.raw(some_id)
 
 
 async def test_a_milestone_that_the_api_does_not_know_is_none() -> None:
@@ -566,7 +564,7 @@ async def test_a_compressed_answer_is_read() -> None:
 
         page = await on.client.page(watch=Watch())
 
-        assert [row.raw for row in page.rows] == [on.world.raw(i) for i in on.world]
+        assert [row.raw for row in page.rows] == [on.api.raw(i) for i in on.api]
 
 
 @pytest.mark.parametrize(
@@ -608,7 +606,7 @@ HTTPX_ERRORS = [
 
 
 @pytest.mark.parametrize("error", HTTPX_ERRORS, ids=lambda error: error.__name__)
-async def test_every_error_of_httpx_has_a_translation(error: type[Exception]) -> None:
+async def test_every_error_of_httpx_has_a_source_error(error: type[Exception]) -> None:
     assert issubclass(error, FOREIGN)
 
 
@@ -630,7 +628,7 @@ async def test_every_error_of_httpx_has_a_translation(error: type[Exception]) ->
 async def test_errors_are_translated_by_what_they_mean(
     foreign: Exception, ours: type[SourceError]
 ) -> None:
-    assert type(translation(foreign)) is ours
+    assert type(source_error(foreign)) is ours
 
 
 async def test_an_error_inside_of_httpx_never_leaves_the_client() -> None:
@@ -681,7 +679,7 @@ async def test_a_proxy_of_the_environment_is_asked_for_the_world(
 ) -> None:
     clock = StillClock()
     rows = [milestone(milestone_id="m", title="t", start=NOW, tickers=())]
-    api = StandIn(World(clock, rows), clock=clock)
+    api = FaultyApi(clock, rows)
     seen: list[str] = []
 
     async def proxy(request: Request) -> Response:

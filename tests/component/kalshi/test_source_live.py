@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from servers.faulty_api import FaultyApi
+from servers.loopback import Request, Response, serving
+from servers.population import population
 
 from notifier.clock import SystemClock
-from notifier.demo.loopback import Request, Response, serving
-from notifier.demo.population import population
-from notifier.demo.standin import StandIn, base_url
-from notifier.demo.world import World
+from notifier.demo.fake_api import base_url
 from notifier.domain.live_status import Said, Status
 from notifier.domain.models import Json
 from notifier.errors import SourceError, SourceGarbled, SourceUnavailable
@@ -60,10 +60,9 @@ async def answering(
 @pytest.mark.anyio
 async def test_a_hundred_are_asked_about_with_one_request() -> None:
     clock = SystemClock()
-    world = World(clock, population(120, seed=1, now=NOW))
-    ids = list(world)[:MOST_LIVE]
-    world.live |= {key: {"widget_status": "live"} for key in ids}
-    api = StandIn(world, clock=clock)
+    api = FaultyApi(clock, population(120, seed=1, now=NOW))
+    ids = list(api)[:MOST_LIVE]
+    api.live |= {key: {"widget_status": "live"} for key in ids}
     async with serving(api.answer) as port:
         client = client_of(base_url(port))
         async with aclosing(client):

@@ -9,12 +9,12 @@ import anyio
 import pytest
 from reading import LOOK_BACK, OVERLAP, POLITICS, SPORTS, Kalshi, instant, process
 from reading import named as ids
+from servers.api_faults import NoDate, Status
+from servers.loopback import Request, Response
 from simulated import MachineClock, backend
 from storing import DAY, HOUR, MINUTE, NOW, SECOND, stamp
 from structlog.testing import capture_logs
 
-from notifier.demo.faults import NoDate, Status
-from notifier.demo.loopback import Request, Response
 from notifier.domain.commit import ReadKind
 from notifier.domain.models import Rate
 
@@ -146,7 +146,7 @@ async def test_a_start_that_comes_closer_meanwhile_has_its_poll_all_the_same(
     ):
         await anyio.sleep(30)
         start = NOW + 100 * SECOND
-        kalshi.world.move_start("m1", start)
+        kalshi.api.move_start("m1", start)
         await anyio.sleep(90)
 
     assert any(5 <= (start - one.at) / SECOND <= 10 for one in kalshi.polls)

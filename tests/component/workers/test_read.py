@@ -7,12 +7,12 @@ from typing import Any
 import anyio
 import pytest
 from reading import OVERLAP, POLITICS, SPORTS, Kalshi, Scene, instant, named, process
+from servers.api_faults import Cursor, Empty, NoDate, Skew, Spoil, Status
 from simulated import MachineClock, backend
 from storing import HOUR, NOW, SECOND, stamp
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from notifier.demo.faults import Cursor, Empty, NoDate, Skew, Spoil, Status
 from notifier.domain.commit import ReadKind
 from notifier.domain.models import Rate, Watch
 from notifier.settings import Updates
@@ -65,7 +65,7 @@ async def test_a_baseline_that_broke_off_begins_again_as_silently(
         assert scene.ask("SELECT count(*) FROM milestones") == [(500,)]
         assert scene.ask("SELECT baselined_at, watermark FROM watches") == [(None,) * 2]
 
-    kalshi.world.update("m0001", title="Meanwhile")
+    kalshi.api.update("m0001", title="Meanwhile")
     async with process(database, kalshi) as scene:
         await scene.read(BASELINE)
 
@@ -195,7 +195,7 @@ async def test_older_bytes_are_believed_when_a_second_read_shows_them(
     kalshi.api.take_snapshot("replica")
     async with process(database, kalshi) as scene:
         await scene.read(BASELINE)
-        kalshi.world.update("m1", title="After")
+        kalshi.api.update("m1", title="After")
         await scene.read(POLL)
         kalshi.late(2, "replica")
 
@@ -214,8 +214,8 @@ async def test_a_change_counts_with_or_without_a_new_timestamp(
     kalshi.lists("m1", "m2")
     async with process(database, kalshi) as scene:
         await scene.read(BASELINE)
-        kalshi.world.change_without_bump("m1", title="Renamed")
-        kalshi.world.touch("m2")
+        kalshi.api.change_without_bump("m1", title="Renamed")
+        kalshi.api.update("m2")
         await scene.read(SWEEP)
 
         assert scene.events == [("updated", "m1")]
@@ -229,7 +229,7 @@ async def test_a_new_timestamp_alone_is_an_update_where_that_is_wanted(
     kalshi.lists("m1")
     async with process(database, kalshi, updates=Updates.TIMESTAMP) as scene:
         await scene.read(BASELINE)
-        kalshi.world.touch("m1")
+        kalshi.api.update("m1")
         await scene.read(POLL)
 
         assert scene.events == [("updated", "m1")]
@@ -241,7 +241,7 @@ async def test_an_unreadable_row_is_put_aside_and_named_once_and_the_page_goes_o
     async with process(database, kalshi) as scene:
         await scene.read(BASELINE)
         kalshi.lists(*named(30))
-        kalshi.world.change_without_bump("m0007", start_date="soon")
+        kalshi.api.change_without_bump("m0007", start_date="soon")
         with capture_logs() as logs:
             await scene.read(POLL, POLL, SWEEP)
 
@@ -260,7 +260,7 @@ async def test_many_new_unreadable_rows_freeze_the_watermark_and_are_told(
         before = scene.watermark
         kalshi.lists(*named(20))
         for one in named(2):
-            kalshi.world.change_without_bump(one, start_date="soon")
+            kalshi.api.change_without_bump(one, start_date="soon")
         with capture_logs() as logs:
             await scene.read(POLL)
             assert scene.watermark == before
@@ -385,7 +385,7 @@ async def test_one_that_answers_by_its_id_stays_and_is_read_like_a_row(
     kalshi.lists("m1", "m2")
     async with process(database, kalshi) as scene:
         await scene.read(BASELINE)
-        kalshi.world.update("m1", title="Renamed")
+        kalshi.api.update("m1", title="Renamed")
         kalshi.hide("m1", reads=3)
         await scene.read(SWEEP, SWEEP, SWEEP)
 

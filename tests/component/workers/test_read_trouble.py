@@ -6,11 +6,7 @@ from typing import Any
 import anyio
 import pytest
 from reading import SPORTS, Kalshi, named, process
-from simulated import backend
-from storing import DAY, HOUR, NOW, SECOND, stamp
-from structlog.testing import capture_logs
-
-from notifier.demo.faults import (
+from servers.api_faults import (
     AnyFault,
     Body,
     Cursor,
@@ -23,7 +19,11 @@ from notifier.demo.faults import (
     Status,
     Truncated,
 )
-from notifier.demo.loopback import Request, Response
+from servers.loopback import Request, Response
+from simulated import backend
+from storing import DAY, HOUR, NOW, SECOND, stamp
+from structlog.testing import capture_logs
+
 from notifier.domain.commit import ReadKind
 from notifier.domain.models import Rate, Watch
 
@@ -203,7 +203,7 @@ async def test_many_starts_of_one_page_may_move(database: Path, kalshi: Kalshi) 
         await scene.read(BASELINE)
         later = stamp(NOW + DAY)
         for one in named(5):
-            kalshi.world.update(one, start_date=later, end_date=later)
+            kalshi.api.update(one, start_date=later, end_date=later)
         await scene.read(POLL)
 
         assert scene.events == [("updated", one) for one in named(5)]

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 
 from notifier.clock import Clock
+from notifier.demo.fake_api import Document
 from servers.api_faults import JSON, Plan
+from servers.faulty_api import FaultyApi
 from servers.loopback import Request, Response
 from servers.population import population
-from servers.faulty_api import FaultyApi
-from notifier.demo.fake_api import Document
 
 PREFIX = "/_control/"
 

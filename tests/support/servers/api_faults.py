@@ -17,9 +17,9 @@ from typing import Any, Literal, TypeAlias
 import anyio
 import msgspec
 
-from servers.loopback import HangUp, Response
 from notifier.demo.fake_api import ListPage
 from notifier.domain.models import Json
+from servers.loopback import HangUp, Response
 
 JSON = "application/json"
 _CHUNK = 64 * 1024

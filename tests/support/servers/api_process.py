@@ -12,11 +12,11 @@ import anyio
 import msgspec
 
 from notifier.clock import SystemClock
+from notifier.demo.fake_api import base_url
 from servers.api_control import Control
+from servers.faulty_api import FaultyApi
 from servers.loopback import Answer, serving
 from servers.population import population
-from servers.faulty_api import FaultyApi
-from notifier.demo.fake_api import base_url
 
 
 def main() -> None:

@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import format_datetime
 
-from servers.api_faults import JSON, AnyFault, Fault, Plan, Stale
-from servers.loopback import Request, Response
-
 from notifier.clock import Clock
 from notifier.demo.fake_api import PREFIX, Document, FakeApi, ListPage
+from servers.api_faults import JSON, AnyFault, Fault, Plan, Stale
+from servers.loopback import Request, Response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,7 +84,7 @@ async def serve(
     async with await anyio.create_tcp_listener(
         local_host=HOST, local_port=port, backlog=512
     ) as listener:
-        bound: int = listener.extra(_PORT)  # noqa: S610 - no Django in sight
+        bound: int = listener.extra(_PORT)
         task_status.started(bound)
 
         async def converse(stream: SocketStream) -> None:
@@ -195,5 +195,5 @@ def _request(head: h11.Request, body: bytes) -> Request:
 
 def _reset(stream: SocketStream) -> None:
     """Let the peer see a reset instead of an orderly end."""
-    raw: socket.socket = stream.extra(_SOCKET)  # noqa: S610 - no Django in sight
+    raw: socket.socket = stream.extra(_SOCKET)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

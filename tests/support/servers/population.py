@@ -11,7 +11,6 @@ from itertools import accumulate
 from random import Random
 
 from notifier.demo.fake_api import NEVER, Document, milestone, timestamp
-from notifier.domain.models import Json
 
 EVERYTHING = 137_200
 
@@ -80,7 +79,7 @@ _END_IS_NULL = 0.3
 
 def population(n: int, *, seed: int, now: datetime) -> Iterator[Document]:
     """That many milestones around `now`; the same arguments give the same ones."""
-    random = Random(seed)  # noqa: S311 - made-up data
+    random = Random(seed)
     for number in range(n):
         if number < min(8, n // 20):
             yield _simulation(random, now)

@@ -16,11 +16,11 @@ from typing import Self
 
 import anyio
 import msgspec
-from servers.loopback import Request, Response, serving
 from standardwebhooks.webhooks import Webhook
 
 from notifier.clock import Clock, SystemClock
 from notifier.demo.receiver import Arrival, destination_url, read_arrival
+from servers.loopback import Request, Response, serving
 
 Respond = Callable[[Arrival], Response]
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from e2e.village import Service, api, sink, until
-from notifier.demo.population import milestone
+from notifier.demo.fake_api import milestone
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from e2e.village import Service, api, sink, until
-from notifier.demo.population import milestone
+from notifier.demo.fake_api import milestone
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import anyio
 import pytest
+from servers.loopback import Request, Response, serving
+from servers.webhook_sink import WebhookSink
 
 from e2e.village import Api, Life, Service, Sink, api, sink, soon, until
 from notifier.clock import SystemClock
-from notifier.demo.loopback import Request, Response, serving
-from notifier.demo.population import milestone
-from notifier.demo.sink import Sink as PatientSink
-from notifier.demo.sink import url
+from notifier.demo.fake_api import milestone
+from notifier.demo.receiver import destination_url
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -101,7 +101,7 @@ async def test_sigterm_finishes_what_is_under_way_and_ends_well(
     tmp_path: Path, kalshi: Api
 ) -> None:
     let_go, asked = anyio.Event(), anyio.Event()
-    patient = PatientSink(clock=SystemClock())
+    patient = WebhookSink(clock=SystemClock())
 
     async def answer(request: Request) -> Response:
         asked.set()
@@ -109,7 +109,7 @@ async def test_sigterm_finishes_what_is_under_way_and_ends_well(
         return await patient.answer(request)
 
     async with serving(answer) as port:
-        service = Service(tmp_path, base_url=kalshi.base_url, hook=url(port))
+        service = Service(tmp_path, base_url=kalshi.base_url, hook=destination_url(port))
         async with service.life() as life:
             await until(service.store.is_baselined)
             for key in ("first", "second"):

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 
 from e2e.village import Api, soon
-from notifier.demo.population import milestone
+from notifier.demo.fake_api import milestone
 from notifier.domain.models import Json
 
 

@@ -125,7 +125,7 @@ async def api(folder: Path, *, milestones: int = 0, record: bool = True) -> Asyn
     """The stand-in, which can be told what happens next and records what it serves."""
     options = ["--control", "--milestones", str(milestones)]
     options += ["--record"] if record else []
-    async with _process("notifier.demo.api", *options, cwd=folder) as process:
+    async with _process("servers.api_process", *options, cwd=folder) as process:
         said = await _said_first(process)
         root = f"http://127.0.0.1:{said['port']}"
         async with httpx.AsyncClient(base_url=root, timeout=PATIENCE_S) as client:
@@ -169,7 +169,7 @@ def _arrival(line: Mapping[str, Any]) -> Arrival:
     return Arrival(
         at=datetime.fromisoformat(line["at"]),
         message_id=line["message_id"],
-        genuine=line["genuine"],
+        genuine=line["is_genuine"],
         events=list(line["events"]),
     )
 
@@ -178,7 +178,7 @@ def _arrival(line: Mapping[str, Any]) -> Arrival:
 async def sink(folder: Path) -> AsyncIterator[Sink]:
     log = folder / "sink.jsonl"
     options = ("--log", str(log), "--secret", SECRET)
-    async with _process("notifier.demo.sink", *options, cwd=folder) as process:
+    async with _process("servers.webhook_sink", *options, cwd=folder) as process:
         said = await _said_first(process)
         yield Sink(url=said["url"], log=log)
 

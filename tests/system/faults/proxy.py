@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
-
-from notifier.demo.loopback import HOST
+from servers.loopback import HOST
 
 _PORT = SocketAttribute.local_port
 _CHUNK = 64 * 1024

@@ -22,7 +22,7 @@ from servers.http_sink import HttpSink, http_sink
 from faults.ledger import Counts, Stage
 from faults.proxy import Proxy, proxy
 from faults.verdict import Evidence, Owed, verdict
-from notifier.demo.population import milestone
+from notifier.demo.fake_api import milestone
 from notifier.domain.models import Json
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from anyio.streams.tls import TLSStream
-
-from notifier.demo.loopback import HOST
+from servers.loopback import HOST
 
 _PORT = SocketAttribute.local_port
 _ENDS = (

@@ -18,7 +18,6 @@ from notifier.domain.changes import changes
 from notifier.domain.models import Form, Format, Json, Kind, Match, Milestone, Route
 from notifier.domain.routing import route
 from notifier.errors import RowInvalid, SourceGarbled
-from notifier.kalshi.answer import error_of, message_in, retry_after
 from notifier.kalshi.body import read_body
 from notifier.kalshi.decoding import (
     MAX_DEPTH,
@@ -27,6 +26,7 @@ from notifier.kalshi.decoding import (
     read_page,
     read_single,
 )
+from notifier.kalshi.errors import error_of, message_in, retry_after
 
 NOW = datetime(2026, 11, 22, 18, tzinfo=UTC)
 LEAST = {

@@ -16,14 +16,13 @@ import anyio
 import structlog
 import trio._core._run as trio_run
 from anyio.abc import TaskGroup
+from servers.faulty_api import FaultyApi
 from structlog import DropEvent
 from structlog.typing import EventDict
 from trio.testing import MockClock
 
 from notifier import app
 from notifier.clock import Clock
-from notifier.demo.standin import StandIn
-from notifier.demo.world import World
 from notifier.domain.models import (
     Destination,
     DigestPolicy,
@@ -152,7 +151,7 @@ class _Story:
                 await self._live(life)
 
     def _build(self) -> None:
-        self.api = StandIn(World(self.clock), clock=self.clock, record=True)
+        self.api = FaultyApi(self.clock, record=True)
         self.weather = Weather(
             self.api, clock=self.clock, chance=self._chance("world"), says=self.say
         )
@@ -277,14 +276,14 @@ class _Story:
         raise DropEvent
 
     def ending(self) -> Ending:
-        world = self.api.world
+        world = self.api
         evidence = Evidence(
             reference=self.reference,
             ledger=self.ledger,
             attempts=self.far_end.attempts,
             ends=self.ends,
             rates=_RATES,
-            world={key: world.doc(key) for key in world},
+            world={key: world.document(key) for key in world},
             alarms=[*self.reference.complaints, *self.alarms],
         )
         return Ending(

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from random import Random
 
 import anyio
+from servers.faulty_api import FaultyApi
 
-from notifier.demo.standin import StandIn
-from notifier.demo.world import NEVER, Doc, stamp
+from notifier.demo.fake_api import NEVER, Document, timestamp
 from notifier.domain.models import Json
 from simulation import rows
 from simulation.machine import VirtualClock
@@ -29,19 +29,19 @@ class Weather:
 
     def __init__(
         self,
-        api: StandIn,
+        api: FaultyApi,
         *,
         clock: VirtualClock,
         chance: Random,
         says: Callable[[str], None],
     ) -> None:
         self._api = api
-        self._world = api.world
+        self._world = api
         self._clock = clock
         self._chance = chance
         self._says = says
         self._numbers = iter(range(1, 1_000_000))
-        self._removed: list[Doc] = []
+        self._removed: list[Document] = []
         #: Starts that have moved and may move back.
         self._away: list[tuple[str, Json]] = []
         #: Changed without a newer `last_updated_ts`: polls need not show them.
@@ -88,7 +88,7 @@ class Weather:
     def _many_at_once(self) -> None:
         start = self._start()
         for _ in range(self._chance.randrange(2, 9)):
-            self._world.add(self._doc() | {"start_date": stamp(start)})
+            self._world.add(self._doc() | {"start_date": timestamp(start)})
 
     def _reword(self) -> None:
         words = str(self._chance.random())
@@ -96,20 +96,20 @@ class Weather:
         self._bump(self._any(), **{key: words})
 
     def _move(self) -> None:
-        self._bump(self._any(), start_date=stamp(self._start()))
+        self._bump(self._any(), start_date=timestamp(self._start()))
 
     def _move_a_little(self) -> None:
         one = self._any_of(self._around_now()) or self._any()
-        before = datetime.fromisoformat(str(self._world.doc(one)["start_date"]))
+        before = datetime.fromisoformat(str(self._world.document(one)["start_date"]))
         seconds = self._chance.choice((-300, -60, -5, 5, 60, 300, 899, 901, 1800))
-        self._bump(one, start_date=stamp(before + seconds * _SECOND))
+        self._bump(one, start_date=timestamp(before + seconds * _SECOND))
 
     def _move_away(self) -> None:
         """What has just been reminded of, if anything has."""
         one = self._any_of(self._just_reminded()) or self._any()
-        self._away.append((one, self._world.doc(one)["start_date"]))
+        self._away.append((one, self._world.document(one)["start_date"]))
         later = self._clock.now() + self._chance.uniform(30, 90) * _MINUTE
-        self._bump(one, start_date=stamp(later.replace(microsecond=0)))
+        self._bump(one, start_date=timestamp(later.replace(microsecond=0)))
 
     def _move_back(self) -> None:
         """To where it was: what has been said of that is not said again."""
@@ -136,7 +136,7 @@ class Weather:
         """An older version is the right one."""
         one, now = self._any(), self._clock.now()
         self.quiet.add(one)
-        before = stamp(now - self._chance.uniform(1, 90) * _MINUTE)
+        before = timestamp(now - self._chance.uniform(1, 90) * _MINUTE)
         words = str(self._chance.random())
         self._world.change_without_bump(one, title=words, last_updated_ts=before)
 
@@ -153,18 +153,18 @@ class Weather:
         end = self._chance.choice(
             (
                 None,
-                stamp(now - self._chance.uniform(0, 120) * _SECOND),
-                stamp(now - 30 * 60 * _MINUTE),
-                stamp(now + self._chance.uniform(0, 300) * _SECOND),
+                timestamp(now - self._chance.uniform(0, 120) * _SECOND),
+                timestamp(now - 30 * 60 * _MINUTE),
+                timestamp(now + self._chance.uniform(0, 300) * _SECOND),
                 "2000-01-02T00:00:00Z",
             )
         )
-        more: Doc = {"title": "over"} if self._chance.random() < 0.2 else {}
+        more: Document = {"title": "over"} if self._chance.random() < 0.2 else {}
         self._bump(one, end_date=end, **more)
 
     def _remove(self) -> None:
         one = self._any()
-        self._removed.append(self._world.doc(one))
+        self._removed.append(self._world.document(one))
         self._world.remove(one)
         if len(self._world) < 30:
             self._add()
@@ -211,7 +211,9 @@ class Weather:
         """What has just started, or will very soon."""
         now = self._clock.now()
         return [
-            one for one in self._world if abs(rows.start(self._world.doc(one)) - now) < 20 * _MINUTE
+            one
+            for one in self._world
+            if abs(rows.start(self._world.document(one)) - now) < 20 * _MINUTE
         ]
 
     def _just_reminded(self) -> list[str]:
@@ -220,7 +222,7 @@ class Weather:
         return [
             one
             for one in self._world
-            if 9.5 * _MINUTE < rows.start(self._world.doc(one)) - now < 10 * _MINUTE
+            if 9.5 * _MINUTE < rows.start(self._world.document(one)) - now < 10 * _MINUTE
         ]
 
     def _start(self) -> datetime:
@@ -234,22 +236,22 @@ class Weather:
             return datetime(2000, 1, 1, tzinfo=now.tzinfo)
         return when.replace(microsecond=0)
 
-    def _doc(self) -> Doc:
+    def _doc(self) -> Document:
         number = next(self._numbers)
         category, kind = self._chance.choice(_TYPES)
         start = self._start()
         stem = "SIM" if number % 29 == 0 else "KX"
-        doc: Doc = {
+        doc: Document = {
             "id": f"m{number}",
             "category": category,
             "type": kind,
             "title": f"Game {number}",
             "notification_message": "The game is about to begin.",
-            "start_date": stamp(start),
+            "start_date": timestamp(start),
             "primary_event_tickers": [f"{stem}GAME-{number}"],
             "related_event_tickers": [f"{stem}GAME-{number}"],
             "details": {"status": "scheduled", "league": "NFL"},
-            "last_updated_ts": stamp(self._clock.now()),
+            "last_updated_ts": timestamp(self._clock.now()),
         }
         if self._chance.random() < 0.1:
             doc["last_updated_ts"] = NEVER

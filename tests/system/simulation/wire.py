@@ -6,12 +6,12 @@ from random import Random
 
 import anyio
 import httpx
+from servers import api_faults as faults
+from servers.api_faults import AnyFault
+from servers.faulty_api import FaultyApi
+from servers.memory_transport import MemoryTransport
 
-from notifier.demo import faults
-from notifier.demo.faults import AnyFault
-from notifier.demo.memory import MemoryTransport
-from notifier.demo.standin import StandIn
-from notifier.demo.world import Listing
+from notifier.demo.fake_api import ListPage
 from simulation import rows
 from simulation.machine import Machine, VirtualClock
 from simulation.reference import Arrived
@@ -26,7 +26,7 @@ class Wire(httpx.AsyncBaseTransport):
 
     def __init__(
         self,
-        api: StandIn,
+        api: FaultyApi,
         *,
         clock: VirtualClock,
         machine: Machine,
@@ -146,14 +146,14 @@ _FAULTS: tuple[tuple[AnyFault, ...], ...] = (
 class _Spoil(faults.Spoil, frozen=True, kw_only=True):
     """For pages that have a row at least: nobody knows before which do."""
 
-    def spoil_page(self, page: Listing) -> Listing:
+    def spoil_page(self, page: ListPage) -> ListPage:
         return super().spoil_page(page) if page.rows else page
 
 
 class _SpoilRow(faults.SpoilRow, frozen=True, kw_only=True):
     """The same."""
 
-    def spoil_page(self, page: Listing) -> Listing:
+    def spoil_page(self, page: ListPage) -> ListPage:
         return super().spoil_page(page) if page.rows else page
 
 

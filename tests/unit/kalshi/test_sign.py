@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
+from servers.loopback import Request, Response, serving
 
 from notifier.clock import SystemClock
-from notifier.demo.loopback import Request, Response, serving
 from notifier.domain.models import Watch
 from notifier.errors import ConfigError
 from notifier.kalshi.client import KalshiClient

@@ -5,10 +5,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from servers.population import population
 
 from notifier.clock import SystemClock
-from notifier.demo.population import milestone, population
-from notifier.demo.world import NEVER, Doc, Listing, Query, World, stamp
+from notifier.demo.fake_api import (
+    NEVER,
+    Document,
+    FakeApi,
+    ListPage,
+    ListQuery,
+    milestone,
+    timestamp,
+)
 from notifier.kalshi.decoding import milestone as read
 
 NOW = datetime(2026, 11, 22, 18, 0, 0, 250_000, tzinfo=UTC)
@@ -26,21 +34,21 @@ class SetClock(SystemClock):
         return self.at
 
 
-def doc(name: str, *, hours: float = 1, updated: str = NEVER, **more: str) -> Doc:
+def doc(name: str, *, hours: float = 1, updated: str = NEVER, **more: str) -> Document:
     start = NOW + hours * HOUR
     made = milestone(milestone_id=name, title=name, start=start, tickers=[f"KX-{name}"])
     return made | {"last_updated_ts": updated} | more
 
 
-def ids(listing: Listing) -> list[str]:
+def ids(listing: ListPage) -> list[str]:
     return [json.loads(row)["id"] for row in listing.rows]
 
 
-def drained(world: World, limit: int) -> list[str]:
+def drained(world: FakeApi, limit: int) -> list[str]:
     found: list[str] = []
     cursor = ""
     while True:
-        page = world.page(Query(limit=limit, cursor=cursor))
+        page = world.page(ListQuery(limit=limit, cursor=cursor))
         found += ids(page)
         assert isinstance(page.cursor, str)
         cursor = page.cursor
@@ -49,34 +57,34 @@ def drained(world: World, limit: int) -> list[str]:
 
 
 def test_rows_ascend_by_start_and_then_by_id() -> None:
-    world = World(SetClock(), [doc("b"), doc("c", hours=-1), doc("a")])
+    world = FakeApi(SetClock(), [doc("b"), doc("c", hours=-1), doc("a")])
 
-    assert ids(world.page(Query(limit=10))) == list(world) == ["c", "a", "b"]
+    assert ids(world.page(ListQuery(limit=10))) == list(world) == ["c", "a", "b"]
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=12), st.integers(1, 5))
 def test_pages_of_any_size_hold_every_row_once(hours: list[int], limit: int) -> None:
     docs = [doc(str(n), hours=hour) for n, hour in enumerate(hours)]
-    world = World(SetClock(), docs)
+    world = FakeApi(SetClock(), docs)
 
     assert drained(world, limit) == list(world)
     assert sorted(world) == sorted(str(n) for n in range(len(hours)))
 
 
 def test_a_row_that_moves_behind_the_cursor_is_missed_and_one_ahead_comes_twice() -> None:
-    world = World(SetClock(), [doc(name, hours=n) for n, name in enumerate("abcd")])
-    first = world.page(Query(limit=2))
+    world = FakeApi(SetClock(), [doc(name, hours=n) for n, name in enumerate("abcd")])
+    first = world.page(ListQuery(limit=2))
     world.move_start("a", NOW + 9 * HOUR)
     world.move_start("d", NOW - 9 * HOUR)
 
-    second = world.page(Query(limit=2, cursor=str(first.cursor)))
+    second = world.page(ListQuery(limit=2, cursor=str(first.cursor)))
 
     assert (ids(first), ids(second)) == (["a", "b"], ["c", "a"])
 
 
 def test_updates_are_asked_for_beyond_a_whole_second() -> None:
-    world = World(
+    world = FakeApi(
         SetClock(),
         [
             doc("late", hours=2, updated="2026-11-22T18:00:01.5Z"),
@@ -88,7 +96,7 @@ def test_updates_are_asked_for_beyond_a_whole_second() -> None:
     second = int(NOW.timestamp())
 
     def since(ts: int) -> list[str]:
-        return ids(world.page(Query(limit=10, min_updated_ts=ts)))
+        return ids(world.page(ListQuery(limit=10, min_updated_ts=ts)))
 
     assert since(second) == ["later", "late"]
     assert since(second + 1) == ["later"]
@@ -96,9 +104,9 @@ def test_updates_are_asked_for_beyond_a_whole_second() -> None:
 
 
 def test_starts_are_asked_for_from_an_instant_on() -> None:
-    world = World(SetClock(), [doc(name, hours=n) for n, name in enumerate("abc")])
+    world = FakeApi(SetClock(), [doc(name, hours=n) for n, name in enumerate("abc")])
 
-    page = world.page(Query(limit=10, minimum_start_date=NOW + HOUR))
+    page = world.page(ListQuery(limit=10, minimum_start_date=NOW + HOUR))
 
     assert ids(page) == ["b", "c"]
 
@@ -117,13 +125,13 @@ def test_starts_are_asked_for_from_an_instant_on() -> None:
 )
 def test_filters_compare_as_they_are(filters: dict[str, str], found: list[str]) -> None:
     golf = doc("b", category="sports", type="golf_tournament", source_id="s")
-    world = World(SetClock(), [doc("a"), golf])
+    world = FakeApi(SetClock(), [doc("a"), golf])
 
-    assert ids(world.page(Query(limit=10, filters=filters))) == found
+    assert ids(world.page(ListQuery(limit=10, filters=filters))) == found
 
 
 def test_an_update_changes_fields_and_says_when() -> None:
-    world = World(SetClock(), [doc("a")])
+    world = FakeApi(SetClock(), [doc("a")])
 
     world.update("a", title="new", details={"status": "live"})
 
@@ -133,32 +141,32 @@ def test_an_update_changes_fields_and_says_when() -> None:
 
 
 def test_a_touch_changes_the_time_alone_and_a_silent_change_all_but_that() -> None:
-    world = World(SetClock(), [doc("a"), doc("b")])
-    before = world.doc("a")
+    world = FakeApi(SetClock(), [doc("a"), doc("b")])
+    before = world.document("a")
 
-    world.touch("a")
+    world.update("a")
     world.change_without_bump("b", title="new")
 
-    assert world.doc("a") == before | {"last_updated_ts": stamp(NOW)}
-    assert world.doc("b")["last_updated_ts"] == NEVER
-    assert world.doc("b")["title"] == "new"
+    assert world.document("a") == before | {"last_updated_ts": timestamp(NOW)}
+    assert world.document("b")["last_updated_ts"] == NEVER
+    assert world.document("b")["title"] == "new"
 
 
 def test_what_is_updated_is_found_by_its_new_time_only() -> None:
     clock = SetClock()
-    world = World(clock, [doc("a", updated=stamp(NOW))])
+    world = FakeApi(clock, [doc("a", updated=timestamp(NOW))])
     clock.at = NOW + HOUR
 
-    world.touch("a")
-    world.touch("a")
+    world.update("a")
+    world.update("a")
 
     second = int(NOW.timestamp())
-    assert ids(world.page(Query(limit=10, min_updated_ts=second - 1))) == ["a"]
-    assert ids(world.page(Query(limit=10, min_updated_ts=second + 3600))) == []
+    assert ids(world.page(ListQuery(limit=10, min_updated_ts=second - 1))) == ["a"]
+    assert ids(world.page(ListQuery(limit=10, min_updated_ts=second + 3600))) == []
 
 
 def test_what_is_removed_is_gone_everywhere_and_may_come_back() -> None:
-    world = World(SetClock(), [doc("a"), doc("b")])
+    world = FakeApi(SetClock(), [doc("a"), doc("b")])
 
     world.remove("a")
 
@@ -169,14 +177,14 @@ def test_what_is_removed_is_gone_everywhere_and_may_come_back() -> None:
 
 
 def test_a_snapshot_knows_nothing_of_what_comes_later() -> None:
-    world = World(SetClock(), [doc("a"), doc("b")])
+    world = FakeApi(SetClock(), [doc("a"), doc("b")])
 
     then = world.snapshot()
     world.update("a", title="new")
     world.remove("b")
 
     assert list(then) == ["a", "b"]
-    assert then.doc("a")["title"] == "a"
+    assert then.document("a")["title"] == "a"
 
 
 def test_the_same_seed_gives_the_same_population() -> None:
@@ -200,8 +208,8 @@ def test_a_population_is_spread_as_the_real_one() -> None:
     assert 500 < sum(NOW - timedelta(days=30) < m.start < NOW for m in read_all) < 900
     assert any(m.updated is None for m in read_all)
     assert sum(m.tickers == ("SIMNBAGAME",) for m in read_all) == 8
-    world = World(SetClock(), docs)
-    assert "SIM" in str(world.page(Query(limit=500)).rows)
+    world = FakeApi(SetClock(), docs)
+    assert "SIM" in str(world.page(ListQuery(limit=500)).rows)
 
 
 @pytest.mark.parametrize(
@@ -213,4 +221,4 @@ def test_a_population_is_spread_as_the_real_one() -> None:
     ],
 )
 def test_instants_are_written_without_closing_zeros(when: datetime, text: str) -> None:
-    assert stamp(when) == text
+    assert timestamp(when) == text
