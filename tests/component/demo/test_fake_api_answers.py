@@ -59,7 +59,7 @@ async def test_a_limit_is_required() -> None:
     answer = await get(fake_api(), "/milestones")
 
     assert answer.status_code == 400
-    assert answer.json() == {"msg": "ListQuery argument limit is required, but not found"}
+    assert answer.json() == {"msg": "Query argument limit is required, but not found"}
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ class Gzipped(Fault, frozen=True, kw_only=True, tag="gzipped"):
 class Cursor(Fault, frozen=True, kw_only=True, tag="cursor"):
     """Another cursor than the right one; the same every time loops."""
 
-    value: Any = "CgYI8KnivQYSAWE"
+    value: Any = "WzE3MDAwMDAwMDAsImEiXQ"
 
     def spoil_page(self, page: ListPage) -> ListPage:
         """The same rows, another cursor."""
