@@ -42,8 +42,9 @@ from notifier.senders.heartbeat import Heartbeat
 from notifier.senders.lane import in_thread
 from notifier.senders.sender import open_sender
 from notifier.settings import ApiKey, Config
+from notifier.storage import milestones, outbox, retention, standing
 from notifier.storage.backups import DailyBackups
-from notifier.storage.database import Offload, Store, open_store
+from notifier.storage.database import Database, Priority, RunInThread, open_database
 from notifier.storage.sqlite import InstanceLock, database_path
 from notifier.storage.tail import Tail
 from notifier.systemd import Supervisor
@@ -95,7 +96,7 @@ class Parts:
 
     clock: Clock = field(default_factory=SystemClock)
     #: Runs the store's statements.
-    offload: Offload = anyio.to_thread.run_sync
+    run_in_thread: RunInThread = anyio.to_thread.run_sync
     source: Callable[[Config, Clock], OpenSource] | None = None
     sender: Callable[[Config], Awaitable[OpenSender]] | None = None
     chance: Callable[[], float] = random.random
@@ -128,7 +129,7 @@ class Loops:
     operate: Operate
     #: None: no watch wants live data.
     live: Live | None
-    store: Store
+    db: Database
     #: What people have done by commands and the web.
     deeds: Deeds
     vitals: Vitals
@@ -325,9 +326,9 @@ async def built(
         lock = InstanceLock(database)
         lock.take()
         ends.callback(lock.release)
-        opening = partial(open_store, database, decode=milestone, stopping=stopping)
-        store = await parts.offload(partial(opening, offload=parts.offload))
-        ends.callback(store.close)
+        opening = partial(open_database, database, stopping=stopping)
+        db = await parts.run_in_thread(partial(opening, run_in_thread=parts.run_in_thread))
+        ends.callback(db.close)
 
         time = TimePolicy(
             started_grace=config.source.started_grace,
@@ -335,10 +336,10 @@ async def built(
             started_again_after=config.source.started_again_after,
             leads=leads(config.routes),
         )
-        clock.take_up(await store.clock())
+        clock.take_up(await db.read(retention.clock))
         parts.skew.hear(clock)
-        await _settle_in(store, config, time, clock)
-        tail = Tail(store=store, tally=parts.tally, clock=clock)
+        await _settle_in(db, config, time, clock)
+        tail = Tail(db=db, tally=parts.tally, clock=clock)
         if _place(config, parts) is not None:
             # Before the loops begin: what they do until the web is loaded counts.
             await tail.begin()
@@ -353,7 +354,7 @@ async def built(
             ends.push_async_callback(heartbeat.aclose)
 
         deliver = Deliver(
-            store=store,
+            db=db,
             sender=sender,
             clock=clock,
             lanes={d.name: policies.lane(d, config, sender) for d in config.destinations},
@@ -368,15 +369,15 @@ async def built(
         pace = Pace(config.source.rate, clock, pulse=pulse)
         live = Live(
             source=source,
-            store=store,
+            db=db,
             clock=clock,
             pace=pace,
             watches=[watch.name for watch in config.source.watch if watch.live],
             pulse=pulse,
         )
-        vitals = Vitals(store=store, skew=parts.skew, stuck=pulse.stuck)
+        vitals = Vitals(db=db, skew=parts.skew, stuck=pulse.stuck)
         deeds = Deeds(
-            store=store,
+            db=db,
             clock=clock,
             wake=deliver.wake,
             look=outbox_bell.ring,
@@ -386,7 +387,7 @@ async def built(
             poll=Poll(
                 reader=Reader(
                     source=source,
-                    store=store,
+                    db=db,
                     clock=clock,
                     pace=pace,
                     decode=milestone,
@@ -400,14 +401,14 @@ async def built(
                     pulse=pulse,
                     skew=parts.skew,
                 ),
-                store=store,
+                db=db,
                 clock=clock,
                 policy=policies.read_policy(config),
                 chance=parts.chance,
                 pulse=pulse,
             ),
             alarm=Alarm(
-                store=store,
+                db=db,
                 clock=clock,
                 routes=config.routes,
                 policy=time,
@@ -417,7 +418,7 @@ async def built(
             ),
             deliver=deliver,
             maintain=Maintain(
-                store=store,
+                db=db,
                 clock=clock,
                 keep_events=config.retention.events,
                 keep_deliveries=config.retention.deliveries,
@@ -425,10 +426,10 @@ async def built(
                 destinations=[one.name for one in config.destinations],
                 unrepeated=policies.unrepeated(config.destinations),
                 pulse=pulse,
-                back_up=DailyBackups(database, offload=parts.offload).write,
+                back_up=DailyBackups(database, run_in_thread=parts.run_in_thread).write,
             ),
             operate=Operate(
-                store=store,
+                db=db,
                 source=source,
                 sender=sender,
                 clock=clock,
@@ -442,14 +443,14 @@ async def built(
                 pulse=pulse,
             ),
             live=live if live.watches else None,
-            store=store,
+            db=db,
             pulse=pulse,
             heartbeat=heartbeat,
             deeds=deeds,
             vitals=vitals,
             web=Reception(
                 config=config,
-                store=store,
+                db=db,
                 sender=sender,
                 deeds=deeds,
                 vitals=vitals,
@@ -459,7 +460,7 @@ async def built(
                 skew=parts.skew,
                 seal=parts.seal,
                 token=parts.token,
-                offload=parts.offload,
+                run_in_thread=parts.run_in_thread,
             ),
         )
 
@@ -468,23 +469,27 @@ def _place(config: Config, parts: Parts) -> Place | None:
     return policies.place(config) if parts.serve_web else None
 
 
-async def _settle_in(store: Store, config: Config, time: TimePolicy, clock: Clock) -> None:
+async def _settle_in(db: Database, config: Config, time: TimePolicy, clock: Clock) -> None:
     """Make the store agree with the configuration, and free what a crash left."""
     now = clock.now()
-    async with store.upkeep_turn() as turn:
-        await turn.set_watches([watch.name for watch in config.source.watch])
-    async with store.upkeep_turn() as turn:
-        await turn.set_destinations(
-            {one.name: _url_fingerprint(one) for one in config.destinations}, now
-        )
-    async with store.upkeep_turn() as turn:
-        await turn.set_reminders(time, now)
-    async with store.upkeep_turn() as turn:
-        freed = await turn.reap(
-            now, everything=True, unrepeated=policies.unrepeated(config.destinations)
-        )
-    async with store.upkeep_turn() as turn:
-        await turn.look_again(now)
+    await db.write(
+        Priority.MAINTENANCE, milestones.set_watches, [watch.name for watch in config.source.watch]
+    )
+    await db.write(
+        Priority.MAINTENANCE,
+        standing.set_destinations,
+        {one.name: _url_fingerprint(one) for one in config.destinations},
+        now,
+    )
+    await db.write(Priority.MAINTENANCE, retention.set_reminders, time, now)
+    freed = await db.write(
+        Priority.MAINTENANCE,
+        outbox.reap,
+        now,
+        everything=True,
+        unrepeated=policies.unrepeated(config.destinations),
+    )
+    await db.write(Priority.MAINTENANCE, outbox.look_again, now)
     log.info(
         "app.started",
         watches=len(config.source.watch),

@@ -18,11 +18,9 @@ import structlog
 from notifier import __version__
 from notifier.clock import Clock, Skew
 from notifier.domain.models import Limits, Rate, Rendered
-from notifier.kalshi.decoding import milestone
 from notifier.senders.address import scheme_of
 from notifier.settings import Config, Web
-from notifier.storage.admin import Doors
-from notifier.storage.database import Offload, Store
+from notifier.storage.database import Database, RunInThread
 from notifier.storage.tail import Tail
 from notifier.web.listen import Front
 from notifier.web.ports import Ports
@@ -47,7 +45,7 @@ class Reception:
     """Answers people where the web listens, if it does."""
 
     config: Config
-    store: Store
+    db: Database
     sender: Limiting
     deeds: Deeds
     vitals: Vitals
@@ -58,7 +56,7 @@ class Reception:
     skew: Skew
     seal: bytes
     token: Callable[[], str]
-    offload: Offload
+    run_in_thread: RunInThread
 
     async def run(self) -> None:
         """Until it is cancelled. Whatever is wrong with it, messages go out."""
@@ -92,21 +90,21 @@ class Reception:
         ports = self._ports(books)
         access = Access(
             password=web.password,
-            keeper=Doors(self.store),
+            db=self.db,
             fresh=self.token,
             secret=self.seal,
-            offload=self.offload,
+            offload=self.run_in_thread,
             sleep=self.clock.sleep,
             hosts=web.hosts,
             proxies=web.trusted_proxies,
         )
         calendars = feeds(
-            Feeds(self.store, decode=milestone),
+            Feeds(self.db),
             routes=self.config.routes,
             now=self.clock.now,
             zone=self.config.zone,
             external_url=self.config.external_url,
-            offload=self.offload,
+            offload=self.run_in_thread,
         )
         more = [
             *api(ports),
@@ -116,7 +114,7 @@ class Reception:
                 self.tail.tally,
                 version=__version__,
                 skew=lambda: self.skew.known,
-                offload=self.offload,
+                offload=self.run_in_thread,
             ),
         ]
         async with anyio.create_task_group() as tasks:
@@ -134,10 +132,9 @@ class Reception:
 
         config = self.config
         return Books(
-            self.store,
+            self.db,
             routes=config.routes,
             destinations=config.destinations,
-            decode=milestone,
             rates={
                 one.name: one.rate or self.sender.default_rate(one.name)
                 for one in config.destinations

@@ -213,8 +213,8 @@ def _scene(given: Given, wanted: Wanted, ways: Mapping[str, Way], now: datetime)
 
 def _milestone(conn: Connection, beginning: str | None) -> Milestone | None:
     if beginning is None:
-        return store.newest(conn, decode=decode)
-    found = store.milestones_named(conn, beginning, decode=decode)
+        return store.newest(conn)
+    found = store.milestones_named(conn, beginning)
     if len(found) > 1:
         named = " and ".join(one.id for one in found)
         raise NoSuchMilestone(f"{beginning} is the beginning of {named}")

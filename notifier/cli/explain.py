@@ -20,7 +20,6 @@ from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
 from notifier.domain.models import Json, Route, RouteTrace
 from notifier.errors import ConfigError
-from notifier.kalshi.decoding import milestone
 from notifier.messages.event_text import Teller
 from notifier.messages.humanize import count
 from notifier.senders.terminal import plain
@@ -73,7 +72,7 @@ def explain(given: Given, beginning: str, *, as_json: bool) -> int:
     desk = Desk(routes=routes or (), zones=_zones(given))
     now = SystemClock().now()
     with viewing(given) as conn:
-        found = story(conn, beginning, desk, decode=milestone, now=now)
+        found = story(conn, beginning, desk, now=now)
     if as_json:
         write_rows([_row(found, is_routed=routes is not None)])
     else:

@@ -11,7 +11,7 @@ from notifier.cli.where import database, existing
 from notifier.clock import SystemClock
 from notifier.domain.models import Json, State
 from notifier.domain.pagination import DeadFilter
-from notifier.storage.admin import noted
+from notifier.storage.admin import with_audit
 from notifier.storage.dead_letters import redrive as put_back
 from notifier.storage.dead_letters import resume as go_on
 from notifier.workers.admin_actions import COMMAND, redriven, redriven_what, resumed
@@ -27,7 +27,7 @@ def resume(given: Given, destination: str) -> int:
         if said is not None
         else write(
             store,
-            lambda conn: noted(
+            lambda conn: with_audit(
                 conn,
                 lambda conn: go_on(conn, destination, now=now),
                 lambda waiting: resumed(COMMAND, now, destination, waiting),
@@ -59,7 +59,7 @@ def redrive(given: Given, ids: Sequence[str], *, destination: str | None, dry_ru
         if said is not None
         else write(
             store,
-            lambda conn: noted(
+            lambda conn: with_audit(
                 conn,
                 lambda conn: put_back(conn, wanted, now=now),
                 lambda found: (

@@ -22,7 +22,6 @@ from notifier.domain.models import URGENT, Delivery, Event, Json, Rate
 from notifier.domain.preview import Rehearsal, owed
 from notifier.domain.routing import leads
 from notifier.domain.timers import TimePolicy
-from notifier.kalshi.decoding import milestone
 from notifier.policies import lane
 from notifier.settings import Config
 from notifier.storage import preview as store
@@ -78,7 +77,7 @@ class _Stage:
 
     def _events(self) -> Iterator[tuple[Event, bool]]:
         """Each with whether it is a reminder that nobody had."""
-        told = store.events(self.conn, self.since, decode=milestone)
+        told = store.events(self.conn, self.since)
         unheard = (self._unheard(lead) for lead in leads(self.plan.routes))
         streams = [
             ((event, False) for event in told if not event.missed),
@@ -93,7 +92,6 @@ class _Stage:
             since=self.since,
             until=self.now,
             policy=self.policy,
-            decode=milestone,
         )
 
 

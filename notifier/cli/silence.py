@@ -21,10 +21,9 @@ from notifier.clock import SystemClock
 from notifier.domain.models import Json, Silence
 from notifier.domain.routing import fits
 from notifier.domain.silences import DESTINATION, made, phrase, problem, spelt, strange
-from notifier.kalshi.decoding import milestone
 from notifier.messages.humanize import count, instant, relative, span
 from notifier.storage import queries, silences
-from notifier.storage.admin import noted
+from notifier.storage.admin import with_audit
 from notifier.workers.admin_actions import COMMAND, expired, silenced
 
 #: A silence is held against what happened in so long a time.
@@ -66,7 +65,7 @@ def add(given: Given, pairs: Sequence[str], *, until: datetime, why: str, dry_ru
         if said is None:
             write(
                 store,
-                lambda conn: noted(
+                lambda conn: with_audit(
                     conn,
                     lambda conn: silences.add(conn, silence),
                     lambda _done: silenced(COMMAND, silence),
@@ -105,7 +104,7 @@ def expire(given: Given, beginning: str) -> int:
         if said is not None
         else write(
             store,
-            lambda conn: noted(
+            lambda conn: with_audit(
                 conn,
                 lambda conn: silences.expire(conn, beginning, now=now),
                 lambda one: expired(COMMAND, now, one),
@@ -177,7 +176,7 @@ def _effect(silence: Silence, now: datetime) -> str:
 
 def _record(conn: Connection, silence: Silence, now: datetime) -> str:
     """What it would have come to."""
-    past = queries.events_since(conn, now - _PAST, decode=milestone)
+    past = queries.events_since(conn, now - _PAST)
     suits = [fits(event, silence.match) for event in past]
     events = f"{count(len(suits), 'event')} of the last {_PAST.days} days"
     return f"It matches {sum(suits):,} of the {events}."

@@ -61,8 +61,8 @@ def add(
         entry = let_in(COMMAND, token)
         write(
             store,
-            lambda conn: admin.noted(
-                conn, lambda conn: admin.add(conn, token), lambda _done: entry
+            lambda conn: admin.with_audit(
+                conn, lambda conn: admin.add_token(conn, token), lambda _done: entry
             ),
         )
     sys.stdout.write(f"{shown}\n")
@@ -73,7 +73,7 @@ def add(
 def list_tokens(given: Given, *, everything: bool, as_json: bool) -> int:
     """Print the tokens in force, or all of them."""
     with viewing(given) as conn:
-        tokens = admin.listed(conn, everything=everything)
+        tokens = admin.list_tokens(conn, everything=everything)
     if as_json:
         write_rows([_row(token) for token in tokens])
     elif not tokens:
@@ -94,9 +94,9 @@ def revoke(given: Given, name: str) -> int:
     if tell(store, {"ask": "token revoke", "name": name}) is None:
         write(
             store,
-            lambda conn: admin.noted(
+            lambda conn: admin.with_audit(
                 conn,
-                lambda conn: admin.revoke(conn, name, now=now),
+                lambda conn: admin.revoke_token(conn, name, now=now),
                 lambda one: revoked(COMMAND, now, one),
             ),
         )

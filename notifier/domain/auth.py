@@ -50,6 +50,16 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Who:
+    """Who asks for something to be done, for the audit."""
+
+    #: `session`, `token desk-bot`, `command`, or `loopback` where nobody signs in.
+    name: str
+    #: Whether changes are allowed, or reading alone.
+    may_write: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
     """A right to come in; of the token itself only a hash is known."""
 

@@ -1,8 +1,4 @@
-"""
-What is asked of long lists, and one page of an answer.
-
-Rows are those of the contract, as `notifier.web.ports` describes them.
-"""
+"""What is asked of long lists, and one page of an answer."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +7,8 @@ from datetime import datetime
 from notifier.domain.models import Json, Kind, State
 
 RowJson = dict[str, Json]
+#: Rows of dead letters that one answer names.
+MOST_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,8 @@
 """Who may come in, and what they had done: tokens and the audit."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
 
@@ -56,7 +54,7 @@ _TOO_MANY = delete(t.audit).where(
 )
 
 
-def note(conn: Connection, entry: Note) -> None:
+def add_audit_entry(conn: Connection, entry: Note) -> None:
     """Remember who had what done."""
     conn.execute(
         t.audit.insert(),
@@ -70,35 +68,35 @@ def note(conn: Connection, entry: Note) -> None:
     )
 
 
-def noted(
+def with_audit(
     conn: Connection, work: Callable[[Connection], T], entry: Callable[[T], Note | None]
 ) -> T:
-    """Do something, and remember it with the same commit."""
+    """Do the work and write its audit entry, if there is one, in the same transaction."""
     done = work(conn)
     if (said := entry(done)) is not None:
-        note(conn, said)
+        add_audit_entry(conn, said)
     return done
 
 
-def find(conn: Connection, key: str) -> Token | None:
+def find_token(conn: Connection, key: str) -> Token | None:
     """The token of this hash, good or not."""
     row = conn.execute(_BY_HASH, {"key": key}).one_or_none()
     return None if row is None else _token(row)
 
 
-def listed(conn: Connection, *, everything: bool = False) -> list[Token]:
+def list_tokens(conn: Connection, *, everything: bool = False) -> list[Token]:
     """The tokens of programs and feeds, oldest first; `everything`: revoked ones."""
     return [_token(row) for row in conn.execute(_LISTED if everything else _NAMED)]
 
 
-def add(conn: Connection, token: Token) -> None:
+def add_token(conn: Connection, token: Token) -> None:
     """
     Let a token in.
 
     Raises: StoreError when another one has its name.
     """
     named = token.kind is not TokenKind.SESSION
-    if named and any(one.name == token.name for one in listed(conn)):
+    if named and any(one.name == token.name for one in list_tokens(conn)):
         raise StoreError(
             f"there is a token {token.name!r} already; revoke it first, or take another name"
         )
@@ -115,13 +113,13 @@ def add(conn: Connection, token: Token) -> None:
     )
 
 
-def revoke(conn: Connection, name: str, *, now: datetime) -> Token:
+def revoke_token(conn: Connection, name: str, *, now: datetime) -> Token:
     """
     Let the token of this name in no more.
 
     Raises: StoreError when there is none; it names those that there are.
     """
-    known = listed(conn)
+    known = list_tokens(conn)
     for token in known:
         if token.name == name:
             conn.execute(_REVOKE, {"key": token.hash, "at": now})
@@ -130,19 +128,19 @@ def revoke(conn: Connection, name: str, *, now: datetime) -> Token:
     raise StoreError(f"{name!r} is no token in force; there are {names}")
 
 
-def end(conn: Connection, key: str, *, now: datetime) -> None:
+def end_session(conn: Connection, key: str, *, now: datetime) -> None:
     """End a session."""
     conn.execute(_REVOKE, {"key": key, "at": now})
 
 
-def touch(conn: Connection, used: Mapping[str, datetime]) -> None:
-    """Remember when tokens were used last."""
+def touch_tokens(conn: Connection, used: Mapping[str, datetime], *, now: datetime) -> None:
+    """
+    Write down when tokens were used last, and delete what is over.
+
+    Sessions that are over go at once, other tokens and refused logins later.
+    """
     if used:
         conn.execute(_USED, [{"key": key, "at": at} for key, at in used.items()])
-
-
-def sweep(conn: Connection, *, now: datetime) -> None:
-    """Forget what is over: sessions at once, other tokens and refusals later."""
     session = _t.kind == TokenKind.SESSION.value
     idle = or_(
         _t.used_at <= now - IDLE,
@@ -168,56 +166,3 @@ def _token(row: Row[Any]) -> Token:
         used_at=row.used_at,
         revoked_at=row.revoked_at,
     )
-
-
-# --- for the web --------------------------------------------------------------
-
-
-class _Turn(Protocol):
-    async def write(self, work: Callable[[Connection], T]) -> T: ...
-
-
-class _Store(Protocol):
-    def upkeep_turn(self) -> AbstractAsyncContextManager[_Turn]: ...
-    async def ask(self, question: Callable[[Connection], T]) -> T: ...
-
-
-class Doors:
-    """The tokens and the audit of a running service."""
-
-    def __init__(self, store: _Store) -> None:
-        self._store = store
-
-    async def find(self, key: str) -> Token | None:
-        """The token of this hash, good or not."""
-        return await self._store.ask(partial(find, key=key))
-
-    async def listed(self) -> Sequence[Token]:
-        """The tokens of programs and feeds in force, oldest first."""
-        return await self._store.ask(listed)
-
-    async def add(self, token: Token, entry: Note) -> None:
-        """Let a token in; a row in the audit says so."""
-        await self._write(partial(noted, work=partial(add, token=token), entry=lambda _done: entry))
-
-    async def end(self, key: str, entry: Note) -> None:
-        """End a session; a row in the audit says so."""
-        work = partial(end, key=key, now=entry.at)
-        await self._write(partial(noted, work=work, entry=lambda _done: entry))
-
-    async def note(self, entry: Note) -> None:
-        """Put a row into the audit."""
-        await self._write(partial(note, entry=entry))
-
-    async def keep(self, used: Mapping[str, datetime], now: datetime) -> None:
-        """Remember when tokens were used last, and forget what is over."""
-
-        def work(conn: Connection) -> None:
-            touch(conn, used)
-            sweep(conn, now=now)
-
-        await self._write(work)
-
-    async def _write(self, work: Callable[[Connection], T]) -> T:
-        async with self._store.upkeep_turn() as turn:
-            return await turn.write(work)

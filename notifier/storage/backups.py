@@ -8,7 +8,7 @@ from pathlib import Path
 
 from notifier.errors import StoreError
 from notifier.storage import sqlite
-from notifier.storage.database import Offload
+from notifier.storage.database import RunInThread
 
 KEPT = 7
 _DAY = re.compile(r"\d{8}")
@@ -18,9 +18,9 @@ _LEFT_OVER = re.compile(r"\d{8}\.partial")
 class DailyBackups:
     """`<database>.backup-YYYYMMDD`: which days there are is seen from the files."""
 
-    def __init__(self, database: Path, *, offload: Offload) -> None:
+    def __init__(self, database: Path, *, run_in_thread: RunInThread) -> None:
         self._database = database
-        self._offload = offload
+        self._run_in_thread = run_in_thread
 
     async def write(self, today: date) -> Path | None:
         """
@@ -32,7 +32,7 @@ class DailyBackups:
             StoreError: the copy could not be written, or is not sound; the older
                 ones are as they were.
         """
-        return await self._offload(partial(_write, self._database, today))
+        return await self._run_in_thread(partial(_write, self._database, today))
 
 
 def _write(database: Path, today: date) -> Path | None:

@@ -22,9 +22,8 @@ from notifier.domain.pagination import (
 )
 from notifier.errors import StoreError
 from notifier.storage import browse, queries, stats
-from notifier.storage.database import Store
+from notifier.storage.database import Database
 from notifier.storage.explain import Desk, NoSuchEvent, story
-from notifier.storage.milestones import Decode
 
 T = TypeVar("T")
 
@@ -56,11 +55,10 @@ class Books:
 
     def __init__(
         self,
-        store: Store,
+        db: Database,
         *,
         routes: Sequence[Route],
         destinations: Sequence[Destination],
-        decode: Decode,
         rates: Mapping[str, Rate | None],
         now: Callable[[], datetime],
         limits: Mapping[str, Limits] | None = None,
@@ -68,8 +66,7 @@ class Books:
         monotonic: Callable[[], float] | None = None,
         programs: Mapping[str, Callable[[Rendered, datetime], str]] | None = None,
     ) -> None:
-        self._store = store
-        self._decode = decode
+        self._db = db
         self._now = now
         self._monotonic = monotonic
         self._names = [one.name for one in destinations]
@@ -194,7 +191,7 @@ class Books:
 
         def told(conn: Connection) -> RowJson | None:
             try:
-                found = story(conn, beginning, self._desk, decode=self._decode, now=now)
+                found = story(conn, beginning, self._desk, now=now)
             except NoSuchEvent:
                 return None
             return found.as_json()
@@ -238,7 +235,7 @@ class Books:
 
     async def _ask(self, question: Callable[[Connection], T]) -> T:
         async with self._room:
-            return await self._store.ask(question, is_over=self._deadline())
+            return await self._db.read_until(self._deadline(), question)
 
     def _deadline(self) -> Callable[[], bool] | None:
         """Says when a question that begins now has taken too long."""

@@ -1,198 +1,114 @@
 """
-The store behind turns: one writer, served by urgency, and readers that never wait.
+The database as the workers and the web see it: `await db.write(...)`, `await db.read(...)`.
 
-Statements run where `offload` puts them: in worker threads for the service, inline
-in a simulation.
+There is one writer, served by priority, and several readers that never wait for it. A
+function that is passed in gets the connection first, then its own arguments. It runs
+where `run_in_thread` runs it: in a worker thread, or inline in a simulation.
 """
 
 import sqlite3
-from collections.abc import (
-    AsyncIterator,
-    Callable,
-    Collection,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from contextlib import (
-    AbstractAsyncContextManager,
-    asynccontextmanager,
-    contextmanager,
-    suppress,
-)
-from datetime import datetime, timedelta
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from enum import IntEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from notifier.concurrency import Gate
-from notifier.domain.commit import WatchRow
-from notifier.domain.incidents import View
-from notifier.domain.live_status import Candidate
-from notifier.domain.models import Event, Message
-from notifier.domain.pagination import DeadFilter, DeadLetters
-from notifier.domain.timers import Trust
-from notifier.errors import StoreBroken, StoreError
-from notifier.messages.incident_text import Found
-from notifier.storage import (
-    dead_letters,
-    due,
-    incidents,
-    live_status,
-    milestones,
-    retention,
-    sqlite,
-    timers,
-)
-from notifier.storage.milestones import Decode
-from notifier.storage.turn import (
-    AlarmTurn,
-    ClaimTurn,
-    Offload,
-    OperatorTurn,
-    PageTurn,
-    Turn,
-    UpkeepTurn,
-    Urgency,
-    translated,
-)
+from notifier.errors import StoreBroken, StoreError, StoreSlow
+from notifier.storage import sqlite
 
-__all__ = ["Offload", "Store", "open_store", "reading"]
+__all__ = ["Connection", "Database", "Priority", "RunInThread", "open_database", "reading"]
 
 T = TypeVar("T")
-Turned = TypeVar("Turned", bound=Turn)
+P = ParamSpec("P")
 
 
-class Store:
-    """One database: turns for whoever writes, and questions that never wait."""
+class RunInThread(Protocol):
+    """Runs blocking work off the event loop and returns its result."""
 
-    def __init__(
-        self, writer: Engine, readers: Engine, *, offload: Offload, decode: Decode
-    ) -> None:
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """Run the work."""
+
+
+class Priority(IntEnum):
+    """The order in which waiting writes are served."""
+
+    TIMERS = 0
+    CLAIM = 1
+    #: A claim for a destination whose last attempt failed: after the others.
+    RETRY = 2
+    PAGE = 3
+    MAINTENANCE = 4
+
+
+class Database:
+    """One database: one writer with priorities, and connections that only read."""
+
+    def __init__(self, writer: Engine, readers: Engine, *, run_in_thread: RunInThread) -> None:
         self._writer = writer
         self._readers = readers
-        self._offload = offload
-        self._decode = decode
-        self._gate = Gate()
+        self._run_in_thread = run_in_thread
+        self._lock = Gate()
 
-    # --- turns ---
-
-    def page_turn(self) -> AbstractAsyncContextManager[PageTurn]:
-        """To commit a page: after everybody who is in a hurry."""
-        return self._turn(Urgency.PAGE, PageTurn)
-
-    def alarm_turn(self) -> AbstractAsyncContextManager[AlarmTurn]:
-        """To fire timers: before everybody else."""
-        return self._turn(Urgency.ALARM, AlarmTurn)
-
-    def claim_turn(self, *, patient: bool = False) -> AbstractAsyncContextManager[ClaimTurn]:
-        """To claim or settle: before pages; `patient`: after those who need not be."""
-        return self._turn(Urgency.RETRY if patient else Urgency.CLAIM, ClaimTurn)
-
-    def operator_turn(self) -> AbstractAsyncContextManager[OperatorTurn]:
-        """To tell the operator: before pages."""
-        return self._turn(Urgency.CLAIM, OperatorTurn)
-
-    def upkeep_turn(self) -> AbstractAsyncContextManager[UpkeepTurn]:
-        """To keep the house: when nobody else wants to."""
-        return self._turn(Urgency.UPKEEP, UpkeepTurn)
-
-    @asynccontextmanager
-    async def _turn(
+    async def write(
         self,
-        urgency: Urgency,
-        make: Callable[[Connection, Offload, Decode], Turned],
-    ) -> AsyncIterator[Turned]:
-        async with self._gate.turn(urgency):
-            with self._writer.connect() as conn:
-                yield make(conn, self._offload, self._decode)
-
-    # --- questions ---
-
-    async def unchanged(self, prints: Mapping[str, bytes], watch: WatchRow) -> frozenset[str]:
-        """Which of these ids are known with these fingerprints."""
-        return await self.ask(partial(milestones.unchanged, prints=prints, watch=watch))
-
-    async def watches(self) -> list[WatchRow]:
-        """The watches in force."""
-        return await self.ask(milestones.watches)
-
-    async def count_known(self, watch: WatchRow, since: datetime | None) -> int:
-        """How many living milestones of a watch start at `since` or later."""
-        return await self.ask(partial(milestones.count_known, watch=watch, since=since))
-
-    async def is_anyone_absent(self) -> bool:
-        """Whether an absence is counted for any milestone."""
-        return await self.ask(milestones.is_anyone_absent)
-
-    async def clock(self) -> Trust | None:
-        """What the machine's clock was taken for at last."""
-        return await self.ask(retention.clock)
-
-    async def next_fire(self) -> datetime | None:
-        """When the next timer comes due."""
-        return await self.ask(timers.next_fire)
-
-    async def next_start(self, after: datetime) -> datetime | None:
-        """The next start after an instant."""
-        return await self.ask(partial(timers.next_start, after=after))
-
-    async def starting(
-        self, watches: Sequence[str], *, after: datetime, before: datetime, limit: int
-    ) -> list[Candidate]:
-        """The milestones of these watches that start between two instants."""
-        return await self.ask(
-            partial(live_status.starting, watches=watches, after=after, before=before, limit=limit)
-        )
-
-    async def told(self, messages: Sequence[Message]) -> list[list[Event]]:
-        """What each of these messages tells, in its order."""
-        return await self.ask(partial(due.members, messages=messages, decode=self._decode))
-
-    async def next_due(self, destinations: Sequence[str]) -> dict[str, datetime]:
-        """By destination: when its next pending delivery is due."""
-        return await self.ask(partial(due.next_due, destinations=destinations))
-
-    async def view(self, *, names: Collection[str], now: datetime, bad_for: timedelta) -> View:
-        """How the service fares."""
-        return await self.ask(partial(incidents.view, names=names, now=now, bad_for=bad_for))
-
-    async def found(self, *, since: datetime, now: datetime) -> Found:
-        """What has happened since an instant."""
-        return await self.ask(partial(incidents.found, since=since, now=now))
-
-    async def dead_letters(self, wanted: DeadFilter, *, is_over: Callable[[], bool]) -> DeadLetters:
-        """The dead deliveries that are meant; StoreSlow as `ask` says."""
-        ask = partial(dead_letters.dead_letters, wanted=wanted)
-        return await self.ask(ask, is_over=is_over)
-
-    async def ask(
-        self,
-        question: Callable[[Connection], T],
-        *,
-        is_over: Callable[[], bool] | None = None,
+        priority: Priority,
+        work: Callable[Concatenate[Connection, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> T:
         """
-        Ask something else, by a connection that cannot write.
+        Run `work(conn, ...)` in one transaction: all of it is committed, or nothing.
 
-        Raises: StoreSlow once `is_over` says that the answer is not waited for.
+        Raises:
+            StoreBroken: the database failed or refused.
+            StoreLocked: another program holds the file while this one is stopping.
         """
+        async with self.turn(priority) as turn:
+            return await turn.write(work, *args, **kwargs)
 
-        def asked() -> T:
-            with (
-                translated(),
-                self._readers.connect() as conn,
-                sqlite.bounded(conn, is_over),
-            ):
-                return question(conn)
+    @asynccontextmanager
+    async def turn(self, priority: Priority) -> AsyncIterator["Turn"]:
+        """
+        Hold the right to write, for a caller who collects its work only then.
 
-        return await self._offload(asked)
+        Each `write` of the turn is one transaction; no other writer runs between them.
+        """
+        async with self._lock.turn(priority):
+            yield Turn(self._writer, self._run_in_thread)
+
+    async def read(
+        self, query: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `query(conn, ...)` on a connection that cannot write."""
+        return await self._read(None, lambda conn: query(conn, *args, **kwargs))
+
+    async def read_until(
+        self,
+        is_over: Callable[[], bool] | None,
+        query: Callable[Concatenate[Connection, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Do the same; raises StoreSlow once `is_over()` says that time is up."""
+        return await self._read(is_over, lambda conn: query(conn, *args, **kwargs))
+
+    async def _read(
+        self, is_over: Callable[[], bool] | None, query: Callable[[Connection], T]
+    ) -> T:
+        def run() -> T:
+            with translated(), self._readers.connect() as conn, sqlite.bounded(conn, is_over):
+                return query(conn)
+
+        return await self._run_in_thread(run)
 
     def close(self) -> None:
-        """Put the log back into the database file and let go of it."""
+        """Put the write-ahead log back into the database file and close it."""
         self._readers.dispose()
         # On a disk that fails the log stays beside the file: nothing is lost by it.
         with suppress(sqlite3.Error), self._writer.connect() as conn:
@@ -202,18 +118,51 @@ class Store:
         self._writer.dispose()
 
 
-def open_store(
+class Turn:
+    """The right to write, as long as it is held."""
+
+    def __init__(self, writer: Engine, run_in_thread: RunInThread) -> None:
+        self._writer = writer
+        self._run_in_thread = run_in_thread
+
+    async def write(
+        self, work: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `work(conn, ...)` in one transaction."""
+
+        def transaction() -> T:
+            with translated(), self._writer.connect() as conn:
+                result = work(conn, *args, **kwargs)
+                conn.commit()
+                return result
+
+        return await self._run_in_thread(transaction)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what the database raises into this program's errors."""
+    try:
+        yield
+    except (OperationalError, sqlite3.Error) as exc:
+        if sqlite.is_given_up(exc):
+            raise StoreSlow("looking that up takes too long") from exc
+        raise StoreBroken(f"the database failed: {getattr(exc, 'orig', exc)}") from exc
+    except DBAPIError as exc:
+        raise StoreBroken(f"the database refused: {exc.orig}") from exc
+
+
+def open_database(
     database: Path,
     *,
-    offload: Offload,
-    decode: Decode,
+    run_in_thread: RunInThread,
     stopping: Callable[[], bool] = lambda: False,
-) -> Store:
+) -> Database:
     """
-    Open and, where needed, migrate the store. The caller holds its lock.
+    Open the database and, where needed, migrate it. The caller holds its instance lock.
 
-    Once it is `stopping`, whoever is to write raises StoreLocked rather than wait
-    for another program to the end of its patience.
+    Once `stopping()` is true, a write raises StoreLocked instead of waiting for another
+    program to the end of its patience.
 
     Raises:
         StoreError: it cannot be used; the text says why.
@@ -224,12 +173,12 @@ def open_store(
     except StoreError:
         writer.dispose()
         raise
-    return Store(writer, sqlite.readers(database), offload=offload, decode=decode)
+    return Database(writer, sqlite.readers(database), run_in_thread=run_in_thread)
 
 
 @contextmanager
 def reading(database: Path) -> Iterator[Connection]:
-    """A connection that reads a store, whether or not a service runs on it."""
+    """A connection that reads a database, whether or not a service runs on it."""
     engine = sqlite.readers(database)
     try:
         with engine.connect() as conn:

@@ -33,8 +33,8 @@ from notifier.domain.models import (
     State,
 )
 from notifier.domain.timers import is_placeholder
+from notifier.kalshi import decoding
 from notifier.storage import schema as t
-from notifier.storage.milestones import Decode
 from notifier.storage.queries import changes_of, events_of
 
 _URGENT = tuple(kind.value for kind in URGENT)
@@ -132,9 +132,7 @@ def _next_due() -> Select[Any]:
     )
 
 
-def due(
-    conn: Connection, destination: str, now: datetime, *, limit: int, decode: Decode
-) -> list[Due]:
+def due(conn: Connection, destination: str, now: datetime, *, limit: int) -> list[Due]:
     """
     What may go to a destination now: urgent ones first, then in order of birth.
 
@@ -151,13 +149,11 @@ def due(
     first = _first(waiting)
     free = [row for row in rows if not row.frozen and not _is_after(row, first)]
     found = [one(row, now) for row in (*whole, *free)]
-    found = _with_changes(conn, destination, found, decode=decode)
+    found = _with_changes(conn, destination, found)
     return _with_heard(conn, destination, found)
 
 
-def _with_changes(
-    conn: Connection, destination: str, found: list[Due], *, decode: Decode
-) -> list[Due]:
+def _with_changes(conn: Connection, destination: str, found: list[Due]) -> list[Due]:
     """The same; what may be netted away knows all that it would tell."""
     updates = Counter(
         one.milestone_id for one in found if one.kind is Kind.UPDATED and one.frozen_in is None
@@ -167,7 +163,7 @@ def _with_changes(
     ]
     if not several:
         return found
-    events = events_of(conn, several, decode=decode)
+    events = events_of(conn, several)
     nets = _nets(conn, destination, events)
     changes = {key: event.changes for key, event in events.items()}
     changes |= {key: changed for key, (_, changed) in nets.items()}
@@ -359,9 +355,7 @@ def behind(conn: Connection, destination: str, found: Sequence[Due], now: dateti
     ]
 
 
-def carried(
-    conn: Connection, destination: str, found: Sequence[Due], *, decode: Decode
-) -> dict[str, list[Event]]:
+def carried(conn: Connection, destination: str, found: Sequence[Due]) -> dict[str, list[Event]]:
     """By event of what is due: all that it would tell, itself last."""
     own = [one.event_id for one in found]
     updates = [one.event_id for one in found if one.kind is Kind.UPDATED]
@@ -371,7 +365,7 @@ def carried(
         for newest, event_id in conn.execute(_TOLD_TOO, asked):
             earlier[newest].append(event_id)
     ids = [*own, *(key for keys in earlier.values() for key in keys)]
-    events = events_of(conn, ids, decode=decode)
+    events = events_of(conn, ids)
     return {
         key: [events[each] for each in (*earlier[key], key) if each in events]
         for key in own
@@ -389,17 +383,17 @@ def served(conn: Connection, messages: Sequence[Message]) -> dict[str, frozenset
     return {key: frozenset(marks) for key, marks in found.items()}
 
 
-def members(conn: Connection, messages: Sequence[Message], *, decode: Decode) -> list[list[Event]]:
+def members(conn: Connection, messages: Sequence[Message]) -> list[list[Event]]:
     """The events of each message, in its order; a net change tells all it contains."""
     ids = [event_id for message in messages for event_id in message.event_ids]
-    found = events_of(conn, ids, decode=decode)
+    found = events_of(conn, ids)
     own = {key: one for key, one in found.items() if one.kind is Kind.UPDATED}
     nets = _nets(conn, messages[0].destination, own) if own else {}
     for key, (earlier, changes) in nets.items():
         found[key] = replace(found[key], changes=changes, supersedes=earlier)
     new = [key for key, one in found.items() if one.kind is Kind.CREATED]
     for row in conn.execute(_PRESENT, {"ids": new}) if new else ():
-        found[row.id] = replace(found[row.id], present=decode(row.doc))
+        found[row.id] = replace(found[row.id], present=decoding.milestone(row.doc))
     return [[found[key] for key in message.event_ids] for message in messages]
 
 

@@ -27,7 +27,6 @@ from notifier.errors import StoreError
 from notifier.messages.render import render
 from notifier.storage import due, queries, statements
 from notifier.storage import schema as t
-from notifier.storage.milestones import Decode
 
 _d, _e, _m, _a = t.deliveries.c, t.events.c, t.milestones.c, t.attempts.c
 #: Of several ids that begin alike, so many are named.
@@ -116,7 +115,7 @@ class Story:
         }
 
 
-def story(conn: Connection, beginning: str, desk: Desk, *, decode: Decode, now: datetime) -> Story:
+def story(conn: Connection, beginning: str, desk: Desk, *, now: datetime) -> Story:
     """
     The story of the event whose id begins so.
 
@@ -124,7 +123,7 @@ def story(conn: Connection, beginning: str, desk: Desk, *, decode: Decode, now: 
         NoSuchEvent: there is none, or several; the text names them.
 
     """
-    found = queries.event_with_deliveries(conn, _only(conn, beginning), decode=decode, now=now)
+    found = queries.event_with_deliveries(conn, _only(conn, beginning), now=now)
     if found is None:
         raise NoSuchEvent(f"there is no event {beginning!r}")
     event, row, owed = found
@@ -132,9 +131,7 @@ def story(conn: Connection, beginning: str, desk: Desk, *, decode: Decode, now: 
         event=event,
         row=row,
         traces=route(event, desk.routes),
-        deliveries=[
-            one | _reason(conn, one) | {"sent": _sent(conn, one, desk, decode)} for one in owed
-        ],
+        deliveries=[one | _reason(conn, one) | {"sent": _sent(conn, one, desk)} for one in owed],
     )
 
 
@@ -159,7 +156,7 @@ def _reason(conn: Connection, row: RowJson) -> RowJson:
 # --- what was sent ------------------------------------------------------------
 
 
-def _sent(conn: Connection, row: RowJson, desk: Desk, decode: Decode) -> RowJson | None:
+def _sent(conn: Connection, row: RowJson, desk: Desk) -> RowJson | None:
     """
     What the message said that told it, put into words once more.
 
@@ -173,7 +170,7 @@ def _sent(conn: Connection, row: RowJson, desk: Desk, decode: Decode) -> RowJson
     if taken is None or taken.members != len(rows):
         return None
     message = _message(rows, taken)
-    [events] = due.members(conn, [message], decode=decode)
+    [events] = due.members(conn, [message])
     changed = {one.milestone_id for one in rows if _is_newer(one, taken.started_at)}
     rendered = _put(message, _as_then(events, changed), desk, taken.started_at)
     if (spell := desk.programs.get(message.destination)) is not None:

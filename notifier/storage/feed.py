@@ -11,10 +11,10 @@ from sqlalchemy import Connection, Row, and_, bindparam, func, or_, select
 
 from notifier.domain.calendar import Listed
 from notifier.domain.models import Event, Kind
+from notifier.kalshi import decoding
 from notifier.storage import queries
 from notifier.storage import schema as t
-from notifier.storage.database import Store
-from notifier.storage.milestones import Decode
+from notifier.storage.database import Database
 
 T = TypeVar("T")
 
@@ -68,9 +68,8 @@ class Feeds:
     `make` runs where the store reads, off the event loop.
     """
 
-    def __init__(self, store: Store, *, decode: Decode) -> None:
-        self._store = store
-        self._decode = decode
+    def __init__(self, db: Database) -> None:
+        self._db = db
         # A question at a time: the loops ask as well.
         self._room = anyio.Semaphore(1)
 
@@ -151,14 +150,14 @@ class Feeds:
 
         def made(conn: Connection) -> list[tuple[int, T]]:
             rows = conn.execute(_EVENTS, asked).all()
-            found = queries.events_of(conn, [row.id for row in rows], decode=self._decode)
+            found = queries.events_of(conn, [row.id for row in rows])
             return [(row.seq, make(found[row.id])) for row in rows]
 
         return await self._ask(made)
 
     async def _ask(self, question: Callable[[Connection], T]) -> T:
         async with self._room:
-            return await self._store.ask(question)
+            return await self._db.read(question)
 
     def _made(
         self, conn: Connection, *, asked: Any, make: Callable[[Listed], T]
@@ -168,7 +167,7 @@ class Feeds:
 
     def _listed(self, row: Row[Any]) -> Listed:
         return Listed(
-            milestone=self._decode(row.doc),
+            milestone=decoding.milestone(row.doc),
             version=row.version,
             changed_at=row.changed_at,
             gone_at=row.gone_at,

@@ -401,9 +401,3 @@ def record(
         ],
     )
     conn.execute(_PRUNE, {"before": now - _KEPT})
-
-
-def suspect(conn: Connection, *, watch: int, since: datetime | None) -> None:
-    """Remember since when a watch's long reads show too little; None: enough."""
-    w = t.watches.c
-    conn.execute(update(t.watches).where(w.id == watch).values(suspected_at=since))

@@ -1,6 +1,6 @@
 """Statements of the reading loop: what is known, and one transaction a page."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -27,14 +27,14 @@ from notifier.domain.commit import (
     Release,
     WatchRow,
 )
-from notifier.domain.models import Delivery, Event, Milestone, State, Timer, TimerKind
+from notifier.domain.models import Delivery, Event, State, Timer, TimerKind
 from notifier.domain.search import kept
 from notifier.domain.timers import Fired
 from notifier.errors import StoreError
+from notifier.kalshi import decoding
 from notifier.storage import schema as t
 from notifier.storage import statements
 
-Decode = Callable[[bytes], Milestone]
 #: Complete reads that must not show a milestone before anyone asks for it by id.
 _ABSENCES = 3
 #: So many created milestones in one read are no storm, nor is this share of the known.
@@ -96,6 +96,11 @@ def set_sweep_only(conn: Connection, watch: WatchRow) -> None:
     conn.execute(update(t.watches).where(t.watches.c.id == watch.id).values(sweep_only=True))
 
 
+def set_suspected(conn: Connection, watch: WatchRow, since: datetime | None) -> None:
+    """Remember since when a watch's long reads show too little; None: they show enough."""
+    conn.execute(update(t.watches).where(t.watches.c.id == watch.id).values(suspected_at=since))
+
+
 # --- what is known ------------------------------------------------------------
 
 
@@ -128,9 +133,7 @@ def _known_rows(conn: Connection, ids: list[str]) -> Iterable[Sequence[Any]]:
     return cursor.fetchall()
 
 
-def known(
-    conn: Connection, ids: Sequence[str], watch: WatchRow, *, decode: Decode
-) -> dict[str, Known]:
+def known(conn: Connection, ids: Sequence[str], watch: WatchRow) -> dict[str, Known]:
     """The milestones with these ids as they were last committed, seen by a watch."""
     if not ids:
         return {}
@@ -139,13 +142,12 @@ def known(
     quiet = [row.id for row in rows if not row.watches & baselined]
     told = conn.scalars(statements.ANNOUNCED, {"ids": quiet}) if quiet else ()
     announced = frozenset(told)
-    return {row.id: _known(row, watch, decode, baselined, announced) for row in rows}
+    return {row.id: _known(row, watch, baselined, announced) for row in rows}
 
 
 def _known(
     row: Row[Any],
     watch: WatchRow,
-    decode: Decode,
     baselined: int,
     announced: frozenset[str],
 ) -> Known:
@@ -153,7 +155,7 @@ def _known(
     since = watch.baselined_at
     doubt = Doubt(fingerprint=row.doubt, read=row.doubt_read) if row.doubt is not None else None
     return Known(
-        milestone=decode(row.doc),
+        milestone=decoding.milestone(row.doc),
         fingerprint=row.fingerprint,
         version=row.version,
         generation=row.generation,

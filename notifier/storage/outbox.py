@@ -51,7 +51,7 @@ from notifier.errors import StoreError
 from notifier.storage import due, silences, standing, statements
 from notifier.storage import schema as t
 from notifier.storage.due import LEASED, PENDING
-from notifier.storage.milestones import Decode, many
+from notifier.storage.milestones import many
 
 # All that follow are made once: it costs more to make a statement than to run it.
 _MEMBER = t.deliveries.alias("ahead")
@@ -218,7 +218,6 @@ def exchange(
     ask: Look | None,
     *,
     limit: int,
-    decode: Decode,
 ) -> Exchange:
     """Settle what was tried, and lease what is to be tried next."""
     settled = settle_all(conn, done, judge)
@@ -232,7 +231,7 @@ def exchange(
         return Exchange(settled=settled)
     claim = Claim(destination=ask.destination, messages=tuple(ask.ready))
     if not ask.ready:
-        claim = _look(conn, ask, space, limit=limit, decode=decode)
+        claim = _look(conn, ask, space, limit=limit)
         _note(conn, claim, ask.now)
     chosen = [(one, ask.token()) for one in claim.messages[: ask.free]]
     noted = bool(claim.ended or claim.held)
@@ -251,7 +250,7 @@ def exchange(
             )
             for message, token in chosen
         ],
-        events=due.members(conn, messages, decode=decode) if _is_little(messages) else None,
+        events=due.members(conn, messages) if _is_little(messages) else None,
         later=claim.messages[ask.free :],
         noted=noted,
     )
@@ -261,14 +260,14 @@ def _is_little(messages: Sequence[Message]) -> bool:
     return sum(len(message.members) for message in messages) <= _LITTLE
 
 
-def _look(conn: Connection, ask: Look, space: Room, *, limit: int, decode: Decode) -> Claim:
-    found = due.due(conn, ask.destination, ask.until, limit=limit, decode=decode)
+def _look(conn: Connection, ask: Look, space: Room, *, limit: int) -> Claim:
+    found = due.due(conn, ask.destination, ask.until, limit=limit)
     if not found:
         return Claim(destination=ask.destination)
     quiet = silences.active(conn, ask.now)
     events: dict[str, list[Event]] = {}
     if quiet:
-        events = due.carried(conn, ask.destination, found, decode=decode)
+        events = due.carried(conn, ask.destination, found)
     together: dict[str, datetime] = {}
     if ask.gathers:
         together = due.gathering(conn, ask.destination, ask.now)

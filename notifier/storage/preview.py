@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select
 from notifier.domain.models import Event, Kind, Milestone, Silence
 from notifier.domain.preview import Hush, Known, reminded
 from notifier.domain.timers import TimePolicy
+from notifier.kalshi import decoding
 from notifier.storage import queries, silences
 from notifier.storage import schema as t
-from notifier.storage.milestones import Decode
 
 #: Rows that one question is about.
 _AT_ONCE = 500
@@ -87,7 +87,6 @@ def unheard(
     since: datetime,
     until: datetime,
     policy: TimePolicy,
-    decode: Decode,
 ) -> Iterator[Event]:
     """
     Reminders of that time that nobody had, oldest first: of starts as they are now.
@@ -105,7 +104,7 @@ def unheard(
             event
             for row in part
             if row.gone_at is None or row.gone_at > row.start_at - lead
-            if (event := _reminded(row, since_when, lead, policy, decode)) is not None
+            if (event := _reminded(row, since_when, lead, policy)) is not None
         ]
         heard = stored(conn, [event.id for event in found])
         yield from (event for event in found if event.id not in heard and event.seen_at <= until)
@@ -116,10 +115,9 @@ def _reminded(
     since_when: Mapping[str, datetime],
     lead: timedelta,
     policy: TimePolicy,
-    decode: Decode,
 ) -> Event | None:
     known = Known(
-        milestone=decode(row.doc),
+        milestone=decoding.milestone(row.doc),
         since=max(row.first_seen_at, since_when.get(row.id, row.first_seen_at)),
         fired=row.fired_start,
     )
@@ -195,23 +193,23 @@ def _over(silence: Silence, expired_at: datetime | None) -> datetime:
     return silence.until if expired_at is None else min(silence.until, expired_at)
 
 
-def newest(conn: Connection, *, decode: Decode) -> Milestone | None:
+def newest(conn: Connection) -> Milestone | None:
     """The milestone that was seen first of late; None: there is none."""
     found = conn.scalar(_NEWEST)
-    return None if found is None else decode(found)
+    return None if found is None else decoding.milestone(found)
 
 
-def milestones_named(conn: Connection, beginning: str, *, decode: Decode) -> list[Milestone]:
+def milestones_named(conn: Connection, beginning: str) -> list[Milestone]:
     """Those whose ids begin so, two at most; one if that is its whole id."""
     if not beginning:
         return []
     wanted = select(_m.id, _m.doc).where(_m.id.startswith(beginning, autoescape=True))
     rows = conn.execute(wanted.order_by(_m.id).limit(2)).all()
     whole = [row for row in rows if row.id == beginning]
-    return [decode(row.doc) for row in whole or rows]
+    return [decoding.milestone(row.doc) for row in whole or rows]
 
 
-def events(conn: Connection, since: datetime, *, decode: Decode) -> Iterator[Event]:
+def events(conn: Connection, since: datetime) -> Iterator[Event]:
     """
     The events seen since then that are stored by now, oldest first, in pieces.
 
@@ -223,5 +221,5 @@ def events(conn: Connection, since: datetime, *, decode: Decode) -> Iterator[Eve
         asked = {"since": since, "after": after, "last": last}
         rows = conn.execute(_EVENTS, asked).all()
         for row in rows:
-            yield queries.event(row, decode)
+            yield queries.event(row)
         after = rows[-1].seq if rows else last

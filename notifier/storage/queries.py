@@ -10,10 +10,10 @@ from sqlalchemy import Connection, Row, bindparam, func, literal_column, select
 from notifier.domain.live_status import LiveData
 from notifier.domain.models import Change, Event, Json, Kind, State, TimerKind
 from notifier.domain.silences import spelt
+from notifier.kalshi import decoding
 from notifier.storage import schema as t
 from notifier.storage import silences, statements
 from notifier.storage.live_status import data
-from notifier.storage.milestones import Decode
 
 _FINAL = (
     *(State.DELIVERED.value, State.EXPIRED.value, State.SUPERSEDED.value),
@@ -93,10 +93,10 @@ def stamp(instant: datetime | None) -> str | None:
 # --- events -------------------------------------------------------------------
 
 
-def events_of(conn: Connection, ids: Sequence[str], *, decode: Decode) -> dict[str, Event]:
+def events_of(conn: Connection, ids: Sequence[str]) -> dict[str, Event]:
     """The events with these ids, each with what live data says of its milestone."""
     rows = conn.execute(_EVENTS, {"ids": list(ids)})
-    return {row.id: event(row, decode, live=data(row)) for row in rows}
+    return {row.id: event(row, live=data(row)) for row in rows}
 
 
 def changes_of(conn: Connection, ids: Sequence[str]) -> dict[str, tuple[Change, ...]]:
@@ -105,12 +105,12 @@ def changes_of(conn: Connection, ids: Sequence[str]) -> dict[str, tuple[Change, 
     return {row.id: tuple(map(_change, row.changes)) for row in rows}
 
 
-def event(row: Row[Any], decode: Decode, *, live: LiveData | None = None) -> Event:
+def event(row: Row[Any], *, live: LiveData | None = None) -> Event:
     """A stored event, with what live data says of its milestone."""
     return Event(
         id=row.id,
         kind=Kind(row.kind),
-        milestone=decode(row.doc),
+        milestone=decoding.milestone(row.doc),
         at=row.at,
         seen_at=row.seen_at,
         changes=tuple(_change(change) for change in row.changes),
@@ -131,11 +131,11 @@ def _change(row: dict[str, Any]) -> Change:
     )
 
 
-def events_since(conn: Connection, since: datetime, *, decode: Decode) -> Iterator[Event]:
+def events_since(conn: Connection, since: datetime) -> Iterator[Event]:
     """The events seen since then, oldest first."""
     wanted = select(t.events).where(t.events.c.seen_at >= since)
     for row in _oldest_first(conn, wanted, t.events.c.seq, None):
-        yield event(row, decode)
+        yield event(row)
 
 
 def event_rows(
@@ -249,7 +249,7 @@ def delivery_row(row: Row[Any], resting: Mapping[str, str]) -> dict[str, Json]:
 
 
 def event_with_deliveries(
-    conn: Connection, event_id: str, *, decode: Decode, now: datetime | None = None
+    conn: Connection, event_id: str, *, now: datetime | None = None
 ) -> tuple[Event, dict[str, Json], list[dict[str, Json]]] | None:
     """
     One event as value and as row, and its deliveries; None: no such event.
@@ -263,7 +263,7 @@ def event_with_deliveries(
     owed = conn.execute(select(t.deliveries).where(d.event_id == event_id).order_by(d.seq))
     rests = resting(conn, now)
     rows = [delivery_row(row, rests) | {"tries": _tries(conn, row.message_id)} for row in owed]
-    return event(row, decode), event_row(row), rows
+    return event(row), event_row(row), rows
 
 
 def _tries(conn: Connection, message_id: str | None) -> list[dict[str, Json]]:

@@ -24,7 +24,6 @@ from notifier.domain.retry_policy import MAX_SUSPENDED
 from notifier.domain.timers import TimePolicy, Trust
 from notifier.storage import schema as t
 from notifier.storage import statements
-from notifier.storage.milestones import Decode
 from notifier.storage.timers import rearm_reminders
 
 #: Rows that one transaction forgets at most: nobody waits long behind it.
@@ -34,14 +33,12 @@ _OPEN = (State.PENDING, State.LEASED)
 _KEPT = tuple(state.value for state in (*_OPEN, State.DEAD))
 
 
-def set_reminders(
-    conn: Connection, *, policy: TimePolicy, now: datetime, decode: Decode
-) -> int | None:
+def set_reminders(conn: Connection, policy: TimePolicy, now: datetime) -> int | None:
     """Derive all reminders again if the leads differ from those last in force."""
     leads = sorted({lead.total_seconds() for lead in policy.leads})
     if fact(conn, "leads") == leads:
         return None
-    armed = rearm_reminders(conn, policy=policy, now=now, decode=decode)
+    armed = rearm_reminders(conn, policy=policy, now=now)
     set_fact(conn, "leads", leads)
     return armed
 

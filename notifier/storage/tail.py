@@ -18,7 +18,7 @@ from notifier.domain.metrics import Marks, ReadDone, Tally, Told, TryDone, Untol
 from notifier.domain.models import Kind, State
 from notifier.storage import queries
 from notifier.storage import schema as t
-from notifier.storage.database import Store
+from notifier.storage.database import Database
 
 _e, _a, _d, _r = t.events.c, t.attempts.c, t.deliveries.c, t.reads.c
 _w, _to = t.watches.c, t.destinations.c
@@ -117,7 +117,7 @@ class Gauges:
 class Tail:
     """Keeps a tally up to date with the store."""
 
-    store: Store
+    db: Database
     tally: Tally
     clock: Ticking
     _turn: anyio.Lock = field(default_factory=anyio.Lock)
@@ -147,7 +147,7 @@ class Tail:
         def asked(conn: Connection) -> Marks:
             return _marks(conn, now)
 
-        self.tally.begin(await self.store.ask(asked), monotonic=monotonic)
+        self.tally.begin(await self.db.read(asked), monotonic=monotonic)
 
     def _since(self, now: datetime, monotonic: float) -> datetime:
         """What ended since the last look ended after this, even if the clock jumped."""
@@ -156,7 +156,7 @@ class Tail:
         return min(tally.asked_at or now, now - elapsed) - _LONGEST_COMMIT
 
     async def _count(self, now: datetime, since: datetime) -> None:
-        tally, ask = self.tally, self.store.ask
+        tally, ask = self.tally, self.db.read
 
         def events(conn: Connection) -> Sequence[Row[Any]]:
             return conn.execute(_EVENTS, {"seq": tally.event_seq}).all()
@@ -185,7 +185,7 @@ class Tail:
             sent = [row.message_id for row in (*old, *new) if row.outcome == "sent"]
             return new, old, _told(conn, sent)
 
-        new, old, told = await self.store.ask(asked)
+        new, old, told = await self.db.read(asked)
         # Forgotten by now, however they ended.
         tally.under_way &= {row.seq for row in old}
         for row in (*old, *new):
@@ -201,7 +201,7 @@ class Tail:
     async def _gauges(self, now: datetime) -> Gauges:
         at = self._counted_at
         if at is None or not timedelta(0) <= now - at < _COUNTED:
-            self._living = await self.store.ask(queries.count_living)
+            self._living = await self.db.read(queries.count_living)
             self._counted_at = now
         living = self._living
 
@@ -213,7 +213,7 @@ class Tail:
                 destinations=_standings(conn),
             )
 
-        return await self.store.ask(asked)
+        return await self.db.read(asked)
 
 
 def _read_at(conn: Connection) -> dict[str, datetime]:

@@ -8,9 +8,9 @@ from sqlalchemy import Connection, bindparam, delete, func, select, update
 from notifier.domain.commit import AlarmCommit, DueTimer
 from notifier.domain.models import Event, Kind, Timer, TimerKind
 from notifier.domain.timers import Fired, TimePolicy, reminders
+from notifier.kalshi import decoding
 from notifier.storage import schema as t
 from notifier.storage.milestones import (
-    Decode,
     add_deliveries,
     add_events,
     add_timers,
@@ -35,7 +35,7 @@ def next_start(conn: Connection, after: datetime) -> datetime | None:
     return first
 
 
-def due(conn: Connection, now: datetime, *, limit: int, decode: Decode) -> list[DueTimer]:
+def due(conn: Connection, now: datetime, *, limit: int) -> list[DueTimer]:
     """Timers that have come due, oldest first, with their living milestones."""
     c, m = t.timers.c, t.milestones.c
     rows = conn.execute(
@@ -53,7 +53,7 @@ def due(conn: Connection, now: datetime, *, limit: int, decode: Decode) -> list[
                 fire_at=row.fire_at,
                 lead=timedelta(seconds=row.lead_s),
             ),
-            milestone=decode(row.doc),
+            milestone=decoding.milestone(row.doc),
             fired=Fired(start=row.fired_start, end=row.fired_end),
         )
         for row in rows
@@ -95,7 +95,7 @@ def _mark_fired(conn: Connection, events: Sequence[Event], kind: Kind, column: s
     )
 
 
-def rearm_reminders(conn: Connection, *, policy: TimePolicy, now: datetime, decode: Decode) -> int:
+def rearm_reminders(conn: Connection, *, policy: TimePolicy, now: datetime) -> int:
     """Derive all reminders again, after the configured leads have changed."""
     c, m = t.timers.c, t.milestones.c
     conn.execute(delete(t.timers).where(c.kind == TimerKind.REMIND.value))
@@ -110,7 +110,7 @@ def rearm_reminders(conn: Connection, *, policy: TimePolicy, now: datetime, deco
         timer
         for row in rows
         for timer in reminders(
-            decode(row.doc),
+            decoding.milestone(row.doc),
             fired=Fired(start=row.fired_start, end=row.fired_end),
             policy=policy,
             now=now,

@@ -20,10 +20,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from notifier.domain.auth import FEEDS, LONGEST, Network, caller, way_on
+from notifier.domain.auth import FEEDS, LONGEST, Network, Who, caller, way_on
 from notifier.web.answers import API, page, refusal
 from notifier.web.middleware import SAFE, Seal, field_of, sealed
-from notifier.web.ports import Who
 from notifier.web.tokens import Password, Tokens, Tries
 
 log = structlog.get_logger()

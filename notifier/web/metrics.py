@@ -8,7 +8,7 @@ nothing of Kalshi's is among them.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -25,52 +25,13 @@ from starlette.routing import BaseRoute, Route
 
 from notifier.domain.metrics import LATENCY_S, READ_S, REASONS, Histogram, Tally
 from notifier.domain.models import Kind
+from notifier.storage.tail import Gauges, Standing, Tail
 from notifier.web.feeds.copy import Offload
 
 PREFIX = "notifier_"
 _READS = ("baseline", "full", "poll", "sweep")
 _OUTCOMES = ("sent", "failed", "refused", "ambiguous", "cut_off")
 _SUPPRESSED = ("silence", "quiet", "superseded", "expired", "dropped")
-
-
-class Standing(Protocol):
-    """How things stand at one destination."""
-
-    @property
-    def pending(self) -> int: ...
-    @property
-    def held(self) -> int: ...
-    @property
-    def dead(self) -> int: ...
-    @property
-    def oldest(self) -> datetime | None: ...
-    @property
-    def suspended(self) -> bool: ...
-    @property
-    def open(self) -> bool: ...
-
-
-class Gauges(Protocol):
-    """How things stand just now."""
-
-    @property
-    def now(self) -> datetime: ...
-    @property
-    def milestones(self) -> int: ...
-    @property
-    def read_at(self) -> Mapping[str, datetime]: ...
-    @property
-    def destinations(self) -> Mapping[str, Standing]: ...
-
-
-class Tail(Protocol):
-    """Keeps a tally up to date."""
-
-    async def begin(self) -> None:
-        """Count from here on, unless counting has begun already."""
-
-    async def catch_up(self) -> Gauges:
-        """Count what is new, and look how things stand."""
 
 
 def metrics(

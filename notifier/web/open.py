@@ -10,12 +10,13 @@ import structlog
 from starlette.routing import BaseRoute
 
 from notifier.domain.auth import Network
+from notifier.storage.database import Database
 from notifier.web.app import build
 from notifier.web.auth import Locks
 from notifier.web.listen import Front
 from notifier.web.ports import Ports
 from notifier.web.server import serve
-from notifier.web.tokens import Keeper, Offload, Password, Tokens
+from notifier.web.tokens import Offload, Password, Tokens
 
 log = structlog.get_logger()
 
@@ -26,7 +27,7 @@ class Access:
 
     #: Itself, or its Argon2 hash. None: whoever reaches it is let in.
     password: str | None
-    keeper: Keeper
+    db: Database
     #: A fresh secret.
     fresh: Callable[[], str]
     #: Of this process.
@@ -48,7 +49,7 @@ async def attend(front: Front, ports: Ports, access: Access, *, more: list[BaseR
     password = access.password
     known = None if password is None else Password(password, offload=access.offload)
     tokens = Tokens(
-        keeper=access.keeper,
+        db=access.db,
         now=ports.now,
         fresh=access.fresh,
         key=None if known is None else known.key,

@@ -1,10 +1,11 @@
 """Sessions of browsers, tokens of programs and feeds: shown, found, used."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import anyio
 import structlog
@@ -18,6 +19,7 @@ from notifier.domain.auth import (
     Scope,
     Token,
     TokenKind,
+    Who,
     crowd,
     digest,
     is_good,
@@ -25,7 +27,8 @@ from notifier.domain.auth import (
     session_digest,
 )
 from notifier.errors import StoreError
-from notifier.web.ports import Now, Who
+from notifier.storage import admin
+from notifier.storage.database import Connection, Database, Priority
 
 log = structlog.get_logger()
 
@@ -46,16 +49,6 @@ _MANY = 30
 _FROM_ALL = 300
 
 Offload = Callable[[Callable[[], bool]], Awaitable[bool]]
-
-
-class Keeper(Protocol):
-    """What the store keeps of tokens, and the audit."""
-
-    async def find(self, key: str) -> Token | None: ...
-    async def add(self, token: Token, entry: Note) -> None: ...
-    async def end(self, key: str, entry: Note) -> None: ...
-    async def note(self, entry: Note) -> None: ...
-    async def keep(self, used: Mapping[str, datetime], now: datetime) -> None: ...
 
 
 class Password:
@@ -119,8 +112,8 @@ class Tries:
 class Tokens:
     """Who has come in, and comes in again."""
 
-    keeper: Keeper
-    now: Now
+    db: Database
+    now: Callable[[], datetime]
     #: A fresh secret.
     fresh: Callable[[], str]
     #: What sessions hang on; None: nobody signs in.
@@ -159,18 +152,22 @@ class Tokens:
             created_at=now,
             expires_at=now + LONGEST,
         )
-        await self.keeper.add(token, self._note("session", "login", address))
+        await self._write_with_audit(
+            partial(admin.add_token, token=token), self._note("session", "login", address)
+        )
         return shown
 
     async def end(self, shown: str, address: str) -> None:
         """The session is over."""
         key = session_digest(shown, self.key or b"")
         self._used.pop(key, None)
-        await self.keeper.end(key, self._note("session", "logout", address))
+        entry = self._note("session", "logout", address)
+        await self._write_with_audit(partial(admin.end_session, key=key, now=entry.at), entry)
 
     async def refused(self, address: str) -> None:
         """Somebody did not know the password."""
-        await self.keeper.note(self._note("nobody", "login failed", address))
+        entry = self._note("nobody", "login failed", address)
+        await self.db.write(Priority.MAINTENANCE, admin.add_audit_entry, entry)
 
     async def keep(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Write down now and then who came when, for ever."""
@@ -182,7 +179,7 @@ class Tokens:
         """Remember when tokens were used last, and forget what is over."""
         used, self._used = self._used, {}
         try:
-            await self.keeper.keep(used, self.now())
+            await self.db.write(Priority.MAINTENANCE, admin.touch_tokens, used, now=self.now())
         except StoreError as exc:
             log.warning("web.forgot", reason=str(exc))
 
@@ -192,7 +189,7 @@ class Tokens:
         return await self._good(digest(shown), is_use=is_use)
 
     async def _good(self, key: str, *, is_use: bool) -> Token | None:
-        found = await self.keeper.find(key)
+        found = await self.db.read(admin.find_token, key)
         if found is None:
             return None
         now, lately = self.now(), self._used.get(key)
@@ -203,6 +200,9 @@ class Tokens:
         if is_use:
             self._used[key] = now
         return found
+
+    async def _write_with_audit(self, work: Callable[[Connection], None], entry: Note) -> None:
+        await self.db.write(Priority.MAINTENANCE, admin.with_audit, work, lambda _done: entry)
 
     def _note(self, who: str, action: str, subject: str) -> Note:
         return Note(at=self.now(), who=who, action=action, subject=subject)

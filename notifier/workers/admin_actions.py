@@ -6,28 +6,28 @@ A deed and its row are one transaction. Whoever is woken by it is woken at once.
 
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, TypeAlias, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import anyio
 import structlog
 
 from notifier.clock import Clock
-from notifier.domain.auth import Note, Token, TokenKind
+from notifier.domain.auth import Note, Token, TokenKind, Who
 from notifier.domain.models import Json, Outcome, Rendered, Sent, Silence
-from notifier.domain.pagination import DeadFilter, DeadLetters, Redriven, parts
+from notifier.domain.pagination import MOST_ROWS, DeadFilter, DeadLetters, Redriven, RowJson, parts
 from notifier.domain.silences import made, phrase, spelt, strange
 from notifier.errors import BadWish, NotifierError
 from notifier.messages.test_message import said
-from notifier.web.ports import MOST_ROWS, RowJson, Who
+from notifier.storage import admin, dead_letters, silences
+from notifier.storage.database import Connection, Database, Priority
 from notifier.workers.watchdog import Pulse
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Noting: TypeAlias = Callable[[T], Note | None]
 #: Who speaks through the command socket.
 COMMAND = Who(name="command")
 #: Tests of one destination lie so far apart: nobody's finger may flood it.
@@ -38,29 +38,6 @@ _PATIENCE_S = 5.0
 
 class Refused(NotifierError):
     """It is not done; the text says why."""
-
-
-class DeedTurn(Protocol):
-    """The writer's turn, to set something right."""
-
-    async def resume(self, destination: str, *, now: datetime, note: Noting[int]) -> int: ...
-    async def put_back(self, keys: Sequence[int], *, now: datetime, note: Noting[int]) -> int: ...
-    async def silence(self, silence: Silence, *, note: Noting[None]) -> None: ...
-    async def expire_silence(
-        self, beginning: str, *, now: datetime, note: Noting[Silence]
-    ) -> Silence: ...
-    async def let_in(self, token: Token, *, note: Noting[None]) -> None: ...
-    async def revoke(self, name: str, *, now: datetime, note: Noting[Token]) -> Token: ...
-    async def note(self, entry: Note) -> None: ...
-
-
-class Book(Protocol):
-    """What it needs of the store."""
-
-    def upkeep_turn(self) -> AbstractAsyncContextManager[DeedTurn]: ...
-    async def dead_letters(
-        self, wanted: DeadFilter, *, is_over: Callable[[], bool]
-    ) -> DeadLetters: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +53,7 @@ class Trial:
 class Deeds:
     """The deeds of one running service."""
 
-    store: Book
+    db: Database
     clock: Clock
     #: A person says that a destination can be sent to again.
     wake: Callable[[str], None]
@@ -91,12 +68,10 @@ class Deeds:
     async def resume(self, who: Who, destination: str) -> int:
         """End a suspension; how many deliveries waited."""
         now = self.clock.now()
-        async with self.store.upkeep_turn() as turn:
-            waiting = await turn.resume(
-                destination,
-                now=now,
-                note=lambda waiting: resumed(who, now, destination, waiting),
-            )
+        waiting = await self._write(
+            partial(dead_letters.resume, destination=destination, now=now),
+            lambda waiting: resumed(who, now, destination, waiting),
+        )
         self.wake(destination)
         self.changed()
         return waiting
@@ -121,12 +96,10 @@ class Deeds:
             return Redriven(rows=found.rows, count=found.count)
         subject, now, count = redriven_what(found, destination), self.clock.now(), 0
         for keys in parts(found.keys):
-            async with self.store.upkeep_turn() as turn:
-                count += await turn.put_back(
-                    keys,
-                    now=now,
-                    note=lambda many: redriven(who, now, subject, many),
-                )
+            count += await self._write(
+                partial(dead_letters.put_back, keys=keys, now=now),
+                lambda many: redriven(who, now, subject, many),
+            )
             self.look()
             self.changed()
         return Redriven(rows=found.rows, count=count)
@@ -135,8 +108,8 @@ class Deeds:
         """One question at a time: whoever asks often leaves readers to others."""
         async with self._asking:
             end = self.clock.monotonic() + _PATIENCE_S
-            return await self.store.dead_letters(
-                wanted, is_over=lambda: self.clock.monotonic() > end
+            return await self.db.read_until(
+                lambda: self.clock.monotonic() > end, dead_letters.dead_letters, wanted
             )
 
     async def silence(
@@ -154,9 +127,9 @@ class Deeds:
             raise BadWish(str(exc)) from exc
         if wrong := strange(sorted(silence.destinations), self.trial.destinations):
             raise BadWish("; ".join(wrong))
-        entry = silenced(who, silence)
-        async with self.store.upkeep_turn() as turn:
-            await turn.silence(silence, note=lambda _done: entry)
+        await self._write(
+            partial(silences.add, silence=silence), lambda _done: silenced(who, silence)
+        )
         self.look()
         self.changed()
         log.info("silence.added", id=silence.id, match=phrase(spelt(silence)))
@@ -165,10 +138,10 @@ class Deeds:
     async def expire(self, who: Who, beginning: str) -> Silence:
         """End a silence before its time, by the beginning of its id."""
         now = self.clock.now()
-        async with self.store.upkeep_turn() as turn:
-            silence = await turn.expire_silence(
-                beginning, now=now, note=lambda one: expired(who, now, one)
-            )
+        silence = await self._write(
+            partial(silences.expire, beginning=beginning, now=now),
+            lambda one: expired(who, now, one),
+        )
         self.look()
         self.changed()
         log.info("silence.expired", id=silence.id)
@@ -183,8 +156,7 @@ class Deeds:
         outcome = await self.trial.send(destination, message)
         ok, words = isinstance(outcome, Sent), said(outcome, message)
         entry = _note(who, self.clock.now(), "test", destination, ok=ok, said=words)
-        async with self.store.upkeep_turn() as turn:
-            await turn.note(entry)
+        await self.db.write(Priority.MAINTENANCE, admin.add_audit_entry, entry)
         self.changed()
         seconds = round(self.clock.monotonic() - begun, 3)
         return {"destination": destination, "ok": ok, "said": words, "seconds": seconds}
@@ -202,19 +174,19 @@ class Deeds:
 
     async def let_in(self, who: Who, token: Token) -> None:
         """Let a token in from now on."""
-        entry = let_in(who, token)
-        async with self.store.upkeep_turn() as turn:
-            await turn.let_in(token, note=lambda _done: entry)
+        await self._write(partial(admin.add_token, token=token), lambda _done: let_in(who, token))
 
     async def revoke(self, who: Who, name: str) -> Token:
         """Let the token of this name in no more."""
         now = self.clock.now()
-        async with self.store.upkeep_turn() as turn:
-            return await turn.revoke(
-                name,
-                now=now,
-                note=lambda one: revoked(who, now, one),
-            )
+        return await self._write(
+            partial(admin.revoke_token, name=name, now=now),
+            lambda one: revoked(who, now, one),
+        )
+
+    async def _write(self, work: Callable[[Connection], T], entry: Callable[[T], Note | None]) -> T:
+        """Do the work and write its audit entry in one transaction."""
+        return await self.db.write(Priority.MAINTENANCE, admin.with_audit, work, entry)
 
 
 # --- rows of the audit --------------------------------------------------------

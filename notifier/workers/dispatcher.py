@@ -11,7 +11,6 @@ as what was tried is settled.
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -39,8 +38,10 @@ from notifier.domain.models import (
     Route,
     Sent,
 )
-from notifier.domain.retry_policy import Dead, Standing, Tries
+from notifier.domain.retry_policy import Dead, Standing
 from notifier.messages.render import render
+from notifier.storage import due, outbox
+from notifier.storage.database import Database, Priority
 
 log = structlog.get_logger()
 
@@ -54,44 +55,6 @@ _READY_S = 1.0
 _BRISK_S = 1.0
 #: `once` waits for a rate's next slot, but not for a destination that does not work.
 _LONGEST_SLOT_S = 60.0
-
-Judge = Callable[[Finished, Standing, Callable[[], Tries]], Settlement]
-
-
-class Exchange(Protocol):
-    """What one turn of delivery came to."""
-
-    @property
-    def settled(self) -> Sequence[tuple[Settlement, int]]: ...
-    @property
-    def leased(self) -> Sequence[Leased]: ...
-    @property
-    def events(self) -> Sequence[Sequence[Event]] | None:
-        """What each of the leased tells; None: `told` says it."""
-
-    @property
-    def later(self) -> Sequence[Message]: ...
-    @property
-    def noted(self) -> bool: ...
-
-
-class ClaimTurn(Protocol):
-    """The writer's turn, to settle and to claim."""
-
-    async def exchange(
-        self, done: Sequence[Finished], judge: Judge, ask: "Look | None", *, limit: int
-    ) -> Exchange: ...
-
-
-class Outbox(Protocol):
-    """What the loop needs of the store."""
-
-    def claim_turn(self, *, patient: bool) -> AbstractAsyncContextManager[ClaimTurn]: ...
-    async def told(self, messages: Sequence[Message]) -> list[list[Event]]:
-        """What each of these messages tells, in its order."""
-
-    async def next_due(self, destinations: Sequence[str]) -> dict[str, datetime]:
-        """By destination: when there will be something to claim next."""
 
 
 class Sender(Protocol):
@@ -214,7 +177,7 @@ class Look:
 class Deliver:
     """The delivering loop."""
 
-    store: Outbox
+    db: Database
     sender: Sender
     clock: Clock
     lanes: Mapping[str, Lane]
@@ -274,7 +237,7 @@ class Deliver:
         until = self.clock.now()
         for lane in self.lanes.values():
             await self._drain(lane, until)
-        waiting = await self.store.next_due(list(self.lanes))
+        waiting = await self.db.read(due.next_due, list(self.lanes))
         return all(lane.all_sent for lane in self.lanes.values()) and all(
             due_at > until for due_at in waiting.values()
         )
@@ -286,7 +249,7 @@ class Deliver:
             self._tell(lane)
         now = self.clock.now()
         waits = [_IDLE_S]
-        for name, due_at in (await self.store.next_due(idle)).items():
+        for name, due_at in (await self.db.read(due.next_due, idle)).items():
             lane = self.lanes[name]
             wait = max((due_at - now).total_seconds(), self._quiet(lane))
             if wait <= 0:
@@ -343,8 +306,7 @@ class Deliver:
         """Seconds until something may leave beside what is under way."""
         if not self._may_claim(lane):
             return self._quiet(lane) or _IDLE_S
-        due = await self.store.next_due([lane.name])
-        due_at = due.get(lane.name)
+        due_at = (await self.db.read(due.next_due, [lane.name])).get(lane.name)
         wait = 0.0 if due_at is None else (due_at - self.clock.now()).total_seconds()
         # What is due already and did not leave waits for what is under way.
         return min(wait, _IDLE_S) if wait > 0 else _IDLE_S
@@ -360,12 +322,13 @@ class Deliver:
     ) -> Sequence[tuple[Leased, Sequence[Event]]]:
         """Settle what has finished, and lease what goes next, with what it tells."""
         while lane.finished or (claim and self._may_claim(lane)):
-            async with self.store.claim_turn(patient=lane.failing) as turn:
+            priority = Priority.RETRY if lane.failing else Priority.CLAIM
+            async with self.db.turn(priority) as turn:
                 done = list(lane.finished)
                 may_claim = claim and self._may_claim(lane)
                 ask = self._look(lane, until) if may_claim else None
                 judge = partial(claims.judge, lane.way)
-                got = await turn.exchange(done, judge, ask, limit=_AT_ONCE)
+                got = await turn.write(outbox.exchange, done, judge, ask, limit=_AT_ONCE)
                 # Not before: whoever is cut off here settles them at the end.
                 del lane.finished[: len(done)]
             for settled, one in zip(got.settled, done, strict=True):
@@ -382,11 +345,11 @@ class Deliver:
                 return await self._told(got)
         return ()
 
-    async def _told(self, got: Exchange) -> list[tuple[Leased, Sequence[Event]]]:
+    async def _told(self, got: outbox.Exchange) -> list[tuple[Leased, Sequence[Event]]]:
         """The leased messages, each with its events."""
         events = got.events
         if events is None:
-            events = await self.store.told([one.message for one in got.leased])
+            events = await self.db.read(due.members, [one.message for one in got.leased])
         return list(zip(got.leased, events, strict=True))
 
     def _may_claim(self, lane: Lane) -> bool:

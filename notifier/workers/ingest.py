@@ -6,7 +6,7 @@ complete one moves the watermark or counts an absence.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -31,6 +31,8 @@ from notifier.domain.poll_schedule import Plan
 from notifier.domain.routing import deliveries, matches, route
 from notifier.domain.timers import ANSWERS, Bounds, bounds, is_right, offset
 from notifier.errors import RowInvalid, SourceError, SourceGarbled
+from notifier.storage import milestones
+from notifier.storage.database import Connection, Database, Priority
 from notifier.workers.rate_limiter import Lane, Pace
 
 log = structlog.get_logger()
@@ -113,32 +115,6 @@ class Source(Protocol):
         """One row's bytes; None: the API says that there is no such milestone."""
 
 
-class PageTurn(Protocol):
-    """The writer's turn, for one page."""
-
-    async def known(self, ids: Sequence[str], watch: WatchRow) -> dict[str, Known]: ...
-    async def new_bad(self, bad: Sequence[BadRow]) -> list[BadRow]: ...
-    async def commit(self, page: PageCommit) -> Release | None: ...
-    async def end_read(self, end: ReadEnd) -> Release | None: ...
-    async def release(self, held: Release) -> bool: ...
-    async def absent(
-        self, watch: WatchRow, since: datetime | None, shown: frozenset[str]
-    ) -> list[str]: ...
-    async def remove(
-        self, gone: Sequence[Event], deliveries: Sequence[Delivery], now: datetime
-    ) -> None: ...
-    async def suspect(self, watch: WatchRow, since: datetime | None) -> None: ...
-
-
-class ReadStore(Protocol):
-    """What a read needs of the store."""
-
-    def page_turn(self) -> AbstractAsyncContextManager[PageTurn]: ...
-    async def unchanged(self, prints: Mapping[str, bytes], watch: WatchRow) -> frozenset[str]: ...
-    async def count_known(self, watch: WatchRow, since: datetime | None) -> int: ...
-    async def is_anyone_absent(self) -> bool: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffRules:
     """What the configuration says about the rows of a read."""
@@ -192,7 +168,7 @@ class Reader:
     """Makes one read at a time for each lane."""
 
     source: Source
-    store: ReadStore
+    db: Database
     clock: Clock
     pace: Pace
     decode: Callable[[bytes], Milestone]
@@ -282,37 +258,35 @@ class Reader:
         is_last: bool,
     ) -> ReadEnd | None:
         now = self.clock.now()
-        async with self.store.page_turn() as turn:
-            known = await turn.known([r.milestone.id for r in fresh], read.plan.watch)
 
+        def commit(conn: Connection) -> tuple[PageCommit, list[BadRow], Release | None]:
+            known = milestones.known(conn, [r.milestone.id for r in fresh], read.plan.watch)
             steps = diff(known, fresh, self._reading(read, now))
             owed = self._route(steps, due_at=read.due_at(now, fresh, is_last), now=now)
-
-            new_bad = await turn.new_bad(bad)
+            new_bad = milestones.new_bad(conn, bad)
             read.add(steps, new_bad=len(new_bad))
-            end = self._end(read, now) if is_last else None
-            held = await turn.commit(
-                PageCommit(
-                    read_id=read.id,
-                    watch=read.plan.watch,
-                    now=now,
-                    steps=steps,
-                    deliveries=owed,
-                    bad=bad,
-                    end=end,
-                )
+            page = PageCommit(
+                read_id=read.id,
+                watch=read.plan.watch,
+                now=now,
+                steps=steps,
+                deliveries=owed,
+                bad=bad,
+                end=self._end(read, now) if is_last else None,
             )
+            return page, new_bad, milestones.commit_page(conn, page)
+
+        page, new_bad, held = await self.db.write(Priority.PAGE, commit)
         await self._release(held)
         _tell_bad(new_bad)
-        self._ring(steps, wake=bool(owed) or is_last)
-        return end
+        self._ring(page.steps, wake=bool(page.deliveries) or is_last)
+        return page.end
 
     async def _release(self, held: Release | None) -> None:
-        """Let what waited for the end of the read come due, without long turns."""
+        """Let what waited for the end of the read come due, in short transactions."""
         more = held is not None
         while held is not None and more:
-            async with self.store.page_turn() as turn:
-                more = await turn.release(held)
+            more = await self.db.write(Priority.PAGE, milestones.release, held)
 
     async def _fresh_rows(
         self, read: _Read, page: SourcePage
@@ -320,7 +294,7 @@ class Reader:
         """The rows whose bytes are not known yet, read whole; and the unreadable."""
         prints = {row.id: row.fingerprint for row in page.rows}
         read.shown.update(prints)
-        known = await self.store.unchanged(prints, read.plan.watch)
+        known = await self.db.read(milestones.unchanged, prints, read.plan.watch)
         fresh: list[Row] = []
         bad = [_bad(row.key, row, row.error) for row in page.bad]
         read.shown.update(row.key for row in page.bad)
@@ -411,8 +385,7 @@ class Reader:
 
     async def _break_off(self, read: _Read, exc: SourceError) -> None:
         end = self._ended(read, self.clock.now(), error=str(exc))
-        async with self.store.page_turn() as turn:
-            held = await turn.end_read(end)
+        held = await self.db.write(Priority.PAGE, milestones.end_read, end)
         await self._release(held)
         self.outbox.ring()
 
@@ -433,10 +406,10 @@ class Reader:
         if read.plan.kind not in (ReadKind.FULL, ReadKind.SWEEP):
             return
         watch, shown = read.plan.watch, frozenset(read.shown)
-        known = await self.store.count_known(watch, read.since)
+        known = await self.db.read(milestones.count_known, watch, read.since)
         # As many as it showed, and none of them twice: nobody is missing.
         is_whole = known == read.held and len(shown) == read.progress.rows
-        if is_whole and not await self.store.is_anyone_absent():
+        if is_whole and not await self.db.read(milestones.is_anyone_absent):
             await self._suspect(watch, None)
             return
         rows = min(read.held, len(shown))  # some may have come twice
@@ -446,16 +419,14 @@ class Reader:
             await self._suspect(watch, watch.suspected_at or self.clock.now())
             return
         await self._suspect(watch, None)
-        async with self.store.page_turn() as turn:
-            doubtful = await turn.absent(watch, read.since, shown)
+        doubtful = await self.db.write(Priority.PAGE, milestones.absent, watch, read.since, shown)
         for milestone_id in doubtful[:_ASKED_FOR]:
             await self._ask_for(read, milestone_id)
 
     async def _suspect(self, watch: WatchRow, since: datetime | None) -> None:
         """Remember since when a watch shows too little: it is told once."""
         if since != watch.suspected_at:
-            async with self.store.page_turn() as turn:
-                await turn.suspect(watch, since)
+            await self.db.write(Priority.PAGE, milestones.set_suspected, watch, since)
 
     async def _ask_for(self, read: _Read, milestone_id: str) -> None:
         self.pulse("sweep")
@@ -467,25 +438,28 @@ class Reader:
             log.warning("milestone.unreadable", id=milestone_id, reason=str(exc))
             return
         now = self.clock.now()
-        async with self.store.page_turn() as turn:
-            known = await turn.known([milestone_id], read.plan.watch)
-            if raw is None:
-                gone = [removed(one, now=now) for one in known.values()]
-                await turn.remove(gone, self._owed(gone, due_at=now, now=now), now)
-            else:
-                await self._keep(read, turn, known, raw, now)
+
+        def commit(conn: Connection) -> list[BadRow]:
+            known = milestones.known(conn, [milestone_id], read.plan.watch)
+            if raw is not None:
+                return self._keep(conn, read, known, raw, now)
+            gone = [removed(one, now=now) for one in known.values()]
+            milestones.remove(conn, gone, self._owed(gone, due_at=now, now=now), now)
+            return []
+
+        _tell_bad(await self.db.write(Priority.PAGE, commit))
         self.outbox.ring()
         self.alarm.ring()
 
-    async def _keep(
+    def _keep(
         self,
+        conn: Connection,
         read: _Read,
-        turn: PageTurn,
         known: dict[str, Known],
         raw: bytes,
         now: datetime,
-    ) -> None:
-        """It is still there: take its row like one of a page."""
+    ) -> list[BadRow]:
+        """Write the row of a milestone that is still there, like one of a page."""
         fingerprint = self.fingerprint(raw)
         steps: tuple[Step, ...] = ()
         bad: tuple[BadRow, ...] = ()
@@ -496,8 +470,9 @@ class Reader:
             [one] = known
             text = str(exc)
             bad = (BadRow(milestone_id=one, fingerprint=fingerprint, raw=raw, error=text),)
-        _tell_bad(await turn.new_bad(bad))
-        await turn.commit(
+        new_bad = milestones.new_bad(conn, bad)
+        milestones.commit_page(
+            conn,
             PageCommit(
                 read_id=read.id,
                 watch=read.plan.watch,
@@ -505,8 +480,9 @@ class Reader:
                 steps=steps,
                 deliveries=self._route(steps, due_at=now, now=now),
                 bad=bad,
-            )
+            ),
         )
+        return new_bad
 
     # --- the clock ---
 

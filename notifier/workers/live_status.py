@@ -6,7 +6,6 @@ it cannot learn is not said.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -14,8 +13,10 @@ from typing import Protocol
 import structlog
 
 from notifier.clock import Clock
-from notifier.domain.live_status import AHEAD, BEHIND, Asked, Candidate, Said, next_start, to_ask
+from notifier.domain.live_status import AHEAD, BEHIND, Asked, Said, next_start, to_ask
 from notifier.errors import NotifierError, SourceError
+from notifier.storage import live_status
+from notifier.storage.database import Database, Priority
 from notifier.workers.rate_limiter import Lane, Pace
 
 log = structlog.get_logger()
@@ -40,32 +41,12 @@ class Source(Protocol):
         """What is said of these, as far as there is anything; at most 100."""
 
 
-class UpkeepTurn(Protocol):
-    """The writer's turn, when nobody else wants it."""
-
-    async def learn(self, heard: Mapping[str, Said], now: datetime) -> None: ...
-
-
-class LiveStore(Protocol):
-    """What the loop needs of the store."""
-
-    def upkeep_turn(self) -> AbstractAsyncContextManager[UpkeepTurn]: ...
-    async def starting(
-        self,
-        watches: Sequence[str],
-        *,
-        after: datetime,
-        before: datetime,
-        limit: int,
-    ) -> list[Candidate]: ...
-
-
 @dataclass(slots=True, kw_only=True)
 class Live:
     """The loop of what is live."""
 
     source: Source
-    store: LiveStore
+    db: Database
     clock: Clock
     pace: Pace
     #: The names of those watches that want it.
@@ -110,8 +91,12 @@ class Live:
     async def _round(self) -> None:
         now = self.clock.now()
         self._next_start = None
-        found = await self.store.starting(
-            self.watches, after=now - BEHIND, before=now + AHEAD, limit=_CONSIDERED
+        found = await self.db.read(
+            live_status.starting,
+            self.watches,
+            after=now - BEHIND,
+            before=now + AHEAD,
+            limit=_CONSIDERED,
         )
         asked = [Asked(candidate=one, at=self._asked.get(one.milestone_id)) for one in found]
         self._asked = {one.candidate.milestone_id: one.at for one in asked if one.at is not None}
@@ -129,8 +114,7 @@ class Live:
         heard = await self.source.live(milestone_ids)
         self._failures = 0
         if heard:
-            async with self.store.upkeep_turn() as turn:
-                await turn.learn(heard, now)
+            await self.db.write(Priority.MAINTENANCE, live_status.learn, heard, now)
         log.debug("live.asked", milestones=len(milestone_ids), answers=len(heard))
 
     def _failed(self, exc: SourceError) -> None:

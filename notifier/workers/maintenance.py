@@ -1,11 +1,9 @@
 """LOOP keep: free leases that ran out, forget what is finished and old, back up."""
 
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Protocol
 
 import anyio
 import structlog
@@ -15,6 +13,8 @@ from notifier.concurrency import Bell
 from notifier.domain.retry_policy import MAX_AGE
 from notifier.domain.timers import Trust
 from notifier.errors import StoreError
+from notifier.storage import incidents, outbox, retention
+from notifier.storage.database import Database, Priority
 
 log = structlog.get_logger()
 
@@ -32,33 +32,11 @@ _BACK_UP_EVERY_S = 3600.0
 BackUp = Callable[[date], Awaitable[Path | None]]
 
 
-class UpkeepTurn(Protocol):
-    """The writer's turn, when nobody else wants it."""
-
-    async def reap(
-        self, now: datetime, *, everything: bool, unrepeated: Collection[str]
-    ) -> int: ...
-    async def alive(self, now: datetime) -> None: ...
-    async def remember_clock(self, trust: Trust) -> None: ...
-    async def note_backup(self, *, failed: str | None, now: datetime) -> None: ...
-    async def expire(self, now: datetime) -> int: ...
-    async def give_up(self, now: datetime) -> int: ...
-    async def prune(self, *, events_before: datetime, deliveries_before: datetime) -> int: ...
-
-    async def bury(self, homes: Collection[str], *, before: datetime, now: datetime) -> int: ...
-
-
-class MaintainStore(Protocol):
-    """What the loop needs of the store."""
-
-    def upkeep_turn(self) -> AbstractAsyncContextManager[UpkeepTurn]: ...
-
-
 @dataclass(slots=True, kw_only=True)
 class Maintain:
     """The keeping loop."""
 
-    store: MaintainStore
+    db: Database
     clock: Clock
     keep_events: timedelta
     keep_deliveries: timedelta
@@ -100,22 +78,23 @@ class Maintain:
         """Store what the clock is taken for, if that has changed, for the next life."""
         trust = self.clock.trust()
         if self._trust is None or not trust.is_like(self._trust):
-            async with self.store.upkeep_turn() as turn:
-                await turn.remember_clock(trust)
+            await self.db.write(Priority.MAINTENANCE, retention.remember_clock, trust)
             self._trust = trust
 
     async def _be_alive(self) -> None:
-        async with self.store.upkeep_turn() as turn:
-            await turn.alive(self.clock.now())
+        await self.db.write(Priority.MAINTENANCE, incidents.alive, self.clock.now())
         self._alive_at = self.clock.monotonic() + _ALIVE_EVERY_S
 
     async def _reap(self) -> None:
-        async with self.store.upkeep_turn() as turn:
-            freed = await turn.reap(self.clock.now(), everything=False, unrepeated=self.unrepeated)
-        async with self.store.upkeep_turn() as turn:
-            await turn.expire(self.clock.now())
-        async with self.store.upkeep_turn() as turn:
-            dead = await turn.give_up(self.clock.now())
+        freed = await self.db.write(
+            Priority.MAINTENANCE,
+            outbox.reap,
+            self.clock.now(),
+            everything=False,
+            unrepeated=self.unrepeated,
+        )
+        await self.db.write(Priority.MAINTENANCE, retention.expire, self.clock.now())
+        dead = await self.db.write(Priority.MAINTENANCE, retention.give_up, self.clock.now())
         if dead:
             log.error("deliveries.given_up", deliveries=dead)
         if freed:
@@ -124,14 +103,20 @@ class Maintain:
 
     async def _prune(self) -> None:
         now = self.clock.now()
-        async with self.store.upkeep_turn() as turn:
-            forgotten = await turn.prune(
-                events_before=now - self.keep_events,
-                deliveries_before=now - self.keep_deliveries,
-            )
+        forgotten = await self.db.write(
+            Priority.MAINTENANCE,
+            retention.prune,
+            events_before=now - self.keep_events,
+            deliveries_before=now - self.keep_deliveries,
+        )
         if self.destinations is not None:
-            async with self.store.upkeep_turn() as turn:
-                await turn.bury(self.destinations, before=now - MAX_AGE, now=now)
+            await self.db.write(
+                Priority.MAINTENANCE,
+                retention.bury,
+                self.destinations,
+                before=now - MAX_AGE,
+                now=now,
+            )
         if forgotten:
             log.info("store.pruned", rows=forgotten)
         else:
@@ -149,6 +134,10 @@ class Maintain:
             else:
                 if written is not None:
                     log.info("backup.written", file=str(written))
-            async with self.store.upkeep_turn() as turn:
-                await turn.note_backup(failed=failed, now=self.clock.now())
+            await self.db.write(
+                Priority.MAINTENANCE,
+                incidents.note_backup,
+                failed=failed,
+                now=self.clock.now(),
+            )
             await self.clock.sleep(_BACK_UP_EVERY_S)

@@ -10,14 +10,13 @@ import math
 from collections.abc import (
     Awaitable,
     Callable,
-    Collection,
     Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -30,10 +29,8 @@ from notifier.clock import Clock, Skew
 from notifier.domain.incidents import (
     Changes,
     Condition,
-    DestinationView,
     Notice,
     NoticeKind,
-    NoticeVerdict,
     Open,
     OperatorPolicy,
     Told,
@@ -63,6 +60,8 @@ from notifier.messages.incident_text import (
     raised,
     rendered,
 )
+from notifier.storage import due, incidents, notices
+from notifier.storage.database import Connection, Database, Priority
 
 log = structlog.get_logger()
 
@@ -71,42 +70,6 @@ _EVERY_S = 5.0
 _LAST_S = 18.0
 #: Kalshi is asked what it says of itself for no longer than this.
 _ASK_S = 10.0
-
-
-class OperatorTurn(Protocol):
-    """The writer's turn, for what is wrong and for notices."""
-
-    async def wake(self, *, to: Sequence[str], now: datetime) -> Open | None: ...
-    async def told(self, keys: Collection[str]) -> list[Told]: ...
-    async def record(
-        self,
-        *,
-        raised: Mapping[str, tuple[datetime, str]],
-        cleared: Collection[str],
-        notices: Sequence[Notice],
-        now: datetime,
-    ) -> None: ...
-    async def standing(self, destination: str, *, now: datetime) -> DestinationView: ...
-    async def attempts_since(self, destination: str, since: datetime) -> list[datetime]: ...
-    async def take(
-        self, destination: str, *, now: datetime, drop_ambiguous: bool
-    ) -> Notice | None: ...
-    async def settle(
-        self,
-        notice: Notice,
-        verdict: NoticeVerdict,
-        *,
-        outcome: Outcome,
-        now: datetime,
-    ) -> None: ...
-
-
-class OperatorStore(Protocol):
-    """What the loop needs of the store."""
-
-    def operator_turn(self) -> AbstractAsyncContextManager[OperatorTurn]: ...
-    async def view(self, *, names: Collection[str], now: datetime, bad_for: timedelta) -> View: ...
-    async def found(self, *, since: datetime, now: datetime) -> Found: ...
 
 
 class Exchange(Protocol):
@@ -143,7 +106,7 @@ Wrong: TypeAlias = Mapping[str, Condition]
 class Operate:
     """The telling loop."""
 
-    store: OperatorStore
+    db: Database
     source: Exchange
     sender: Sender
     clock: Clock
@@ -187,8 +150,9 @@ class Operate:
     async def _wake(self) -> None:
         now = self.clock.now()
         self._begun, self._begun_s = now, self.clock.monotonic()
-        async with self.store.operator_turn() as turn:
-            self._downtime = await turn.wake(to=self.policy.to, now=now)
+        self._downtime = await self.db.write(
+            Priority.CLAIM, incidents.wake, to=self.policy.to, now=now
+        )
         if self._downtime is not None:
             away = now - self._downtime.since
             log.info("service.resumed", away_s=round(away.total_seconds()))
@@ -236,32 +200,37 @@ class Operate:
         return view, {one.key: one for one in found}
 
     async def _view(self, now: datetime) -> View:
-        return await self.store.view(names=list(self.posts), now=now, bad_for=self.policy.bad_for)
+        return await self.db.read(
+            incidents.view, names=list(self.posts), now=now, bad_for=self.policy.bad_for
+        )
 
     async def _record(self, changed: Changes, now: datetime) -> None:
         exchange = await self._ask_kalshi(changed.raised)
         tales = {
-            one.key: await self.store.found(since=one.since, now=now)
+            one.key: await self.db.read(incidents.found, since=one.since, now=now)
             for one in changed.cleared
             if one.trouble is Trouble.SOURCE
         }
         gone = (*changed.cleared, *changed.lapsed)
-        async with self.store.operator_turn() as turn:
+
+        def record(conn: Connection) -> None:
             # As far as each destination has been told when this is committed.
             heard = {
                 (told.key, told.destination): told
-                for told in await turn.told([one.key for one in changed.cleared])
+                for told in notices.told(conn, [one.key for one in changed.cleared])
             }
-            notices = [
-                *self._begun_notices(changed.raised, exchange, now),
-                *self._over_notices(changed.cleared, heard, tales, now),
-            ]
-            await turn.record(
+            incidents.record(
+                conn,
                 raised={one.key: (one.since, one_line(one)) for one in changed.raised},
                 cleared=[one.key for one in gone],
-                notices=notices,
+                notices=[
+                    *self._begun_notices(changed.raised, exchange, now),
+                    *self._over_notices(changed.cleared, heard, tales, now),
+                ],
                 now=now,
             )
+
+        await self.db.write(Priority.CLAIM, record)
         for raised_one in changed.raised:
             self._log_raised(raised_one)
         for over_one in gone:
@@ -295,7 +264,7 @@ class Operate:
         tales: Mapping[str, Found],
         now: datetime,
     ) -> list[Notice]:
-        notices = []
+        owed = []
         for one in found:
             for name in recipients(self.policy.to, one):
                 kind = ending(one, heard.get((one.key, name)), now=now)
@@ -303,8 +272,8 @@ class Operate:
                     continue
                 reader, tale = self._reader(name, now), tales.get(one.key)
                 words = over(one, kind, reader, found=tale)
-                notices.append(self._notice(name, one.key, kind, words, since=one.since, now=now))
-        return notices
+                owed.append(self._notice(name, one.key, kind, words, since=one.since, now=now))
+        return owed
 
     def _log_raised(self, one: Condition) -> None:
         told = recipients(self.policy.to, one)
@@ -334,19 +303,20 @@ class Operate:
         started = datetime.fromisoformat(one.name)
         words = back(
             away=started - one.since,
-            found=await self.store.found(since=started, now=now),
+            found=await self.db.read(incidents.found, since=started, now=now),
             has_read=is_caught_up(view.watches, begun=begun, running_s=0.0),
         )
-        async with self.store.operator_turn() as turn:
-            await turn.record(
-                raised={},
-                cleared=[one.key],
-                notices=[
-                    self._notice(name, one.key, NoticeKind.BACK, words, since=one.since, now=now)
-                    for name in self.policy.to
-                ],
-                now=now,
-            )
+        await self.db.write(
+            Priority.CLAIM,
+            incidents.record,
+            raised={},
+            cleared=[one.key],
+            notices=[
+                self._notice(name, one.key, NoticeKind.BACK, words, since=one.since, now=now)
+                for name in self.policy.to
+            ],
+            now=now,
+        )
         self._downtime = None
         return True
 
@@ -410,14 +380,17 @@ class Operate:
         """The next notice, its attempt counted before anything leaves."""
         now, post = self.clock.now(), self.posts[name]
         rate = post.rate
-        async with self.store.operator_turn() as turn:
-            if not can_be_sent_to(await turn.standing(name, now=now), now=now):
+
+        def take(conn: Connection) -> Notice | None:
+            if not can_be_sent_to(notices.standing(conn, name, now=now), now=now):
                 return None
             if rate is not None:
-                sent = await turn.attempts_since(name, counts_since(rate, now))
+                sent = due.attempts_since(conn, name, counts_since(rate, now))
                 if not has_room(rate, sent, now):
                     return None
-            return await turn.take(name, now=now, drop_ambiguous=post.drop_ambiguous)
+            return notices.take(conn, name, now=now, drop_ambiguous=post.drop_ambiguous)
+
+        return await self.db.write(Priority.CLAIM, take)
 
     async def _send(self, notice: Notice) -> Outcome:
         message: Rendered | None = None
@@ -440,8 +413,9 @@ class Operate:
         now = self.clock.now()
         drops = self.posts[notice.destination].drop_ambiguous
         verdict = settle_notice(notice, outcome, now=now, drop_ambiguous=drops)
-        async with self.store.operator_turn() as turn:
-            await turn.settle(notice, verdict, outcome=outcome, now=now)
+        await self.db.write(
+            Priority.CLAIM, notices.settle, notice, verdict, outcome=outcome, now=now
+        )
         facts = {
             "condition": notice.key,
             "kind": notice.kind.value,

@@ -6,7 +6,6 @@ sweeps, which are long and may wait.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -16,9 +15,11 @@ import structlog
 from notifier.clock import Clock, Jump
 from notifier.concurrency import Bell
 from notifier.domain import poll_schedule
-from notifier.domain.commit import ReadKind, WatchRow
+from notifier.domain.commit import ReadKind
 from notifier.domain.poll_schedule import Plan, ReadPolicy
 from notifier.errors import NotifierError, SourceError, SourceRefused
+from notifier.storage import milestones, timers
+from notifier.storage.database import Database, Priority
 from notifier.workers.ingest import ALL
 
 log = structlog.get_logger()
@@ -27,20 +28,6 @@ log = structlog.get_logger()
 _REPLAN_S = 4.0
 _UNAUTHORISED = (401, 403)
 _BAD_REQUEST = 400
-
-
-class PollTurn(Protocol):
-    """The writer's turn, to note what a watch can bear."""
-
-    async def set_sweep_only(self, watch: WatchRow) -> None: ...
-
-
-class PollStore(Protocol):
-    """What the loop needs of the store."""
-
-    def page_turn(self) -> AbstractAsyncContextManager[PollTurn]: ...
-    async def watches(self) -> list[WatchRow]: ...
-    async def next_start(self, after: datetime) -> datetime | None: ...
 
 
 class Reader(Protocol):
@@ -67,7 +54,7 @@ class Poll:
     """The reading loop."""
 
     reader: Reader
-    store: PollStore
+    db: Database
     clock: Clock
     policy: ReadPolicy
     #: Uniform in [0, 1).
@@ -121,7 +108,7 @@ class Poll:
     async def once(self) -> bool:
         """A baseline or a poll and a due sweep for each watch; whether all worked."""
         worked = True
-        for watch in await self.store.watches():
+        for watch in await self.db.read(milestones.watches):
             now = self.clock.now()
             if poll_schedule.can_be_polled(watch):
                 poll = Plan(at=now, watch=watch, kind=ReadKind.POLL)
@@ -139,12 +126,12 @@ class Poll:
         return None if jump is None or jump.number == self._jumps else jump
 
     async def _next_poll(self) -> Plan | None:
-        now, watches = self.clock.now(), await self.store.watches()
+        now, watches = self.clock.now(), await self.db.read(milestones.watches)
         after = poll_schedule.uncovered(watches, now=now)
         return poll_schedule.next_poll(
             watches,
             policy=self.policy,
-            next_start=await self.store.next_start(after),
+            next_start=await self.db.read(timers.next_start, after),
             now=now,
             polled=self._polled,
             failed=self._failed_at,
@@ -152,7 +139,7 @@ class Poll:
 
     async def _next_sweep(self) -> Plan:
         return poll_schedule.next_sweep(
-            await self.store.watches(),
+            await self.db.read(milestones.watches),
             policy=self.policy,
             now=self.clock.now(),
             swept=self._swept,
@@ -214,8 +201,7 @@ class Poll:
             next_try_s=round(wait.total_seconds(), 1),
         )
         if _is_refused_filter(plan, exc):
-            async with self.store.page_turn() as turn:
-                await turn.set_sweep_only(plan.watch)
+            await self.db.write(Priority.PAGE, milestones.set_sweep_only, plan.watch)
             log.error("watch.sweep_only", watch=plan.watch.name, reason=str(exc))
 
 

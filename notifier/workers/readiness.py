@@ -3,30 +3,33 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
 
 from notifier.clock import Skew
-from notifier.domain.commit import WatchRow
 from notifier.errors import StoreError
-from notifier.web.ports import Vital
+from notifier.storage import milestones
+from notifier.storage.database import Database
 
 #: A clock that is further off tells everything at the wrong time.
 _OFF = timedelta(seconds=60)
 
 
-class Watched(Protocol):
-    """What it needs of the store."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vital:
+    """Whether the service is well, as `/-/healthy` and `/-/ready` say it."""
 
-    async def watches(self) -> list[WatchRow]:
-        """The watches in force."""
-        ...
+    #: Loops that have not advanced for too long.
+    stuck: Sequence[str] = ()
+    #: Why it is not ready; none: it is.
+    unready: Sequence[str] = ()
+    #: Seconds that the machine's clock is off; None: not known.
+    skew_s: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Vitals:
     """How the service fares, now."""
 
-    store: Watched
+    db: Database
     skew: Skew
     stuck: Callable[[], Sequence[str]]
     #: It finishes what is under way, and takes on nothing more.
@@ -50,7 +53,7 @@ class Vitals:
 
     async def _unread(self) -> list[str]:
         try:
-            watches = await self.store.watches()
+            watches = await self.db.read(milestones.watches)
         except StoreError:
             return ["the store cannot be read"]
         return [

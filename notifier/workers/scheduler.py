@@ -6,10 +6,8 @@ clock, and a commit that arms an earlier timer rings its bell.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 import structlog
 
@@ -19,6 +17,8 @@ from notifier.domain.commit import AlarmCommit, DueTimer
 from notifier.domain.models import Event, Kind, Route, RouteTrace
 from notifier.domain.routing import deliveries, route
 from notifier.domain.timers import TimePolicy, fire
+from notifier.storage import timers
+from notifier.storage.database import Connection, Database, Priority
 
 log = structlog.get_logger()
 
@@ -27,25 +27,11 @@ _AT_ONCE = 1000
 _LONGEST_SLEEP_S = 1.0
 
 
-class AlarmTurn(Protocol):
-    """The writer's turn, for due timers."""
-
-    async def due(self, now: datetime, *, limit: int) -> list[DueTimer]: ...
-    async def commit(self, alarm: AlarmCommit) -> None: ...
-
-
-class AlarmStore(Protocol):
-    """What the loop needs of the store."""
-
-    def alarm_turn(self) -> AbstractAsyncContextManager[AlarmTurn]: ...
-    async def next_fire(self) -> datetime | None: ...
-
-
 @dataclass(slots=True, kw_only=True)
 class Alarm:
     """The loop of time."""
 
-    store: AlarmStore
+    db: Database
     clock: Clock
     routes: Sequence[Route]
     policy: TimePolicy
@@ -59,7 +45,7 @@ class Alarm:
         """Fire timers for ever."""
         while True:
             await self.fire_due()
-            await self._wait_for(await self.store.next_fire())
+            await self._wait_for(await self.db.read(timers.next_fire))
 
     async def _wait_for(self, fire_at: datetime | None) -> None:
         """Until that moment, or until timers may have moved."""
@@ -78,34 +64,41 @@ class Alarm:
 
     async def _fire_some(self) -> int:
         now = self.clock.now()
-        async with self.store.alarm_turn() as turn:
-            due = await turn.due(now, limit=_AT_ONCE)
+
+        def commit(conn: Connection) -> AlarmCommit | None:
+            due = timers.due(conn, now, limit=_AT_ONCE)
             if not due:
-                return 0
-
+                return None
             events = self._events(due, now)
-            owed = tuple(
-                delivery
-                for event, traces in events
-                for delivery in deliveries(
-                    event,
-                    traces,
-                    due_at=now,
-                    now=now,
-                    started_grace=self.policy.started_grace,
-                )
+            fired = AlarmCommit(
+                timers=tuple(one.timer for one in due),
+                events=tuple(event for event, _ in events),
+                deliveries=tuple(
+                    delivery
+                    for event, traces in events
+                    for delivery in deliveries(
+                        event,
+                        traces,
+                        due_at=now,
+                        now=now,
+                        started_grace=self.policy.started_grace,
+                    )
+                ),
             )
+            timers.commit_alarm(conn, fired)
+            return fired
 
-            await turn.commit(
-                AlarmCommit(
-                    timers=tuple(one.timer for one in due),
-                    events=tuple(event for event, _ in events),
-                    deliveries=owed,
-                )
-            )
+        fired = await self.db.write(Priority.TIMERS, commit)
+        if fired is None:
+            return 0
         self.outbox.ring()
-        log.info("timers.fired", timers=len(due), events=len(events), owed=len(owed))
-        return len(due)
+        log.info(
+            "timers.fired",
+            timers=len(fired.timers),
+            events=len(fired.events),
+            owed=len(fired.deliveries),
+        )
+        return len(fired.timers)
 
     def _events(
         self, due: Sequence[DueTimer], now: datetime

@@ -21,7 +21,7 @@ from inside import deliver, read
 from notifier import app, logging, settings
 from notifier.clock import SystemClock
 from notifier.domain.commit import ReadKind
-from notifier.storage.database import Store
+from notifier.storage.database import Database, Priority
 
 CREATED = int(os.environ.get("BENCH_CREATED", "10000"))
 LONGEST_MS = 60
@@ -32,7 +32,7 @@ EVERY_S = 0.002
 class Waits:
     """How long somebody with a claim's urgency had to wait for the writer."""
 
-    store: Store
+    store: Database
     ms: list[float] = field(default_factory=list)
 
     async def keep_asking(self) -> None:
@@ -40,7 +40,7 @@ class Waits:
         clock = SystemClock()
         while True:
             begun = clock.monotonic()
-            async with self.store.claim_turn():
+            async with self.store.turn(Priority.CLAIM):
                 self.ms.append((clock.monotonic() - begun) * 1e3)
             await clock.sleep(EVERY_S)
 
@@ -67,7 +67,7 @@ async def main() -> None:
 
 async def measure(loops: app.Loops, database: Path) -> None:
     """What the claims beside it waited, and what it took of memory."""
-    waits = Waits(loops.store)
+    waits = Waits(loops.db)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(waits.keep_asking)
         await anyio.sleep(1)

@@ -16,6 +16,7 @@ from bench import POPULATION, api, folder, median, report
 from notifier import app, logging, settings
 from notifier.domain.commit import ReadKind
 from notifier.domain.poll_schedule import Plan
+from notifier.storage import milestones
 
 
 class Typed(msgspec.Struct):
@@ -59,7 +60,7 @@ async def bare(url: str) -> float:
 async def ours(loops: app.Loops, kind: ReadKind) -> float:
     """CPU seconds of one read."""
     poll = loops.poll
-    watch = (await poll.store.watches())[0]
+    watch = (await poll.db.read(milestones.watches))[0]
     begun = time.process_time()
     await poll.reader.read(Plan(at=poll.clock.now(), watch=watch, kind=kind))
     return time.process_time() - begun

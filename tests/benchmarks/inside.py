@@ -9,6 +9,7 @@ import anyio
 from notifier import app
 from notifier.domain.commit import ReadKind
 from notifier.domain.poll_schedule import Plan
+from notifier.storage import milestones
 from notifier.storage.database import reading
 
 _OPEN = "SELECT 1 FROM deliveries WHERE state IN ('pending', 'leased') LIMIT 1"
@@ -17,7 +18,7 @@ _OPEN = "SELECT 1 FROM deliveries WHERE state IN ('pending', 'leased') LIMIT 1"
 async def read(loops: app.Loops, kind: ReadKind) -> None:
     """One read, to its end."""
     poll = loops.poll
-    watch = (await poll.store.watches())[0]
+    watch = (await poll.db.read(milestones.watches))[0]
     await poll.reader.read(Plan(at=poll.clock.now(), watch=watch, kind=kind))
 
 

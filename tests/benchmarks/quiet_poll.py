@@ -13,6 +13,7 @@ from bench import POPULATION, api, folder, median, report
 from notifier import app, logging, settings
 from notifier.domain.commit import ReadKind
 from notifier.domain.poll_schedule import Plan
+from notifier.storage import milestones, timers
 
 FEW = 1000
 POLLS = 100
@@ -23,9 +24,9 @@ async def quiet_polls(loops: app.Loops) -> float:
     poll = loops.poll
     begun = time.process_time()
     for _ in range(POLLS):
-        watch = (await poll.store.watches())[0]
+        watch = (await poll.db.read(milestones.watches))[0]
         plan = Plan(at=poll.clock.now(), watch=watch, kind=ReadKind.POLL)
-        await poll.store.next_start(poll.clock.now())
+        await poll.db.read(timers.next_start, poll.clock.now())
         await poll.reader.read(plan)
     return time.process_time() - begun
 
@@ -37,7 +38,7 @@ async def measure(few: Path, many: Path) -> None:
         app.built(load(many), app.Parts()) as large,
     ):
         for loops in (small, large):
-            watch = (await loops.poll.store.watches())[0]
+            watch = (await loops.poll.db.read(milestones.watches))[0]
             now = loops.poll.clock.now()
             plan = Plan(at=now, watch=watch, kind=ReadKind.BASELINE)
             await loops.poll.reader.read(plan)

@@ -40,6 +40,8 @@ from notifier.domain.models import (
 )
 from notifier.domain.routing import deliveries, route
 from notifier.domain.silences import made
+from notifier.storage import milestones, outbox, silences, standing
+from notifier.storage.database import Priority
 from notifier.workers.dispatcher import Deliver, Lane
 from notifier.workers.maintenance import Maintain
 
@@ -145,7 +147,7 @@ class Scene:
     def boot(self) -> Deliver:
         """The loop as a new process has it: it remembers nothing."""
         return Deliver(
-            store=self.shelf.store,
+            db=self.shelf.store,
             sender=self.sender,
             clock=self.clock,
             lanes={lane.name: Lane(way=lane.way, zone=lane.zone) for lane in self.lanes},
@@ -163,24 +165,26 @@ class Scene:
     async def reload(self, *lanes: Lane) -> None:
         """Let another configuration take over, as the next process has it."""
         self.lanes = lanes
-        async with self.shelf.store.upkeep_turn() as turn:
-            await turn.look_again(self.clock.now())
+        async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
+            await turn.write(outbox.look_again, self.clock.now())
 
     async def reap(self, *, unrepeated: Collection[str] = ()) -> int:
         """What a process does at its start about the one before it."""
-        async with self.shelf.store.upkeep_turn() as turn:
-            return await turn.reap(self.clock.now(), everything=True, unrepeated=unrepeated)
+        async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
+            return await turn.write(
+                outbox.reap, self.clock.now(), everything=True, unrepeated=unrepeated
+            )
 
     async def silence(self, until: datetime, **keys: list[str]) -> Silence:
         """A person's wish to hear nothing of these."""
         wish = made(keys, why="too noisy", created_at=self.clock.now(), until=until)
-        async with self.shelf.store.upkeep_turn() as turn:
-            await turn.silence(wish)
+        async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
+            await turn.write(silences.add, wish)
         return wish
 
     def maintain(self) -> Maintain:
         return Maintain(
-            store=self.shelf.store,
+            db=self.shelf.store,
             clock=self.clock,
             keep_events=90 * DAY,
             keep_deliveries=30 * DAY,
@@ -212,12 +216,12 @@ class Scene:
     async def remove(self, milestone_id: str) -> None:
         """Let Kalshi list it no longer."""
         now, shelf = self.clock.now(), self.shelf
-        async with shelf.store.page_turn() as turn:
-            known = await turn.known([milestone_id], shelf.watch)
+        async with shelf.store.turn(Priority.PAGE) as turn:
+            known = await turn.write(milestones.known, [milestone_id], shelf.watch)
             [gone] = [removed(one, now=now) for one in known.values()]
             traces = route(gone, shelf.routes)
             owed = deliveries(gone, traces, due_at=now, now=now, started_grace=GRACE)
-            await turn.remove([gone], owed, now)
+            await turn.write(milestones.remove, [gone], owed, now)
         self.bell.ring()
 
     async def start(self) -> None:
@@ -276,8 +280,8 @@ async def staged(
 ) -> AsyncIterator[Scene]:
     async with opened(database, **parts) as store:
         shelf = await stocked(store, **({"routes": routes} if routes else {}))
-        async with store.upkeep_turn() as turn:
-            await turn.set_destinations({HOOK: "1", DESK: "2"}, NOW)
+        async with store.turn(Priority.MAINTENANCE) as turn:
+            await turn.write(standing.set_destinations, {HOOK: "1", DESK: "2"}, NOW)
         yield Scene(shelf, database, lanes or (lane(),))
 
 

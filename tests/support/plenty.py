@@ -18,8 +18,7 @@ from storing import EVERYTHING, NOW, inline
 from notifier.demo.fake_api import Document
 from notifier.domain.models import Kind, delivery_id, event_id, message_id
 from notifier.domain.search import kept
-from notifier.kalshi import decoding
-from notifier.storage.database import open_store
+from notifier.storage.database import open_database
 
 #: Documents that are made; the others say the same of other milestones.
 _VARIETY = 2000
@@ -51,7 +50,7 @@ class Plenty:
 
 def fill(database: Path, plenty: Plenty) -> None:
     """Make such a store; its newest event was seen just now."""
-    open_store(database, offload=inline, decode=decoding.milestone).close()
+    open_database(database, run_in_thread=inline).close()
     docs = list(population(min(_VARIETY, plenty.milestones), seed=7, now=plenty.now))
     packed = _Packed(docs)
     with closing(sqlite3.connect(database, isolation_level=None)) as conn:

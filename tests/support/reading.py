@@ -36,6 +36,7 @@ from notifier.domain.poll_schedule import Plan
 from notifier.errors import SourceError
 from notifier.kalshi.client import KalshiClient
 from notifier.settings import Config, Level, Log, LogFormat, Retention, Source, Updates
+from notifier.storage import milestones
 
 OVERLAP = 120 * SECOND
 LOOK_BACK = 7 * DAY
@@ -179,7 +180,7 @@ class Scene:
             await self.read(kind)
 
     async def _plan(self, kind: ReadKind, watch: Watch) -> Plan:
-        found = await self.loops.poll.store.watches()
+        found = await self.loops.poll.db.read(milestones.watches)
         [one] = [row for row in found if row.name == watch.name]
         return Plan(at=self.clock.now(), watch=one, kind=kind)
 
@@ -255,7 +256,7 @@ def _parts(clock: Clock, kalshi: Kalshi) -> app.Parts:
 
     return app.Parts(
         clock=clock,
-        offload=inline,
+        run_in_thread=inline,
         source=source,
         sender=sender,
         chance=lambda: 0.0,

@@ -34,7 +34,8 @@ from notifier.domain.retry_policy import Standing, Tries, Verdict
 from notifier.domain.routing import deliveries, leads, route
 from notifier.domain.timers import TimePolicy, fire
 from notifier.kalshi import decoding
-from notifier.storage.database import Store, open_store
+from notifier.storage import due, milestones, outbox, standing, timers
+from notifier.storage.database import Database, Priority, open_database
 
 T = TypeVar("T")
 
@@ -83,10 +84,10 @@ def row(milestone_id: str = "m1", **fields: Json) -> Row:
 
 
 @asynccontextmanager
-async def opened(database: Path, **parts: Any) -> AsyncIterator[Store]:
+async def opened(database: Path, **parts: Any) -> AsyncIterator[Database]:
     """The store of this file, closed at the end."""
-    parts.setdefault("offload", inline)
-    store = open_store(database, decode=decoding.milestone, **parts)
+    parts.setdefault("run_in_thread", inline)
+    store = open_database(database, **parts)
     try:
         yield store
     finally:
@@ -110,7 +111,7 @@ def ask(database: Path, text: str, *values: object) -> list[Any]:
 class Shelf:
     """One store, one watch, one destination: the acts of the loops in one line."""
 
-    store: Store
+    store: Database
     watch: WatchRow
     routes: tuple[Route, ...] = TO_HOOK
     tokens: Iterator[int] = field(default_factory=itertools.count)
@@ -130,20 +131,20 @@ class Shelf:
         due_at: datetime | None = None,
     ) -> tuple[Step, ...]:
         """Commit a page as a read would; `more`: it was not the last one."""
-        async with self.store.page_turn() as turn:
-            known = await turn.known([r.milestone.id for r in rows], self.watch)
+        async with self.store.turn(Priority.PAGE) as turn:
+            known = await turn.write(milestones.known, [r.milestone.id for r in rows], self.watch)
             read_id = next(self.reads) if read_id is None else read_id
             page = self.page(known, rows, now=now, kind=kind, read_id=read_id, due_at=due_at or now)
             if not more:
                 page = replace(page, end=self.end(read_id, kind=kind, now=now))
-            held = await turn.commit(page)
+            held = await turn.write(milestones.commit_page, page)
         await self.release(held)
         return page.steps
 
     async def release(self, held: Release | None) -> None:
         """Let what waited for the end of a read come due, as a read does."""
-        async with self.store.page_turn() as turn:
-            while held is not None and await turn.release(held):
+        async with self.store.turn(Priority.PAGE) as turn:
+            while held is not None and await turn.write(milestones.release, held):
                 pass
 
     def page(
@@ -182,8 +183,8 @@ class Shelf:
 
     async def ring(self, *, now: datetime) -> list[Event]:
         """Fire what is due as the alarm does."""
-        async with self.store.alarm_turn() as turn:
-            due = await turn.due(now, limit=1000)
+        async with self.store.turn(Priority.TIMERS) as turn:
+            due = await turn.write(timers.due, now, limit=1000)
             found = [
                 fire(d.timer, d.milestone, fired=d.fired, policy=self.time, now=now) for d in due
             ]
@@ -199,8 +200,9 @@ class Shelf:
                     started_grace=GRACE,
                 )
             )
-            await turn.commit(
-                AlarmCommit(timers=tuple(d.timer for d in due), events=events, deliveries=owed)
+            await turn.write(
+                timers.commit_alarm,
+                AlarmCommit(timers=tuple(d.timer for d in due), events=events, deliveries=owed),
             )
         return list(events)
 
@@ -237,11 +239,11 @@ class Shelf:
             tokens=self.tokens,
             ended=tuple(ended),
         )
-        async with self.store.claim_turn() as turn:
-            got = await turn.exchange([], _nobody, glance, limit=1000)
+        async with self.store.turn(Priority.CLAIM) as turn:
+            got = await turn.write(outbox.exchange, [], _nobody, glance, limit=1000)
         told = got.events
         if told is None:
-            told = await self.store.told([one.message for one in got.leased])
+            told = await self.store.read(due.members, [one.message for one in got.leased])
         return [
             Lease(message=one.message, token=one.token, events=list(events))
             for one, events in zip(got.leased, told, strict=True)
@@ -299,14 +301,14 @@ class Shelf:
             took=timedelta(0),
             jitter=0.0,
         )
-        async with self.store.claim_turn() as turn:
-            got = await turn.exchange([done], judge, None, limit=1000)
+        async with self.store.turn(Priority.CLAIM) as turn:
+            got = await turn.write(outbox.exchange, [done], judge, None, limit=1000)
         [(_, held)] = got.settled
         return held
 
     async def reap(self, *, now: datetime, everything: bool = True) -> int:
-        async with self.store.upkeep_turn() as turn:
-            return await turn.reap(now, everything=everything)
+        async with self.store.turn(Priority.MAINTENANCE) as turn:
+            return await turn.write(outbox.reap, now, everything=everything)
 
 
 def _nobody(*_asked: object) -> Settlement:
@@ -368,12 +370,12 @@ class Lease:
         return [member.kind.value for member in self.message.members]
 
 
-async def stocked(store: Store, *, routes: tuple[Route, ...] = TO_HOOK) -> Shelf:
+async def stocked(store: Database, *, routes: tuple[Route, ...] = TO_HOOK) -> Shelf:
     """A shelf whose baseline is complete and empty."""
-    async with store.upkeep_turn() as turn:
-        [watch] = await turn.set_watches([EVERYTHING])
-    async with store.upkeep_turn() as turn:
-        await turn.set_destinations({HOOK: "fingerprint"}, NOW)
+    async with store.turn(Priority.MAINTENANCE) as turn:
+        [watch] = await turn.write(milestones.set_watches, [EVERYTHING])
+    async with store.turn(Priority.MAINTENANCE) as turn:
+        await turn.write(standing.set_destinations, {HOOK: "fingerprint"}, NOW)
     shelf = Shelf(store=store, watch=watch, routes=routes)
     await shelf.show(kind=ReadKind.BASELINE, now=NOW - DAY)
     return shelf

@@ -27,14 +27,16 @@ from notifier.domain.models import (
     Scope,
     Sent,
 )
-from notifier.kalshi import decoding
-from notifier.storage.admin import Doors
+from notifier.domain.pagination import EventFilter, Slice
+from notifier.storage import standing
 from notifier.storage.books import Books
+from notifier.storage.database import Priority
 from notifier.web.app import build
 from notifier.web.auth import Locks
-from notifier.web.ports import EventFilter, Ports, Slice, Vital
+from notifier.web.ports import Ports
 from notifier.web.tokens import Tokens
 from notifier.workers.admin_actions import Deeds, Trial
+from notifier.workers.readiness import Vital
 
 HOSTILE = "<script>alert(1)</script> & \u201equotes\u201c \u202egnirts"
 ROUTES = (
@@ -126,8 +128,8 @@ async def site(
     """
     async with opened(database) as store:
         shelf = replace(await stocked(store), routes=ROUTES)
-        async with store.upkeep_turn() as turn:
-            await turn.set_destinations({name: name for name in URLS}, NOW)
+        async with store.turn(Priority.MAINTENANCE) as turn:
+            await turn.write(standing.set_destinations, {name: name for name in URLS}, NOW)
         if lived:
             await live(shelf)
         found: list[Site] = []
@@ -145,14 +147,13 @@ async def site(
             destinations=[
                 Destination(name=name, url=url, zone=UTC_ZONE) for name, url in URLS.items()
             ],
-            decode=decoding.milestone,
             rates={},
             now=clock.now,
         )
         if counted:
             await books.count()
         deeds = Deeds(
-            store=store,
+            db=store,
             clock=clock,
             wake=lambda _name: None,
             look=lambda: None,
@@ -169,7 +170,7 @@ async def site(
             destinations=list(URLS),
             routes=[route.name for route in ROUTES],
         )
-        tokens = Tokens(keeper=Doors(store), now=clock.now, fresh=lambda: "f" * 43)
+        tokens = Tokens(db=store, now=clock.now, fresh=lambda: "f" * 43)
         locks = Locks(tokens=tokens, password=None, secret=b"of a test", port=8080)
         app = build(ports, locks, host="127.0.0.1", more=more(ports))
         found.append(Site(shelf=shelf, books=books, deeds=deeds, app=app))

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
+from notifier.domain.auth import Who
 from notifier.domain.models import Silence
 from notifier.domain.pagination import (
     BadCursor,
@@ -25,7 +26,7 @@ from notifier.errors import BadWish, NotifierError, StoreBroken, StoreSlow
 from notifier.web.api import openapi, query_params, request_bodies
 from notifier.web.api.query_params import NOTHING, Wrong, part_of
 from notifier.web.api.stream import Broadcast, stream
-from notifier.web.ports import Ports, Who
+from notifier.web.ports import Ports
 
 PREFIX = "/api/v1"
 T = TypeVar("T")

@@ -17,9 +17,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from notifier.domain.pagination import RowJson
+from notifier.storage.books import Books
 from notifier.web.api import query_params
 from notifier.web.api.query_params import Wrong
-from notifier.web.ports import Books
 
 EVENT_STREAM = "text/event-stream"
 #: More listeners are sent away.

@@ -20,13 +20,14 @@ from notifier.domain.calendar import MOST_ENTRIES
 from notifier.domain.models import Route
 from notifier.errors import StoreError
 from notifier.messages.cloudevents import overview
+from notifier.storage.feed import Feeds as StoredFeeds
 from notifier.web.feeds import atom, jsonfeed
 from notifier.web.feeds.copy import Offload, answer
 from notifier.web.feeds.ics import Calendar
 from notifier.web.feeds.news import News
-from notifier.web.feeds.parts import Desk, Shelf
+from notifier.web.feeds.parts import Desk
 
-__all__ = ["Feeds", "Shelf", "feeds"]
+__all__ = ["Feeds", "feeds"]
 
 log = structlog.get_logger()
 
@@ -108,7 +109,7 @@ class Feeds:
 
 
 def feeds(
-    shelf: Shelf,
+    shelf: StoredFeeds,
     *,
     routes: Sequence[Route],
     now: Callable[[], datetime],

@@ -27,9 +27,10 @@ from notifier.domain.calendar import (
     window,
 )
 from notifier.domain.models import Route
+from notifier.storage.feed import Mark
 from notifier.web.feeds import spell
 from notifier.web.feeds.copy import Copy, copied
-from notifier.web.feeds.parts import Desk, Mark, Place
+from notifier.web.feeds.parts import Desk, Place
 
 #: Milestones that are looked at between two breaths of the event loop.
 _PIECE = 50

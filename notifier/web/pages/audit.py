@@ -4,9 +4,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from notifier.domain.pagination import BadCursor
 from notifier.web.pages import forms
 from notifier.web.pages.templating import Dress
-from notifier.web.ports import BadCursor
 
 
 def places(dress: Dress) -> list[BaseRoute]:

@@ -8,10 +8,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from notifier.domain.models import State
+from notifier.domain.pagination import BadCursor, DeliveryFilter, Slice
 from notifier.errors import NotifierError, StoreSlow
 from notifier.web.pages import forms
 from notifier.web.pages.templating import Dress, seen_off, writer
-from notifier.web.ports import BadCursor, DeliveryFilter, Slice
 
 #: Dead letters that the question before all of them are put back names.
 _SHOWN = 20

@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from notifier.domain.pagination import Slice
 from notifier.errors import NotifierError
 from notifier.web.pages.filters import Row
 from notifier.web.pages.templating import Dress, seen_off, writer
-from notifier.web.ports import Slice
 
 _UNTESTED = "untested"
 #: The audit's newest rows; one of them tells of a test that was just made.

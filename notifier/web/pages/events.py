@@ -6,10 +6,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from notifier.domain.models import Kind
+from notifier.domain.pagination import BadCursor, EventFilter
 from notifier.web.pages import forms
 from notifier.web.pages.filters import Row
 from notifier.web.pages.templating import Dress
-from notifier.web.ports import BadCursor, EventFilter
 
 #: More at once than this are for the list, not to be slipped in above it.
 _AT_ONCE = 50

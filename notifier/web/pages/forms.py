@@ -8,8 +8,8 @@ from starlette.datastructures import FormData, QueryParams
 from starlette.exceptions import HTTPException
 
 from notifier.domain.models import Kind, State
+from notifier.domain.pagination import BadCursor, Leaf, Slice
 from notifier.messages.escaping import clean
-from notifier.web.ports import BadCursor, Leaf, Slice
 
 T = TypeVar("T", Kind, State)
 

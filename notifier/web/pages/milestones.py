@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from notifier.domain.pagination import BadCursor, MilestoneFilter
 from notifier.messages.cloudevents import link
 from notifier.web.pages import filters, forms
 from notifier.web.pages.filters import Row
 from notifier.web.pages.templating import Dress
-from notifier.web.ports import BadCursor, MilestoneFilter
 
 #: What began so lately may still be going on.
 _LATELY = timedelta(hours=6)

@@ -7,10 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from notifier.domain.pagination import EventFilter, Slice
 from notifier.web.pages import charts
 from notifier.web.pages.filters import Row
 from notifier.web.pages.templating import Dress
-from notifier.web.ports import EventFilter, Slice, Vital
+from notifier.workers.readiness import Vital
 
 _NEWEST = 8
 #: Starts that the list shows before it is unfolded.

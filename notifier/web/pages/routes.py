@@ -6,9 +6,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from notifier.domain.pagination import EventFilter, MilestoneFilter, RowJson, Slice
+from notifier.storage.books import Books
 from notifier.web.pages import forms
 from notifier.web.pages.templating import Dress
-from notifier.web.ports import Books, EventFilter, MilestoneFilter, RowJson, Slice
 
 #: Milestones that a search for a reason names, and the events of each.
 _MILESTONES, _EVENTS = 5, 8

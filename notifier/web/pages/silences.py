@@ -14,13 +14,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from notifier.domain.models import Event, Kind, Silence
+from notifier.domain.pagination import EventFilter, RowJson, Slice
 from notifier.domain.routing import fits
 from notifier.domain.silences import DESTINATION, made
 from notifier.errors import NotifierError
 from notifier.messages.humanize import span
+from notifier.storage.books import Books
 from notifier.web.pages import filters, forms
 from notifier.web.pages.templating import Dress, seen_off, writer
-from notifier.web.ports import Books, EventFilter, RowJson, Slice
 
 #: Fields of the form, each of which is a key of the match.
 _KEYS = ("category", "type", "title", "tickers")

@@ -14,11 +14,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from notifier.domain.auth import Who
 from notifier.domain.models import Kind, State
 from notifier.messages.humanize import on_the_wall, zone_name
 from notifier.web.middleware import csrf_token
 from notifier.web.pages import filters, flash
-from notifier.web.ports import Ports, Who
+from notifier.web.ports import Ports
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 #: Where a reader can go, in the order of the bar.

@@ -16,7 +16,6 @@ from storing import MINUTE, SECOND, TO_HOOK, ask, inline, stamp
 
 from notifier import app
 from notifier.domain.models import Outcome, Rate, Rendered, Sent, Watch
-from notifier.kalshi.decoding import milestone
 from notifier.settings import Config
 from notifier.storage.books import Books
 
@@ -151,10 +150,9 @@ async def test_live_data_takes_no_more_than_what_is_left_of_the_rate(
 
 def _books(loops: app.Loops, kalshi: Kalshi) -> Books:
     return Books(
-        loops.store,
+        loops.db,
         routes=TO_HOOK,
         destinations=(),
-        decode=milestone,
         rates={},
         now=kalshi.clock.now,
     )
@@ -207,7 +205,7 @@ async def test_one_round_asks_before_it_tells(
 
     kalshi.lists("m1", start_date=stamp(kalshi.clock.now() + 10 * SECOND))
     kalshi.api.live["m1"] = {"widget_status": word}
-    parts = replace(reading._parts(kalshi.clock, kalshi), sender=open_sender, offload=inline)
+    parts = replace(reading._parts(kalshi.clock, kalshi), sender=open_sender, run_in_thread=inline)
     config = reading._config(database, {"watch": (Watch(live=True),)})
     await app.once(config, parts)
     await anyio.sleep(120)

@@ -27,6 +27,8 @@ from notifier.domain.models import (
 from notifier.domain.retry_policy import Standing
 from notifier.domain.silences import made
 from notifier.policies import lane
+from notifier.storage import silences
+from notifier.storage.database import Priority
 
 ALL_DAY = '{windows: ["00:00-12:00", "12:00-00:00"]}'
 KINDS = ["created", "updated", "upcoming", "started", "ended", "removed"]
@@ -119,11 +121,8 @@ def test_quiet_hours_digests_and_silences_keep_back_and_say_so(
     hush = made({"destination": ["mute"]}, why="maintenance", created_at=now, until=now + DAY)
 
     async def silence() -> None:
-        async with (
-            opened(tmp_path / "notifier.db") as store,
-            store.upkeep_turn() as turn,
-        ):
-            await turn.silence(hush)
+        async with opened(tmp_path / "notifier.db") as store:
+            await store.write(Priority.MAINTENANCE, silences.add, hush)
 
     anyio.run(silence)
     configure(

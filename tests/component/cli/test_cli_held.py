@@ -10,6 +10,8 @@ from storing import HOOK, HOUR, MINUTE, SECOND, UTC_ZONE, opened, row, stocked
 
 from notifier.domain.deferral import Manner
 from notifier.domain.models import Failed, QuietPolicy, Refused, Route, Scope, Then, Window
+from notifier.storage import standing
+from notifier.storage.database import Priority
 
 ALWAYS = Window(days=frozenset(range(7)), start=time(0), end=time(0))
 QUIET = Manner(over=None, zone=UTC_ZONE, quiet=QuietPolicy(windows=(ALWAYS,)))
@@ -62,8 +64,8 @@ def refused(tmp_path: Path) -> Path:
         async with opened(tmp_path / "notifier.db") as store:
             everywhere = (Route(name="all", to=(HOOK, "desk", "old")),)
             shelf = await stocked(store, routes=everywhere)
-            async with store.upkeep_turn() as turn:
-                await turn.set_destinations({HOOK: "fingerprint", "desk": "1"}, now)
+            async with store.turn(Priority.MAINTENANCE) as turn:
+                await turn.write(standing.set_destinations, {HOOK: "fingerprint", "desk": "1"}, now)
             await shelf.show(row("m1"), now=now)
             for name, status, scope in (
                 (HOOK, 401, Scope.DESTINATION),

@@ -13,7 +13,6 @@ from storing import DAY, HOUR, MINUTE, NOW, Shelf, ask, opened, row, sql, stamp,
 
 from notifier.domain.models import Kind, Match, Route, event_id
 from notifier.domain.timers import TimePolicy
-from notifier.kalshi import decoding
 from notifier.storage import preview as store
 from notifier.storage.database import reading
 
@@ -291,7 +290,7 @@ def test_a_service_can_clear_its_log_while_a_replay_goes_on(tmp_path: Path, what
     anyio.run(fill)
     with reading(database) as conn:
         walk = (
-            store.events(conn, NOW - DAY, decode=decoding.milestone)
+            store.events(conn, NOW - DAY)
             if what == "events"
             else store.unheard(
                 conn,
@@ -299,7 +298,6 @@ def test_a_service_can_clear_its_log_while_a_replay_goes_on(tmp_path: Path, what
                 since=NOW - DAY,
                 until=NOW + DAY,
                 policy=TimePolicy(leads=(HOUR,)),
-                decode=decoding.milestone,
             )
         )
         found = [next(walk).milestone.id]

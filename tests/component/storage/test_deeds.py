@@ -13,6 +13,7 @@ from storing import HOOK, HOUR, NOW, Shelf, ask, opened, row, stocked
 
 from notifier.clock import SystemClock
 from notifier.domain import pagination
+from notifier.domain.auth import Who
 from notifier.domain.models import (
     Failed,
     Format,
@@ -24,7 +25,8 @@ from notifier.domain.models import (
     Sent,
 )
 from notifier.errors import BadWish, StoreError
-from notifier.web.ports import Who
+from notifier.storage import standing
+from notifier.storage.database import Priority
 from notifier.workers.admin_actions import Deeds, Trial, answer
 from notifier.workers.admin_actions import Refused as NotDone
 from notifier.workers.watchdog import Pulse
@@ -77,8 +79,8 @@ class Scene:
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     database = tmp_path / "notifier.db"
     async with opened(database) as store:
-        async with store.upkeep_turn() as turn:
-            await turn.set_destinations({HOOK: "x"}, NOW)
+        async with store.turn(Priority.MAINTENANCE) as turn:
+            await turn.write(standing.set_destinations, {HOOK: "x"}, NOW)
         woken: list[str] = []
         clock = Clock()
         found: list[Scene] = []
@@ -88,7 +90,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             return found[0].outcomes[-1]
 
         deeds = Deeds(
-            store=store,
+            db=store,
             clock=clock,
             wake=woken.append,
             look=lambda: woken.append("*"),
@@ -142,7 +144,7 @@ async def test_whoever_only_looks_at_dead_letters_waits_for_no_writer(
     scene: Scene,
 ) -> None:
     dead = await scene.die("m1")
-    async with scene.deeds.store.upkeep_turn():
+    async with scene.deeds.db.turn(Priority.MAINTENANCE):
         with anyio.fail_after(5):
             found = await scene.deeds.redrive(DESK, ids=[dead[:12]], dry_run=True)
 

@@ -56,10 +56,9 @@ from notifier.domain.pagination import (
 )
 from notifier.domain.search import kept, sought
 from notifier.errors import StoreSlow
-from notifier.kalshi import decoding
 from notifier.storage import browse, cursors, queries, sqlite, stats
 from notifier.storage.books import Books, _Kept
-from notifier.storage.database import Store, open_store, reading
+from notifier.storage.database import Database, open_database, reading
 
 pytestmark = pytest.mark.anyio
 
@@ -88,7 +87,7 @@ def _books(store: Any, **other: Any) -> Books:
         "rates": {HOOK: Rate(count=10, per=MINUTE)},
         "limits": {HOOK: TEXT},
     }
-    return Books(store, decode=decoding.milestone, now=lambda: NOW, **(parts | other))
+    return Books(store, now=lambda: NOW, **(parts | other))
 
 
 # --- pages of lists -----------------------------------------------------------
@@ -351,7 +350,7 @@ def test_what_people_ask_often_looks_at_little(plenty: Path, name: str) -> None:
 
 
 async def test_glances_are_read_once_for_everybody_who_looks(plenty: Path) -> None:
-    store = open_store(plenty, offload=inline, decode=decoding.milestone)
+    store = open_database(plenty, run_in_thread=inline)
     asked: list[str] = []
     event.listen(store._readers, "before_cursor_execute", lambda *args: asked.append(args[2]))
     books = _books(store)
@@ -388,13 +387,13 @@ async def test_nobody_waits_until_the_milestones_are_counted(shelf: Shelf) -> No
 class _Failing:
     """A store that cannot be asked before somebody has slept."""
 
-    store: Store
+    store: Database
     slept: list[float]
 
     async def ask(self, question: Any, **how: Any) -> Any:
         if not self.slept:
             raise StoreSlow("too long")
-        return await self.store.ask(question, **how)
+        return await self.store.read(question, **how)
 
 
 async def test_milestones_are_counted_every_half_a_minute_whatever_happens(
@@ -465,7 +464,7 @@ async def test_what_was_being_read_when_something_changed_is_not_kept() -> None:
 
 
 async def test_what_takes_too_long_is_given_up_and_hurts_nobody(plenty: Path) -> None:
-    store = open_store(plenty, offload=inline, decode=decoding.milestone)
+    store = open_database(plenty, run_in_thread=inline)
     seconds = [0.0]
     books = _books(store, monotonic=lambda: seconds[0])
     wanted = MilestoneFilter(search="nowhere to be found", gone=None)

@@ -33,7 +33,7 @@ async def test_the_newest_seven_stay_and_what_is_not_ours_too(database: Path) ->
         (database.parent / name).touch()
     async with opened(database) as store:
         await (await stocked(store)).show(row("m1"))
-        daily = DailyBackups(database, offload=inline)
+        daily = DailyBackups(database, run_in_thread=inline)
         for days in range(9):
             await daily.write(TODAY + timedelta(days=days))
 
@@ -46,8 +46,8 @@ async def test_the_newest_seven_stay_and_what_is_not_ours_too(database: Path) ->
 async def test_a_day_has_one_copy_whoever_made_it(database: Path) -> None:
     async with opened(database) as store:
         await stocked(store)
-        first = await DailyBackups(database, offload=inline).write(TODAY)
-        again = await DailyBackups(database, offload=inline).write(TODAY)
+        first = await DailyBackups(database, run_in_thread=inline).write(TODAY)
+        again = await DailyBackups(database, run_in_thread=inline).write(TODAY)
 
     assert (first, again) == (database.with_name(_name(0)), None)
 
@@ -55,7 +55,7 @@ async def test_a_day_has_one_copy_whoever_made_it(database: Path) -> None:
 async def test_a_copy_that_fails_takes_no_older_one_with_it(database: Path) -> None:
     async with opened(database) as store:
         await stocked(store)
-        daily = DailyBackups(database, offload=inline)
+        daily = DailyBackups(database, run_in_thread=inline)
         for days in range(7):
             await daily.write(TODAY + timedelta(days=days))
         in_the_way = database.with_name(f"{_name(7)}.partial")

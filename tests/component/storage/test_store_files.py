@@ -29,9 +29,8 @@ from notifier.errors import (
     StoreError,
     StoreLocked,
 )
-from notifier.kalshi import decoding
-from notifier.storage import sqlite
-from notifier.storage.database import Store, open_store, reading
+from notifier.storage import due, milestones, sqlite
+from notifier.storage.database import Connection, Database, Priority, open_database, reading
 from notifier.storage.schema import metadata
 
 pytestmark = pytest.mark.anyio
@@ -242,7 +241,7 @@ async def test_a_migration_that_fails_leaves_the_old_schema_and_the_backup(
     assert ask(database, "SELECT name FROM sqlite_master WHERE name = 'more'") == []
     assert _names(database.parent, "*.before-next") == ["notifier.db.before-next"]
     async with opened(database) as store:
-        assert await store.watches() != []
+        assert await store.read(milestones.watches) != []
 
 
 def _forge_revision(database: Path, revision: str) -> None:
@@ -257,14 +256,14 @@ def test_the_store_of_a_newer_version_is_refused(database: Path) -> None:
     _forge_revision(database, "0999")
 
     with pytest.raises(SchemaMismatch, match=r"newer version .*schema 0999.*install"):
-        open_store(database, offload=inline, decode=decoding.milestone)
+        open_database(database, run_in_thread=inline)
 
 
 def test_the_store_of_an_unknown_older_version_is_refused(database: Path) -> None:
     _forge_revision(database, "0000")
 
     with pytest.raises(StoreError, match="0000"):
-        open_store(database, offload=inline, decode=decoding.milestone)
+        open_database(database, run_in_thread=inline)
 
 
 @pytest.mark.parametrize("versioned", [False, True], ids=["plain", "alembic's too"])
@@ -279,7 +278,7 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_is(
     before = database.read_bytes()
 
     with pytest.raises(StoreError, match="not one of this program"):
-        open_store(database, offload=inline, decode=decoding.milestone)
+        open_database(database, run_in_thread=inline)
 
     assert database.read_bytes() == before
 
@@ -288,7 +287,7 @@ def test_a_file_that_is_no_database_is_a_clear_error(database: Path) -> None:
     database.write_bytes(b"To whom it may concern. " * 500)
 
     with pytest.raises(StoreError, match=rf"{database}: file is not a database"):
-        open_store(database, offload=inline, decode=decoding.milestone)
+        open_database(database, run_in_thread=inline)
 
 
 async def test_a_damaged_database_is_a_clear_error_when_it_is_opened(
@@ -301,7 +300,7 @@ async def test_a_damaged_database_is_a_clear_error_when_it_is_opened(
         file.write(b"\xff" * 4000)
 
     with pytest.raises(StoreError, match=rf"{database}: .*(malformed|database)"):
-        open_store(database, offload=inline, decode=decoding.milestone)
+        open_database(database, run_in_thread=inline)
 
 
 async def test_damage_that_is_met_later_says_so_to_reader_and_writer(
@@ -330,7 +329,7 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error() -> None:
     database = Path("/proc/self/notifier.db")
 
     with pytest.raises(StoreError, match="unable to open database file"):
-        open_store(database, offload=inline, decode=decoding.milestone)
+        open_database(database, run_in_thread=inline)
 
 
 def test_a_reader_of_a_store_that_is_not_there_says_so(database: Path) -> None:
@@ -358,15 +357,13 @@ async def test_readers_see_the_last_commit_while_the_writer_is_at_work(
     async with opened(database) as store:
         shelf = await stocked(store)
         await shelf.show(row("m1"))
-        async with store.upkeep_turn() as turn:
-            await turn._do(lambda conn: conn.execute(text("DELETE FROM events")))
 
-            with reading(database) as conn:
-                seen = conn.scalar(text("SELECT count(*) FROM events"))
-            due = await store.next_due([HOOK])
+        def delete(conn: Connection) -> int:
+            conn.execute(text("DELETE FROM events"))
+            with reading(database) as reader:
+                return int(reader.scalar(text("SELECT count(*) FROM events")) or 0)
 
-    assert seen == 1
-    assert due == {HOOK: NOW}
+        assert await store.write(Priority.MAINTENANCE, delete) == 1
 
 
 # --- backup -------------------------------------------------------------------
@@ -378,10 +375,13 @@ async def test_a_backup_beside_the_service_is_sound_and_only_for_the_owner(
     async with opened(database) as store:
         shelf = await stocked(store)
         await shelf.show(row("m1"))
-        async with store.upkeep_turn() as turn:
-            await turn._do(lambda conn: conn.execute(text("DELETE FROM events")))
 
+        def back_up(conn: Connection) -> None:
+            conn.execute(text("DELETE FROM events"))
             sqlite.backup(database, tmp_path / "copy.db")
+            conn.rollback()
+
+        await store.write(Priority.MAINTENANCE, back_up)
 
     copy = tmp_path / "copy.db"
     assert ask(copy, "PRAGMA integrity_check") == [("ok",)]
@@ -389,7 +389,7 @@ async def test_a_backup_beside_the_service_is_sound_and_only_for_the_owner(
     assert _mode(copy) == 0o600
     assert _names(tmp_path, "copy*") == ["copy.db"]
     async with opened(copy) as store:
-        assert await store.next_due([HOOK]) == {HOOK: NOW}
+        assert await store.read(due.next_due, [HOOK]) == {HOOK: NOW}
 
 
 async def test_a_backup_onto_the_store_itself_is_refused(database: Path) -> None:
@@ -436,8 +436,8 @@ async def test_a_backup_that_cannot_be_written_is_a_clear_error(
 # --- a disk that fails --------------------------------------------------------
 
 
-def _on(engine: Engine, database: Path) -> Store:
-    return Store(engine, sqlite.readers(database), offload=inline, decode=decoding.milestone)
+def _on(engine: Engine, database: Path) -> Database:
+    return Database(engine, sqlite.readers(database), run_in_thread=inline)
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ async def test_a_database_that_cannot_be_opened_any_more_breaks_the_store(
         _take_away(database)
 
         with pytest.raises(StoreBroken, match="the database failed: unable to open"):
-            await store.watches()
+            await store.read(milestones.watches)
 
 
 def _take_away(database: Path) -> None:
@@ -500,8 +500,8 @@ async def test_what_cannot_be_written_is_named_and_nothing_is_made_beside_it(
     assert sorted(database.parent.iterdir()) == before
 
 
-async def stocked_again(store: Store) -> Shelf:
-    [watch] = await store.watches()
+async def stocked_again(store: Database) -> Shelf:
+    [watch] = await store.read(milestones.watches)
     return Shelf(store=store, watch=watch)
 
 
@@ -646,4 +646,4 @@ async def test_who_is_to_stop_while_it_starts_is_not_told_that_the_store_is_brok
         alien("BEGIN IMMEDIATE")
 
         with pytest.raises(StoreLocked):
-            open_store(database, offload=inline, decode=decoding.milestone, stopping=lambda: True)
+            open_database(database, run_in_thread=inline, stopping=lambda: True)

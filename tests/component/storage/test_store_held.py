@@ -37,7 +37,8 @@ from notifier.domain.models import (
     Window,
 )
 from notifier.domain.retry_policy import Standing, Tries
-from notifier.storage.database import reading
+from notifier.storage import due, outbox
+from notifier.storage.database import Priority, reading
 from notifier.storage.standing import lately, standing
 
 pytestmark = pytest.mark.anyio
@@ -160,7 +161,7 @@ async def test_what_is_held_waits_for_its_time_and_nobody_is_woken_before(
     await shelf.show(row("m1"))
 
     assert await shelf.claim(manner=QUIET) == []
-    assert await shelf.store.next_due([HOOK]) == {HOOK: MORNING}
+    assert await shelf.store.read(due.next_due, [HOOK]) == {HOOK: MORNING}
     assert await shelf.claim(now=MORNING - SECOND) == []
     [lease] = await shelf.claim(now=MORNING, manner=QUIET)
 
@@ -183,8 +184,8 @@ async def test_looking_again_lets_other_rules_decide(shelf: Shelf, database: Pat
     await shelf.show(row("m1"), row("m2"))
     await shelf.claim(manner=GATHERING, room=1)
     later = NOW + SECOND
-    async with shelf.store.upkeep_turn() as turn:
-        await turn.look_again(later)
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        await turn.write(outbox.look_again, later)
     judged = _deliveries(database, "held, gathered")
     await shelf.claim(now=later, manner=QUIET)
 
@@ -201,8 +202,8 @@ async def test_looking_again_hurries_no_retry_and_parts_no_digest_that_is_ripe(
     await shelf.claim(manner=GATHERING)
     ripe = NOW + MINUTE
     before = _deliveries(database, "due_at, gathered")
-    async with shelf.store.upkeep_turn() as turn:
-        await turn.look_again(ripe)
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        await turn.write(outbox.look_again, ripe)
 
     assert _deliveries(database, "due_at, gathered") == before
     [lease] = await shelf.claim(now=ripe, manner=GATHERING)
@@ -360,8 +361,8 @@ async def test_a_crash_drops_what_may_have_arrived_only_where_that_is_wanted(
 ) -> None:
     await shelf.show(row("m1"))
     await shelf.claim()
-    async with shelf.store.upkeep_turn() as turn:
-        freed = await turn.reap(NOW, everything=True, unrepeated={HOOK})
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        freed = await turn.write(outbox.reap, NOW, everything=True, unrepeated={HOOK})
 
     assert freed == 1
     [(state, crashes, reason)] = _deliveries(database, "state, crashes, reason")

@@ -37,9 +37,8 @@ from notifier.domain.models import (
     Then,
     Window,
 )
-from notifier.kalshi import decoding
-from notifier.storage import queries
-from notifier.storage.database import reading
+from notifier.storage import milestones, queries, standing
+from notifier.storage.database import Priority, reading
 
 pytestmark = pytest.mark.anyio
 
@@ -157,8 +156,8 @@ async def test_one_event_is_shown_with_every_try_of_its_deliveries(
     assert step.event is not None
 
     with reading(database) as conn:
-        found = queries.event_with_deliveries(conn, step.event.id, decode=decoding.milestone)
-        missing = queries.event_with_deliveries(conn, "evt_NO", decode=decoding.milestone)
+        found = queries.event_with_deliveries(conn, step.event.id)
+        missing = queries.event_with_deliveries(conn, "evt_NO")
 
     assert missing is None
     assert found is not None
@@ -190,8 +189,11 @@ async def test_the_status_says_what_is_watched_owed_and_next(shelf: Shelf, datab
 
 
 async def test_the_status_says_why_the_last_read_failed(shelf: Shelf, database: Path) -> None:
-    async with shelf.store.page_turn() as turn:
-        await turn.end_read(shelf.end(9, kind=ReadKind.POLL, now=NOW, error="timeout after 30 s"))
+    async with shelf.store.turn(Priority.PAGE) as turn:
+        await turn.write(
+            milestones.end_read,
+            shelf.end(9, kind=ReadKind.POLL, now=NOW, error="timeout after 30 s"),
+        )
 
     [watch] = _status(database, NOW)["watches"]
 
@@ -300,9 +302,7 @@ async def test_what_waits_for_a_destination_that_refuses_all_says_so(
 
     [_, fresh] = _deliveries(database, now=NOW)
     with reading(database) as conn:
-        found = queries.event_with_deliveries(
-            conn, step.event.id, decode=decoding.milestone, now=NOW
-        )
+        found = queries.event_with_deliveries(conn, step.event.id, now=NOW)
     [status] = _status(database, NOW)["destinations"]
 
     assert fresh["reason"] == words
@@ -326,8 +326,8 @@ async def test_a_destination_out_of_the_configuration_is_shown_while_it_is_owed(
     shelf: Shelf, database: Path
 ) -> None:
     await shelf.show(row("m1"))
-    async with shelf.store.upkeep_turn() as turn:
-        await turn.set_destinations({"other": "fingerprint"}, NOW)
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        await turn.write(standing.set_destinations, {"other": "fingerprint"}, NOW)
 
     shown = _status(database, NOW)["destinations"]
     [waiting] = _deliveries(database, now=NOW)
@@ -348,8 +348,8 @@ async def test_a_destination_that_comes_back_starts_afresh(shelf: Shelf, databas
     [lease] = await shelf.claim()
     await shelf.settle(lease, Refused(reason="401", scope=Scope.DESTINATION))
     for names in ({"other": "1"}, {HOOK: "fingerprint"}):
-        async with shelf.store.upkeep_turn() as turn:
-            await turn.set_destinations(names, NOW + HOUR)
+        async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+            await turn.write(standing.set_destinations, names, NOW + HOUR)
 
     [hook] = _status(database, NOW + HOUR)["destinations"]
 

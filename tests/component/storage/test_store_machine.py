@@ -45,7 +45,8 @@ from notifier.domain.models import (
     State,
 )
 from notifier.domain.retry_policy import PATIENT
-from notifier.storage.database import Store
+from notifier.storage import outbox, retention
+from notifier.storage.database import Database, Priority
 
 T = TypeVar("T")
 
@@ -208,10 +209,10 @@ class Deliveries(RuleBasedStateMachine):
     @rule()
     def keeps_the_house(self) -> None:
         async def keep() -> None:
-            async with self.shelf.store.upkeep_turn() as turn:
-                await turn.expire(self.now)
-            async with self.shelf.store.upkeep_turn() as turn:
-                await turn.give_up(self.now)
+            async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
+                await turn.write(retention.expire, self.now)
+            async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
+                await turn.write(retention.give_up, self.now)
 
         self._do(keep())
 
@@ -277,8 +278,9 @@ class Deliveries(RuleBasedStateMachine):
 
     def _reap(self, *, everything: bool) -> None:
         async def reap() -> int:
-            async with self.shelf.store.upkeep_turn() as turn:
-                return await turn.reap(
+            async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
+                return await turn.write(
+                    outbox.reap,
                     self.now,
                     everything=everything,
                     unrepeated={HOOK} if self.once else (),
@@ -303,7 +305,7 @@ class Deliveries(RuleBasedStateMachine):
 
     # --- the store ---
 
-    def _opened(self) -> Store:
+    def _opened(self) -> Database:
         return self._do(self.open.enter_async_context(opened(self.database)))
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:

@@ -13,7 +13,8 @@ from notifier.domain.commit import PageCommit, Progress, ReadKind, WatchRow
 from notifier.domain.models import Kind
 from notifier.domain.routing import deliveries, route
 from notifier.domain.timers import TimePolicy
-from notifier.storage.database import Store
+from notifier.storage import milestones
+from notifier.storage.database import Database, Priority
 
 pytestmark = pytest.mark.anyio
 
@@ -26,22 +27,22 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(database: Path) -> AsyncIterator[Store]:
+async def store(database: Path) -> AsyncIterator[Database]:
     async with opened(database) as store:
         yield store
 
 
-async def _watching(store: Store, *names: str) -> list[WatchRow]:
-    async with store.upkeep_turn() as turn:
-        return await turn.set_watches(names)
+async def _watching(store: Database, *names: str) -> list[WatchRow]:
+    async with store.turn(Priority.MAINTENANCE) as turn:
+        return await turn.write(milestones.set_watches, names)
 
 
 async def _read(
     shelf: Shelf, *rows: Row, kind: ReadKind, silent: bool, ends: bool = True
 ) -> list[Kind]:
     """One page through the watch of the shelf; the kinds of what it brought."""
-    async with shelf.store.page_turn() as turn:
-        known = await turn.known([one.milestone.id for one in rows], shelf.watch)
+    async with shelf.store.turn(Priority.PAGE) as turn:
+        known = await turn.write(milestones.known, [one.milestone.id for one in rows], shelf.watch)
         read_id = next(shelf.reads)
         reading = Reading(
             id=read_id,
@@ -64,7 +65,8 @@ async def _read(
         )
         end = shelf.end(read_id, kind=kind, now=reading.seen_at)
         progress = Progress(pages=1, rows=len(rows), events=len(events))
-        held = await turn.commit(
+        held = await turn.write(
+            milestones.commit_page,
             PageCommit(
                 read_id=read_id,
                 watch=shelf.watch,
@@ -72,7 +74,7 @@ async def _read(
                 steps=steps,
                 deliveries=owed,
                 end=replace(end, progress=progress) if ends else None,
-            )
+            ),
         )
     await shelf.release(held)
     found = await store_watch(shelf)
@@ -82,12 +84,12 @@ async def _read(
 
 async def store_watch(shelf: Shelf) -> WatchRow:
     """The watch of the shelf as it stands now."""
-    watches = {watch.name: watch for watch in await shelf.store.watches()}
+    watches = {watch.name: watch for watch in await shelf.store.read(milestones.watches)}
     return watches[shelf.watch.name]
 
 
 async def test_more_new_milestones_at_once_than_anyone_reads_go_as_a_digest(
-    store: Store,
+    store: Database,
 ) -> None:
     [everything] = await _watching(store, "everything")
     shelf = Shelf(store, everything)
@@ -104,7 +106,7 @@ async def test_more_new_milestones_at_once_than_anyone_reads_go_as_a_digest(
     assert len(lease.message.members) == 51
 
 
-async def test_so_few_new_milestones_are_no_storm(store: Store) -> None:
+async def test_so_few_new_milestones_are_no_storm(store: Database) -> None:
     [everything] = await _watching(store, "everything")
     shelf = Shelf(store, everything)
     await _read(shelf, kind=ReadKind.BASELINE, silent=True)
@@ -118,7 +120,7 @@ async def test_so_few_new_milestones_are_no_storm(store: Store) -> None:
 
 
 async def test_an_announced_baseline_that_was_cut_off_loses_no_later_change(
-    store: Store,
+    store: Database,
 ) -> None:
     [everything] = await _watching(store, "everything")
     shelf = Shelf(store, everything)
@@ -130,7 +132,7 @@ async def test_an_announced_baseline_that_was_cut_off_loses_no_later_change(
 
 
 async def test_a_new_watch_does_not_swallow_what_an_older_one_owes(
-    store: Store, database: Path
+    store: Database, database: Path
 ) -> None:
     [older] = await _watching(store, "older")
     a = Shelf(store, older)

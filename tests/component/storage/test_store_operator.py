@@ -26,7 +26,8 @@ from storing import (
 from notifier.domain.commit import ReadKind
 from notifier.domain.incidents import Notice, NoticeKind, NoticeVerdict, View
 from notifier.domain.models import Ambiguous, Failed, Kind, Outcome, Sent
-from notifier.storage.database import Store
+from notifier.storage import due, incidents, milestones, notices
+from notifier.storage.database import Database, Priority
 
 pytestmark = pytest.mark.anyio
 
@@ -57,14 +58,15 @@ def _notice(kind: NoticeKind = NoticeKind.RAISED, *, key: str = "source") -> Not
 
 
 async def _record(
-    store: Store,
+    store: Database,
     *notices: Notice,
     raised: tuple[str, ...] = (),
     cleared: tuple[str, ...] = (),
     now: datetime = NOW,
 ) -> None:
-    async with store.operator_turn() as turn:
-        await turn.record(
+    async with store.turn(Priority.CLAIM) as turn:
+        await turn.write(
+            incidents.record,
             raised=dict.fromkeys(raised, (NOW - MINUTE, "words")),
             cleared=cleared,
             notices=notices,
@@ -72,24 +74,26 @@ async def _record(
         )
 
 
-async def _take(store: Store, now: datetime = NOW) -> Notice | None:
-    async with store.operator_turn() as turn:
-        return await turn.take(HOOK, now=now)
+async def _take(store: Database, now: datetime = NOW) -> Notice | None:
+    async with store.turn(Priority.CLAIM) as turn:
+        return await turn.write(notices.take, HOOK, now=now)
 
 
 async def _settle(
-    store: Store,
+    store: Database,
     notice: Notice,
     verdict: NoticeVerdict = SENT,
     outcome: Outcome | None = None,
     now: datetime = NOW,
 ) -> None:
-    async with store.operator_turn() as turn:
-        await turn.settle(notice, verdict, outcome=outcome or Sent(status=204), now=now)
+    async with store.turn(Priority.CLAIM) as turn:
+        await turn.write(
+            notices.settle, notice, verdict, outcome=outcome or Sent(status=204), now=now
+        )
 
 
-async def _view(store: Store, now: datetime = NOW) -> View:
-    return await store.view(names=[HOOK], now=now, bad_for=DAY)
+async def _view(store: Database, now: datetime = NOW) -> View:
+    return await store.read(incidents.view, names=[HOOK], now=now, bad_for=DAY)
 
 
 async def test_a_condition_and_its_notices_are_stored_together(
@@ -106,8 +110,8 @@ async def test_a_condition_and_its_notices_are_stored_together(
 
 
 async def test_a_turn_that_is_cut_short_has_stored_nothing(shelf: Shelf) -> None:
-    async with shelf.store.operator_turn() as turn:
-        await turn.told(["source"])
+    async with shelf.store.turn(Priority.CLAIM) as turn:
+        await turn.write(notices.told, ["source"])
     view = await _view(shelf.store)
 
     assert (view.open, view.owed) == ((), frozenset())
@@ -141,8 +145,8 @@ async def test_a_notice_is_counted_and_noted_before_it_is_sent(
     [[message, count]] = ask(database, "SELECT message_id, n FROM attempts")
     assert message.startswith("ntc_")
     assert count == 1
-    async with shelf.store.operator_turn() as turn:
-        assert await turn.attempts_since(HOOK, NOW - SECOND) == [NOW]
+    async with shelf.store.turn(Priority.CLAIM) as turn:
+        assert await turn.write(due.attempts_since, HOOK, NOW - SECOND) == [NOW]
 
     again = await _take(shelf.store, NOW + 5 * SECOND)
     assert again is not None
@@ -207,8 +211,8 @@ async def test_it_is_known_whether_an_attempt_may_have_arrived(
         later = NoticeVerdict(state="pending", reason="no", due_at=NOW + MINUTE)
         await _settle(shelf.store, notice, later, outcome)
 
-    async with shelf.store.operator_turn() as turn:
-        [told] = await turn.told(["source"])
+    async with shelf.store.turn(Priority.CLAIM) as turn:
+        [told] = await turn.write(notices.told, ["source"])
     assert told.may_have_arrived is unsure
 
 
@@ -218,8 +222,8 @@ async def test_what_was_cut_off_does_not_go_again_where_it_may_not(
     await _record(shelf.store, _notice(), _notice(key="clock"), raised=("source",))
     await _take(shelf.store)
 
-    async with shelf.store.operator_turn() as turn:
-        notice = await turn.take(HOOK, now=NOW + MINUTE, drop_ambiguous=True)
+    async with shelf.store.turn(Priority.CLAIM) as turn:
+        notice = await turn.write(notices.take, HOOK, now=NOW + MINUTE, drop_ambiguous=True)
 
     assert notice is not None
     assert notice.key == "clock"
@@ -233,8 +237,8 @@ async def test_whoever_is_no_operator_any_more_is_told_nothing(
     shelf: Shelf, database: Path
 ) -> None:
     await _record(shelf.store, _notice(), raised=("source",))
-    async with shelf.store.operator_turn() as turn:
-        await turn.wake(to=["desk"], now=NOW)
+    async with shelf.store.turn(Priority.CLAIM) as turn:
+        await turn.write(incidents.wake, to=["desk"], now=NOW)
 
     assert ask(database, "SELECT state FROM notices") == [("superseded",)]
 
@@ -270,8 +274,8 @@ async def _ends(shelf: Shelf, second: int, error: str | None) -> None:
     at = NOW + second * SECOND
     read_id = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     end = shelf.end(read_id, kind=ReadKind.POLL, now=at, error=error)
-    async with shelf.store.page_turn() as turn:
-        await turn.end_read(end)
+    async with shelf.store.turn(Priority.PAGE) as turn:
+        await turn.write(milestones.end_read, end)
 
 
 async def test_what_happened_since_is_counted_by_kind(shelf: Shelf) -> None:
@@ -281,7 +285,7 @@ async def test_what_happened_since_is_counted_by_kind(shelf: Shelf) -> None:
     await shelf.ring(now=NOW + 2 * HOUR)
     later = NOW + 2 * HOUR
 
-    found = await shelf.store.found(since=NOW, now=later)
+    found = await shelf.store.read(incidents.found, since=NOW, now=later)
 
     assert found.events == {Kind.CREATED: 3, Kind.STARTED: 1}
     assert (found.on_time, found.late) == (1, 0)
@@ -291,9 +295,9 @@ async def test_what_happened_since_is_counted_by_kind(shelf: Shelf) -> None:
 
 async def test_a_watch_that_shows_too_little_is_remembered(shelf: Shelf) -> None:
     for since in (NOW, None):
-        async with shelf.store.page_turn() as turn:
-            await turn.suspect(shelf.watch, since)
-        [watch] = await shelf.store.watches()
+        async with shelf.store.turn(Priority.PAGE) as turn:
+            await turn.write(milestones.set_suspected, shelf.watch, since)
+        [watch] = await shelf.store.read(milestones.watches)
         assert watch.suspected_at == since
 
 

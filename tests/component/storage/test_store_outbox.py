@@ -35,9 +35,9 @@ from notifier.domain.models import (
     State,
 )
 from notifier.domain.retry_policy import Dead, Delivered, Standing
-from notifier.storage.database import reading
+from notifier.storage import due, standing
+from notifier.storage.database import Priority, reading
 from notifier.storage.due import attempts_since
-from notifier.storage.standing import standing
 
 pytestmark = pytest.mark.anyio
 
@@ -151,10 +151,10 @@ async def test_nobody_is_woken_for_what_waits_behind_an_earlier_one(
     await shelf.show(row("m1"))
     [lease] = await shelf.claim()
     await shelf.show(row("m1", title="Two"))
-    during = await shelf.store.next_due([HOOK])
+    during = await shelf.store.read(due.next_due, [HOOK])
 
     await shelf.settle(lease, Failed(reason="503"))
-    after = await shelf.store.next_due([HOOK])
+    after = await shelf.store.read(due.next_due, [HOOK])
 
     assert (during, after) == ({}, {HOOK: NOW + 5 * SECOND})
 
@@ -167,10 +167,10 @@ async def test_a_start_overtakes_what_still_waits_for_its_retry(
     await shelf.settle(lease, Failed(reason="503"), now=START - SECOND)
     await shelf.ring(now=START)
 
-    due = await shelf.store.next_due([HOOK])
+    waiting = await shelf.store.read(due.next_due, [HOOK])
     [started] = await shelf.claim(now=START)
 
-    assert due == {HOOK: START}
+    assert waiting == {HOOK: START}
     assert started.kinds == ["started"]
 
 
@@ -255,7 +255,7 @@ async def test_neither_waiting_nor_claiming_reads_more_than_what_is_open(
     for engine in (shelf.store._writer, shelf.store._readers):
         event.listen(engine, "before_cursor_execute", note)
 
-    await shelf.store.next_due([HOOK])
+    await shelf.store.read(due.next_due, [HOOK])
     await shelf.claim()
 
     # As it is asked, question marks and all: an index that SQLite cannot see to
@@ -285,7 +285,7 @@ async def test_a_message_that_was_sent_is_delivered(shelf: Shelf, database: Path
         ("delivered", 1, None, None)
     ]
     assert ask(database, "SELECT outcome FROM attempts") == [("sent",)]
-    assert await shelf.store.next_due([HOOK]) == {}
+    assert await shelf.store.read(due.next_due, [HOOK]) == {}
 
 
 @pytest.mark.parametrize(
@@ -535,7 +535,7 @@ async def test_a_start_that_a_crash_cut_off_expires_when_it_is_too_late(
 
 def _standing(database: Path) -> Standing:
     with reading(database) as conn:
-        return standing(conn, HOOK)
+        return standing.standing(conn, HOOK)
 
 
 async def test_a_suspension_outlives_a_restart_and_ends_with_another_url(
@@ -545,11 +545,11 @@ async def test_a_suspension_outlives_a_restart_and_ends_with_another_url(
     [lease] = await shelf.claim()
     await shelf.settle(lease, Refused(reason="401", scope=Scope.DESTINATION))
 
-    async with shelf.store.upkeep_turn() as turn:
-        await turn.set_destinations({HOOK: "fingerprint"}, NOW)
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        await turn.write(standing.set_destinations, {HOOK: "fingerprint"}, NOW)
     same = _standing(database)
-    async with shelf.store.upkeep_turn() as turn:
-        await turn.set_destinations({HOOK: "another"}, NOW)
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        await turn.write(standing.set_destinations, {HOOK: "another"}, NOW)
     other = _standing(database)
 
     assert (same.suspended_since, same.probes, same.reason) == (NOW, 1, "401")

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from sqlalchemy import Connection, text
 from storing import (
@@ -29,7 +30,8 @@ from notifier.domain.changes import Row, removed
 from notifier.domain.commit import BadRow, PageCommit, ReadKind, WatchRow
 from notifier.domain.models import Failed, Route, Sent
 from notifier.errors import StoreError
-from notifier.storage.database import Store
+from notifier.storage import due, milestones, timers
+from notifier.storage.database import Database, Priority
 
 pytestmark = pytest.mark.anyio
 
@@ -59,8 +61,8 @@ def _forget_watches(conn: Connection) -> None:
 
 
 async def _page(shelf: Shelf, *rows: Row) -> PageCommit:
-    async with shelf.store.page_turn() as turn:
-        known = await turn.known([one.milestone.id for one in rows], shelf.watch)
+    async with shelf.store.turn(Priority.PAGE) as turn:
+        known = await turn.write(milestones.known, [one.milestone.id for one in rows], shelf.watch)
     return shelf.page(known, rows, now=NOW, kind=ReadKind.POLL, read_id=99, due_at=NOW)
 
 
@@ -81,36 +83,35 @@ async def test_a_page_brings_milestones_events_deliveries_and_timers(
     }
 
 
-async def test_a_turn_that_fails_before_its_commit_leaves_no_trace(
+async def test_a_write_that_fails_leaves_no_trace(
     shelf: Shelf,
 ) -> None:
-    async def fail() -> None:
-        async with shelf.store.page_turn() as turn:
-            await turn._do(_forget_watches)
-            raise LookupError
+    def fail(conn: Connection) -> None:
+        _forget_watches(conn)
+        raise LookupError
 
     with pytest.raises(LookupError):
-        await fail()
+        await shelf.store.write(Priority.PAGE, fail)
 
-    assert [watch.name for watch in await shelf.store.watches()] == [EVERYTHING]
+    assert [watch.name for watch in await shelf.store.read(milestones.watches)] == [EVERYTHING]
     await shelf.show(row("m1"))
-    assert await shelf.store.next_due([HOOK]) == {HOOK: NOW}
+    assert await shelf.store.read(due.next_due, [HOOK]) == {HOOK: NOW}
 
 
-async def test_a_turn_that_is_cancelled_before_its_commit_leaves_no_trace(
+async def test_a_writer_that_is_cancelled_while_it_waits_writes_nothing(
     database: Path,
 ) -> None:
-    async with opened(database, offload=anyio.to_thread.run_sync) as store:
+    async with opened(database, run_in_thread=anyio.to_thread.run_sync) as store:
         await stocked(store)
-        with anyio.CancelScope() as scope:
-            async with store.page_turn() as turn:
-                await turn._do(_forget_watches)
-                scope.cancel()
-                await anyio.sleep_forever()
+        async with store.turn(Priority.PAGE), anyio.create_task_group() as tasks:
+            tasks.start_soon(store.write, Priority.PAGE, _forget_watches)
+            await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
 
         with anyio.fail_after(10):
-            async with store.page_turn():
-                assert [watch.name for watch in await store.watches()] == [EVERYTHING]
+            async with store.turn(Priority.PAGE):
+                [watch] = await store.read(milestones.watches)
+        assert watch.name == EVERYTHING
 
 
 async def test_a_page_that_the_database_refuses_is_refused_whole(
@@ -122,22 +123,24 @@ async def test_a_page_that_the_database_refuses_is_refused_whole(
     before = _counts(database)
 
     with pytest.raises(StoreError, match="NOT NULL"):
-        async with shelf.store.page_turn() as turn:
-            await turn.commit(replace(broken, deliveries=broken.deliveries[2:]))
+        async with shelf.store.turn(Priority.PAGE) as turn:
+            await turn.write(
+                milestones.commit_page, replace(broken, deliveries=broken.deliveries[2:])
+            )
 
     assert _counts(database) == before
 
 
 async def test_the_same_page_again_after_a_crash_adds_nothing(shelf: Shelf, database: Path) -> None:
     page = await _page(shelf, row("m1"), row("m2"))
-    async with shelf.store.page_turn() as turn:
-        await turn.commit(page)
+    async with shelf.store.turn(Priority.PAGE) as turn:
+        await turn.write(milestones.commit_page, page)
     [lease, _] = await shelf.claim()
     await shelf.settle(lease, Sent())
     before = ask(database, "SELECT * FROM deliveries")
 
-    async with shelf.store.page_turn() as turn:
-        await turn.commit(page)
+    async with shelf.store.turn(Priority.PAGE) as turn:
+        await turn.write(milestones.commit_page, page)
 
     assert ask(database, "SELECT * FROM deliveries") == before
     assert _counts(database)["events"] == 2
@@ -197,8 +200,8 @@ async def test_known_bytes_are_unchanged_and_anything_else_is_not(
         "m3": same.fingerprint,
     }
 
-    found = await shelf.store.unchanged(prints, shelf.watch)
-    elsewhere = await shelf.store.unchanged(prints, other_watch)
+    found = await shelf.store.read(milestones.unchanged, prints, shelf.watch)
+    elsewhere = await shelf.store.read(milestones.unchanged, prints, other_watch)
 
     assert found == {"m1"}
     assert elsewhere == frozenset()
@@ -212,7 +215,7 @@ async def test_a_page_is_compared_from_the_index_alone(shelf: Shelf, database: P
         assert raw is not None
         raw.set_trace_callback(asked.append)
 
-    await shelf.store.unchanged({"m1": b"", "m2": b""}, shelf.watch)
+    await shelf.store.read(milestones.unchanged, {"m1": b"", "m2": b""}, shelf.watch)
 
     [statement] = [one for one in asked if "SELECT" in one]
     plan = ask(database, "EXPLAIN QUERY PLAN " + statement)
@@ -227,8 +230,8 @@ async def test_a_doubted_row_and_a_gone_one_need_a_second_look(shelf: Shelf) -> 
     await shelf.show(row("m1", title="Old", last_updated_ts=stamp(NOW - HOUR)))
     await _remove(shelf, "m2")
 
-    found = await shelf.store.unchanged(
-        {"m1": newer.fingerprint, "m2": row("m2").fingerprint}, shelf.watch
+    found = await shelf.store.read(
+        milestones.unchanged, {"m1": newer.fingerprint, "m2": row("m2").fingerprint}, shelf.watch
     )
 
     assert found == frozenset()
@@ -264,12 +267,12 @@ async def test_a_doubt_is_dropped_when_the_known_bytes_come_back(
 # --- watches ------------------------------------------------------------------
 
 
-async def _watches(store: Store, *names: str) -> list[WatchRow]:
-    async with store.upkeep_turn() as turn:
-        return await turn.set_watches(names)
+async def _watches(store: Database, *names: str) -> list[WatchRow]:
+    async with store.turn(Priority.MAINTENANCE) as turn:
+        return await turn.write(milestones.set_watches, names)
 
 
-async def _baselined(store: Store, watch: WatchRow, *rows: Row, now: datetime = NOW) -> Shelf:
+async def _baselined(store: Database, watch: WatchRow, *rows: Row, now: datetime = NOW) -> Shelf:
     shelf = Shelf(store=store, watch=watch)
     await shelf.show(*rows, kind=ReadKind.BASELINE, now=now)
     return shelf
@@ -291,7 +294,7 @@ async def test_more_watches_than_there_are_bits_is_a_clear_error(
         with pytest.raises(StoreError, match="62 watches"):
             await _watches(store, *(f"type=t{n}" for n in range(63)))
 
-        assert await store.watches() == []
+        assert await store.read(milestones.watches) == []
 
 
 async def test_a_milestone_of_two_watches_is_one_until_the_last_of_them_is_dropped(
@@ -333,12 +336,12 @@ async def test_a_watch_that_returns_is_silent_and_arms_its_timers_again(
 
 
 async def test_a_watch_that_cannot_be_polled_is_remembered(shelf: Shelf, database: Path) -> None:
-    async with shelf.store.page_turn() as turn:
-        await turn.set_sweep_only(shelf.watch)
+    async with shelf.store.turn(Priority.PAGE) as turn:
+        await turn.write(milestones.set_sweep_only, shelf.watch)
 
     shelf.store.close()
     async with opened(database) as store:
-        assert [watch.sweep_only for watch in await store.watches()] == [True]
+        assert [watch.sweep_only for watch in await store.read(milestones.watches)] == [True]
 
 
 # --- reads --------------------------------------------------------------------
@@ -348,9 +351,9 @@ async def test_what_a_long_read_brought_becomes_due_at_its_end(shelf: Shelf) -> 
     held = NOW + 20 * SECOND
 
     await shelf.show(row("m1"), read_id=5, more=True, due_at=held)
-    during = await shelf.store.next_due([HOOK])
+    during = await shelf.store.read(due.next_due, [HOOK])
     await shelf.show(read_id=5, now=NOW + 3 * SECOND)
-    after = await shelf.store.next_due([HOOK])
+    after = await shelf.store.read(due.next_due, [HOOK])
 
     assert (during, after) == ({HOOK: held}, {HOOK: NOW + 3 * SECOND})
 
@@ -360,14 +363,14 @@ async def test_what_a_read_brought_before_it_broke_off_is_due_at_once(
 ) -> None:
     await shelf.show(row("m1"), read_id=5, more=True, due_at=NOW + 20 * SECOND)
 
-    async with shelf.store.page_turn() as turn:
-        held = await turn.end_read(
-            shelf.end(5, kind=ReadKind.POLL, now=NOW + SECOND, error="timeout")
+    async with shelf.store.turn(Priority.PAGE) as turn:
+        held = await turn.write(
+            milestones.end_read, shelf.end(5, kind=ReadKind.POLL, now=NOW + SECOND, error="timeout")
         )
     await shelf.release(held)
 
-    assert await shelf.store.next_due([HOOK]) == {HOOK: NOW + SECOND}
-    assert [w.watermark for w in await shelf.store.watches()] == [NOW - DAY]
+    assert await shelf.store.read(due.next_due, [HOOK]) == {HOOK: NOW + SECOND}
+    assert [w.watermark for w in await shelf.store.read(milestones.watches)] == [NOW - DAY]
 
 
 async def test_the_end_of_a_read_brings_no_retry_forward(shelf: Shelf) -> None:
@@ -377,7 +380,7 @@ async def test_the_end_of_a_read_brings_no_retry_forward(shelf: Shelf) -> None:
 
     await shelf.show(read_id=5, now=NOW + SECOND)
 
-    assert await shelf.store.next_due([HOOK]) == {HOOK: NOW + 5 * SECOND}
+    assert await shelf.store.read(due.next_due, [HOOK]) == {HOOK: NOW + 5 * SECOND}
 
 
 async def test_a_baseline_moves_every_clock_of_the_watch_and_a_poll_only_its_own(
@@ -385,7 +388,7 @@ async def test_a_baseline_moves_every_clock_of_the_watch_and_a_poll_only_its_own
 ) -> None:
     await shelf.show(now=NOW)
 
-    [watch] = await shelf.store.watches()
+    [watch] = await shelf.store.read(milestones.watches)
 
     yesterday = NOW - DAY
     assert (watch.baselined_at, watch.full_at, watch.swept_at) == (yesterday,) * 3
@@ -417,12 +420,12 @@ async def test_the_same_bad_bytes_count_once(shelf: Shelf, database: Path) -> No
     bad = BadRow(milestone_id="m1", fingerprint=b"1", raw=b"{", error="no title")
     page = replace(await _page(shelf), bad=(bad, bad))
 
-    async with shelf.store.page_turn() as turn:
-        first = await turn.new_bad(page.bad)
-        await turn.commit(page)
-    async with shelf.store.page_turn() as turn:
-        second = await turn.new_bad(page.bad)
-        await turn.commit(replace(page, now=NOW + HOUR))
+    async with shelf.store.turn(Priority.PAGE) as turn:
+        first = await turn.write(milestones.new_bad, page.bad)
+        await turn.write(milestones.commit_page, page)
+    async with shelf.store.turn(Priority.PAGE) as turn:
+        second = await turn.write(milestones.new_bad, page.bad)
+        await turn.write(milestones.commit_page, replace(page, now=NOW + HOUR))
 
     assert (first, second) == ([bad], [])
     assert ask(database, "SELECT (last_seen_at - first_seen_at) / 1000000 FROM quarantine") == [
@@ -434,15 +437,15 @@ async def test_the_same_bad_bytes_count_once(shelf: Shelf, database: Path) -> No
 
 
 async def _absent(shelf: Shelf, *shown: str, since: datetime | None = None) -> list[str]:
-    async with shelf.store.page_turn() as turn:
-        return await turn.absent(shelf.watch, since, frozenset(shown))
+    async with shelf.store.turn(Priority.PAGE) as turn:
+        return await turn.write(milestones.absent, shelf.watch, since, frozenset(shown))
 
 
 async def _remove(shelf: Shelf, milestone_id: str) -> None:
-    async with shelf.store.page_turn() as turn:
-        known = await turn.known([milestone_id], shelf.watch)
+    async with shelf.store.turn(Priority.PAGE) as turn:
+        known = await turn.write(milestones.known, [milestone_id], shelf.watch)
         gone = [removed(one, now=NOW) for one in known.values()]
-        await turn.remove(gone, (), NOW)
+        await turn.write(milestones.remove, gone, (), NOW)
 
 
 async def test_three_complete_reads_without_a_milestone_raise_the_question(
@@ -498,9 +501,9 @@ async def test_absence_counts_only_for_the_watch_that_covered_it(
 
         for _ in range(5):
             assert await _absent(other) == []
-        assert await store.count_known(b, None) == 0
-        assert await store.count_known(a, NOW + 2 * HOUR) == 1
-        assert await store.count_known(a, NOW + 3 * HOUR) == 0
+        assert await store.read(milestones.count_known, b, None) == 0
+        assert await store.read(milestones.count_known, a, NOW + 2 * HOUR) == 1
+        assert await store.read(milestones.count_known, a, NOW + 3 * HOUR) == 0
 
 
 async def test_a_removed_milestone_has_no_timers_and_is_no_longer_expected(
@@ -511,7 +514,7 @@ async def test_a_removed_milestone_has_no_timers_and_is_no_longer_expected(
     await _remove(shelf, "m1")
 
     assert _timers(database) == set()
-    assert await shelf.store.count_known(shelf.watch, None) == 0
+    assert await shelf.store.read(milestones.count_known, shelf.watch, None) == 0
     assert ask(database, "SELECT kind FROM events ORDER BY seq") == [
         ("created",),
         ("removed",),
@@ -552,8 +555,8 @@ async def test_a_moved_start_takes_its_timers_along_and_leaves_the_end(
             "SELECT kind, fire_at / 1000000 - ? FROM timers ORDER BY fire_at",
             seconds,
         ) == [("remind", 4 * 3600), ("start", 5 * 3600), ("end", 86400)]
-        assert await store.next_start(NOW) == NOW + 5 * HOUR
-        assert await store.next_fire() == NOW + 4 * HOUR
+        assert await store.read(timers.next_start, NOW) == NOW + 5 * HOUR
+        assert await store.read(timers.next_fire) == NOW + 4 * HOUR
 
 
 async def test_a_timer_that_fires_is_gone_and_remembered(shelf: Shelf, database: Path) -> None:
@@ -567,6 +570,6 @@ async def test_a_timer_that_fires_is_gone_and_remembered(shelf: Shelf, database:
     assert [event.kind for event in told] == ["started"]
     assert (early, again) == ([], [])
     assert _timers(database) == set()
-    async with shelf.store.page_turn() as turn:
-        known = await turn.known(["m1"], shelf.watch)
+    async with shelf.store.turn(Priority.PAGE) as turn:
+        known = await turn.write(milestones.known, ["m1"], shelf.watch)
     assert known["m1"].fired.start == start

@@ -12,8 +12,9 @@ from storing import HOOK, HOUR, NOW, Shelf, ask, opened, row, stocked
 from notifier.domain.models import Refused, Scope
 from notifier.domain.pagination import DeadFilter
 from notifier.errors import StoreError, StoreSlow
-from notifier.storage.database import reading
-from notifier.storage.dead_letters import dead_letters, redrive
+from notifier.storage import dead_letters, standing
+from notifier.storage.database import Priority, reading
+from notifier.storage.dead_letters import redrive
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +44,7 @@ async def _redrive(
     shelf: Shelf, *ids: str, to: str | None = None, dry_run: bool = False
 ) -> list[str]:
     wanted = DeadFilter(ids=ids, destination=to, to_put_back=not dry_run)
-    async with shelf.store.upkeep_turn() as turn:
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
         found = await turn.write(partial(redrive, wanted=wanted, now=NOW + HOUR))
     return [str(row["reason"]) for row in found.rows]
 
@@ -94,9 +95,9 @@ async def test_few_are_shown_and_all_are_counted(shelf: Shelf) -> None:
         await _kill(shelf, name)
 
     few = DeadFilter(destination=HOOK, most=2)
-    found = await shelf.store.dead_letters(few, is_over=lambda: False)
+    found = await shelf.store.read(dead_letters.dead_letters, few)
     named = DeadFilter(ids=[str(found.rows[0]["delivery_id"])[:12]], most=2)
-    one = await shelf.store.dead_letters(named, is_over=lambda: False)
+    one = await shelf.store.read(dead_letters.dead_letters, named)
 
     assert (len(found.rows), found.count, found.keys) == (2, 3, ())
     assert (one.rows, one.count) == (found.rows[:1], 1)
@@ -107,7 +108,7 @@ async def test_dead_letters_are_not_looked_for_for_ever(tmp_path: Path) -> None:
     fill(database, replace(SOME, dead=900))
     async with opened(database) as store:
         with pytest.raises(StoreSlow):
-            await store.dead_letters(DeadFilter(), is_over=lambda: True)
+            await store.read_until(lambda: True, dead_letters.dead_letters, DeadFilter())
 
 
 def test_many_ids_are_looked_up_without_a_walk_through_all_deliveries(
@@ -118,7 +119,7 @@ def test_many_ids_are_looked_up_without_a_walk_through_all_deliveries(
     ids = [str(one) for (one,) in ask(database, "SELECT id FROM deliveries LIMIT 400")]
     beginnings = [one[:-1] for one in ids[:200]] + ids[200:]
     with reading(database) as conn, counted(conn) as steps:
-        found = dead_letters(conn, DeadFilter(ids=beginnings))
+        found = dead_letters.dead_letters(conn, DeadFilter(ids=beginnings))
 
     assert [row["delivery_id"] for row in found.rows] == ids
     # In thousands: one walk through these deliveries takes as many.
@@ -132,7 +133,7 @@ def test_what_is_dead_is_counted_without_a_walk_through_what_is_not(
     database = tmp_path / "plenty.db"
     fill(database, SOME)
     with reading(database) as conn, counted(conn) as steps:
-        found = dead_letters(conn, DeadFilter(destination=destination, most=20))
+        found = dead_letters.dead_letters(conn, DeadFilter(destination=destination, most=20))
 
     assert found.count >= len(found.rows) == 20
     assert len(steps) <= 5
@@ -162,7 +163,7 @@ async def test_what_is_not_dead_is_left_as_it_is_and_said(shelf: Shelf, database
     [(waiting,)] = ask(database, "SELECT id FROM deliveries")
 
     wanted = DeadFilter(ids=[waiting], to_put_back=True)
-    async with shelf.store.upkeep_turn() as turn:
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
         found = await turn.write(partial(redrive, wanted=wanted, now=NOW))
 
     [named] = found.rows
@@ -175,8 +176,8 @@ async def test_the_dead_letters_of_a_destination_that_is_no_more_are_put_back(
     shelf: Shelf,
 ) -> None:
     await _kill(shelf, "m1")
-    async with shelf.store.upkeep_turn() as turn:
-        await turn.set_destinations({"other": "fingerprint"}, NOW)
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        await turn.write(standing.set_destinations, {"other": "fingerprint"}, NOW)
 
     assert await _redrive(shelf, to=HOOK) == ["HTTP 400"]
 
@@ -189,8 +190,8 @@ async def test_a_destination_goes_on_when_a_person_says_so(
     [lease] = await shelf.claim()
     await shelf.settle(lease, Refused(reason="HTTP 404", scope=scope))
 
-    async with shelf.store.upkeep_turn() as turn:
-        waiting = await turn.resume(HOOK, now=NOW)
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        waiting = await turn.write(dead_letters.resume, HOOK, now=NOW)
 
     assert waiting == 1
     assert ask(database, "SELECT paused_until, suspended_since, gone FROM destinations") == [
@@ -199,6 +200,6 @@ async def test_a_destination_goes_on_when_a_person_says_so(
 
 
 async def test_nobody_can_resume_what_there_never_was(shelf: Shelf) -> None:
-    async with shelf.store.upkeep_turn() as turn:
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
         with pytest.raises(StoreError, match=f"'hok' is no destination.*{HOOK}"):
-            await turn.resume("hok", now=NOW)
+            await turn.write(dead_letters.resume, "hok", now=NOW)

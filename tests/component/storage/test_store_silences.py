@@ -11,7 +11,7 @@ from notifier.domain.models import Silence
 from notifier.domain.silences import made
 from notifier.errors import StoreError
 from notifier.storage import queries, silences
-from notifier.storage.database import reading
+from notifier.storage.database import Priority, reading
 
 pytestmark = pytest.mark.anyio
 SPORTS = {"category": ["Sports"], "destination": ["hook"]}
@@ -37,14 +37,14 @@ async def _add(
     until: datetime = NOW + HOUR,
 ) -> Silence:
     silence = made(keys, why=why, created_at=now, until=until)
-    async with shelf.store.upkeep_turn() as turn:
-        await turn.silence(silence)
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        await turn.write(silences.add, silence)
     return silence
 
 
 async def _expire(shelf: Shelf, beginning: str, *, now: datetime = NOW) -> Silence:
-    async with shelf.store.upkeep_turn() as turn:
-        return await turn.expire_silence(beginning, now=now)
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        return await turn.write(silences.expire, beginning, now=now)
 
 
 def _active(database: Path, now: datetime = NOW) -> list[Silence]:

@@ -36,6 +36,8 @@ from notifier.domain.models import (
 )
 from notifier.domain.pagination import DeadFilter
 from notifier.domain.retry_policy import Dead
+from notifier.storage import milestones
+from notifier.storage.database import Priority
 from notifier.storage.dead_letters import redrive
 from notifier.storage.tail import Tail
 
@@ -89,7 +91,7 @@ async def watching(tmp_path: Path) -> AsyncIterator[Watching]:
         for lease in await shelf.claim(now=NOW - HOUR):
             await shelf.settle(lease, Sent(), now=NOW - HOUR)
         clock = Clocks()
-        tail = Tail(store=store, tally=Tally(), clock=clock)
+        tail = Tail(db=store, tally=Tally(), clock=clock)
         await tail.begin()
         yield Watching(shelf=shelf, tail=tail, clock=clock, database=database)
 
@@ -174,7 +176,7 @@ async def test_a_try_under_way_at_the_beginning_counts_when_it_ends(
 ) -> None:
     await watching.shelf.show(row("m1"))
     [lease] = await watching.claim()
-    later = Tail(store=watching.shelf.store, tally=Tally(), clock=watching.clock)
+    later = Tail(db=watching.shelf.store, tally=Tally(), clock=watching.clock)
     await later.begin()
     await watching.tell(lease, Sent())
     await later.catch_up()
@@ -248,7 +250,7 @@ async def test_what_is_given_up_counts_once_even_if_it_is_given_up_again(
         assert gauges.destinations[HOOK].dead == 1
         assert watching.tally.untold == {"dead": again + 1}
         watching.clock.pass_by(MINUTE)
-        async with watching.shelf.store.upkeep_turn() as turn:
+        async with watching.shelf.store.turn(Priority.MAINTENANCE) as turn:
             wanted = DeadFilter(to_put_back=True)
             await turn.write(partial(redrive, wanted=wanted, now=watching.clock.wall))
 
@@ -284,8 +286,8 @@ async def test_reads_count_by_kind_and_result_in_whatever_order_they_end(
     async def end(began: datetime, kind: ReadKind, error: str | None = None) -> None:
         now = watching.clock.wall
         read = watching.shelf.end(at(began), kind=kind, now=now, error=error)
-        async with watching.shelf.store.page_turn() as turn:
-            await turn.end_read(replace(read, started_at=began))
+        async with watching.shelf.store.turn(Priority.PAGE) as turn:
+            await turn.write(milestones.end_read, replace(read, started_at=began))
 
     began = watching.clock.wall
     watching.clock.pass_by(MINUTE)
@@ -311,16 +313,16 @@ async def test_a_watch_that_was_never_read_hides_behind_no_other(
     watching: Watching,
 ) -> None:
     read = (await watching.tail.catch_up()).read_at
-    async with watching.shelf.store.upkeep_turn() as turn:
+    async with watching.shelf.store.turn(Priority.MAINTENANCE) as turn:
         names = [watching.shelf.watch.name, "another"]
-        _, another = await turn.set_watches(names)
+        _, another = await turn.write(milestones.set_watches, names)
     never = (await watching.tail.catch_up()).read_at
     with sql(watching.database) as run:
         run("UPDATE watches SET swept_at = polled_at, full_at = polled_at")
         run("UPDATE watches SET swept_at = 0, full_at = 0 WHERE id = ?", another.id)
     unpolled = (await watching.tail.catch_up()).read_at
-    async with watching.shelf.store.page_turn() as turn:
-        await turn.set_sweep_only(another)
+    async with watching.shelf.store.turn(Priority.PAGE) as turn:
+        await turn.write(milestones.set_sweep_only, another)
     swept_only = (await watching.tail.catch_up()).read_at
 
     assert "poll" in read
@@ -350,7 +352,7 @@ async def test_how_things_stand_is_told_for_each_destination(
 
 async def test_counting_goes_on_where_a_reload_left_it(watching: Watching) -> None:
     await watching.shelf.show(row("m1"))
-    again = Tail(store=watching.shelf.store, tally=watching.tally, clock=watching.clock)
+    again = Tail(db=watching.shelf.store, tally=watching.tally, clock=watching.clock)
     await again.begin()
     await again.catch_up()
 

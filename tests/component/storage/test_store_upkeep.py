@@ -23,6 +23,8 @@ from storing import (
 from notifier.domain.commit import BadRow, PageCommit
 from notifier.domain.models import Ambiguous, Message, Refused, Route, Scope, Sent
 from notifier.domain.timers import TimePolicy
+from notifier.storage import milestones, retention
+from notifier.storage.database import Priority
 
 pytestmark = pytest.mark.anyio
 
@@ -41,8 +43,10 @@ async def shelf(database: Path) -> AsyncIterator[Shelf]:
 
 
 async def _prune(shelf: Shelf) -> int:
-    async with shelf.store.upkeep_turn() as turn:
-        return await turn.prune(events_before=LATER - 90 * DAY, deliveries_before=LATER - 30 * DAY)
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        return await turn.write(
+            retention.prune, events_before=LATER - 90 * DAY, deliveries_before=LATER - 30 * DAY
+        )
 
 
 async def _prune_all(shelf: Shelf) -> int:
@@ -165,8 +169,8 @@ async def test_bad_rows_that_have_not_come_for_long_are_forgotten(
     for name, now in (("old", NOW), ("young", LATER)):
         bad = BadRow(milestone_id=name, fingerprint=name.encode(), raw=b"{", error="no title")
         page = PageCommit(read_id=9, watch=shelf.watch, now=now, steps=(), bad=(bad,))
-        async with shelf.store.page_turn() as turn:
-            await turn.commit(page)
+        async with shelf.store.turn(Priority.PAGE) as turn:
+            await turn.write(milestones.commit_page, page)
 
     await _prune_all(shelf)
 
@@ -178,8 +182,8 @@ async def test_bad_rows_that_have_not_come_for_long_are_forgotten(
 
 async def _set_reminders(shelf: Shelf, *leads: object) -> int | None:
     policy = TimePolicy(leads=leads)  # type: ignore[arg-type]  # spans, all of them
-    async with shelf.store.upkeep_turn() as turn:
-        return await turn.set_reminders(policy, NOW)
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        return await turn.write(retention.set_reminders, policy, NOW)
 
 
 async def test_other_leads_arm_other_reminders_for_all_starts_to_come(
@@ -212,10 +216,10 @@ async def test_what_is_owed_to_a_destination_that_is_no_more_dies_of_age(
     await shelf.show(row("old"))
     await shelf.show(row("young"), now=NOW + 2 * DAY)
 
-    async with shelf.store.upkeep_turn() as turn:
-        spared = await turn.bury([HOOK], before=LATER, now=LATER)
-    async with shelf.store.upkeep_turn() as turn:
-        buried = await turn.bury(["desk"], before=NOW + DAY, now=LATER)
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        spared = await turn.write(retention.bury, [HOOK], before=LATER, now=LATER)
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        buried = await turn.write(retention.bury, ["desk"], before=NOW + DAY, now=LATER)
 
     states = ask(database, "SELECT milestone_id, state FROM deliveries ORDER BY seq")
     assert (spared, buried) == (0, 1)
@@ -235,8 +239,8 @@ async def test_a_start_that_waits_for_a_paused_destination_expires_in_time(
 
     ended = []
     for minutes in (20, 31):
-        async with shelf.store.upkeep_turn() as turn:
-            ended.append(await turn.expire(start + minutes * MINUTE))
+        async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+            ended.append(await turn.write(retention.expire, start + minutes * MINUTE))
 
     assert ended == [0, 1]
     assert ask(database, "SELECT kind, state, reason FROM deliveries ORDER BY seq") == [
@@ -251,8 +255,8 @@ async def test_where_messages_leave_nothing_is_ended_behind_their_back(
     await shelf.show(row("m1"))
     await shelf.ring(now=NOW + 2 * HOUR)
 
-    async with shelf.store.upkeep_turn() as turn:
-        assert await turn.expire(NOW + 3 * HOUR) == 0
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        assert await turn.write(retention.expire, NOW + 3 * HOUR) == 0
 
 
 async def test_who_has_a_message_is_forgotten_once_nobody_waits_for_it(
@@ -281,8 +285,8 @@ async def test_what_waits_for_a_destination_that_is_gone_dies_after_seven_days(
 
     dead = []
     for days in (6, 8):
-        async with shelf.store.upkeep_turn() as turn:
-            dead.append(await turn.give_up(NOW + days * DAY))
+        async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+            dead.append(await turn.write(retention.give_up, NOW + days * DAY))
 
     assert dead == [0, 2]
     assert ask(database, "SELECT DISTINCT state, reason FROM deliveries") == [

@@ -19,14 +19,15 @@ from starlette.types import ASGIApp
 from storing import NOW, inline, opened
 
 from notifier.domain.auth import Token, TokenKind, digest
-from notifier.storage.admin import Doors
-from notifier.storage.database import Store
+from notifier.storage import admin
+from notifier.storage.database import Database, Priority
 from notifier.web.app import build
 from notifier.web.auth import Locks
 from notifier.web.middleware import csrf_token
-from notifier.web.ports import Ports, Vital
+from notifier.web.ports import Ports
 from notifier.web.tokens import Password, Tokens
 from notifier.workers.admin_actions import COMMAND, let_in
+from notifier.workers.readiness import Vital
 
 ORIGIN = "http://127.0.0.1:8080"
 
@@ -51,12 +52,11 @@ class Doorway:
     app: ASGIApp
     rooms: "Rooms"
     tokens: Tokens
-    doors: Doors
     now: Hours
     #: What was done behind the doors.
     done: list[str]
     vital: list[Vital]
-    store: Store
+    store: Database
     #: The seconds that somebody was made to wait.
     waits: list[float]
 
@@ -69,7 +69,12 @@ class Doorway:
         """Make a token, as a command would."""
         fields = {"kind": TokenKind.API, "name": "bot", "scope": "read", **details}
         token = Token(hash=digest(shown), created_at=self.now(), **fields)
-        await self.doors.add(token, let_in(COMMAND, token))
+        await self.store.write(
+            Priority.MAINTENANCE,
+            admin.with_audit,
+            lambda conn: admin.add_token(conn, token),
+            lambda _done: let_in(COMMAND, token),
+        )
 
 
 @dataclass
@@ -144,10 +149,10 @@ async def doorway(
         waits.append(seconds)
 
     async with opened(database) as store:
-        doors, rooms = Doors(store), Rooms()
+        rooms = Rooms()
         known = None if password is None else Password(password, offload=inline)
         tokens = Tokens(
-            keeper=doors,
+            db=store,
             now=now,
             fresh=counted(life),
             key=None if known is None else known.key,
@@ -175,7 +180,6 @@ async def doorway(
         yield Doorway(
             app=app,
             tokens=tokens,
-            doors=doors,
             now=now,
             done=rooms.done,
             vital=vital,

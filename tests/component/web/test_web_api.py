@@ -13,10 +13,12 @@ from starlette.routing import Mount, Route, Router
 from storing import DAY, HOUR, MINUTE, NOW, row, stamp
 from visiting import Site, site
 
+from notifier.domain.auth import Who
 from notifier.domain.models import Failed
+from notifier.domain.pagination import BadCursor
 from notifier.storage import queries
 from notifier.web.api import api, openapi
-from notifier.web.ports import BadCursor, Ports, Who
+from notifier.web.ports import Ports
 
 pytestmark = pytest.mark.anyio
 
@@ -67,7 +69,7 @@ async def test_events_are_the_rows_of_the_command_newest_first(
 ) -> None:
     found = await _json(client, "/events")
 
-    rows = await place.shelf.store.ask(lambda conn: list(queries.event_rows(conn)))
+    rows = await place.shelf.store.read(lambda conn: list(queries.event_rows(conn)))
     assert found == {"rows": rows[::-1], "next": None}
 
 

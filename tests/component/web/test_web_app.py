@@ -13,8 +13,9 @@ from storing import NOW, opened, row, stocked
 
 from notifier.clock import Skew
 from notifier.errors import StoreBroken
-from notifier.web.ports import Vital
-from notifier.workers.readiness import Vitals
+from notifier.storage import milestones
+from notifier.storage.database import Priority
+from notifier.workers.readiness import Vital, Vitals
 
 pytestmark = pytest.mark.anyio
 
@@ -88,9 +89,9 @@ async def test_it_is_ready_once_everything_was_read_and_the_clock_is_right(
 ) -> None:
     stuck: list[str] = []
     async with opened(tmp_path / "notifier.db") as store:
-        async with store.upkeep_turn() as turn:
-            await turn.set_watches(["everything"])
-        vitals = Vitals(store=store, skew=Skew(), stuck=lambda: stuck)
+        async with store.turn(Priority.MAINTENANCE) as turn:
+            await turn.write(milestones.set_watches, ["everything"])
+        vitals = Vitals(db=store, skew=Skew(), stuck=lambda: stuck)
         before = await vitals()
         await (await stocked(store)).show(row("m1"), now=NOW)
         after = await vitals()
@@ -112,11 +113,11 @@ async def test_it_is_ready_once_everything_was_read_and_the_clock_is_right(
 
 async def test_a_minute_of_skew_is_no_reason() -> None:
     class Empty:
-        async def watches(self) -> list[object]:
+        async def read(self, _query: object) -> list[object]:
             return []
 
     vitals = Vitals(
-        store=Empty(),  # type: ignore[arg-type] # nothing is watched
+        db=Empty(),  # type: ignore[arg-type] # nothing is watched
         skew=Skew(known=timedelta(seconds=60)),
         stuck=list,
     )
@@ -126,11 +127,11 @@ async def test_a_minute_of_skew_is_no_reason() -> None:
 
 async def test_a_store_that_cannot_be_read_is_no_reason_to_be_killed() -> None:
     class Broken:
-        async def watches(self) -> list[object]:
+        async def read(self, _query: object) -> list[object]:
             raise StoreBroken("the disk is gone")
 
     vitals = Vitals(
-        store=Broken(),  # type: ignore[arg-type] # it never answers
+        db=Broken(),  # type: ignore[arg-type] # it never answers
         skew=Skew(),
         stuck=list,
     )

@@ -12,7 +12,9 @@ from storing import NOW
 from storing import ask as look
 
 from notifier.domain.auth import Note, TokenKind
+from notifier.storage import admin
 from notifier.storage.admin import MOST_REFUSED, REFUSED
+from notifier.storage.database import Priority
 from notifier.web.middleware import sealed
 from notifier.web.tokens import Tries
 
@@ -245,8 +247,8 @@ async def test_a_revoked_token_is_out_of_what_goes_on_too(
     await door.let_in("ntk_1")
 
     async def revoke() -> None:
-        async with door.store.upkeep_turn() as turn:
-            await turn.revoke("bot", now=door.now())
+        async with door.store.turn(Priority.MAINTENANCE) as turn:
+            await turn.write(admin.revoke_token, "bot", now=door.now())
 
     door.rooms.meanwhile = revoke
     headers = {"authorization": "Bearer ntk_1"}
@@ -508,8 +510,8 @@ async def test_a_token_ends_when_it_was_to_end_or_is_revoked(
     door.now.pass_by(hours=2)
     assert await who(visitor, authorization="Bearer ntk_1") is None
     assert await who(visitor, authorization="Bearer ntk_2")
-    async with door.store.upkeep_turn() as turn:
-        await turn.revoke("long", now=door.now())
+    async with door.store.turn(Priority.MAINTENANCE) as turn:
+        await turn.write(admin.revoke_token, "long", now=door.now())
     assert await who(visitor, authorization="Bearer ntk_2") is None
 
 
@@ -549,7 +551,7 @@ async def test_it_is_remembered_when_a_token_was_used(
     await who(visitor, authorization="Bearer ntk_1")
     await door.tokens.write_down()
 
-    used = {one.name: one.used_at for one in await door.doors.listed()}
+    used = {one.name: one.used_at for one in await door.store.read(admin.list_tokens)}
     assert used == {"bot": door.now(), "idle": None}
     assert "ntk_" not in str(look(database, "SELECT * FROM tokens"))
 
@@ -558,9 +560,11 @@ async def test_strangers_cannot_fill_the_audit(database: Path, door: Doorway) ->
     def entry(action: str, subject: str) -> Note:
         return Note(at=door.now(), who="nobody", action=action, subject=subject, detail={})
 
-    await door.doors.note(entry("resume", "desk"))
+    await door.store.write(Priority.MAINTENANCE, admin.add_audit_entry, entry("resume", "desk"))
     for number in range(MOST_REFUSED + 3):
-        await door.doors.note(entry(REFUSED, str(number)))
+        await door.store.write(
+            Priority.MAINTENANCE, admin.add_audit_entry, entry(REFUSED, str(number))
+        )
     await door.tokens.write_down()
 
     kept = look(database, "SELECT subject FROM audit ORDER BY seq")

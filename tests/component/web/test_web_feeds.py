@@ -37,8 +37,8 @@ from storing import (
 from notifier.domain.calendar import MOST_ENTRIES, MOST_STORIES
 from notifier.domain.changes import Row, removed
 from notifier.domain.models import Json, Kind, Match, Route, Template
-from notifier.kalshi import decoding
-from notifier.storage.database import Store
+from notifier.storage import milestones
+from notifier.storage.database import Database, Priority
 from notifier.storage.feed import Feeds
 from notifier.web.feeds import feeds
 from notifier.web.feeds.copy import copied
@@ -65,8 +65,8 @@ ROUTES = (
 class Counting(Feeds):
     """Counts how often it is read on, as a calendar needs that is made anew."""
 
-    def __init__(self, store: Store) -> None:
-        super().__init__(store, decode=decoding.milestone)
+    def __init__(self, store: Database) -> None:
+        super().__init__(store)
         self.made = 0
 
     async def after(self, *args: Any, **kwargs: Any) -> Any:
@@ -115,10 +115,10 @@ class Reader:
             await self.keep(sleep)
 
     async def remove(self, milestone_id: str, *, now: datetime) -> None:
-        async with self.shelf.store.page_turn() as turn:
-            known = await turn.known([milestone_id], self.shelf.watch)
+        async with self.shelf.store.turn(Priority.PAGE) as turn:
+            known = await turn.write(milestones.known, [milestone_id], self.shelf.watch)
             gone = [removed(one, now=now) for one in known.values()]
-            await turn.remove(gone, (), now)
+            await turn.write(milestones.remove, gone, (), now)
 
 
 @asynccontextmanager
@@ -455,9 +455,9 @@ async def test_what_is_kept_up_is_what_would_be_made_anew(tmp_path: Path) -> Non
     assert copied(kept_up, None, now=NOW).etag == made.etag
 
 
-def desk(store: Store, *, now: datetime) -> Desk:
+def desk(store: Database, *, now: datetime) -> Desk:
     return Desk(
-        shelf=Feeds(store, decode=decoding.milestone),
+        shelf=Feeds(store),
         routes=ROUTES,
         now=lambda: now,
         zone=UTC_ZONE,

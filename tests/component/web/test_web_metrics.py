@@ -45,7 +45,7 @@ class Clocks:
 async def scraping(database: Path, tally: Tally) -> AsyncIterator[tuple[Shelf, httpx.AsyncClient]]:
     async with opened(database) as store:
         shelf = await stocked(store)
-        tail = Tail(store=store, tally=tally, clock=Clocks())
+        tail = Tail(db=store, tally=tally, clock=Clocks())
         await tail.begin()
         app = Starlette(
             routes=metrics(

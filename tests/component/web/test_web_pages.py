@@ -11,8 +11,9 @@ from storing import HOUR, MINUTE, NOW, UTC_ZONE, row, stamp
 from visiting import ALL_DAY, HOSTILE, Site, moved, site, submit
 
 from notifier.domain.models import Refused, Scope, State
+from notifier.domain.pagination import DeliveryFilter, Slice
 from notifier.web.pages.charts import bars, timeline
-from notifier.web.ports import DeliveryFilter, Slice, Vital
+from notifier.workers.readiness import Vital
 
 pytestmark = pytest.mark.anyio
 PAGES = (

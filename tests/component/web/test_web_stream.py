@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from notifier.domain.pagination import RowJson
+from notifier.storage.books import Books
 from notifier.web.api.stream import (
     CHECK_EVERY_S,
     MOST_LISTENERS,
@@ -20,7 +21,6 @@ from notifier.web.api.stream import (
     Broadcast,
     stream,
 )
-from notifier.web.ports import Books
 
 pytestmark = pytest.mark.anyio
 

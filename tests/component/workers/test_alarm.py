@@ -27,6 +27,7 @@ from storing import (
 from notifier.clock import Clock
 from notifier.concurrency import Bell
 from notifier.domain.models import Route
+from notifier.storage import milestones
 from notifier.workers.scheduler import Alarm
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +53,7 @@ class _Scene:
         self.outbox = Bell()
         self.pulses = 0
         self.alarm = Alarm(
-            store=shelf.store,
+            db=shelf.store,
             clock=self.clock,
             routes=shelf.routes,
             policy=shelf.time,
@@ -261,7 +262,7 @@ async def test_starts_that_passed_while_the_service_was_down_are_late_or_missed(
             await shelf.show(row(key, start_date=stamp(start)), now=NOW - DAY)
 
     async with opened(database) as store:
-        shelf = Shelf(store=store, watch=(await store.watches())[0])
+        shelf = Shelf(store=store, watch=(await store.read(milestones.watches))[0])
         async with anyio.create_task_group() as tasks:
             scene = _Scene(shelf, database)
             tasks.start_soon(scene.alarm.run)

@@ -32,6 +32,7 @@ from notifier.domain.models import (
     Scope,
     Sent,
 )
+from notifier.storage.database import Priority
 
 pytestmark = pytest.mark.anyio
 
@@ -524,7 +525,7 @@ async def test_what_has_finished_when_it_is_cut_off_is_settled(database: Path) -
             await scene.show("slow")
             await scene.show("quick")
             await anyio.sleep(0.5)
-            async with scene.shelf.store.upkeep_turn():
+            async with scene.shelf.store.turn(Priority.MAINTENANCE):
                 await anyio.sleep(5)
                 scene.kill()
 
@@ -540,7 +541,7 @@ async def test_a_settlement_that_is_cut_off_on_its_way_to_the_disk_is_made_up_fo
         await anyio.sleep(slow)
         return work()
 
-    async with staged(database, offload=hand_over) as scene:
+    async with staged(database, run_in_thread=hand_over) as scene:
         scene.sender.takes[HOOK] = 1
         async with scene.running():
             await scene.show("m1")

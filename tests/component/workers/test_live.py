@@ -27,6 +27,8 @@ from structlog.testing import capture_logs
 from notifier.domain.live_status import Said, Status
 from notifier.domain.models import Rate, Sent
 from notifier.errors import SourceRefused, SourceUnavailable, StoreBroken
+from notifier.storage import retention
+from notifier.storage.database import Priority
 from notifier.workers.live_status import Live
 from notifier.workers.rate_limiter import Pace
 
@@ -77,7 +79,7 @@ class _Scene:
         rate = Rate(count=2, per=SECOND)
         self.loop = Live(
             source=self.kalshi,
-            store=shelf.store,
+            db=shelf.store,
             clock=self.clock,
             pace=Pace(rate, self.clock, pulse=self._pulse),
             watches=watches,
@@ -280,7 +282,7 @@ async def test_what_was_said_long_ago_is_forgotten(database: Path) -> None:
         await scene.show("m1", NOW + MINUTE)
         scene.kalshi.says["m1"] = "live"
         await anyio.sleep(600)
-        async with scene.shelf.store.upkeep_turn() as turn:
-            await turn.prune(events_before=NOW, deliveries_before=NOW + HOUR)
+        async with scene.shelf.store.turn(Priority.MAINTENANCE) as turn:
+            await turn.write(retention.prune, events_before=NOW, deliveries_before=NOW + HOUR)
 
         assert scene.known("m1") is None

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from notifier.concurrency import Bell
 from notifier.domain.models import Sent
+from notifier.storage import due
 from notifier.storage.backups import DailyBackups
 from notifier.workers.maintenance import BackUp, Maintain
 from notifier.workers.watchdog import Pulse
@@ -44,7 +45,7 @@ class _Scene:
 
     def maintain(self) -> Maintain:
         return Maintain(
-            store=self.shelf.store,
+            db=self.shelf.store,
             clock=self.clock,
             keep_events=90 * DAY,
             keep_deliveries=30 * DAY,
@@ -74,7 +75,7 @@ async def test_a_lease_that_ran_out_is_freed_soon_and_whoever_delivers_is_woken(
 
         assert woken
         assert 90 < scene.clock.monotonic() <= 101
-        assert await scene.shelf.store.next_due([HOOK]) == {HOOK: scene.clock.now()}
+        assert await scene.shelf.store.read(due.next_due, [HOOK]) == {HOOK: scene.clock.now()}
 
 
 async def test_a_lease_that_holds_is_left_alone(database: Path) -> None:
@@ -145,7 +146,7 @@ async def test_a_loop_that_stands_still_is_seen_by_its_silence() -> None:
 
 
 def _daily(database: Path) -> BackUp:
-    return DailyBackups(database, offload=inline).write
+    return DailyBackups(database, run_in_thread=inline).write
 
 
 def _copies(database: Path) -> list[str]:

@@ -45,6 +45,8 @@ from notifier.domain.models import (
     Sent,
 )
 from notifier.domain.pagination import DeadFilter
+from notifier.storage import incidents, milestones, standing
+from notifier.storage.database import Priority
 from notifier.storage.dead_letters import redrive
 from notifier.workers.monitor import Operate, Post
 
@@ -137,7 +139,7 @@ class Scene:
 
     def operate(self) -> Operate:
         return Operate(
-            store=self.shelf.store,
+            db=self.shelf.store,
             source=self.kalshi,
             sender=self.sender,
             clock=self.clock,
@@ -198,8 +200,8 @@ class Scene:
     async def read(self, error: str | None = None, kind: ReadKind = ReadKind.POLL) -> None:
         now = self.clock.now()
         end = self.shelf.end(_micros(now), kind=kind, now=now, error=error)
-        async with self.shelf.store.page_turn() as turn:
-            await turn.end_read(end)
+        async with self.shelf.store.turn(Priority.PAGE) as turn:
+            await turn.write(milestones.end_read, end)
 
     async def show(self, milestone_id: str, **fields: Any) -> None:
         """A read that brings this milestone."""
@@ -222,9 +224,9 @@ async def _scene(
 ) -> AsyncIterator[Scene]:
     async with opened(database) as store:
         shelf = await stocked(store)
-        async with store.upkeep_turn() as turn:
+        async with store.turn(Priority.MAINTENANCE) as turn:
             names = dict.fromkeys((HOOK, OPS, DESK), "fingerprint")
-            await turn.set_destinations(names, NOW)
+            await turn.write(standing.set_destinations, names, NOW)
         scene = Scene(shelf, database, to=to, rate=rate)
         scene.clock.correct(at - NOW)
         await scene.read()
@@ -344,8 +346,8 @@ async def test_an_outage_outlives_restarts_without_being_told_again(
 
 async def test_only_the_watch_that_fails_is_named(database: Path) -> None:
     async with _scene(database) as scene, scene.running():
-        async with scene.shelf.store.upkeep_turn() as turn:
-            await turn.set_watches([scene.shelf.watch.name, "category=Sports"])
+        async with scene.shelf.store.turn(Priority.MAINTENANCE) as turn:
+            await turn.write(milestones.set_watches, [scene.shelf.watch.name, "category=Sports"])
         await scene.fails_to_read(13)
 
         assert scene.told() == ["Kalshi cannot be read in part"]
@@ -869,8 +871,8 @@ async def _quarantines(scene: Scene, *ids: str) -> None:
         page = scene.shelf.page(
             {}, [], now=now, kind=ReadKind.POLL, read_id=_micros(now), due_at=now
         )
-        async with scene.shelf.store.page_turn() as turn:
-            await turn.commit(type(page)(**_fields(page) | {"bad": (bad,)}))
+        async with scene.shelf.store.turn(Priority.PAGE) as turn:
+            await turn.write(milestones.commit_page, type(page)(**_fields(page) | {"bad": (bad,)}))
 
 
 def _fields(page: Any) -> dict[str, Any]:
@@ -882,8 +884,8 @@ async def test_a_list_that_shows_too_little_is_told_until_it_shows_enough(
 ) -> None:
     async with _scene(database) as scene, scene.running():
         for since in (scene.clock.now(), None):
-            async with scene.shelf.store.page_turn() as turn:
-                await turn.suspect(scene.shelf.watch, since)
+            async with scene.shelf.store.turn(Priority.PAGE) as turn:
+                await turn.write(milestones.set_suspected, scene.shelf.watch, since)
             await anyio.sleep(600)
 
         assert scene.told() == [
@@ -923,7 +925,7 @@ async def test_dead_letters_are_told_and_that_they_were_put_back(
         assert "400 Bad Request" in scene.body()
         assert "notifier redrive --destination hook" in scene.body()
 
-        async with scene.shelf.store.upkeep_turn() as turn:
+        async with scene.shelf.store.turn(Priority.MAINTENANCE) as turn:
             wanted = DeadFilter(destination=HOOK, to_put_back=True)
             await turn.write(partial(redrive, wanted=wanted, now=scene.clock.now()))
         await anyio.sleep(60)
@@ -964,8 +966,8 @@ async def test_a_backup_that_fails_is_told_and_that_there_is_one_again(
 ) -> None:
     async with _scene(database) as scene, scene.running():
         for failed in ("the disk is full", "the disk is full", None, None):
-            async with scene.shelf.store.upkeep_turn() as turn:
-                await turn.note_backup(failed=failed, now=scene.clock.now())
+            async with scene.shelf.store.turn(Priority.MAINTENANCE) as turn:
+                await turn.write(incidents.note_backup, failed=failed, now=scene.clock.now())
             await anyio.sleep(3600)
 
         assert scene.told() == [
@@ -979,8 +981,8 @@ async def test_a_backup_that_fails_is_told_and_that_there_is_one_again(
 
 
 async def _is_alive(scene: Scene, at: datetime) -> None:
-    async with scene.shelf.store.upkeep_turn() as turn:
-        await turn.alive(at)
+    async with scene.shelf.store.turn(Priority.MAINTENANCE) as turn:
+        await turn.write(incidents.alive, at)
 
 
 async def test_after_a_downtime_it_says_what_happened_and_what_goes_out(

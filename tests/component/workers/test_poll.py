@@ -17,6 +17,8 @@ from structlog.testing import capture_logs
 
 from notifier.domain.commit import ReadKind
 from notifier.domain.models import Rate
+from notifier.storage import milestones
+from notifier.storage.database import Priority
 
 pytestmark = pytest.mark.anyio
 
@@ -395,9 +397,9 @@ async def test_a_jump_of_the_machines_clock_asks_for_a_sweep_where_nobody_is_pol
     machine = MachineClock()
     async with process(database, kalshi, clock=machine) as scene:
         await scene.read(BASELINE)
-        [watch] = await scene.loops.poll.store.watches()
-        async with scene.loops.poll.store.page_turn() as turn:
-            await turn.set_sweep_only(watch)
+        [watch] = await scene.loops.poll.db.read(milestones.watches)
+        async with scene.loops.poll.db.turn(Priority.PAGE) as turn:
+            await turn.write(milestones.set_sweep_only, watch)
         async with scene.running():
             await anyio.sleep(30)
             before = len(kalshi.sweeps)

@@ -38,9 +38,8 @@ from faults.acknowledged import Acknowledged, judge
 from faults.unsynced import NAME, Disk, PowerCut
 from notifier.domain.commit import ReadKind
 from notifier.domain.models import Failed, Sent
-from notifier.kalshi import decoding
-from notifier.storage import sqlite
-from notifier.storage.database import Store, open_store
+from notifier.storage import milestones, retention, sqlite, standing
+from notifier.storage.database import Database, Priority, open_database
 
 _LONGEST = 60
 
@@ -78,7 +77,7 @@ async def _live(world: World) -> None:
     pages = chance.choice((4, 30, 1000))
     sqlite._connect = lambda uri: partial(world.connect, uri, pages)  # type: ignore[assignment,return-value] # its like
     with suppress(PowerCut):
-        store = open_store(world.database, offload=inline, decode=decoding.milestone)
+        store = open_database(world.database, run_in_thread=inline)
         await _work(world, store)
         store.close()
         disk.cut()
@@ -90,11 +89,11 @@ async def _live(world: World) -> None:
     disk.close()
 
 
-async def _work(world: World, store: Store) -> None:
-    async with store.upkeep_turn() as turn:
-        [watch] = await turn.set_watches([EVERYTHING])
-    async with store.upkeep_turn() as turn:
-        await turn.set_destinations({HOOK: "fingerprint"}, world.now)
+async def _work(world: World, store: Database) -> None:
+    async with store.turn(Priority.MAINTENANCE) as turn:
+        [watch] = await turn.write(milestones.set_watches, [EVERYTHING])
+    async with store.turn(Priority.MAINTENANCE) as turn:
+        await turn.write(standing.set_destinations, {HOOK: "fingerprint"}, world.now)
     shelf = Shelf(store=store, watch=watch, tokens=world.tokens, reads=world.reads)
     await shelf.reap(now=world.now)
     if watch.baselined_at is None:
@@ -135,8 +134,10 @@ async def _send(world: World, shelf: Shelf) -> None:
 
 
 async def _prune(world: World, shelf: Shelf) -> None:
-    async with shelf.store.upkeep_turn() as turn:
-        await turn.prune(events_before=world.now - HOUR, deliveries_before=world.now - HOUR)
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        await turn.write(
+            retention.prune, events_before=world.now - HOUR, deliveries_before=world.now - HOUR
+        )
 
 
 def _judge(world: World) -> bool:

@@ -311,7 +311,7 @@ class _Story:
     def _parts(self) -> app.Parts:
         return app.Parts(
             clock=self.clock,
-            offload=self.machine.offload,
+            run_in_thread=self.machine.offload,
             source=self._source,
             sender=self._sender,
             chance=self.decisions.random,
