@@ -23,7 +23,7 @@ from storing import (
 from notifier.domain.commit import BadRow, PageCommit
 from notifier.domain.models import Ambiguous, Message, Refused, Route, Scope, Sent
 from notifier.domain.timers import TimePolicy
-from notifier.storage import milestones, retention
+from notifier.storage import dead_letters, milestones, retention
 from notifier.storage.database import Priority
 
 pytestmark = pytest.mark.anyio
@@ -317,8 +317,8 @@ class _FrozenDigest:
             run("UPDATE destinations SET suspended_since = 0, gone = 1")
 
     async def resume(self) -> None:
-        async with self.shelf.store.upkeep_turn() as turn:
-            await turn.resume(HOOK, now=NOW + 8 * DAY)
+        async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
+            await turn.write(dead_letters.resume, HOOK, now=NOW + 8 * DAY)
 
 
 @pytest.fixture
@@ -332,16 +332,16 @@ async def test_members_that_may_have_arrived_are_given_up_together(
     """Of a message that may have arrived no member is given up before the youngest is."""
     message = await digest.make()
     await digest.suspend()
-    async with digest.shelf.store.upkeep_turn() as turn:
-        await turn.give_up(NOW + 8 * DAY)
+    async with digest.shelf.store.turn(Priority.MAINTENANCE) as turn:
+        await turn.write(retention.give_up, NOW + 8 * DAY)
     after_eight = digest.states()
     await digest.resume()
     again = await digest.shelf.claim(now=NOW + 8 * DAY, over=1)
     await digest.shelf.settle(
         again[0], Refused(reason="401", scope=Scope.DESTINATION), now=NOW + 8 * DAY
     )
-    async with digest.shelf.store.upkeep_turn() as turn:
-        await turn.give_up(NOW + 30 * DAY)
+    async with digest.shelf.store.turn(Priority.MAINTENANCE) as turn:
+        await turn.write(retention.give_up, NOW + 30 * DAY)
 
     assert after_eight == ["pending", "pending", "dead"]
     assert [(one.message.id, one.message.event_ids) for one in again] == [
@@ -356,8 +356,8 @@ async def test_members_for_a_destination_no_longer_configured_die_together(
     await digest.make()
     seen = []
     for before in (NOW + DAY, NOW + 3 * DAY):
-        async with digest.shelf.store.upkeep_turn() as turn:
-            await turn.bury(["desk"], before=before, now=LATER)
+        async with digest.shelf.store.turn(Priority.MAINTENANCE) as turn:
+            await turn.write(retention.bury, ["desk"], before=before, now=LATER)
         seen.append(digest.states())
 
     assert seen == [["pending", "pending", "dead"], ["dead", "dead", "dead"]]
@@ -376,8 +376,8 @@ async def test_starts_that_may_have_arrived_expire_together(shelf: Shelf, databa
 
     ended = []
     for seconds in (30 * 60 + 30, 31 * 60 + 1):
-        async with shelf.store.upkeep_turn() as turn:
-            ended.append(await turn.expire(start + seconds * SECOND))
+        async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+            ended.append(await turn.write(retention.expire, start + seconds * SECOND))
 
     assert ended == [0, 2]
 
