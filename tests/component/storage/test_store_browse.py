@@ -390,10 +390,10 @@ class _Failing:
     store: Database
     slept: list[float]
 
-    async def ask(self, question: Any, **how: Any) -> Any:
+    async def read_until(self, is_over: Any, query: Any) -> Any:
         if not self.slept:
             raise StoreSlow("too long")
-        return await self.store.read(question, **how)
+        return await self.store.read_until(is_over, query)
 
 
 async def test_milestones_are_counted_every_half_a_minute_whatever_happens(

@@ -179,7 +179,7 @@ def test_a_start_whose_schema_is_right_does_not_pay_for_alembic(database: Path) 
     sqlite.migrate(engine := sqlite.writer(database), database)
     engine.dispose()
     check = (
-        "import sys, pathlib; from notifier.storage import files;"
+        "import sys, pathlib; from notifier.storage import sqlite;"
         "p = pathlib.Path(sys.argv[1]); e = sqlite.writer(p); sqlite.migrate(e, p);"
         "sys.exit('alembic' in sys.modules)"
     )
