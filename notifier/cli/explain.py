@@ -20,7 +20,7 @@ from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
 from notifier.domain.models import Json, Route, RouteTrace
 from notifier.errors import ConfigError
-from notifier.messages.event_text import Teller
+from notifier.messages.event_text import EventFormatter
 from notifier.messages.humanize import count
 from notifier.senders.terminal import plain
 from notifier.storage.explain import Desk, Story, story
@@ -123,29 +123,29 @@ def _zones(given: Given) -> dict[str, ZoneInfo]:
 
 def _tell(found: Story) -> None:
     event, console = found.event, output.out()
-    teller = Teller(zone=output.local_zone(), now=SystemClock().now())
+    formatter = EventFormatter(zone=output.local_zone(), now=SystemClock().now())
     title = output.foreign(event.milestone.title, "bold")
     console.print(Text("  ").join([output.kind(event.kind.value), title]))
-    console.print(_facts(found, teller))
+    console.print(_facts(found, formatter))
     for delivery in msgspec.convert(found.deliveries, list[_Delivery]):
         console.print()
-        console.print(_delivery(delivery, teller))
+        console.print(_delivery(delivery, formatter))
     if any(row["sent"] for row in found.deliveries):
         console.print()
         console.print(Text(_AS_TEXT, "dim"))
 
 
-def _facts(found: Story, teller: Teller) -> Table:
+def _facts(found: Story, formatter: EventFormatter) -> Table:
     event, facts = found.event, output.facts()
     milestone = event.milestone
     what = f"{milestone.id} ({milestone.category}, {milestone.type})"
     facts.add_row("event", event.id)
     facts.add_row("milestone", output.foreign(what))
-    facts.add_row("true at", _when(event.at, teller))
-    facts.add_row("seen", _when(event.seen_at, teller))
+    facts.add_row("true at", _when(event.at, formatter))
+    facts.add_row("seen", _when(event.seen_at, formatter))
     if event.missed:
         facts.add_row("missed", "too long ago to tell anybody")
-    for line in teller.changes(event.changes):
+    for line in formatter.changes(event.changes):
         facts.add_row("change", output.folding(line))
     for trace in found.traces:
         facts.add_row("route", _route(trace))
@@ -154,8 +154,8 @@ def _facts(found: Story, teller: Teller) -> Table:
     return facts
 
 
-def _when(when: datetime, teller: Teller) -> str:
-    return f"{teller.instant(when)} ({teller.relative(when)})"
+def _when(when: datetime, formatter: EventFormatter) -> str:
+    return f"{formatter.instant(when)} ({formatter.relative(when)})"
 
 
 def _route(trace: RouteTrace) -> Text:
@@ -165,10 +165,10 @@ def _route(trace: RouteTrace) -> Text:
     return output.folding("") + mark + output.folding(words)
 
 
-def _delivery(delivery: _Delivery, teller: Teller) -> Table:
+def _delivery(delivery: _Delivery, formatter: EventFormatter) -> Table:
     facts = output.facts()
     heading = Text(" ").join([Text(delivery.destination), output.state(delivery.state)])
-    due = f", due {teller.relative(delivery.due_at)}" if delivery.due_at else ""
+    due = f", due {formatter.relative(delivery.due_at)}" if delivery.due_at else ""
     facts.add_row("to", heading + Text(due))
     facts.add_row("by route", delivery.route)
     facts.add_row("delivery", delivery.delivery_id)
@@ -177,7 +177,7 @@ def _delivery(delivery: _Delivery, teller: Teller) -> Table:
     if delivery.reason is not None:
         facts.add_row("reason", output.folding(delivery.reason))
     for attempt in delivery.tries:
-        facts.add_row("tried", output.folding(_try(attempt, teller)))
+        facts.add_row("tried", output.folding(_try(attempt, formatter)))
     if (sent := delivery.sent) is not None:
         facts.add_row("told", _told(sent))
         if sent.note is not None:
@@ -194,9 +194,9 @@ def _told(sent: _Sent) -> Text:
     return Text("\n").join(shown)
 
 
-def _try(attempt: _Try, teller: Teller) -> str:
+def _try(attempt: _Try, formatter: EventFormatter) -> str:
     parts = (
-        _when(attempt.at, teller),
+        _when(attempt.at, formatter),
         attempt.outcome,
         "" if attempt.status is None else f"HTTP {attempt.status}",
         attempt.reason or "",

@@ -1,8 +1,9 @@
-"""The title and body that tell many events in one message, and what they leave out."""
+"""The title and body of a digest: many events in one message, as many as fit."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from notifier.domain.live_status import Status
 from notifier.domain.models import Event, Format, Kind
@@ -11,33 +12,23 @@ from notifier.messages.cloudevents import link, overview
 from notifier.messages.escaping import (
     Anchor,
     Bold,
-    Piece,
+    Line,
     Row,
     clean,
+    escape_within,
+    format_line,
     lay_out,
-    shorten_line,
-    spell,
 )
-from notifier.messages.event_text import Headline, Teller, about, title_of
+from notifier.messages.event_text import EventFormatter, Headline, about, title_of
 from notifier.messages.humanize import count
 
 #: Lines of a digest; more are counted.
 LINES_SHOWN = 50
 _TITLES_SHOWN = 3
-_LONGEST_TITLE = 100
-_LONGEST_MESSAGE = 160
+_MAX_TITLE = 100
+_MAX_MESSAGE = 160
 
-#: What presses comes first.
-_ORDER = (
-    Kind.STARTED,
-    Kind.UPCOMING,
-    Kind.UPDATED,
-    Kind.CREATED,
-    Kind.ENDED,
-    Kind.REMOVED,
-)
-#: `Kind` itself is in the order of a milestone's life.
-_TOLD = tuple(Kind)
+#: The headings, the most urgent first; `Kind` is in the order of a milestone's life.
 _HEADINGS = {
     Kind.STARTED: "Started",
     Kind.UPCOMING: "Starting soon",
@@ -46,76 +37,170 @@ _HEADINGS = {
     Kind.ENDED: "Ended",
     Kind.REMOVED: "Removed",
 }
-
-
-#: The heading of starts that have not come to pass, says live data.
+#: Of starts that have not come to pass, according to live data.
 _SCHEDULED = "Scheduled to start"
 
 
-def headline(events: Sequence[Event], teller: Teller, *, counts: bool = False) -> Headline:
+def digest_headline(
+    events: Sequence[Event], formatter: EventFormatter, *, counts: bool
+) -> Headline:
     """
-    `12 milestones: 7 created, 4 updated, 1 ended`; one kind names its first.
+    `12 milestones: 7 created, 4 updated, 1 ended`; one kind names its first milestones.
 
     With `counts`, no foreign text at all.
     """
-    kinds = {event.kind for event in events}
-    if counts or len(kinds) > 1:
-        before = count(len(events), _noun(events))
-        held_up = _any_held_up(events, teller)
-        return Headline(before=f"{before}: ", title=tally(_counted(events), held_up=held_up))
+    is_held_up = _any_held_up(events, formatter)
+    if counts or len({event.kind for event in events}) > 1:
+        is_distinct = len({event.milestone.id for event in events}) == len(events)
+        total = count(len(events), "milestone" if is_distinct else "event")
+        numbers = _numbers(Counter(event.kind for event in events), held_up=is_held_up)
+        return Headline(before=f"{total}: ", title=", ".join(numbers))
+    verb = _verb(events[0].kind, held_up=is_held_up)
+    if events[0].kind is Kind.UPCOMING:
+        ahead = {formatter.relative(event.milestone.start) for event in events}
+        verb = f"starting {ahead.pop() if len(ahead) == 1 else 'soon'}"
     titles = [title_of(event.milestone) for event in events[:_TITLES_SHOWN]]
     rest = len(events) - len(titles)
     return Headline(
-        before=f"{len(events):,} {_verb(events, teller)}: ",
+        before=f"{len(events):,} {verb}: ",
         title=", ".join(titles),
         after=f" and {rest:,} more" if rest else "",
     )
 
 
-def tally(counts: Mapping[Kind, int], *, held_up: bool = False) -> str:
-    """`7 created, 4 updated`; `held_up`: one of those started may not have."""
-    return ", ".join(_tallied(counts, held_up=held_up))
+def _numbers(counts: Mapping[Kind, int], *, held_up: bool) -> list[str]:
+    """`7 created`, `4 updated`; `held_up`: one of those started may not have."""
+    return [f"{counts[kind]:,} {_verb(kind, held_up=held_up)}" for kind in Kind if counts.get(kind)]
 
 
-def _tallied(counts: Mapping[Kind, int], *, held_up: bool) -> list[str]:
-    return [
-        f"{counts[kind]:,} {_counted_as(kind, held_up=held_up)}"
-        for kind in _TOLD
-        if counts.get(kind)
-    ]
-
-
-def _counted_as(kind: Kind, *, held_up: bool) -> str:
+def _verb(kind: Kind, *, held_up: bool) -> str:
     return _SCHEDULED.lower() if kind is Kind.STARTED and held_up else kind.value
 
 
-def _any_held_up(events: Sequence[Event], teller: Teller) -> bool:
-    return any(_is_held_up(event, teller) for event in events)
-
-
-def _is_held_up(event: Event, teller: Teller) -> bool:
-    """Whether it is about a start that has not come to pass, says live data."""
-    return event.kind is Kind.STARTED and teller.is_held_up(event)
-
-
-def _counted(events: Sequence[Event]) -> Counter[Kind]:
-    return Counter(event.kind for event in events)
-
-
-def _noun(events: Sequence[Event]) -> str:
-    distinct = len({event.milestone.id for event in events})
-    return "milestone" if distinct == len(events) else "event"
-
-
-def _verb(events: Sequence[Event], teller: Teller) -> str:
-    kind = events[0].kind
-    if kind is not Kind.UPCOMING:
-        return _counted_as(kind, held_up=_any_held_up(events, teller))
-    ahead = {teller.relative(event.milestone.start) for event in events}
-    return f"starting {ahead.pop()}" if len(ahead) == 1 else "starting soon"
+def _any_held_up(events: Sequence[Event], formatter: EventFormatter) -> bool:
+    return any(event.kind is Kind.STARTED and formatter.is_held_up(event) for event in events)
 
 
 # --- the body -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digest:
+    """Everything that a digest can show; `body` shows as much as fits and counts the rest."""
+
+    events: Sequence[Event]
+    formatter: EventFormatter
+    markup: Format
+    #: Opens the body of a service without titles.
+    title: str
+    external_url: str | None
+
+    def body(self, limit: int) -> str:
+        """One line an event, grouped by kind and sort; lines that do not fit are counted."""
+        groups = self._groups()
+        if self.markup is not Format.TEXT:
+            text = self._lay_out(self._entries(groups, linked=True))
+            if len(text) <= limit:
+                return text
+        entries = self._entries(groups, linked=False)
+        for shown in range(len(entries), -1, -1):
+            text = self._lay_out(entries[:shown])
+            if len(text) <= limit:
+                return text
+        return self._one_line(limit)
+
+    def counts(self, limit: int) -> str:
+        """Numbers and nothing else: no foreign text at all."""
+        numbers = _numbers(self._totals, held_up=self._held_up)
+        rows = [Row(line, bullet=len(numbers) > 1) for line in numbers]
+        everything = self._row(Anchor("See them all", overview(self.external_url)))
+        for optional in ([everything], []):
+            text = lay_out([*self._head(), *rows, *optional], self.markup)
+            if len(text) <= limit:
+                return text
+        return self._one_line(limit)
+
+    def _one_line(self, limit: int) -> str:
+        words = self.title or ", ".join(_numbers(self._totals, held_up=self._held_up))
+        wrapped = len(lay_out([Row("")], self.markup))
+        line = escape_within(words, self.markup, limit - wrapped)
+        return lay_out([Row(line)], self.markup) if line else ""
+
+    def _lay_out(self, entries: Sequence["_Entry"]) -> str:
+        """The entries under their headings, and the rest counted."""
+        rows = self._head()
+        heading: str | None = None
+        left_out = self._totals.copy()
+        for entry in entries:
+            if entry.heading != heading:
+                heading = entry.heading
+                rows.append(Row(heading, heading=True))
+            rows.append(Row(entry.line, bullet=True))
+            left_out[entry.kind] -= 1
+        if rest := left_out.total():
+            numbers = _numbers(left_out, held_up=self._held_up)
+            text = ", ".join(numbers)
+            if entries and len(numbers) == 1:
+                text = f"and {rest:,} more {numbers[0].partition(' ')[2]}"
+            elif entries:
+                text = f"and {rest:,} more: {text}"
+            rows.append(Row(text))
+            if self.external_url is not None:
+                rows.append(self._row(Anchor("See them all", overview(self.external_url))))
+        return lay_out(rows, self.markup)
+
+    def _head(self) -> list[Row]:
+        return [self._row(Bold(self.title))] if self.title else []
+
+    def _row(self, *line: str | Bold | Anchor) -> Row:
+        return Row(format_line(line, self.markup))
+
+    @cached_property
+    def _totals(self) -> Counter[Kind]:
+        return Counter(event.kind for event in self.events)
+
+    @cached_property
+    def _held_up(self) -> bool:
+        return _any_held_up(self.events, self.formatter)
+
+    def _groups(self) -> list[tuple[str, Sequence[Event]]]:
+        """Headings and their events: by kind, the most urgent first, then by sort."""
+        groups: dict[tuple[Kind, str, bool], list[Event]] = {}
+        for event in self.events:
+            held_up = event.kind is Kind.STARTED and self.formatter.is_held_up(event)
+            groups.setdefault((event.kind, about(event.milestone), held_up), []).append(event)
+        return [
+            (": ".join(filter(None, (_SCHEDULED if held_up else words, sort))), group)
+            for wanted, words in _HEADINGS.items()
+            for (kind, sort, held_up), group in groups.items()
+            if kind is wanted
+        ]
+
+    def _entries(
+        self, groups: Sequence[tuple[str, Sequence[Event]]], *, linked: bool
+    ) -> list["_Entry"]:
+        entries: list[_Entry] = []
+        for words, events in groups:
+            total = f" ({len(events):,})" if len(events) > 1 else ""
+            messages = {event.milestone.message for event in events}
+            is_shared = len(messages) == 1
+            quote = _quoted(messages.pop()) if is_shared else ""
+            heading = format_line((Bold(words + total), quote), self.markup)
+            for event in events[: LINES_SHOWN - len(entries)]:
+                line = self._line(event, linked=linked, quoted=not is_shared)
+                text = format_line(line, self.markup)
+                entries.append(_Entry(kind=event.kind, heading=heading, line=text))
+        return entries
+
+    def _line(self, event: Event, *, linked: bool, quoted: bool) -> Line:
+        title = title_of(event.milestone, _MAX_TITLE)
+        href = link(event.milestone, self.external_url) if linked else None
+        fact = _fact(event, self.formatter)
+        return (
+            title if href is None else Anchor(title, href),
+            f" – {fact}" if fact else "",
+            _quoted(event.milestone.message) if quoted else "",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,198 +212,39 @@ class _Entry:
     line: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Digest:
-    """All that is to be told; `body` tells as much as fits and counts the rest."""
-
-    events: Sequence[Event]
-    teller: Teller
-    markup: Format
-    #: Stands above the body where a service has no titles.
-    title: str
-    external_url: str | None
-
-    def body(self, limit: int) -> str:
-        """One line an event, grouped by kind and sort; never cut within a line."""
-        groups = _grouped(self.events, self.teller)
-        if self.markup is not Format.TEXT:
-            entries = self._entries(groups, linked=True)
-            text = self._laid_out(entries)
-            if len(text) <= limit:
-                return text
-        return self._fitted(self._entries(groups, linked=False), limit)
-
-    def counts(self, limit: int) -> str:
-        """Nothing but numbers: no foreign text at all."""
-        lines = _tallied(_counted(self.events), held_up=self._held_up)
-        rows = [Row(line, bullet=len(lines) > 1) for line in lines]
-        anchor = Row(self._spell(Anchor("See them all", overview(self.external_url))))
-        text = lay_out([*self._head(), *rows, anchor], self.markup)
-        return text if len(text) <= limit else self._fitted([], limit)
-
-    def _fitted(self, entries: Sequence[_Entry], limit: int) -> str:
-        """With as many entries as fit; without any, still the counts."""
-        low, high, best = 0, len(entries), ""
-        while low <= high:
-            middle = (low + high + 1) // 2
-            text = self._laid_out(entries[:middle])
-            if len(text) <= limit:
-                best, low = text, middle + 1
-            else:
-                high = middle - 1
-        return best or self._one_line(limit)
-
-    def _one_line(self, limit: int) -> str:
-        words = self.title or tally(_counted(self.events), held_up=self._held_up)
-        wrapped = len(lay_out([Row("")], self.markup))
-        line = shorten_line((words,), self.markup, limit - wrapped)
-        return lay_out([Row(line)], self.markup) if line else ""
-
-    @property
-    def _held_up(self) -> bool:
-        return _any_held_up(self.events, self.teller)
-
-    def _laid_out(self, entries: Sequence[_Entry]) -> str:
-        return lay_out([*self._head(), *_listed(entries), *self._rest(entries)], self.markup)
-
-    def _head(self) -> list[Row]:
-        return [Row(self._spell(Bold(self.title)))] if self.title else []
-
-    def _rest(self, shown: Sequence[_Entry]) -> list[Row]:
-        """What is left out, counted, and where it can be seen."""
-        rest = _counted(self.events)
-        rest.subtract(entry.kind for entry in shown)
-        if not rest.total():
-            return []
-        held_up = self._held_up
-        words = _remainder(+rest, held_up=held_up)
-        rows = [Row(words if shown else tally(rest, held_up=held_up))]
-        if self.external_url is not None:
-            anchor = Anchor("See them all", overview(self.external_url))
-            rows.append(Row(self._spell(anchor)))
-        return rows
-
-    def _entries(
-        self, groups: Sequence[tuple[Kind, str, Sequence[Event]]], *, linked: bool
-    ) -> list[_Entry]:
-        entries: list[_Entry] = []
-        for kind, sort, events in groups:
-            room = LINES_SHOWN - len(entries)
-            if room <= 0:
-                break
-            shared = _shared_message(events)
-            heading = self._heading(kind, sort, events, shared)
-            entries += (
-                _Entry(
-                    kind=kind,
-                    heading=heading,
-                    line=self._line(event, linked=linked, quoted=shared is None),
-                )
-                for event in events[:room]
-            )
-        return entries
-
-    def _heading(self, kind: Kind, sort: str, events: Sequence[Event], message: str | None) -> str:
-        is_held_up = _is_held_up(events[0], self.teller)
-        heading = _SCHEDULED if is_held_up else _HEADINGS[kind]
-        words = f"{heading}: {sort}" if sort else heading
-        counted = f"{words} ({len(events):,})" if len(events) > 1 else words
-        return self._spell(Bold(counted), _quoted(message) if message else "")
-
-    def _line(self, event: Event, *, linked: bool, quoted: bool) -> str:
-        title = clean(event.milestone.title, _LONGEST_TITLE) or "Untitled milestone"
-        href = link(event.milestone, self.external_url) if linked else None
-        message = _quoted(event.milestone.message) if quoted else ""
-        return self._spell(
-            title if href is None else Anchor(title, href),
-            f" – {fact}" if (fact := _fact(event, self.teller)) else "",
-            message,
-        )
-
-    def _spell(self, *line: Piece) -> str:
-        return spell(line, self.markup)
-
-
-def _listed(entries: Sequence[_Entry]) -> Iterator[Row]:
-    heading: str | None = None
-    for entry in entries:
-        if entry.heading != heading:
-            heading = entry.heading
-            yield Row(heading, heading=True)
-        yield Row(entry.line, bullet=True)
-
-
-def _remainder(rest: Counter[Kind], *, held_up: bool) -> str:
-    """`and 12 more created`, `and 123 more: 100 created, 23 updated`."""
-    more = f"and {rest.total():,} more"
-    if len(rest) == 1:
-        return f"{more} {_counted_as(min(rest), held_up=held_up)}"
-    return f"{more}: {tally(rest, held_up=held_up)}"
-
-
-def _grouped(events: Sequence[Event], teller: Teller) -> list[tuple[Kind, str, Sequence[Event]]]:
-    """By kind, what presses first, then by sort as first told."""
-    groups: dict[tuple[Kind, str, bool], list[Event]] = {}
-    sorts: dict[tuple[str, str, str], str] = {}
-    for event in events:
-        milestone = event.milestone
-        key = milestone.category, milestone.type, str(milestone.details.get("league"))
-        if key not in sorts:
-            sorts[key] = about(milestone)
-        held_up = _is_held_up(event, teller)
-        groups.setdefault((event.kind, sorts[key], held_up), []).append(event)
-    return [
-        (kind, sort, group)
-        for wanted in _ORDER
-        for (kind, sort, _), group in groups.items()
-        if kind is wanted
-    ]
-
-
-def _shared_message(events: Sequence[Event]) -> str | None:
-    """What all of them carry as their message; None where they differ."""
-    messages = {event.milestone.message for event in events}
-    return messages.pop() if len(messages) == 1 else None
-
-
 def _quoted(message: str) -> str:
-    words = clean(message, _LONGEST_MESSAGE)
-    return f" “{words}”" if words else ""
+    text = clean(message, _MAX_MESSAGE)
+    return f" “{text}”" if text else ""
 
 
-def _fact(event: Event, teller: Teller) -> str:
-    """What the line says beside the title: the time, or the main change."""
+def _fact(event: Event, formatter: EventFormatter) -> str:
+    """What the line says beside the title: the time, or the most important change."""
     start = event.milestone.start
     match event.kind:
         case Kind.UPDATED:
-            changes = teller.changes(event.changes)
+            changes = formatter.changes(event.changes)
             rest = f" and {count(len(changes) - 1, 'more change')}"
             return changes[0] + (rest if changes[1:] else "") if changes else ""
         case Kind.STARTED:
-            return _start_fact(event, teller)
+            fact = formatter.instant(event.at)
+            if formatter.is_late(event):
+                fact += f" ({formatter.relative(event.at)})"
+            if event.again_from is not None:
+                fact += f", announced before at {formatter.moment(event.again_from)}"
+            return fact + _doubt(event, formatter)
         case Kind.UPCOMING:
-            when = f"{teller.relative(start)}, {teller.instant(start)}"
-            return when + _doubt(event, teller)
+            when = f"{formatter.relative(start)}, {formatter.instant(start)}"
+            return when + _doubt(event, formatter)
         case Kind.ENDED:
-            return teller.instant(event.at)
+            return formatter.instant(event.at)
         case Kind.CREATED | Kind.REMOVED:
-            return teller.instant(start)
+            return formatter.instant(start)
 
 
-def _start_fact(event: Event, teller: Teller) -> str:
-    fact = teller.instant(event.at)
-    if teller.is_late(event):
-        fact += f" ({teller.relative(event.at)})"
-    if event.again_from is not None:
-        fact += f", announced before at {teller.moment(event.again_from)}"
-    return fact + _doubt(event, teller)
-
-
-def _doubt(event: Event, teller: Teller) -> str:
-    status, live = event.milestone.status, teller.live(event)
+def _doubt(event: Event, formatter: EventFormatter) -> str:
+    status, live = event.milestone.status, formatter.live(event)
     doubt = f" – Kalshi lists it as {status}" if status in GRAVE else ""
-    if live is None or not live.is_held_up:
-        return doubt
-    if event.milestone.start > teller.now and live.status is Status.NOT_STARTED:
+    is_ahead = event.milestone.start > formatter.now
+    if live is None or not live.is_held_up or (is_ahead and live.status is Status.NOT_STARTED):
         return doubt
     return f"{doubt} – live data says that it {live.words}"

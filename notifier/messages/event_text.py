@@ -1,8 +1,8 @@
 """
-What an event has to say, in plain words: its headline, and what changed.
+An event in plain English: its headline, and what changed.
 
-Nothing is escaped here, but foreign text is already cleaned and cut, so that a
-megabyte costs no more than a line.
+Nothing is escaped here, but foreign text is already cleaned and cut, so a megabyte costs no more
+than a line.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,23 +26,23 @@ from notifier.messages.humanize import (
     relative,
 )
 
-#: A `started` later than this says so.
+#: A `started` later than this says how late it is.
 LATE = timedelta(seconds=60)
 
-#: Characters of a title, of a value in a change, of JSON in a change.
-LONGEST_TITLE = 300
-_LONGEST_VALUE = 120
-_LONGEST_JSON = 80
-_LONGEST_LABEL = 60
-_LONGEST_TICKER = 60
+#: Characters of a title, of a value in a change, of JSON in a change, of a name.
+MAX_TITLE = 300
+_MAX_VALUE = 120
+_MAX_JSON = 80
+_MAX_LABEL = 60
 _TICKERS_SHOWN = 3
-#: Members of an object or a list.
-_ITEMS = 8
-_LONGEST_NUMBER_BITS = 128
+#: Members of an object or a list that are shown, and levels of nesting.
+_MAX_ITEMS = 8
+_MAX_DEPTH = 2
+_MAX_NUMBER_BITS = 128
 
 _START, _END, _STATUS = "start_date", "end_date", "details.status"
 _PRIMARY, _RELATED = "primary_event_tickers", "related_event_tickers"
-#: What people want to know first; the rest follows as it comes.
+#: The most important changes first; the rest follows as it comes.
 _ORDER = (_START, _STATUS, _END, "title", _PRIMARY, _RELATED, "notification_message")
 _LABELS = {
     _START: "Start",
@@ -52,18 +52,19 @@ _LABELS = {
     "last_updated_ts": "Last update",
     "details": "Details",
 }
+_NOUNS = {_PRIMARY: "market", _RELATED: "related market"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
-    """One line: what happened, to what. Only the title gives way when cut."""
+    """One line: what happened, to which milestone. Only the title is cut if it can be."""
 
     before: str
     title: str
     after: str = ""
 
     def fit(self, limit: int) -> str:
-        """The line in at most `limit` characters, calling nobody."""
+        """The line in at most `limit` characters, without mentions."""
         before, title, after = plain(self.before), plain(self.title), plain(self.after)
         room = limit - len(before) - len(after)
         if len(title) > room >= min(len(title), 16):
@@ -72,37 +73,37 @@ class Headline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Teller:
-    """Puts events into words for one reader: in a zone, at an instant."""
+class EventFormatter:
+    """Formats events for one reader: in a zone, at an instant."""
 
     zone: ZoneInfo
     now: datetime
 
     def instant(self, when: datetime) -> str:
         """`Sat 26 Sep, 15:30 EDT`, or that the start is not set."""
-        if not is_set(when):
-            return NOT_SET
-        return instant(when, zone=self.zone, now=self.now)
+        return instant(when, zone=self.zone, now=self.now) if is_set(when) else NOT_SET
+
+    def moment(self, when: datetime) -> str:
+        """The instant, without its day if that is today."""
+        return moment(when, zone=self.zone, now=self.now)
 
     def relative(self, when: datetime) -> str:
         """`in 3 h 20 min`, `12 min ago`."""
         return relative(when, now=self.now)
 
     def is_late(self, event: Event) -> bool:
-        """Whether the event's instant is so long past that it must be said."""
+        """Whether the event's instant is so long past that the text must say so."""
         return self.now - event.at > LATE
 
-    # --- live data ---
-
     def live(self, event: Event) -> LiveData | None:
-        """What live data says of the milestone, if that can be told as true."""
+        """The milestone's live data, if it is current and understood."""
         live = event.live
         if live is None or not live.words:
             return None
         return live if live.holds(start=event.milestone.start, now=self.now) else None
 
     def is_held_up(self, event: Event) -> bool:
-        """Whether live data says that what was to start has not."""
+        """Whether live data says that the scheduled start has not come to pass."""
         live = self.live(event)
         return live is not None and live.is_held_up
 
@@ -117,7 +118,10 @@ class Teller:
             case Kind.UPDATED:
                 return self._updated(event, title)
             case Kind.UPCOMING:
-                return Headline(before=self._ahead(event), title=title)
+                start = event.milestone.start
+                ahead = self.relative(start) if start > self.now else "now"
+                before = "Starting now" if ahead == "now" else ahead.capitalize()
+                return Headline(before=f"{before}: ", title=title)
             case Kind.STARTED:
                 return self._started(event, title)
             case Kind.ENDED:
@@ -125,127 +129,123 @@ class Teller:
             case Kind.REMOVED:
                 return Headline(before="Removed: ", title=title)
 
-    def _ahead(self, event: Event) -> str:
-        start = event.milestone.start
-        if start <= self.now:
-            return "Starting now: "
-        words = self.relative(start)
-        return "Starting now: " if words == "now" else f"{words.capitalize()}: "
-
     def _started(self, event: Event, title: str) -> Headline:
-        late = self.is_late(event)
+        doubt = ""
+        if event.milestone.status in GRAVE:
+            doubt = f" (Kalshi lists it as {event.milestone.status})"
+        elif event.again_from is not None:
+            doubt = f" (announced before at {self.moment(event.again_from)})"
+        ago = f" {self.relative(event.at)}" if self.is_late(event) else ""
         live = self.live(event)
         if live is not None and live.is_held_up:
-            ago = self.relative(event.at)
-            before = f"Was to start {ago}: " if late else "Scheduled to start now: "
-            words = live.words.removeprefix("is ").removeprefix("has ")
-            after = f" ({words}){self._doubt(event)}"
-            return Headline(before=before, title=title, after=after)
-        before = f"Started {self.relative(event.at)}" if late else "Started"
-        if event.again_from is not None:
-            before = before.replace("Started", "Started again", 1)
-        return Headline(before=f"{before}: ", title=title, after=self._doubt(event))
-
-    def _doubt(self, event: Event) -> str:
-        if event.milestone.status in GRAVE:
-            return f" (Kalshi lists it as {event.milestone.status})"
-        if event.again_from is not None:
-            return f" (announced before at {self.moment(event.again_from)})"
-        return ""
-
-    def moment(self, when: datetime) -> str:
-        """The instant, without its day if that is today."""
-        return moment(when, zone=self.zone, now=self.now)
+            before = f"Was to start{ago}: " if ago else "Scheduled to start now: "
+            status = live.words.removeprefix("is ").removeprefix("has ")
+            return Headline(before=before, title=title, after=f" ({status}){doubt}")
+        again = " again" if event.again_from is not None else ""
+        return Headline(before=f"Started{again}{ago}: ", title=title, after=doubt)
 
     def _updated(self, event: Event, title: str) -> Headline:
         by_field = {change.field: change for change in event.changes}
-        status, start = by_field.get(_STATUS), by_field.get(_START)
-        after = self._new_start(event.milestone, start)
-        if status is not None and _word(status.after) in GRAVE:
-            return Headline(
-                before=f"{_word(status.after).capitalize()}: ", title=title, after=after
-            )
-        if start is not None:
-            return Headline(before=f"{_start_verb(start)}: ", title=title, after=after)
-        if status is not None and _word(status.before) in GRAVE:
-            return Headline(before=f"No longer {_word(status.before)}: ", title=title)
-        return Headline(before=f"{_verb(by_field)}: ", title=title)
-
-    def _new_start(self, milestone: Milestone, change: Change | None) -> str:
-        if change is None or not is_set(milestone.start):
-            return ""
-        now = "now " if _parsed(change.before) is not None else ""
-        return f" – {now}{self.instant(milestone.start)}"
+        start, status = by_field.get(_START), by_field.get(_STATUS)
+        new, old = (
+            each.strip().lower() if isinstance(each, str) else ""
+            for each in ((status.after, status.before) if status else ("", ""))
+        )
+        after = ""
+        if start is not None and is_set(event.milestone.start):
+            now = "" if _parsed(start.before) is None else "now "
+            after = f" – {now}{self.instant(event.milestone.start)}"
+        if new in GRAVE:
+            before = new.capitalize()
+        elif start is not None:
+            before = _start_verb(start)
+        elif old in GRAVE:
+            before = f"No longer {old}"
+        elif "title" in by_field:
+            before = "Renamed"
+        elif not by_field or by_field.keys() - _NOUNS.keys():
+            before = "Updated"
+        else:
+            is_lost = any(change.removed for change in by_field.values())
+            before = "Markets changed" if is_lost else "New markets"
+        return Headline(before=f"{before}: ", title=title, after=after)
 
     # --- the changes ---
 
     def changes(self, changes: Sequence[Change]) -> tuple[str, ...]:
-        """One sentence each, what matters most first."""
-        ordered = sorted(changes, key=_rank)
-        return tuple(self.change(each) for each in without_echo(ordered))
+        """One sentence each, the most important first."""
+
+        def rank(change: Change) -> int:
+            return _ORDER.index(change.field) if change.field in _ORDER else len(_ORDER)
+
+        return tuple(map(self.change, without_echo(sorted(changes, key=rank))))
 
     def change(self, change: Change) -> str:
         """`Start: moved from Sat 12:00 to 15:30 EDT (3 h 30 min later)`."""
         if change.added is not None and change.removed is not None:
-            return _tickers(change)
+            noun = _NOUNS.get(change.field, "ticker")
+            return "; ".join(
+                f"{sign}{count(len(tickers), noun)}: {_names(tickers)}"
+                for sign, tickers in (("+", change.added), ("−", change.removed))
+                if tickers
+            )
+        text = _replaced(change)
         if change.field in {_START, _END, "last_updated_ts"}:
-            return f"{label(change.field)}: {self._moved(change)}"
-        return f"{label(change.field)}: {_replaced(change)}"
-
-    def _moved(self, change: Change) -> str:
-        before, after = _parsed(change.before), _parsed(change.after)
-        if before is not None and after is not None:
-            return f"moved from {moved(before, after, zone=self.zone, now=self.now)}"
-        if after is not None:
-            return f"set to {self.instant(after)} ({self.relative(after)})"
-        if before is not None:
-            return f"no longer set (was {self.instant(before)})"
-        return _replaced(change)
+            before, after = _parsed(change.before), _parsed(change.after)
+            if before is not None and after is not None:
+                text = f"moved from {moved(before, after, zone=self.zone, now=self.now)}"
+            elif after is not None:
+                text = f"set to {self.instant(after)} ({self.relative(after)})"
+            elif before is not None:
+                text = f"no longer set (was {self.instant(before)})"
+        return f"{label(change.field)}: {text}"
 
 
-def title_of(milestone: Milestone) -> str:
+def title_of(milestone: Milestone, limit: int = MAX_TITLE) -> str:
     """The milestone's title on one line; never empty."""
-    return clean(milestone.title, LONGEST_TITLE) or "Untitled milestone"
+    return clean(milestone.title, limit) or "Untitled milestone"
 
 
 def about(milestone: Milestone) -> str:
-    """`Sports · football game · NCAAFB`: what kind of thing it is."""
+    """`Sports · football game · NCAAFB`: category, type and league."""
     league = milestone.details.get("league")
     words = (
-        clean(milestone.category, _LONGEST_LABEL),
-        readable(clean(milestone.type, _LONGEST_LABEL)),
-        clean(league, _LONGEST_LABEL) if isinstance(league, str) else "",
+        clean(milestone.category, _MAX_LABEL),
+        readable(clean(milestone.type, _MAX_LABEL)),
+        clean(league, _MAX_LABEL) if isinstance(league, str) else "",
     )
     return " · ".join(dict.fromkeys(word for word in words if word))
 
 
 def label(field: str) -> str:
-    """The path of a field in words: `details.home_team_id` -> `Home team id`."""
+    """The path of a field as a label: `details.home_team_id` -> `Home team id`."""
     if field in _LABELS:
         return _LABELS[field]
-    path = clean(field.removeprefix("details."), _LONGEST_LABEL).replace(".", " ")
-    words = readable(path.replace("~1", ".").replace("~0", "~"))
-    return words[:1].upper() + words[1:]
+    path = clean(field.removeprefix("details."), _MAX_LABEL).replace(".", " ")
+    text = readable(path.replace("~1", ".").replace("~0", "~"))
+    return text[:1].upper() + text[1:]
 
 
 def value(foreign: Json) -> str:
-    """A value in words: `yes`, `3`, `postponed`, `“two words”`, short JSON."""
+    """A value as text: `yes`, `3`, `postponed`, `“two words”`, short JSON."""
     match foreign:
         case None:
             return "none"
         case bool():
             return "yes" if foreign else "no"
         case str():
-            text = clean(foreign, _LONGEST_VALUE)
+            text = clean(foreign, _MAX_VALUE)
             return text if text and " " not in text else f"“{text}”"
+        case int() if foreign.bit_length() > _MAX_NUMBER_BITS:
+            return "(a very long number)"
         case int() | float():
-            return _number(foreign)
+            return f"{foreign}"
         case _:
-            return shorten(_json(foreign, depth=2), _LONGEST_JSON)
+            return shorten(_json(foreign, _MAX_DEPTH), _MAX_JSON)
 
 
 def without_echo(changes: Sequence[Change]) -> Sequence[Change]:
-    """The changes without the related tickers where the primary ones say the same."""
+    """The changes without the related tickers if the primary ones changed in the same way."""
     primary = next((each for each in changes if each.field == _PRIMARY), None)
     if primary is None:
         return changes
@@ -256,16 +256,8 @@ def without_echo(changes: Sequence[Change]) -> Sequence[Change]:
     ]
 
 
-def _rank(change: Change) -> int:
-    return _ORDER.index(change.field) if change.field in _ORDER else len(_ORDER)
-
-
-def _word(foreign: Json) -> str:
-    return foreign.strip().lower() if isinstance(foreign, str) else ""
-
-
-def tells_start(changes: Sequence[Change]) -> bool:
-    """Whether a change says all about the start: it was set, or withdrawn."""
+def says_start(changes: Sequence[Change]) -> bool:
+    """Whether a change's sentence says all about the start: it was set, or withdrawn."""
     return any(
         each.field == _START and _start_verb(each) in {"Start set", "Start withdrawn"}
         for each in changes
@@ -276,15 +268,6 @@ def _start_verb(change: Change) -> str:
     if _parsed(change.after) is None:
         return "Start withdrawn"
     return "Start set" if _parsed(change.before) is None else "Moved"
-
-
-def _verb(by_field: Mapping[str, Change]) -> str:
-    if "title" in by_field:
-        return "Renamed"
-    if not by_field or by_field.keys() - {_PRIMARY, _RELATED}:
-        return "Updated"
-    lost = any(change.removed for change in by_field.values())
-    return "Markets changed" if lost else "New markets"
 
 
 def _parsed(foreign: Json) -> datetime | None:
@@ -299,63 +282,36 @@ def _parsed(foreign: Json) -> datetime | None:
 
 
 def _replaced(change: Change) -> str:
-    if change.before is None:
-        return f"set to {_value_of(change.field, change.after)}"
-    before = _value_of(change.field, change.before)
-    if change.after is None:
-        return f"cleared (was {before})"
-    return f"{before} → {_value_of(change.field, change.after)}"
-
-
-def _value_of(field: str, foreign: Json) -> str:
-    if field in {"type", _STATUS} and isinstance(foreign, str):
-        return readable(clean(foreign, _LONGEST_VALUE)) or "“”"
-    return value(foreign)
-
-
-def _tickers(change: Change) -> str:
-    noun = {_PRIMARY: "market", _RELATED: "related market"}.get(change.field, "ticker")
-    signs = (("+", change.added or ()), ("−", change.removed or ()))
-    return "; ".join(
-        f"{sign}{count(len(tickers), noun)}: {_names(tickers)}"
-        for sign, tickers in signs
-        if tickers
+    before, after = (
+        readable(clean(each, _MAX_VALUE)) or "“”"
+        if change.field in {"type", _STATUS} and isinstance(each, str)
+        else value(each)
+        for each in (change.before, change.after)
     )
+    if change.before is None:
+        return f"set to {after}"
+    return f"cleared (was {before})" if change.after is None else f"{before} → {after}"
 
 
 def _names(tickers: Sequence[str]) -> str:
-    shown = [clean(ticker, _LONGEST_TICKER) for ticker in tickers[:_TICKERS_SHOWN]]
-    rest = [""] * (len(tickers) - len(shown))
-    return listed([*shown, *rest], at_most=_TICKERS_SHOWN)
+    shown = [clean(ticker, _MAX_LABEL) for ticker in tickers[:_TICKERS_SHOWN]]
+    return listed([*shown, *tickers[_TICKERS_SHOWN:]], at_most=_TICKERS_SHOWN)
 
 
-def _number(foreign: float) -> str:
-    if isinstance(foreign, int) and foreign.bit_length() > _LONGEST_NUMBER_BITS:
-        return "(a very long number)"
-    return f"{foreign}"
-
-
-def _json(foreign: Json, *, depth: int) -> str:
-    """JSON as far as anybody would read it; deep and long ones end in an ellipsis."""
+def _json(foreign: Json, depth: int) -> str:
+    """JSON as far as it can be read; deep and long ones end in an ellipsis."""
     if isinstance(foreign, str):
-        return f'"{clean(foreign, _LONGEST_JSON)}"'
+        return f'"{clean(foreign, _MAX_JSON)}"'
+    if not isinstance(foreign, Mapping | Sequence):
+        return value(foreign)
+    if depth < 0:
+        return "…"
+    more = ["…"] if len(foreign) > _MAX_ITEMS else []
     if isinstance(foreign, Mapping):
         rows = [
-            f"{clean(key, _LONGEST_LABEL)}: {_inner(foreign[key], depth)}"
-            for key in list(foreign)[:_ITEMS]
+            f"{clean(key, _MAX_LABEL)}: {_json(foreign[key], depth - 1)}"
+            for key in list(foreign)[:_MAX_ITEMS]
         ]
-        return "{" + ", ".join([*rows, *_more(len(foreign))]) + "}"
-    if isinstance(foreign, Sequence):
-        items = [_inner(each, depth) for each in foreign[:_ITEMS]]
-        return "[" + ", ".join([*items, *_more(len(foreign))]) + "]"
-    return value(foreign)
-
-
-def _inner(foreign: Json, depth: int) -> str:
-    if isinstance(foreign, str) or not isinstance(foreign, Mapping | Sequence):
-        return _json(foreign, depth=depth)
-    return _json(foreign, depth=depth - 1) if depth else "…"
-
-
-def _more(length: int) -> tuple[str, ...]:
-    return ("…",) if length > _ITEMS else ()
+        return "{" + ", ".join([*rows, *more]) + "}"
+    items = [_json(each, depth - 1) for each in foreign[:_MAX_ITEMS]]
+    return "[" + ", ".join([*items, *more]) + "]"

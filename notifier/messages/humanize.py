@@ -1,8 +1,8 @@
 """
-Instants, spans and counts in words that people use. Nothing is escaped here.
+Instants, durations and counts in plain English. Nothing is escaped here.
 
-Spans are measured between instants in UTC, so a change to or from summer time
-never falsifies them; zones only choose what the clock on the wall shows.
+Durations are measured in UTC, so a change to or from summer time never falsifies them; a zone
+only chooses what the clock on the wall shows.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,8 @@ MONTHS = (
     *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
 )
 
-#: Kalshi's placeholders: a start up to this year says "not known yet".
+#: Kalshi's placeholders: a start up to this year means "not known yet".
 UNSET_YEAR = 2000
-
 NOT_SET = "start not set"
 
 _MINUTE = 60
@@ -31,7 +30,7 @@ def is_set(when: datetime) -> bool:
 
 
 def on_the_wall(when: datetime, zone: ZoneInfo) -> datetime:
-    """The instant as that zone's clocks show it; in UTC where years run out."""
+    """The instant in that zone; in UTC where the calendar ends."""
     try:
         return when.astimezone(zone)
     except (OverflowError, ValueError):
@@ -39,18 +38,18 @@ def on_the_wall(when: datetime, zone: ZoneInfo) -> datetime:
 
 
 def zone_name(wall: datetime) -> str:
-    """`EDT`, `CEST`; `UTC+10:30` for zones whose abbreviation is but a number."""
+    """`EDT`, `CEST`; `UTC+10:30` for zones whose abbreviation is a number."""
     name = wall.tzname() or "UTC"
     if name[0] not in "+-":
         return name
-    hours, minutes = name[1:3].lstrip("0") or "0", name[3:]
-    return f"UTC{name[0]}{hours}" + (f":{minutes}" if minutes else "")
+    hour, minute = name[1:3].lstrip("0") or "0", name[3:]
+    return f"UTC{name[0]}{hour}" + (f":{minute}" if minute else "")
 
 
 def day(wall: datetime, *, this_year: int) -> str:
-    """`Sat 26 Sep`, and the year when it is not this one."""
-    words = f"{WEEKDAYS[wall.weekday()]} {wall.day} {MONTHS[wall.month - 1]}"
-    return words if wall.year == this_year else f"{words} {wall.year}"
+    """`Sat 26 Sep`, and the year if it is another one."""
+    text = f"{WEEKDAYS[wall.weekday()]} {wall.day} {MONTHS[wall.month - 1]}"
+    return text if wall.year == this_year else f"{text} {wall.year}"
 
 
 def hours(wall: datetime, timespec: str = "minutes") -> str:
@@ -66,7 +65,7 @@ def instant(when: datetime, *, zone: ZoneInfo, now: datetime) -> str:
 
 
 def moment(when: datetime, *, zone: ZoneInfo, now: datetime) -> str:
-    """The instant as `instant` says it, but `15:30 EDT` if that is today."""
+    """The same as `instant`, but `15:30 EDT` if that is today."""
     wall = on_the_wall(when, zone)
     if wall.date() == on_the_wall(now, zone).date():
         return f"{hours(wall)} {zone_name(wall)}"
@@ -79,53 +78,45 @@ def span(length: timedelta) -> str:
 
     Rounded to the smallest unit that is shown, so 14 min 59.7 s is `15 min`.
     """
-    seconds = _whole(abs(length.total_seconds()), 1)
+
+    def rounded(value: float, unit: int) -> int:
+        return int((value + unit / 2) // unit)
+
+    seconds = rounded(abs(length.total_seconds()), 1)
+    minutes, whole_hours, days = (rounded(seconds, unit) for unit in (_MINUTE, _HOUR, _DAY))
     if seconds < _MINUTE:
         return f"{seconds} s"
-    minutes = _whole(seconds, _MINUTE)
     if minutes < _HOUR // _MINUTE:
         return f"{minutes} min"
     if minutes < _DAY // _MINUTE:
-        return _two(*divmod(minutes, 60), "h", "min")
-    return _days(seconds)
-
-
-def _days(seconds: int) -> str:
-    whole_hours = _whole(seconds, _HOUR)
-    days = _whole(seconds, _DAY)
+        hour, minute = divmod(minutes, 60)
+        return f"{hour} h" + (f" {minute} min" if minute else "")
     if whole_hours < 7 * 24:
-        days, rest = divmod(whole_hours, 24)
-        return _two(days, rest, "day" if days == 1 else "days", "h")
-    if days < 2 * 365:
-        return f"{days} days"
-    return f"{round(days / 365.2425)} years"
-
-
-def _whole(seconds: float, unit: int) -> int:
-    return int((seconds + unit / 2) // unit)
-
-
-def _two(big: int, small: int, big_unit: str, small_unit: str) -> str:
-    return f"{big} {big_unit}" + (f" {small} {small_unit}" if small else "")
+        days, hour = divmod(whole_hours, 24)
+        return count(days, "day") + (f" {hour} h" if hour else "")
+    return f"{days} days" if days < 2 * 365 else f"{round(days / 365.2425)} years"
 
 
 def relative(when: datetime, *, now: datetime) -> str:
     """`in 3 h 20 min`, `12 min ago`, `now`."""
-    words = span(when - now)
-    if words == "0 s":
+    length = span(when - now)
+    if length == "0 s":
         return "now"
-    return f"in {words}" if when > now else f"{words} ago"
+    return f"in {length}" if when > now else f"{length} ago"
 
 
 def moved(before: datetime, after: datetime, *, zone: ZoneInfo, now: datetime) -> str:
     """
     `Sat 12:00 to 15:30 EDT (3 h 30 min later)`.
 
-    The day is said twice only where it differs, the zone's name only where its
-    offset differs, and seconds only where the minutes do not.
+    The day is repeated only if it differs, the zone's name only if its offset differs; seconds
+    are shown only if the minutes are equal.
     """
     old, new = on_the_wall(before, zone), on_the_wall(after, zone)
-    timespec = _timespec(old, new)
+    timespec = "microseconds"
+    for unit in ("seconds", "minutes"):
+        if old.isoformat(timespec=unit) != new.isoformat(timespec=unit):
+            timespec = unit
     this_year = on_the_wall(now, zone).year
     if old.date() == new.date():
         left, right = f"{WEEKDAYS[old.weekday()]} ", ""
@@ -134,26 +125,9 @@ def moved(before: datetime, after: datetime, *, zone: ZoneInfo, now: datetime) -
     old_zone, new_zone = zone_name(old), zone_name(new)
     left += hours(old, timespec) + ("" if old_zone == new_zone else f" {old_zone}")
     right += f"{hours(new, timespec)} {new_zone}"
-    return f"{left} to {right}{_shift(after - before)}"
-
-
-def _timespec(old: datetime, new: datetime) -> str:
-    """The coarsest wording in which the two differ."""
-    return next(
-        (
-            timespec
-            for timespec in ("minutes", "seconds")
-            if old.isoformat(timespec=timespec) != new.isoformat(timespec=timespec)
-        ),
-        "microseconds",
-    )
-
-
-def _shift(by: timedelta) -> str:
-    words = span(by)
-    if words == "0 s":
-        return ""
-    return f" ({words} {'later' if by > timedelta(0) else 'earlier'})"
+    shift = span(after - before)
+    direction = "later" if after > before else "earlier"
+    return f"{left} to {right}" + ("" if shift == "0 s" else f" ({shift} {direction})")
 
 
 def count(number: int, noun: str) -> str:

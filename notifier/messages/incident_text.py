@@ -30,9 +30,10 @@ from notifier.messages.escaping import (
     Bold,
     Row,
     clean,
+    escape,
+    escape_within,
+    format_line,
     lay_out,
-    shorten_line,
-    spell,
 )
 from notifier.messages.humanize import count, hours, listed, moment, on_the_wall, span
 
@@ -427,14 +428,14 @@ def rendered(notice: Notice, limits: Limits, *, plain: bool) -> Rendered:
     markup = Format.TEXT if plain else limits.format
     title = clean(notice.title, limits.title or min(_LONGEST_TITLE, limits.body // 2))
     lines = notice.body.split("\n")
-    rows = [Row(spell((line,), markup)) for line in lines]
+    rows = [Row(escape(line, markup)) for line in lines]
     if not limits.title:
         rows[0] = replace(rows[0], heading=True)
-        rows.insert(0, Row(spell((Bold(title),), markup)))
+        rows.insert(0, Row(format_line((Bold(title),), markup)))
     body = lay_out(rows, markup)
     if len(body) > limits.body:
         flat = " ".join(lines if limits.title else [f"{title}:", *lines])
-        body = shorten_line((flat,), markup, limits.body)
+        body = escape_within(flat, markup, limits.body)
     return Rendered(
         message_id=notice_id(notice),
         title=title if limits.title else "",

@@ -1,9 +1,9 @@
 """
-(message, events, templates, zone, limits) -> title and body, ready to be sent.
+A message's events -> title and body, ready to be sent.
 
-A single event is put by the user's template, else in our own words; many events
-become a digest. Where a service has no titles (`limits.title` is 0), the title
-opens the body in bold. Nothing here fails for what Kalshi or a template says.
+A single event is rendered by the operator's template, else by the built-in text; several events
+become a digest. Where a service has no titles (`limits.title` is 0), the title opens the body in
+bold. Nothing here fails because of what Kalshi or a template says.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,23 +16,30 @@ from notifier.domain.models import (
     Event,
     Form,
     Format,
-    Kind,
     Limits,
     Message,
-    Milestone,
     Rendered,
     Route,
     Template,
 )
-from notifier.messages import digest, single_event
 from notifier.messages.cloudevents import cloudevent, link
-from notifier.messages.escaping import Anchor, Bold, Row, fold, lay_out, shorten, spell
-from notifier.messages.event_text import Headline, Teller
+from notifier.messages.digest import Digest, digest_headline
+from notifier.messages.escaping import (
+    Anchor,
+    Bold,
+    Row,
+    fold,
+    format_line,
+    lay_out,
+    shorten,
+)
+from notifier.messages.event_text import EventFormatter, Headline
+from notifier.messages.single_event import single_body
 from notifier.messages.templates import TemplateFailed, render_template, template_values
 
-#: A title in the body of a service without titles.
-_LONGEST_TITLE = 250
-_MARK = "[TEST] "
+#: Characters of a title in the body of a service without titles.
+_MAX_TITLE = 250
+_TEST_MARK = "[TEST] "
 
 
 def render(
@@ -47,158 +54,132 @@ def render(
     external_url: str | None = None,
 ) -> Rendered:
     """
-    The message as text for people and CloudEvents for machines.
+    Render the message as text for people and as CloudEvents for machines.
 
-    `events` come in the order in which they are told; more than one make a digest.
-    A refused form is plainer: no markup, no template, and at last only counts.
+    `events` come in the order in which they are shown; more than one make a digest. A form that
+    was refused is plainer: no markup, no template, and at last only counts.
     """
-    rich = message.form is Form.RICH
-    desk = _Desk(
-        limits=limits if rich else replace(limits, format=Format.TEXT),
-        teller=Teller(zone=zone, now=now),
+    is_rich = message.form is Form.RICH
+    context = _RenderContext(
+        limits=limits if is_rich else replace(limits, format=Format.TEXT),
+        formatter=EventFormatter(zone=zone, now=now),
         test=test,
         external_url=external_url,
     )
-    many = len(events) > 1 or message.form is Form.COUNTS
+    is_digest = len(events) > 1 or message.form is Form.COUNTS
     error: str | None = None
-    told = [_as_it_is(event) for event in events]
-    if many:
-        title, body = desk.digest(told, counts=message.form is Form.COUNTS)
+    # An event of a milestone that has changed since shows the milestone of today.
+    shown = [
+        event if event.present is None else replace(event, milestone=event.present)
+        for event in events
+    ]
+    if is_digest:
+        title, body = context.digest(shown, counts=message.form is Form.COUNTS)
     else:
-        route = routes.get(message.route) if rich else None
-        title, body, error = desk.single(told[0], route)
+        route = routes.get(message.route) if is_rich else None
+        title, body, error = context.single(shown[0], route)
     return Rendered(
         message_id=message.id,
         title=title,
         body=body,
-        format=desk.limits.format,
+        format=context.limits.format,
         urgent=all(event.kind in URGENT for event in events),
         events=tuple(cloudevent(event, test=test) for event in events),
-        digest=many,
+        digest=is_digest,
         template_error=error,
     )
 
 
-def _as_it_is(event: Event) -> Event:
-    """What is new is shown to people as it is by now: nobody knows how it was."""
-    return event if event.present is None else replace(event, milestone=event.present)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Desk:
-    """Where one message is written: for whom, when, and how much of it."""
+class _RenderContext:
+    """For whom, when and within which limits one message is rendered."""
 
     limits: Limits
-    teller: Teller
+    formatter: EventFormatter
     test: bool
     external_url: str | None
 
     def digest(self, events: Sequence[Event], *, counts: bool) -> tuple[str, str]:
-        """Title and body for many events."""
-        line = self._title(digest.headline(events, self.teller, counts=counts))
-        paper = digest.Digest(
+        """Title and body of several events."""
+        line = self._fit(digest_headline(events, self.formatter, counts=counts))
+        digest = Digest(
             events=events,
-            teller=self.teller,
+            formatter=self.formatter,
             markup=self.limits.format,
-            title="" if self._has_titles else line,
+            title="" if self.limits.title else line,
             external_url=self.external_url,
         )
-        text = paper.counts if counts else paper.body
-        return line if self._has_titles else "", text(self.limits.body)
+        body = digest.counts if counts else digest.body
+        return line if self.limits.title else "", body(self.limits.body)
 
     def single(self, event: Event, route: Route | None) -> tuple[str, str, str | None]:
-        """Title and body for one event, and why its template did not serve."""
+        """Title and body of one event, and why its template failed."""
         error: str | None = None
-        if route is not None and (template := template_of(route, event.kind)):
+        template = None
+        if route is not None:
+            template = route.templates.get(event.kind) or route.templates.get(None)
+        if route is not None and template is not None:
             try:
                 return *self._templated(event, template), None
             except TemplateFailed as failed:
                 error = f"route {route.name}, {event.kind.value}: {failed}"
-        return *self._built_in(event, self._title(self.teller.headline(event))), error
+        return *self._built_in(event, self.formatter.headline(event)), error
 
-    def _built_in(self, event: Event, line: str) -> tuple[str, str]:
-        page = single_event.page(
+    def _built_in(self, event: Event, headline: Headline) -> tuple[str, str]:
+        line = self._fit(headline)
+        address = link(event.milestone, self.external_url)
+        words = "Open on Kalshi" if self.external_url is None else "Details"
+        body = single_body(
             event,
-            teller=self.teller,
+            formatter=self.formatter,
             markup=self.limits.format,
-            title="" if self._has_titles else line,
-            link=anchor(event.milestone, self.external_url),
-            room=self.limits.body,
+            title="" if self.limits.title else line,
+            link=None if address is None else Anchor(words, address),
+            limit=self.limits.body,
         )
-        return line if self._has_titles else "", page.body(self.limits.body)
+        return line if self.limits.title else "", body
 
     def _templated(self, event: Event, template: Template) -> tuple[str, str]:
+        """As the operator's template says; markup of their own is never cut."""
         values = template_values(
             event,
-            teller=self.teller,
+            formatter=self.formatter,
             link=link(event.milestone, self.external_url),
             test=self.test,
             limit=self.limits.body,
         )
-        headline = self.teller.headline(event)
+        headline = self.formatter.headline(event)
         if template.title is not None:
-            words = fill_title(template.title, values)
-            headline = Headline(before="", title=words)
-        line = self._title(headline)
+            title = _filled("title", template.title, Format.TEXT, values)
+            headline = Headline(before="", title=title)
         if template.body is None:
-            return self._built_in(event, line)
-        body = fill_body(template.body, self.limits.format, values)
-        return self._placed(line, body)
-
-    def _placed(self, line: str, body: str) -> tuple[str, str]:
-        """A user's body under its title, if it fits: foreign markup is not cut."""
-        markup, room = self.limits.format, self.limits.body
-        if not self._has_titles:
+            return self._built_in(event, headline)
+        markup, limit = self.limits.format, self.limits.body
+        line = self._fit(headline)
+        body = _filled("body", template.body, markup, values)
+        if not self.limits.title:
             gap = "" if markup is Format.HTML else "\n\n"
-            body = lay_out([Row(spell((Bold(line),), markup))], markup) + gap + body
-        if len(body) > room and markup is not Format.TEXT:
+            body = lay_out([Row(format_line((Bold(line),), markup))], markup) + gap + body
+        if len(body) > limit and markup is not Format.TEXT:
             raise TemplateFailed(
-                f"body: gives {len(body):,} characters, the service takes {room:,}"
+                f"body: gives {len(body):,} characters, the service takes {limit:,}"
             )
-        return line if self._has_titles else "", shorten(body, room)
+        return line if self.limits.title else "", shorten(body, limit)
 
-    @property
-    def _has_titles(self) -> bool:
-        return self.limits.title > 0
-
-    def _title(self, headline: Headline) -> str:
-        """The headline as one line that fits, marked when it is a test."""
-        if self.test and not headline.before.startswith(_MARK):
-            headline = replace(headline, before=_MARK + headline.before)
-        room = self.limits.title or min(_LONGEST_TITLE, self.limits.body // 2)
-        return headline.fit(room)
+    def _fit(self, headline: Headline) -> str:
+        """The headline as one line that fits, marked if it is a test."""
+        if self.test and not headline.before.startswith(_TEST_MARK):
+            headline = replace(headline, before=_TEST_MARK + headline.before)
+        return headline.fit(self.limits.title or min(_MAX_TITLE, self.limits.body // 2))
 
 
-def template_of(route: Route, kind: Kind) -> Template | None:
-    """The route's template for that kind, else the one for every kind."""
-    return route.templates.get(kind) or route.templates.get(None)
-
-
-def fill_title(source: str, values: Mapping[str, object]) -> str:
-    """A title from the user's template: one line of plain text, not empty."""
+def _filled(part: str, source: str, markup: Format, values: Mapping[str, object]) -> str:
+    """A title (one line) or a body from the template, not empty."""
     try:
-        words = fold(render_template(source, markup=Format.TEXT, values=values)).strip()
+        text = render_template(source, markup=markup, values=values)
     except TemplateFailed as failed:
-        raise TemplateFailed(f"title: {failed}") from failed
-    if not words:
-        raise TemplateFailed("title: prints nothing")
-    return words
-
-
-def fill_body(source: str, markup: Format, values: Mapping[str, object]) -> str:
-    """A body from the user's template, not empty."""
-    try:
-        body = render_template(source, markup=markup, values=values).strip()
-    except TemplateFailed as failed:
-        raise TemplateFailed(f"body: {failed}") from failed
-    if not body:
-        raise TemplateFailed("body: prints nothing")
-    return body
-
-
-def anchor(milestone: Milestone, external_url: str | None) -> Anchor | None:
-    """The link as a message shows it."""
-    href = link(milestone, external_url)
-    if href is None:
-        return None
-    return Anchor("Open on Kalshi" if external_url is None else "Details", href)
+        raise TemplateFailed(f"{part}: {failed}") from failed
+    text = (fold(text) if part == "title" else text).strip()
+    if not text:
+        raise TemplateFailed(f"{part}: prints nothing")
+    return text

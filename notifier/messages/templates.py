@@ -33,7 +33,7 @@ from notifier.domain.models import Change, Event, Format, Json, Kind, Milestone,
 from notifier.domain.suggestions import nearest
 from notifier.errors import NotifierError
 from notifier.messages.escaping import clean, escape, plain
-from notifier.messages.event_text import Teller, title_of
+from notifier.messages.event_text import EventFormatter, title_of
 from notifier.messages.humanize import day, hours, is_set, on_the_wall, zone_name
 
 VARIABLES = frozenset(
@@ -181,7 +181,7 @@ def _reason(exc: Exception) -> str:
 
 
 def template_values(
-    event: Event, *, teller: Teller, link: str | None, test: bool, limit: int
+    event: Event, *, formatter: EventFormatter, link: str | None, test: bool, limit: int
 ) -> dict[str, object]:
     """The variables of a template: foreign text cleaned and cut to `limit`, without mentions."""
     milestone = event.milestone
@@ -189,34 +189,34 @@ def template_values(
         "kind": event.kind.value,
         "title": plain(title_of(milestone)),
         "message": plain(clean(milestone.message, limit)),
-        "start": _moment(milestone.start, teller),
-        "ends": None if milestone.end is None else _moment(milestone.end, teller),
-        "changes": tuple(_formatted_change(change, teller) for change in event.changes),
+        "start": _moment(milestone.start, formatter),
+        "ends": None if milestone.end is None else _moment(milestone.end, formatter),
+        "changes": tuple(_formatted_change(change, formatter) for change in event.changes),
         "milestone": _cleaned(milestone.doc, limit, _MAX_DEPTH),
         "link": None if link is None else Link(link),
         "test": test,
     }
 
 
-def _moment(when: datetime, teller: Teller) -> Moment:
+def _moment(when: datetime, formatter: EventFormatter) -> Moment:
     if not is_set(when):
-        return Moment(text=teller.instant(when))
-    wall = on_the_wall(when, teller.zone)
+        return Moment(text=formatter.instant(when))
+    wall = on_the_wall(when, formatter.zone)
     return Moment(
-        text=teller.instant(when),
+        text=formatter.instant(when),
         known=True,
         date=wall.date().isoformat(),
         time=hours(wall),
         zone=zone_name(wall),
         weekday=day(wall, this_year=wall.year).split()[0],
-        relative=teller.relative(when),
+        relative=formatter.relative(when),
         iso=when.astimezone(UTC).isoformat().replace("+00:00", "Z"),
     )
 
 
-def _formatted_change(change: Change, teller: Teller) -> FormattedChange:
+def _formatted_change(change: Change, formatter: EventFormatter) -> FormattedChange:
     return FormattedChange(
-        text=plain(teller.change(change)),
+        text=plain(formatter.change(change)),
         field=plain(clean(change.field, _MAX_REASON)),
         before=_cleaned(change.before, _MAX_REASON, _MAX_DEPTH),
         after=_cleaned(change.after, _MAX_REASON, _MAX_DEPTH),
@@ -278,7 +278,7 @@ def _failure(source: str, kind: Kind) -> str | None:
     missing: list[str] = []
     values = template_values(
         event,
-        teller=Teller(zone=ZoneInfo("UTC"), now=_NOW),
+        formatter=EventFormatter(zone=ZoneInfo("UTC"), now=_NOW),
         link="https://kalshi.com/markets/kxgame/KXGAME-1",
         test=True,
         limit=2_000,

@@ -252,16 +252,16 @@ def _shift(before: object, after: object) -> str:
 @pass_context
 def gist(context: Context, rows: Sequence[Row]) -> Markup:
     """All changes in one short line; what is an instant ticks like any other."""
-    teller = event_text.Teller(zone=_zone(context), now=context["now"])
+    formatter = event_text.EventFormatter(zone=_zone(context), now=context["now"])
     changes = event_text.without_echo(changes_of(rows))
     ordered = sorted(changes, key=lambda each: each.field != "start_date")
-    return Markup("; ").join(_line(context, teller, each) for each in ordered)
+    return Markup("; ").join(_line(context, formatter, each) for each in ordered)
 
 
-def _line(context: Context, teller: event_text.Teller, change: Change) -> Markup:
+def _line(context: Context, formatter: event_text.EventFormatter, change: Change) -> Markup:
     one = _told(change)
     if not isinstance(one.after, datetime):
-        return escape(teller.change(change))
+        return escape(formatter.change(change))
     shift = f" ({one.shift})" if one.shift else ""
     if not isinstance(one.before, datetime):
         return Markup("{}: set to {}").format(one.label, when(context, one.after))
