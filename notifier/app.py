@@ -26,7 +26,7 @@ from anyio.abc import TaskStatus
 
 from notifier import __version__, policies
 from notifier.clock import Clock, Skew, SystemClock
-from notifier.concurrency import Bell, unless
+from notifier.concurrency import WakeupEvent, run_until
 from notifier.domain.commit import Progress, ReadEnd, ReadKind
 from notifier.domain.incidents import OperatorPolicy
 from notifier.domain.metrics import Tally
@@ -52,16 +52,16 @@ from notifier.web.listen import Front, Place, PortTaken
 from notifier.workers import admin_socket
 from notifier.workers.admin_actions import Deeds, answer
 from notifier.workers.dispatcher import Deliver, Sender
-from notifier.workers.ingest import Reader, Source
-from notifier.workers.live_status import Live
+from notifier.workers.ingest import Ingest, Source
+from notifier.workers.live_status import LiveStatusPoller
 from notifier.workers.live_status import Source as LiveSource
-from notifier.workers.maintenance import Maintain
+from notifier.workers.maintenance import Maintenance
 from notifier.workers.monitor import Exchange, Operate
-from notifier.workers.poller import Poll
-from notifier.workers.rate_limiter import Pace
-from notifier.workers.readiness import Vitals
-from notifier.workers.scheduler import Alarm
-from notifier.workers.watchdog import Pulse
+from notifier.workers.poller import Poller
+from notifier.workers.rate_limiter import RateLimiter
+from notifier.workers.readiness import Readiness
+from notifier.workers.scheduler import Scheduler
+from notifier.workers.watchdog import Watchdog
 
 log = structlog.get_logger()
 
@@ -91,7 +91,7 @@ class OpenSender(Sender, Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class Dependencies:
     """What a simulation replaces."""
 
     clock: Clock = field(default_factory=SystemClock)
@@ -119,29 +119,29 @@ class Parts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loops:
+class Services:
     """Everything that runs, built and connected."""
 
-    poll: Poll
-    alarm: Alarm
+    poll: Poller
+    alarm: Scheduler
     deliver: Deliver
-    maintain: Maintain
+    maintain: Maintenance
     operate: Operate
     #: None: no watch wants live data.
-    live: Live | None
+    live: LiveStatusPoller | None
     db: Database
     #: What people have done by commands and the web.
     deeds: Deeds
-    vitals: Vitals
+    vitals: Readiness
     #: Answers people where the web listens.
     web: Reception
-    pulse: Pulse
+    watchdog: Watchdog
     heartbeat: Heartbeat | None
 
 
 async def run(
     config: Config,
-    parts: Parts | None = None,
+    parts: Dependencies | None = None,
     *,
     again: Callable[[], Config] | None = None,
 ) -> None:
@@ -154,14 +154,14 @@ async def run(
     Raises:
         NotifierError: it cannot go on; what was committed is safe.
     """
-    parts = parts or Parts()
-    wishes = _Wishes(config=config)
+    parts = parts or Dependencies()
+    wishes = ReloadState(config=config)
     try:
         async with anyio.create_task_group() as tasks:
             await tasks.start(_watch_signals, wishes, again, parts)
             while not wishes.stop:
                 wishes.turn = anyio.Event()
-                async with built(wishes.config, parts, lambda: wishes.stop) as loops:
+                async with build_services(wishes.config, parts, lambda: wishes.stop) as loops:
                     parts.front.move(_place(wishes.config, parts))
                     # What is loaded stays: looking through it again delays starts.
                     gc.collect()
@@ -174,13 +174,13 @@ async def run(
     log.info("app.stopped")
 
 
-async def once(config: Config, parts: Parts | None = None) -> bool:
+async def once(config: Config, parts: Dependencies | None = None) -> bool:
     """
     One round: read, fire what is due, try each due delivery once.
 
     Whether the API was read and every due delivery was delivered.
     """
-    async with built(config, parts or Parts()) as loops:
+    async with build_services(config, parts or Dependencies()) as loops:
         was_read = await loops.poll.once()
         if loops.live is not None:
             await loops.live.once()
@@ -194,10 +194,10 @@ async def once(config: Config, parts: Parts | None = None) -> bool:
 
 
 async def serve(
-    loops: Loops,
+    loops: Services,
     stop: anyio.Event,
     database: Path,
-    parts: Parts,
+    parts: Dependencies,
     *,
     last: anyio.Event | None = None,
 ) -> None:
@@ -219,16 +219,16 @@ async def serve(
                 others.start_soon(loops.live.run)
             if parts.serve_commands:
                 where = loops.web.address
-                answered = partial(answer, loops.deeds, loops.pulse, where=where)
+                answered = partial(answer, loops.deeds, loops.watchdog, where=where)
                 others.start_soon(admin_socket.serve, database, answered)
             others.start_soon(loops.web.run)
             if loops.heartbeat is not None:
                 others.start_soon(loops.heartbeat.run)
-            others.start_soon(parts.supervisor.feed, loops.pulse.stuck, parts.clock)
+            others.start_soon(parts.supervisor.feed, loops.watchdog.stalled, parts.clock)
             parts.supervisor.ready(f"running; destinations: {len(loops.deliver.lanes)}")
             await stop.wait()
             if last is not None and not last.is_set():
-                await unless(last, partial(loops.deliver.ease, _EASE_S))
+                await run_until(last, partial(loops.deliver.ease, _EASE_S))
             # Before another configuration takes over it is as ready as ever.
             loops.vitals.is_stopping = last is None or last.is_set()
             # First of all: what is claimed from now on would have to be cut.
@@ -238,7 +238,7 @@ async def serve(
 
 
 @dataclass(kw_only=True)
-class _Wishes:
+class ReloadState:
     """What whoever sends signals wants of the service."""
 
     config: Config
@@ -250,9 +250,9 @@ class _Wishes:
 
 
 async def _watch_signals(
-    wishes: _Wishes,
+    wishes: ReloadState,
     again: Callable[[], Config] | None,
-    parts: Parts,
+    parts: Dependencies,
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -281,7 +281,9 @@ def _end_without_fail() -> None:
     last.start()
 
 
-async def _reload(wishes: _Wishes, again: Callable[[], Config] | None, parts: Parts) -> None:
+async def _reload(
+    wishes: ReloadState, again: Callable[[], Config] | None, parts: Dependencies
+) -> None:
     """Let a good new configuration take over; stay with the old one otherwise."""
     if again is None:
         return
@@ -304,7 +306,7 @@ async def _reload(wishes: _Wishes, again: Callable[[], Config] | None, parts: Pa
     wishes.turn.set()
 
 
-def _reject(parts: Parts, problems: Sequence[str]) -> None:
+def _reject(parts: Dependencies, problems: Sequence[str]) -> None:
     """Say what is wrong with the new configuration; metrics know of it."""
     parts.tally.rejected()
     log.error("config.rejected", problems=list(problems))
@@ -314,13 +316,13 @@ def _reject(parts: Parts, problems: Sequence[str]) -> None:
 
 
 @asynccontextmanager
-async def built(
-    config: Config, parts: Parts, stopping: Callable[[], bool] = lambda: False
-) -> AsyncIterator[Loops]:
+async def build_services(
+    config: Config, parts: Dependencies, stopping: Callable[[], bool] = lambda: False
+) -> AsyncIterator[Services]:
     """Everything, connected; each resource registers its end where it begins."""
     async with AsyncExitStack() as ends:
-        clock, pulse = parts.clock, Pulse(parts.clock, patience=config.source.timeout)
-        alarm_bell, outbox_bell = Bell(), Bell()
+        clock, watchdog = parts.clock, Watchdog(parts.clock, timeout=config.source.timeout)
+        scheduler_wakeup, dispatcher_wakeup = WakeupEvent(), WakeupEvent()
         database = database_path(config.store)
 
         lock = InstanceLock(database)
@@ -359,73 +361,73 @@ async def built(
             clock=clock,
             lanes={d.name: policies.lane(d, config, sender) for d in config.destinations},
             routes={route.name: route for route in config.routes},
-            bell=outbox_bell,
+            wakeup=dispatcher_wakeup,
             token=parts.token,
             chance=parts.chance,
-            pulse=pulse,
+            heartbeat=watchdog.heartbeat,
             started_again_after=time.started_again_after,
             external_url=config.external_url,
         )
-        pace = Pace(config.source.rate, clock, pulse=pulse)
-        live = Live(
+        rate_limiter = RateLimiter(config.source.rate, clock, heartbeat=watchdog.heartbeat)
+        live = LiveStatusPoller(
             source=source,
             db=db,
             clock=clock,
-            pace=pace,
+            rate_limiter=rate_limiter,
             watches=[watch.name for watch in config.source.watch if watch.live],
-            pulse=pulse,
+            heartbeat=watchdog.heartbeat,
         )
-        vitals = Vitals(db=db, skew=parts.skew, stuck=pulse.stuck)
+        vitals = Readiness(db=db, skew=parts.skew, stalled=watchdog.stalled)
         deeds = Deeds(
             db=db,
             clock=clock,
             wake=deliver.wake,
-            look=outbox_bell.ring,
+            look=dispatcher_wakeup.set,
             trial=policies.trial(config, sender, clock, milestone),
         )
-        yield Loops(
-            poll=Poll(
-                reader=Reader(
+        yield Services(
+            poll=Poller(
+                reader=Ingest(
                     source=source,
                     db=db,
                     clock=clock,
-                    pace=pace,
+                    rate_limiter=rate_limiter,
                     decode=milestone,
                     fingerprint=fingerprint,
                     watches={watch.name: watch for watch in config.source.watch},
                     routes=config.routes,
                     rules=policies.diff_rules(config, time),
-                    alarm=alarm_bell,
-                    outbox=outbox_bell,
+                    scheduler_wakeup=scheduler_wakeup,
+                    dispatcher_wakeup=dispatcher_wakeup,
                     watcher=_watching(parts.watcher, heartbeat),
-                    pulse=pulse,
+                    heartbeat=watchdog.heartbeat,
                     skew=parts.skew,
                 ),
                 db=db,
                 clock=clock,
                 policy=policies.read_policy(config),
                 chance=parts.chance,
-                pulse=pulse,
+                heartbeat=watchdog.heartbeat,
             ),
-            alarm=Alarm(
+            alarm=Scheduler(
                 db=db,
                 clock=clock,
                 routes=config.routes,
                 policy=time,
-                bell=alarm_bell,
-                outbox=outbox_bell,
-                pulse=pulse,
+                wakeup=scheduler_wakeup,
+                dispatcher_wakeup=dispatcher_wakeup,
+                heartbeat=watchdog.heartbeat,
             ),
             deliver=deliver,
-            maintain=Maintain(
+            maintain=Maintenance(
                 db=db,
                 clock=clock,
                 keep_events=config.retention.events,
                 keep_deliveries=config.retention.deliveries,
-                outbox=outbox_bell,
+                dispatcher_wakeup=dispatcher_wakeup,
                 destinations=[one.name for one in config.destinations],
                 unrepeated=policies.unrepeated(config.destinations),
-                pulse=pulse,
+                heartbeat=watchdog.heartbeat,
                 back_up=DailyBackups(database, run_in_thread=parts.run_in_thread).write,
             ),
             operate=Operate(
@@ -440,11 +442,11 @@ async def built(
                     full_read_every=config.source.full_read_every,
                 ),
                 skew=parts.skew,
-                pulse=pulse,
+                heartbeat=watchdog.heartbeat,
             ),
             live=live if live.watches else None,
             db=db,
-            pulse=pulse,
+            watchdog=watchdog,
             heartbeat=heartbeat,
             deeds=deeds,
             vitals=vitals,
@@ -465,7 +467,7 @@ async def built(
         )
 
 
-def _place(config: Config, parts: Parts) -> Place | None:
+def _place(config: Config, parts: Dependencies) -> Place | None:
     return policies.place(config) if parts.serve_web else None
 
 
@@ -543,7 +545,7 @@ def _watching(watcher: Watcher, heartbeat: Heartbeat | None) -> Watcher:
     return both
 
 
-async def _sender(parts: Parts, config: Config) -> OpenSender:
+async def _sender(parts: Dependencies, config: Config) -> OpenSender:
     return await open_sender(
         config.destinations,
         offload=in_thread,

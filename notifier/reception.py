@@ -25,7 +25,7 @@ from notifier.storage.tail import Tail
 from notifier.web.listen import Front
 from notifier.web.ports import Ports
 from notifier.workers.admin_actions import Deeds
-from notifier.workers.readiness import Vitals
+from notifier.workers.readiness import Readiness
 
 if TYPE_CHECKING:
     from notifier.storage.books import Books
@@ -48,7 +48,7 @@ class Reception:
     db: Database
     sender: Limiting
     deeds: Deeds
-    vitals: Vitals
+    vitals: Readiness
     clock: Clock
     front: Front
     #: It counts since before the loops began.

@@ -93,10 +93,10 @@ async def _perform(
         await anyio.sleep(_EPILOGUE_S)
         stop.set()
 
-    parts = app.Parts(watcher=watch, output=display)
+    parts = app.Dependencies(watcher=watch, output=display)
     parts.front.move(Place(host="127.0.0.1", port=0))
     console.print(f"The dashboard, while it lasts: http://{parts.front.place}/")
-    async with app.built(found, parts) as loops, anyio.create_task_group() as tasks:
+    async with app.build_services(found, parts) as loops, anyio.create_task_group() as tasks:
         tasks.start_soon(_watch_signals, stop, tasks.cancel_scope)
         tasks.start_soon(tell)
         await app.serve(loops, stop, database, parts)

@@ -32,7 +32,7 @@ def run(given: Given, *, once: bool) -> int:
     footer = Footer(sys.stderr) if _is_terminal(sys.stderr) else None
     _set_up_logs(given, found, footer)
     _say_what_is_odd(found)
-    parts = app.Parts(
+    parts = app.Dependencies(
         watcher=Baseline(database_path(found.store), footer),
         output=_above(footer, sys.stdout),
         supervisor=supervisor(os.environ, pid=os.getpid()),

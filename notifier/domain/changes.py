@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from notifier.domain.models import Change, Event, Json, Kind, Milestone, event_id
-from notifier.domain.timers import Armed, Fired, TimePolicy, ends_by_now, rearm
+from notifier.domain.timers import LastAnnounced, TimePolicy, TimerChanges, ends_by_now, rearm
 
 _TICKERS = frozenset({"primary_event_tickers", "related_event_tickers"})
 _INSTANTS = frozenset({"start_date", "end_date"})
@@ -20,7 +20,7 @@ _TOUCHED = "last_updated_ts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Doubt:
+class UnconfirmedRevision:
     """Bytes older than those known, seen once: believed when a later read agrees."""
 
     fingerprint: bytes
@@ -28,15 +28,15 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class StoredMilestone:
     """A milestone as it was last committed."""
 
     milestone: Milestone
     fingerprint: bytes
     version: int
     generation: int
-    fired: Fired = Fired()
-    doubt: Doubt | None = None
+    fired: LastAnnounced = LastAnnounced()
+    doubt: UnconfirmedRevision | None = None
     #: Nobody was ever told about it: dormant, or its baseline is not complete.
     silent: bool = False
     #: First seen through another watch, after this one had read the whole list: to
@@ -63,14 +63,14 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class RowChange:
     """What the store is to do about one row."""
 
     row: Row
     version: int
     generation: int
     event: Event | None = None
-    armed: Armed = Armed()
+    armed: TimerChanges = TimerChanges()
     #: A new record, or a new life of one that was removed: nothing has fired yet.
     fresh: bool = False
     #: Its bytes are those that are known.
@@ -78,11 +78,11 @@ class Step:
     #: No field differs but the timestamp, if that.
     touched: bool = False
     #: Not believed yet: only the doubt is noted.
-    doubt: Doubt | None = None
+    doubt: UnconfirmedRevision | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class ReadContext:
     """What all rows of one read have in common."""
 
     id: int
@@ -92,7 +92,9 @@ class Reading:
     seen_at: datetime
 
 
-def diff(known: Mapping[str, Known], read: Sequence[Row], reading: Reading) -> tuple[Step, ...]:
+def diff(
+    known: Mapping[str, StoredMilestone], read: Sequence[Row], reading: ReadContext
+) -> tuple[RowChange, ...]:
     """
     Say, in milestone order, what each row that is not known byte for byte means.
 
@@ -104,7 +106,7 @@ def diff(known: Mapping[str, Known], read: Sequence[Row], reading: Reading) -> t
     )
 
 
-def _step(known: Known | None, row: Row, reading: Reading) -> Step:
+def _step(known: StoredMilestone | None, row: Row, reading: ReadContext) -> RowChange:
     if known is None or known.gone:
         return _born(known, row, reading)
     if known.silent or known.is_new_here:
@@ -116,25 +118,29 @@ def _step(known: Known | None, row: Row, reading: Reading) -> Step:
             fired=known.fired,
         )
     if known.fingerprint == row.fingerprint:
-        return Step(row=row, version=known.version, generation=known.generation, same=True)
+        return RowChange(row=row, version=known.version, generation=known.generation, same=True)
     if _is_older(row.milestone, known.milestone) and not _agreed(known, row, reading):
-        return Step(
+        return RowChange(
             row=row,
             version=known.version,
             generation=known.generation,
-            doubt=Doubt(fingerprint=row.fingerprint, read=reading.id),
+            doubt=UnconfirmedRevision(fingerprint=row.fingerprint, read=reading.id),
         )
     return _updated(known, row, reading)
 
 
-def _born(known: Known | None, row: Row, reading: Reading) -> Step:
+def _born(known: StoredMilestone | None, row: Row, reading: ReadContext) -> RowChange:
     """A new record, or the next life of one that was removed."""
     version, generation = (known.version, known.generation) if known else (0, 0)
-    step = _appeared(row, reading, version=version + 1, generation=generation + 1, fired=Fired())
+    step = _appeared(
+        row, reading, version=version + 1, generation=generation + 1, fired=LastAnnounced()
+    )
     return replace(step, fresh=True)
 
 
-def _appeared(row: Row, reading: Reading, *, version: int, generation: int, fired: Fired) -> Step:
+def _appeared(
+    row: Row, reading: ReadContext, *, version: int, generation: int, fired: LastAnnounced
+) -> RowChange:
     """A record that nobody has been told about yet."""
     milestone, now = row.milestone, reading.seen_at
     event = Event(
@@ -145,7 +151,7 @@ def _appeared(row: Row, reading: Reading, *, version: int, generation: int, fire
         seen_at=now,
     )
     armed = rearm(milestone, before=None, fired=fired, policy=reading.policy.time, now=now)
-    return Step(
+    return RowChange(
         row=row,
         version=version,
         generation=generation,
@@ -160,12 +166,12 @@ def _is_older(row: Milestone, known: Milestone) -> bool:
     return known.updated is not None and row.updated < known.updated
 
 
-def _agreed(known: Known, row: Row, reading: Reading) -> bool:
+def _agreed(known: StoredMilestone, row: Row, reading: ReadContext) -> bool:
     doubt = known.doubt
     return doubt is not None and doubt.fingerprint == row.fingerprint and doubt.read != reading.id
 
 
-def _updated(known: Known, row: Row, reading: Reading) -> Step:
+def _updated(known: StoredMilestone, row: Row, reading: ReadContext) -> RowChange:
     before, after, now = known.milestone, row.milestone, reading.seen_at
     found = changes(before.doc, after.doc)
     armed = rearm(after, before=before, fired=known.fired, policy=reading.policy.time, now=now)
@@ -179,7 +185,7 @@ def _updated(known: Known, row: Row, reading: Reading) -> Step:
         seen_at=now,
         changes=told,
     )
-    return Step(
+    return RowChange(
         row=row,
         version=version,
         generation=known.generation,
@@ -193,8 +199,8 @@ def _told(
     found: tuple[Change, ...],
     before: Milestone,
     after: Milestone,
-    armed: Armed,
-    reading: Reading,
+    armed: TimerChanges,
+    reading: ReadContext,
 ) -> tuple[Change, ...]:
     if [c.field for c in found] == ["end_date"] and ends_by_now(armed, now=reading.seen_at):
         return ()
@@ -207,7 +213,7 @@ def _touch(before: Milestone, after: Milestone) -> Change:
     return Change(field=_TOUCHED, before=before.doc.get(_TOUCHED), after=after.doc.get(_TOUCHED))
 
 
-def removed(known: Known, *, now: datetime) -> Event:
+def removed(known: StoredMilestone, *, now: datetime) -> Event:
     """The event that says that Kalshi no longer lists a milestone."""
     return Event(
         id=event_id(known.milestone.id, Kind.REMOVED, str(known.generation)),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from notifier.domain.changes import Step
+from notifier.domain.changes import RowChange
 from notifier.domain.models import (
     Delivery,
     Ended,
@@ -15,7 +15,7 @@ from notifier.domain.models import (
     Timer,
 )
 from notifier.domain.retry_policy import Standing, Verdict
-from notifier.domain.timers import Fired
+from notifier.domain.timers import LastAnnounced
 
 
 class ReadKind(StrEnum):
@@ -99,7 +99,7 @@ class PageCommit:
     read_id: int
     watch: WatchRow
     now: datetime
-    steps: tuple[Step, ...]
+    steps: tuple[RowChange, ...]
     deliveries: tuple[Delivery, ...] = ()
     bad: tuple[BadRow, ...] = ()
     end: ReadEnd | None = None
@@ -111,7 +111,7 @@ class DueTimer:
 
     timer: Timer
     milestone: Milestone
-    fired: Fired
+    fired: LastAnnounced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ from notifier.domain.models import (
 from notifier.domain.retry_policy import Standing
 from notifier.domain.routing import deliveries, route
 from notifier.domain.silences import silencing, words
-from notifier.domain.timers import Fired, TimePolicy, fire, reminders
+from notifier.domain.timers import LastAnnounced, TimePolicy, fire, reminders
 
 #: Deliveries that one claim looks at.
 _AT_ONCE = 500
@@ -75,7 +75,7 @@ def reminded(known: Known, lead: timedelta, *, policy: TimePolicy) -> Event | No
     """
     milestone = known.milestone
     is_own = known.fired is None or known.fired >= milestone.start
-    fired = Fired(start=None if is_own else known.fired)
+    fired = LastAnnounced(start=None if is_own else known.fired)
     policy = replace(policy, leads=(lead,))
     armed = reminders(milestone, fired=fired, policy=policy, now=known.since)
     for timer in armed:

@@ -41,7 +41,7 @@ class TimePolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fired:
+class LastAnnounced:
     """The start and the end that were announced last; missed ones were not."""
 
     start: datetime | None = None
@@ -49,7 +49,7 @@ class Fired:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Armed:
+class TimerChanges:
     """The timers that replace those of the kinds which moved."""
 
     timers: tuple[Timer, ...] = ()
@@ -68,10 +68,10 @@ def rearm(
     milestone: Milestone,
     *,
     before: Milestone | None,
-    fired: Fired,
+    fired: LastAnnounced,
     policy: TimePolicy,
     now: datetime,
-) -> Armed:
+) -> TimerChanges:
     """
     The timers of a milestone that is new (`before` is None) or has changed.
 
@@ -86,13 +86,13 @@ def rearm(
         timers += reminders(milestone, fired=fired, policy=policy, now=now)
     if reend:
         timers += _end(milestone, before, fired, policy, now)
-    return Armed(timers=tuple(timers), restart=restart, reend=reend)
+    return TimerChanges(timers=tuple(timers), restart=restart, reend=reend)
 
 
 def _start(
     milestone: Milestone,
     before: Milestone | None,
-    fired: Fired,
+    fired: LastAnnounced,
     policy: TimePolicy,
     now: datetime,
 ) -> list[Timer]:
@@ -120,7 +120,7 @@ def _will_be_told(instant: datetime, told: datetime | None, policy: TimePolicy) 
 
 
 def reminders(
-    milestone: Milestone, *, fired: Fired, policy: TimePolicy, now: datetime
+    milestone: Milestone, *, fired: LastAnnounced, policy: TimePolicy, now: datetime
 ) -> list[Timer]:
     """The reminders that still make sense: late by a tenth of the lead at most."""
     if milestone.start <= now or not _will_be_told(milestone.start, fired.start, policy):
@@ -144,7 +144,7 @@ def _is_stale(fire_at: datetime, lead: timedelta, now: datetime) -> bool:
 def _end(
     milestone: Milestone,
     before: Milestone | None,
-    fired: Fired,
+    fired: LastAnnounced,
     policy: TimePolicy,
     now: datetime,
 ) -> list[Timer]:
@@ -159,7 +159,7 @@ def _end(
 def _is_late_end(
     end: datetime,
     before: Milestone | None,
-    fired: Fired,
+    fired: LastAnnounced,
     policy: TimePolicy,
     now: datetime,
 ) -> bool:
@@ -169,7 +169,7 @@ def _is_late_end(
     return fired.end is None or before.end is None or before.end > now
 
 
-def ends_by_now(armed: Armed, *, now: datetime) -> bool:
+def ends_by_now(armed: TimerChanges, *, now: datetime) -> bool:
     """Whether the milestone has just turned out to have ended already."""
     return any(t.kind is TimerKind.END and t.fire_at <= now for t in armed.timers)
 
@@ -178,7 +178,7 @@ def fire(
     timer: Timer,
     milestone: Milestone,
     *,
-    fired: Fired,
+    fired: LastAnnounced,
     policy: TimePolicy,
     now: datetime,
 ) -> Event | None:
@@ -195,7 +195,7 @@ def fire(
 def _started(
     timer: Timer,
     milestone: Milestone,
-    fired: Fired,
+    fired: LastAnnounced,
     policy: TimePolicy,
     now: datetime,
 ) -> Event | None:
@@ -233,7 +233,7 @@ def _upcoming(timer: Timer, milestone: Milestone, now: datetime) -> Event | None
 def _ended(
     timer: Timer,
     milestone: Milestone,
-    fired: Fired,
+    fired: LastAnnounced,
     policy: TimePolicy,
     now: datetime,
 ) -> Event | None:

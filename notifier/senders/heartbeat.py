@@ -7,7 +7,7 @@ import httpx
 import structlog
 
 from notifier.clock import Clock
-from notifier.concurrency import Bell
+from notifier.concurrency import WakeupEvent
 from notifier.domain.egress_policy import anywhere
 from notifier.errors import ConfigError
 from notifier.senders.egress_guard import Egress, guarded, install, uses_proxies
@@ -45,23 +45,23 @@ class Heartbeat:
         self._may_reach = may_reach
         self._url = _url(url)
         self._clock = clock
-        self._bell = Bell()
+        self._wakeup = WakeupEvent()
         self._http = _http(self._url, user_agent, proxied=uses_proxies(may_reach))
 
     def beat(self) -> None:
         """There is something to show; returns at once."""
-        self._bell.ring()
+        self._wakeup.set()
 
     async def run(self) -> None:
         """Ask for ever."""
         while True:
-            if await self._bell.wait(_LONG_S):
+            if await self._wakeup.wait(_LONG_S):
                 await self._ask()
                 await self._clock.sleep(EVERY_S)
 
     async def once(self) -> None:
         """Ask now if there is something to show."""
-        if await self._bell.wait(0):
+        if await self._wakeup.wait(0):
             await self._ask()
 
     async def aclose(self) -> None:

@@ -16,7 +16,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from notifier.concurrency import Gate
+from notifier.concurrency import PriorityLock
 from notifier.errors import StoreBroken, StoreError, StoreSlow
 from notifier.storage import sqlite
 
@@ -51,7 +51,7 @@ class Database:
         self._writer = writer
         self._readers = readers
         self._run_in_thread = run_in_thread
-        self._lock = Gate()
+        self._lock = PriorityLock()
 
     async def write(
         self,
@@ -78,7 +78,7 @@ class Database:
 
         Each `write` of the turn is one transaction; no other writer runs between them.
         """
-        async with self._lock.turn(priority):
+        async with self._lock.hold(priority):
             yield Turn(self._writer, self._run_in_thread)
 
     async def read(

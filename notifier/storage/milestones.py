@@ -18,7 +18,7 @@ from sqlalchemy import (
     update,
 )
 
-from notifier.domain.changes import Doubt, Known, Step
+from notifier.domain.changes import RowChange, StoredMilestone, UnconfirmedRevision
 from notifier.domain.commit import (
     BadRow,
     PageCommit,
@@ -29,7 +29,7 @@ from notifier.domain.commit import (
 )
 from notifier.domain.models import Delivery, Event, State, Timer, TimerKind
 from notifier.domain.search import kept
-from notifier.domain.timers import Fired
+from notifier.domain.timers import LastAnnounced
 from notifier.errors import StoreError
 from notifier.kalshi import decoding
 from notifier.storage import schema as t
@@ -133,7 +133,7 @@ def _known_rows(conn: Connection, ids: list[str]) -> Iterable[Sequence[Any]]:
     return cursor.fetchall()
 
 
-def known(conn: Connection, ids: Sequence[str], watch: WatchRow) -> dict[str, Known]:
+def known(conn: Connection, ids: Sequence[str], watch: WatchRow) -> dict[str, StoredMilestone]:
     """The milestones with these ids as they were last committed, seen by a watch."""
     if not ids:
         return {}
@@ -150,16 +150,20 @@ def _known(
     watch: WatchRow,
     baselined: int,
     announced: frozenset[str],
-) -> Known:
+) -> StoredMilestone:
     is_dormant = row.watches == 0
     since = watch.baselined_at
-    doubt = Doubt(fingerprint=row.doubt, read=row.doubt_read) if row.doubt is not None else None
-    return Known(
+    doubt = (
+        UnconfirmedRevision(fingerprint=row.doubt, read=row.doubt_read)
+        if row.doubt is not None
+        else None
+    )
+    return StoredMilestone(
         milestone=decoding.milestone(row.doc),
         fingerprint=row.fingerprint,
         version=row.version,
         generation=row.generation,
-        fired=Fired(start=row.fired_start, end=row.fired_end),
+        fired=LastAnnounced(start=row.fired_start, end=row.fired_end),
         doubt=doubt,
         silent=is_dormant or (not row.watches & baselined and row.id not in announced),
         is_new_here=since is not None
@@ -211,11 +215,11 @@ def commit_page(conn: Connection, page: PageCommit) -> Release | None:
     return None if page.end is None else end_read(conn, page.end)
 
 
-def _has_content(step: Step) -> bool:
+def _has_content(step: RowChange) -> bool:
     return step.doubt is None and (step.fresh or not step.same)
 
 
-def _save_milestones(conn: Connection, page: PageCommit, changed: Sequence[Step]) -> None:
+def _save_milestones(conn: Connection, page: PageCommit, changed: Sequence[RowChange]) -> None:
     for fresh in (True, False):
         many(
             conn,
@@ -224,7 +228,7 @@ def _save_milestones(conn: Connection, page: PageCommit, changed: Sequence[Step]
         )
 
 
-def _row(step: Step, page: PageCommit) -> dict[str, Any]:
+def _row(step: RowChange, page: PageCommit) -> dict[str, Any]:
     milestone = step.row.milestone
     return {
         "id": milestone.id,
@@ -244,7 +248,7 @@ def _row(step: Step, page: PageCommit) -> dict[str, Any]:
     }
 
 
-def _note_seen(conn: Connection, page: PageCommit, steps: Sequence[Step]) -> None:
+def _note_seen(conn: Connection, page: PageCommit, steps: Sequence[RowChange]) -> None:
     rows = [
         {
             "key": step.row.milestone.id,
@@ -257,7 +261,7 @@ def _note_seen(conn: Connection, page: PageCommit, steps: Sequence[Step]) -> Non
     many(conn, statements.NOTE_SEEN, rows)
 
 
-def replace_timers(conn: Connection, steps: Sequence[Step]) -> None:
+def replace_timers(conn: Connection, steps: Sequence[RowChange]) -> None:
     """Put each step's timers in the place of those of the kinds that moved."""
     # A row's first version has no timers to replace.
     restarted = [s for s in steps if s.armed.restart and s.version > 1]

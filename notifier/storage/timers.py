@@ -7,7 +7,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from notifier.domain.commit import AlarmCommit, DueTimer
 from notifier.domain.models import Event, Kind, Timer, TimerKind
-from notifier.domain.timers import Fired, TimePolicy, reminders
+from notifier.domain.timers import LastAnnounced, TimePolicy, reminders
 from notifier.kalshi import decoding
 from notifier.storage import schema as t
 from notifier.storage.milestones import (
@@ -54,7 +54,7 @@ def due(conn: Connection, now: datetime, *, limit: int) -> list[DueTimer]:
                 lead=timedelta(seconds=row.lead_s),
             ),
             milestone=decoding.milestone(row.doc),
-            fired=Fired(start=row.fired_start, end=row.fired_end),
+            fired=LastAnnounced(start=row.fired_start, end=row.fired_end),
         )
         for row in rows
     ]
@@ -111,7 +111,7 @@ def rearm_reminders(conn: Connection, *, policy: TimePolicy, now: datetime) -> i
         for row in rows
         for timer in reminders(
             decoding.milestone(row.doc),
-            fired=Fired(start=row.fired_start, end=row.fired_end),
+            fired=LastAnnounced(start=row.fired_start, end=row.fired_end),
             policy=policy,
             now=now,
         )

@@ -93,8 +93,8 @@ def _health(ports: Ports) -> list[BaseRoute]:
     async def healthy(_request: Request) -> Response:
         vital = await ports.vitals()
         return JSONResponse(
-            {"ok": not vital.stuck, "stuck": list(vital.stuck)},
-            503 if vital.stuck else 200,
+            {"ok": not vital.stalled, "stuck": list(vital.stalled)},
+            503 if vital.stalled else 200,
         )
 
     async def ready(_request: Request) -> Response:

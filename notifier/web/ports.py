@@ -6,7 +6,7 @@ from datetime import datetime
 
 from notifier.storage.books import Books
 from notifier.workers.admin_actions import Deeds
-from notifier.workers.readiness import Vital
+from notifier.workers.readiness import HealthReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,7 @@ class Ports:
 
     books: Books
     deeds: Deeds
-    vitals: Callable[[], Awaitable[Vital]]
+    vitals: Callable[[], Awaitable[HealthReport]]
     #: The corrected clock.
     now: Callable[[], datetime]
     #: For times where the reader's own zone is not known.

@@ -23,7 +23,7 @@ from notifier.errors import BadWish, NotifierError
 from notifier.messages.test_message import said
 from notifier.storage import admin, dead_letters, silences
 from notifier.storage.database import Connection, Database, Priority
-from notifier.workers.watchdog import Pulse
+from notifier.workers.watchdog import Watchdog
 
 log = structlog.get_logger()
 
@@ -245,7 +245,7 @@ def redriven(who: Who, now: datetime, subject: str, many: int) -> Note | None:
 
 async def answer(
     deeds: Deeds,
-    pulse: Pulse,
+    watchdog: Watchdog,
     question: Mapping[str, Json],
     *,
     where: Callable[[], str | None] = lambda: None,
@@ -257,7 +257,7 @@ async def answer(
     """
     match question:
         case {"ask": "health"}:
-            return {**_health(pulse), "web": where()}
+            return {**_health(watchdog), "web": where()}
         case {"ask": "resume", "destination": str(destination)}:
             return {"waiting": await deeds.resume(COMMAND, destination)}
         case {"ask": "redrive", "ids": list(ids), "dry_run": bool(dry_run)}:
@@ -303,9 +303,9 @@ def _token(wish: Mapping[str, Json], now: datetime) -> Token:
     )
 
 
-def _health(pulse: Pulse) -> Mapping[str, Json]:
-    ages = pulse.ages()
-    stuck = pulse.stuck()
+def _health(watchdog: Watchdog) -> Mapping[str, Json]:
+    ages = watchdog.ages()
+    stuck = watchdog.stalled()
     return {
         "ok": not stuck,
         "stuck": list(stuck),

@@ -22,7 +22,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from notifier.clock import Clock
-from notifier.concurrency import Bell
+from notifier.concurrency import WakeupEvent
 from notifier.domain import claim as claims
 from notifier.domain.batching import Room
 from notifier.domain.claim import Finished, Wait, Waiting, Way
@@ -85,7 +85,7 @@ class Lane:
     tokens: set[str] = field(default_factory=set)
     finished: list[Finished] = field(default_factory=list)
     #: Something has finished, or there is something new to claim.
-    bell: Bell = field(default_factory=Bell)
+    wakeup: WakeupEvent = field(default_factory=WakeupEvent)
     #: Composed but not leased yet, for want of free hands; good until.
     ready: deque[Message] = field(default_factory=deque)
     ready_until: float = 0.0
@@ -182,12 +182,12 @@ class Deliver:
     clock: Clock
     lanes: Mapping[str, Lane]
     routes: Mapping[str, Route]
-    bell: Bell
+    wakeup: WakeupEvent
     #: A fresh lease token.
     token: Callable[[], str]
     #: Uniform in [0, 1).
     chance: Callable[[], float]
-    pulse: Callable[[str], None]
+    heartbeat: Callable[[str], None]
     #: A start that moves by no more is not announced again.
     started_again_after: timedelta = timedelta(minutes=15)
     #: Where links in messages lead; None: to Kalshi.
@@ -198,9 +198,9 @@ class Deliver:
         """Deliver until `close`; ends when the last message is settled."""
         async with anyio.create_task_group() as tasks:
             while not self._closing:
-                self.pulse("deliver")
+                self.heartbeat("deliver")
                 wait = await self._dispatch(tasks)
-                await self.bell.wait(wait)
+                await self.wakeup.wait(wait)
 
     async def ease(self, longest_s: float) -> None:
         """
@@ -224,13 +224,13 @@ class Deliver:
     def close(self) -> None:
         """Claim nothing more; what is under way is finished."""
         self._closing = True
-        self.bell.ring()
+        self.wakeup.set()
 
     def wake(self, destination: str) -> None:
         """A person says that a destination can be sent to again."""
         if (lane := self.lanes.get(destination)) is not None:
             lane.quiet_until = self.clock.monotonic()
-        self.bell.ring()
+        self.wakeup.set()
 
     async def once(self) -> bool:
         """Try each due delivery once; whether all of them were delivered."""
@@ -263,7 +263,7 @@ class Deliver:
         """Something may have changed for a lane that is under way."""
         lane.ready_until = 0.0
         if lane.busy and lane.free > 0:
-            lane.bell.ring()
+            lane.wakeup.set()
 
     async def _run_lane(self, lane: Lane) -> None:
         try:
@@ -272,7 +272,7 @@ class Deliver:
             lane.busy = False
             if lane.left is not None:
                 lane.left.set()
-            self.bell.ring()
+            self.wakeup.set()
 
     async def _drain(self, lane: Lane, until: datetime) -> None:
         """Send what was due at `until`, as fast as the lane's rate allows."""
@@ -295,7 +295,7 @@ class Deliver:
                         return
                     if not lane.finished:
                         wait = await self._until_next(lane)
-                        await lane.bell.wait(wait)
+                        await lane.wakeup.wait(wait)
         finally:
             lane.tokens.clear()
             if lane.finished:
@@ -395,7 +395,7 @@ class Deliver:
             )
         )
         lane.tokens.discard(leased.token)
-        lane.bell.ring()
+        lane.wakeup.set()
 
     async def _try(self, lane: Lane, leased: Leased, events: Sequence[Event]) -> Outcome:
         rendered: Rendered | None = None

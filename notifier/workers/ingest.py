@@ -14,9 +14,17 @@ from typing import Protocol
 import structlog
 
 from notifier.clock import Clock, Skew
-from notifier.concurrency import Bell
+from notifier.concurrency import WakeupEvent
 from notifier.domain import poll_schedule
-from notifier.domain.changes import DiffPolicy, Known, Reading, Row, Step, diff, removed
+from notifier.domain.changes import (
+    DiffPolicy,
+    ReadContext,
+    Row,
+    RowChange,
+    StoredMilestone,
+    diff,
+    removed,
+)
 from notifier.domain.commit import (
     BadRow,
     PageCommit,
@@ -33,7 +41,7 @@ from notifier.domain.timers import ANSWERS, Bounds, bounds, is_right, offset
 from notifier.errors import RowInvalid, SourceError, SourceGarbled
 from notifier.storage import milestones
 from notifier.storage.database import Connection, Database, Priority
-from notifier.workers.rate_limiter import Lane, Pace
+from notifier.workers.rate_limiter import RateLimiter, RequestPriority
 
 log = structlog.get_logger()
 
@@ -152,7 +160,7 @@ class _Read:
         is_little = self.progress.events + len(fresh) <= _LITTLE
         return now if is_last and is_little else now + HELD
 
-    def add(self, steps: Sequence[Step], *, new_bad: int) -> None:
+    def add(self, steps: Sequence[RowChange], *, new_bad: int) -> None:
         """Add what a page, or a part of it, has brought."""
         before = self.progress
         self.progress = replace(
@@ -164,25 +172,25 @@ class _Read:
 
 
 @dataclass(slots=True, kw_only=True)
-class Reader:
+class Ingest:
     """Makes one read at a time for each lane."""
 
     source: Source
     db: Database
     clock: Clock
-    pace: Pace
+    rate_limiter: RateLimiter
     decode: Callable[[bytes], Milestone]
     fingerprint: Callable[[bytes], bytes]
     watches: Mapping[str, Watch]
     routes: Sequence[Route]
     rules: DiffRules
     #: Rung when timers may have moved, and when deliveries were born.
-    alarm: Bell
-    outbox: Bell
+    scheduler_wakeup: WakeupEvent
+    dispatcher_wakeup: WakeupEvent
     #: Called after each page of a read; with the last one comes the read's end.
     watcher: Callable[[ReadKind, Progress, ReadEnd | None], None]
     #: Called whenever a read has something to show for itself.
-    pulse: Callable[[str], None]
+    heartbeat: Callable[[str], None]
     _bounds: list[Bounds] = field(default_factory=list)
     #: What the answers say of our clock.
     skew: Skew = field(default_factory=Skew)
@@ -224,19 +232,19 @@ class Reader:
     def _pages(self, read: _Read) -> AsyncIterator[SourcePage]:
         watch = read.plan.watch
         is_poll = read.plan.kind is ReadKind.POLL
-        lane = Lane.POLL if is_poll else Lane.SWEEP
+        lane = RequestPriority.POLL if is_poll else RequestPriority.SWEEP
         # A server that never says what time it is has left us without a watermark.
         since = watch.watermark or watch.full_at or read.started_at
         return self.source.pages(
             watch=self.watches[watch.name],
-            pace=lambda: self.pace.take(lane),
+            pace=lambda: self.rate_limiter.acquire(lane),
             min_updated=since - poll_schedule.OVERLAP if is_poll else None,
             starts_after=read.since,
         )
 
     async def _take(self, read: _Read, page: SourcePage) -> None:
         """Diff one page and commit what it means."""
-        self.pulse("poll" if read.plan.kind is ReadKind.POLL else "sweep")
+        self.heartbeat("poll" if read.plan.kind is ReadKind.POLL else "sweep")
         self._note_clock(read, page)
         fresh, bad = await self._fresh_rows(read, page)
         read.count(page)
@@ -315,11 +323,11 @@ class Reader:
         patterns, tickers = self.rules.ignore_tickers, milestone.tickers
         return bool(patterns and tickers) and all(matches(patterns, ticker) for ticker in tickers)
 
-    def _reading(self, read: _Read, now: datetime) -> Reading:
-        return Reading(id=read.id, policy=self.rules.diff, silent=read.silent, seen_at=now)
+    def _reading(self, read: _Read, now: datetime) -> ReadContext:
+        return ReadContext(id=read.id, policy=self.rules.diff, silent=read.silent, seen_at=now)
 
     def _route(
-        self, steps: Sequence[Step], *, due_at: datetime, now: datetime
+        self, steps: Sequence[RowChange], *, due_at: datetime, now: datetime
     ) -> tuple[Delivery, ...]:
         events = [step.event for step in steps if step.event is not None]
         return self._owed(events, due_at=due_at, now=now)
@@ -339,11 +347,11 @@ class Reader:
             )
         )
 
-    def _ring(self, steps: Sequence[Step], *, wake: bool) -> None:
+    def _ring(self, steps: Sequence[RowChange], *, wake: bool) -> None:
         if any(step.armed.restart or step.armed.reend for step in steps):
-            self.alarm.ring()
+            self.scheduler_wakeup.set()
         if wake:
-            self.outbox.ring()
+            self.dispatcher_wakeup.set()
 
     # --- its end ---
 
@@ -387,7 +395,7 @@ class Reader:
         end = self._ended(read, self.clock.now(), error=str(exc))
         held = await self.db.write(Priority.PAGE, milestones.end_read, end)
         await self._release(held)
-        self.outbox.ring()
+        self.dispatcher_wakeup.set()
 
     async def _finish(self, read: _Read) -> None:
         """Count who was absent from a complete read, and ask for them by id."""
@@ -429,8 +437,8 @@ class Reader:
             await self.db.write(Priority.PAGE, milestones.set_suspected, watch, since)
 
     async def _ask_for(self, read: _Read, milestone_id: str) -> None:
-        self.pulse("sweep")
-        await self.pace.take(Lane.SWEEP)
+        self.heartbeat("sweep")
+        await self.rate_limiter.acquire(RequestPriority.SWEEP)
         try:
             raw = await self.source.milestone(milestone_id)
         except SourceGarbled as exc:
@@ -448,20 +456,20 @@ class Reader:
             return []
 
         _tell_bad(await self.db.write(Priority.PAGE, commit))
-        self.outbox.ring()
-        self.alarm.ring()
+        self.dispatcher_wakeup.set()
+        self.scheduler_wakeup.set()
 
     def _keep(
         self,
         conn: Connection,
         read: _Read,
-        known: dict[str, Known],
+        known: dict[str, StoredMilestone],
         raw: bytes,
         now: datetime,
     ) -> list[BadRow]:
         """Write the row of a milestone that is still there, like one of a page."""
         fingerprint = self.fingerprint(raw)
-        steps: tuple[Step, ...] = ()
+        steps: tuple[RowChange, ...] = ()
         bad: tuple[BadRow, ...] = ()
         try:
             row = Row(milestone=self.decode(raw), fingerprint=fingerprint)
@@ -509,7 +517,7 @@ class Reader:
             return
         self._bounds.clear()
         self.clock.correct(off)
-        self.alarm.ring()
+        self.scheduler_wakeup.set()
         grave = abs(off) > _WARN_SKEW
         (log.warning if grave else log.info)(
             "clock.corrected", offset_s=round(off.total_seconds(), 3)
@@ -527,7 +535,7 @@ class Reader:
             # What the answers have proved, they have proved of another clock.
             self._settled = settled
             self._bounds.clear()
-            self.alarm.ring()
+            self.scheduler_wakeup.set()
         return bool(follow)
 
 

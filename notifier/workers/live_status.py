@@ -17,7 +17,7 @@ from notifier.domain.live_status import AHEAD, BEHIND, Asked, Said, next_start, 
 from notifier.errors import NotifierError, SourceError
 from notifier.storage import live_status
 from notifier.storage.database import Database, Priority
-from notifier.workers.rate_limiter import Lane, Pace
+from notifier.workers.rate_limiter import RateLimiter, RequestPriority
 
 log = structlog.get_logger()
 
@@ -42,16 +42,16 @@ class Source(Protocol):
 
 
 @dataclass(slots=True, kw_only=True)
-class Live:
+class LiveStatusPoller:
     """The loop of what is live."""
 
     source: Source
     db: Database
     clock: Clock
-    pace: Pace
+    rate_limiter: RateLimiter
     #: The names of those watches that want it.
     watches: Sequence[str]
-    pulse: Callable[[str], None]
+    heartbeat: Callable[[str], None]
     #: When each was asked about last.
     _asked: dict[str, datetime] = field(default_factory=dict)
     _failures: int = 0
@@ -63,7 +63,7 @@ class Live:
     async def run(self) -> None:
         """Ask for ever."""
         while True:
-            self.pulse("live")
+            self.heartbeat("live")
             if self.clock.monotonic() >= self._quiet_until:
                 await self.once()
             await self.clock.sleep(self._wait_s())
@@ -106,8 +106,8 @@ class Live:
             await self._ask(wanted[first : first + _BATCH])
 
     async def _ask(self, milestone_ids: Sequence[str]) -> None:
-        await self.pace.take(Lane.LIVE)
-        self.pulse("live")
+        await self.rate_limiter.acquire(RequestPriority.LIVE)
+        self.heartbeat("live")
         now = self.clock.now()
         # First of all: those whose answer is bad must not keep others waiting.
         self._asked |= dict.fromkeys(milestone_ids, now)

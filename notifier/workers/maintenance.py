@@ -9,7 +9,7 @@ import anyio
 import structlog
 
 from notifier.clock import Clock
-from notifier.concurrency import Bell
+from notifier.concurrency import WakeupEvent
 from notifier.domain.retry_policy import MAX_AGE
 from notifier.domain.timers import Trust
 from notifier.errors import StoreError
@@ -33,7 +33,7 @@ BackUp = Callable[[date], Awaitable[Path | None]]
 
 
 @dataclass(slots=True, kw_only=True)
-class Maintain:
+class Maintenance:
     """The keeping loop."""
 
     db: Database
@@ -41,8 +41,8 @@ class Maintain:
     keep_events: timedelta
     keep_deliveries: timedelta
     #: Rung when deliveries are free again.
-    outbox: Bell
-    pulse: Callable[[str], None]
+    dispatcher_wakeup: WakeupEvent
+    heartbeat: Callable[[str], None]
     #: The destinations in force; what is owed to others dies of age. None: all are.
     destinations: Collection[str] | None = None
     #: Destinations where what may have arrived is not sent again.
@@ -65,7 +65,7 @@ class Maintain:
         # The start itself is noted by whoever tells how long the service was away.
         self._alive_at = self.clock.monotonic() + _ALIVE_EVERY_S
         while True:
-            self.pulse("maintain")
+            self.heartbeat("maintain")
             if self.clock.monotonic() >= self._alive_at:
                 await self._be_alive()
             await self.remember_clock()
@@ -99,7 +99,7 @@ class Maintain:
             log.error("deliveries.given_up", deliveries=dead)
         if freed:
             log.warning("lease.reaped", deliveries=freed)
-            self.outbox.ring()
+            self.dispatcher_wakeup.set()
 
     async def _prune(self) -> None:
         now = self.clock.now()

@@ -114,7 +114,7 @@ class Operate:
     posts: Mapping[str, Post]
     policy: OperatorPolicy
     skew: Skew
-    pulse: Callable[[str], None]
+    heartbeat: Callable[[str], None]
     _begun: datetime | None = None
     _begun_s: float = 0.0
     _downtime: Open | None = None
@@ -132,7 +132,7 @@ class Operate:
         async with anyio.create_task_group() as tasks:
             try:
                 while True:
-                    self.pulse("operate")
+                    self.heartbeat("operate")
                     await self._guarded(self._round, tasks)
                     await self.clock.sleep(_EVERY_S)
             finally:

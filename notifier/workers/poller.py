@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from notifier.clock import Clock, Jump
-from notifier.concurrency import Bell
+from notifier.concurrency import WakeupEvent
 from notifier.domain import poll_schedule
 from notifier.domain.commit import ReadKind
 from notifier.domain.poll_schedule import Plan, ReadPolicy
@@ -30,7 +30,7 @@ _UNAUTHORISED = (401, 403)
 _BAD_REQUEST = 400
 
 
-class Reader(Protocol):
+class Ingest(Protocol):
     """What makes a read."""
 
     async def read(self, plan: Plan) -> None:
@@ -42,7 +42,7 @@ class _Lane:
     """How one of the two lanes fares."""
 
     #: A read of the other lane has ended.
-    bell: Bell = field(default_factory=Bell)
+    wakeup: WakeupEvent = field(default_factory=WakeupEvent)
     #: Failed reads in a row.
     failures: int = 0
     #: Nothing is asked before.
@@ -50,17 +50,17 @@ class _Lane:
 
 
 @dataclass(slots=True, kw_only=True)
-class Poll:
+class Poller:
     """The reading loop."""
 
-    reader: Reader
+    reader: Ingest
     db: Database
     clock: Clock
     policy: ReadPolicy
     #: Uniform in [0, 1).
     chance: Callable[[], float]
     #: Called whenever the loop has something to show for itself.
-    pulse: Callable[[str], None]
+    heartbeat: Callable[[str], None]
     #: By watch: when its last read failed.
     _failed_at: dict[str, datetime] = field(default_factory=dict)
     #: The watches that this process has polled, or tried to, and has swept.
@@ -74,36 +74,36 @@ class Poll:
     async def polls(self) -> None:
         """Poll for ever."""
         while True:
-            self.pulse("poll")
+            self.heartbeat("poll")
             jump = self._new_jump()
             plan = await self._next_poll()
             if plan is None:
-                await self._poll.bell.wait(_REPLAN_S)
+                await self._poll.wakeup.wait(_REPLAN_S)
                 continue
             at = plan.at if jump is None else self.clock.now()
             if await self._is_time(at, self._poll):
                 if await self._attempt(plan) and jump is not None:
                     self._jumps = jump.number
                 self._polled.add(plan.watch.name)
-                self._sweep.bell.ring()
+                self._sweep.wakeup.set()
 
     async def sweeps(self) -> None:
         """Baseline, sweep and read in full for ever, each after the polls it needs."""
         while True:
-            self.pulse("sweep")
+            self.heartbeat("sweep")
             jump = self._new_jump()
             if jump is not None and await self._next_poll() is not None:
                 jump = None  # a poll asks sooner
             plan = await self._next_sweep()
             at = plan.at if jump is None else self.clock.now()
             if not self._is_polled(plan):
-                await self._sweep.bell.wait(_REPLAN_S)
+                await self._sweep.wakeup.wait(_REPLAN_S)
             elif await self._is_time(at, self._sweep):
                 if await self._attempt(plan):
                     self._swept.add(plan.watch.name)
                     if jump is not None:
                         self._jumps = jump.number
-                self._poll.bell.ring()
+                self._poll.wakeup.set()
 
     async def once(self) -> bool:
         """A baseline or a poll and a due sweep for each watch; whether all worked."""
@@ -156,7 +156,7 @@ class Poll:
         quiet_s = lane.quiet_until - self.clock.monotonic()
         wait_s = max((at - self.clock.now()).total_seconds(), quiet_s)
         if wait_s > 0:
-            await lane.bell.wait(min(wait_s, _REPLAN_S))
+            await lane.wakeup.wait(min(wait_s, _REPLAN_S))
         return wait_s <= 0
 
     async def _attempt(self, plan: Plan) -> bool:

@@ -1,4 +1,4 @@
-"""Whether the service is well and ready, as its health pages say it."""
+"""Whether the service is healthy and ready, as `/-/healthy` and `/-/ready` report it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,55 +9,51 @@ from notifier.errors import StoreError
 from notifier.storage import milestones
 from notifier.storage.database import Database
 
-#: A clock that is further off tells everything at the wrong time.
-_OFF = timedelta(seconds=60)
+#: With a clock that is further off, all times in messages are wrong.
+_MAX_SKEW = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vital:
-    """Whether the service is well, as `/-/healthy` and `/-/ready` say it."""
+class HealthReport:
+    """The state of the service at one moment."""
 
-    #: Loops that have not advanced for too long.
-    stuck: Sequence[str] = ()
-    #: Why it is not ready; none: it is.
+    #: Workers that have made no progress for too long.
+    stalled: Sequence[str] = ()
+    #: Why the service is not ready; empty if it is.
     unready: Sequence[str] = ()
     #: Seconds that the machine's clock is off; None: not known.
     skew_s: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
-class Vitals:
-    """How the service fares, now."""
+class Readiness:
+    """Reports the state of the service; costs one short query."""
 
     db: Database
     skew: Skew
-    stuck: Callable[[], Sequence[str]]
-    #: It finishes what is under way, and takes on nothing more.
+    stalled: Callable[[], Sequence[str]]
+    #: The service finishes what is under way and takes on nothing more.
     is_stopping: bool = False
 
-    async def __call__(self) -> Vital:
-        """Asked as often as anybody likes: one short question to the store."""
-        stuck = list(self.stuck())
-        known = self.skew.known
-        unready = [f"the {loop} loop is stuck" for loop in stuck]
+    async def __call__(self) -> HealthReport:
+        """Report the state now."""
+        stalled = list(self.stalled())
+        skew = self.skew.known
+        unready = [f"the {worker} loop is stuck" for worker in stalled]
         if self.is_stopping:
             unready.append("it is stopping")
-        unready += await self._unread()
-        if known is not None and abs(known) > _OFF:
-            unready.append(f"this machine's clock is {abs(known).total_seconds():.0f} s off")
-        return Vital(
-            stuck=stuck,
-            unready=unready,
-            skew_s=None if known is None else known.total_seconds(),
-        )
-
-    async def _unread(self) -> list[str]:
         try:
-            watches = await self.db.read(milestones.watches)
+            unready += [
+                f"the first read of {watch.name} is not complete"
+                for watch in await self.db.read(milestones.watches)
+                if watch.baselined_at is None
+            ]
         except StoreError:
-            return ["the store cannot be read"]
-        return [
-            f"the first read of {watch.name} is not complete"
-            for watch in watches
-            if watch.baselined_at is None
-        ]
+            unready.append("the store cannot be read")
+        if skew is not None and abs(skew) > _MAX_SKEW:
+            unready.append(f"this machine's clock is {abs(skew).total_seconds():.0f} s off")
+        return HealthReport(
+            stalled=stalled,
+            unready=unready,
+            skew_s=None if skew is None else skew.total_seconds(),
+        )

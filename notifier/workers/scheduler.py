@@ -12,7 +12,7 @@ from datetime import datetime
 import structlog
 
 from notifier.clock import Clock
-from notifier.concurrency import Bell
+from notifier.concurrency import WakeupEvent
 from notifier.domain.commit import AlarmCommit, DueTimer
 from notifier.domain.models import Event, Kind, Route, RouteTrace
 from notifier.domain.routing import deliveries, route
@@ -28,7 +28,7 @@ _LONGEST_SLEEP_S = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
-class Alarm:
+class Scheduler:
     """The loop of time."""
 
     db: Database
@@ -36,10 +36,10 @@ class Alarm:
     routes: Sequence[Route]
     policy: TimePolicy
     #: Rung when timers may have moved.
-    bell: Bell
+    wakeup: WakeupEvent
     #: Rung when deliveries were born.
-    outbox: Bell
-    pulse: Callable[[str], None]
+    dispatcher_wakeup: WakeupEvent
+    heartbeat: Callable[[str], None]
 
     async def run(self) -> None:
         """Fire timers for ever."""
@@ -50,11 +50,11 @@ class Alarm:
     async def _wait_for(self, fire_at: datetime | None) -> None:
         """Until that moment, or until timers may have moved."""
         while True:
-            self.pulse("alarm")
+            self.heartbeat("alarm")
             wait = _LONGEST_SLEEP_S
             if fire_at is not None:
                 wait = (fire_at - self.clock.now()).total_seconds()
-            if wait <= 0 or await self.bell.wait(min(wait, _LONGEST_SLEEP_S)):
+            if wait <= 0 or await self.wakeup.wait(min(wait, _LONGEST_SLEEP_S)):
                 return
 
     async def fire_due(self) -> None:
@@ -91,7 +91,7 @@ class Alarm:
         fired = await self.db.write(Priority.TIMERS, commit)
         if fired is None:
             return 0
-        self.outbox.ring()
+        self.dispatcher_wakeup.set()
         log.info(
             "timers.fired",
             timers=len(fired.timers),

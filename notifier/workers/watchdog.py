@@ -1,32 +1,31 @@
-"""Whether the loops advance: each says so, and silence is what counts as stuck."""
+"""Finds workers that have stalled: each reports progress, and long silence counts as stalled."""
 
-from collections.abc import Mapping
 from datetime import timedelta
 
 from notifier.clock import Clock
 
-#: Longer than any wait that a healthy loop makes: one attempt, one slow answer.
-STUCK_S = 120.0
+#: Longer than any wait of a healthy worker: one attempt, one slow answer.
+STALLED_S = 120.0
 
 
-class Pulse:
-    """Remembers when each loop last had something to show for itself."""
+class Watchdog:
+    """Remembers when each worker last made progress."""
 
-    def __init__(self, clock: Clock, *, patience: timedelta = timedelta(0)) -> None:
-        """`patience`: how long one answer may take."""
+    def __init__(self, clock: Clock, *, timeout: timedelta = timedelta(0)) -> None:
+        """`timeout`: how long one answer of the API may take."""
         self._clock = clock
-        self._stuck_s = max(STUCK_S, 2 * patience.total_seconds())
-        self._beats: dict[str, float] = {}
+        self._stalled_s = max(STALLED_S, 2 * timeout.total_seconds())
+        self._last: dict[str, float] = {}
 
-    def __call__(self, loop: str) -> None:
-        """A loop advances."""
-        self._beats[loop] = self._clock.monotonic()
+    def heartbeat(self, worker: str) -> None:
+        """Note that a worker makes progress."""
+        self._last[worker] = self._clock.monotonic()
 
-    def ages(self) -> Mapping[str, float]:
-        """By loop: seconds since it last advanced."""
+    def ages(self) -> dict[str, float]:
+        """By worker: seconds since its last progress."""
         now = self._clock.monotonic()
-        return {loop: now - beat for loop, beat in self._beats.items()}
+        return {worker: now - last for worker, last in self._last.items()}
 
-    def stuck(self) -> list[str]:
-        """The loops that have not advanced for too long."""
-        return sorted(loop for loop, age in self.ages().items() if age > self._stuck_s)
+    def stalled(self) -> list[str]:
+        """The workers that have made no progress for too long."""
+        return sorted(worker for worker, age in self.ages().items() if age > self._stalled_s)

@@ -61,11 +61,11 @@ async def main() -> None:
         )
         with folder(text) as path:
             config = settings.load(path / "notifier.yaml", {}, cwd=path)
-            async with app.built(config, app.Parts()) as loops:
+            async with app.build_services(config, app.Dependencies()) as loops:
                 await measure(loops, path / "notifier.db")
 
 
-async def measure(loops: app.Loops, database: Path) -> None:
+async def measure(loops: app.Services, database: Path) -> None:
     """What the claims beside it waited, and what it took of memory."""
     waits = Waits(loops.db)
     async with anyio.create_task_group() as tasks:

@@ -57,7 +57,7 @@ async def bare(url: str) -> float:
                 return time.process_time() - begun
 
 
-async def ours(loops: app.Loops, kind: ReadKind) -> float:
+async def ours(loops: app.Services, kind: ReadKind) -> float:
     """CPU seconds of one read."""
     poll = loops.poll
     watch = (await poll.db.read(milestones.watches))[0]
@@ -71,7 +71,7 @@ async def main() -> None:
     with api() as url, folder(f"source: {{base_url: '{url}', rate: 1000/s}}") as path:
         config = settings.load(path / "notifier.yaml", {}, cwd=Path(path))
         logging.set_up(level="error", style="text")
-        async with app.built(config, app.Parts()) as loops:
+        async with app.build_services(config, app.Dependencies()) as loops:
             first = await ours(loops, ReadKind.BASELINE)
             await ours(loops, ReadKind.FULL)
             pairs = [(await ours(loops, ReadKind.FULL), await bare(url)) for _ in "123"]

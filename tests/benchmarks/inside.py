@@ -15,14 +15,14 @@ from notifier.storage.database import reading
 _OPEN = "SELECT 1 FROM deliveries WHERE state IN ('pending', 'leased') LIMIT 1"
 
 
-async def read(loops: app.Loops, kind: ReadKind) -> None:
+async def read(loops: app.Services, kind: ReadKind) -> None:
     """One read, to its end."""
     poll = loops.poll
     watch = (await poll.db.read(milestones.watches))[0]
     await poll.reader.read(Plan(at=poll.clock.now(), watch=watch, kind=kind))
 
 
-async def deliver(loops: app.Loops, database: Path) -> tuple[float, float]:
+async def deliver(loops: app.Services, database: Path) -> tuple[float, float]:
     """Wall and CPU seconds until nothing is owed any more."""
     gc.collect()
     gc.freeze()  # as the service does when it starts

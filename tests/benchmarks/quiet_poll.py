@@ -19,7 +19,7 @@ FEW = 1000
 POLLS = 100
 
 
-async def quiet_polls(loops: app.Loops) -> float:
+async def quiet_polls(loops: app.Services) -> float:
     """CPU seconds of some polls that bring nothing."""
     poll = loops.poll
     begun = time.process_time()
@@ -34,8 +34,8 @@ async def quiet_polls(loops: app.Loops) -> float:
 async def measure(few: Path, many: Path) -> None:
     """Poll both by turns."""
     async with (
-        app.built(load(few), app.Parts()) as small,
-        app.built(load(many), app.Parts()) as large,
+        app.build_services(load(few), app.Dependencies()) as small,
+        app.build_services(load(many), app.Dependencies()) as large,
     ):
         for loops in (small, large):
             watch = (await loops.poll.db.read(milestones.watches))[0]

@@ -107,7 +107,7 @@ async def ours(events: int, digest: str) -> Mapping[str, float]:
             )
             with folder(text) as path:
                 config = settings.load(path / "notifier.yaml", {}, cwd=path)
-                async with app.built(config, app.Parts()) as loops:
+                async with app.build_services(config, app.Dependencies()) as loops:
                     await read(loops, ReadKind.BASELINE)
                     for doc in docs:
                         api.update(str(doc["id"]), title=f"{doc['title']}, late")

@@ -24,7 +24,7 @@ from storing import (
     stocked,
 )
 
-from notifier.concurrency import Bell
+from notifier.concurrency import WakeupEvent
 from notifier.domain.changes import removed
 from notifier.domain.claim import Way
 from notifier.domain.deferral import Manner
@@ -43,7 +43,7 @@ from notifier.domain.silences import made
 from notifier.storage import milestones, outbox, silences, standing
 from notifier.storage.database import Priority
 from notifier.workers.dispatcher import Deliver, Lane
-from notifier.workers.maintenance import Maintain
+from notifier.workers.maintenance import Maintenance
 
 DESK = "desk"
 BOTH = (Route(name="all", to=(HOOK, DESK)),)
@@ -137,7 +137,7 @@ class Scene:
         self.database = database
         self.clock = SimulatedClock()
         self.sender = StubSender(self.clock)
-        self.bell = Bell()
+        self.wakeup = WakeupEvent()
         self.pulses = 0
         #: Ends the process that runs, whatever it is doing.
         self.kill: Callable[[], None] = lambda: None
@@ -152,10 +152,10 @@ class Scene:
             clock=self.clock,
             lanes={lane.name: Lane(way=lane.way, zone=lane.zone) for lane in self.lanes},
             routes={rule.name: rule for rule in self.shelf.routes},
-            bell=self.bell,
+            wakeup=self.wakeup,
             token=lambda: f"token-{next(self._tokens)}",
             chance=lambda: 0.5,
-            pulse=self._pulse,
+            heartbeat=self._pulse,
         )
 
     def set_clock(self, when: datetime) -> None:
@@ -182,14 +182,14 @@ class Scene:
             await turn.write(silences.add, wish)
         return wish
 
-    def maintain(self) -> Maintain:
-        return Maintain(
+    def maintain(self) -> Maintenance:
+        return Maintenance(
             db=self.shelf.store,
             clock=self.clock,
             keep_events=90 * DAY,
             keep_deliveries=30 * DAY,
-            outbox=self.bell,
-            pulse=lambda _loop: None,
+            dispatcher_wakeup=self.wakeup,
+            heartbeat=lambda _loop: None,
         )
 
     def _pulse(self, _loop: str) -> None:
@@ -211,7 +211,7 @@ class Scene:
             row(key, last_updated_ts=stamp(self.clock.now()), **fields) for key in milestone_ids
         ]
         await self.shelf.show(*rows, now=self.clock.now())
-        self.bell.ring()
+        self.wakeup.set()
 
     async def remove(self, milestone_id: str) -> None:
         """Let Kalshi list it no longer."""
@@ -222,12 +222,12 @@ class Scene:
             traces = route(gone, shelf.routes)
             owed = deliveries(gone, traces, due_at=now, now=now, started_grace=GRACE)
             await turn.write(milestones.remove, [gone], owed, now)
-        self.bell.ring()
+        self.wakeup.set()
 
     async def start(self) -> None:
         """Fire the starts that are due."""
         await self.shelf.ring(now=self.clock.now())
-        self.bell.ring()
+        self.wakeup.set()
 
     def offsets(self, destination: str = HOOK, *, of: str | None = None) -> list[float]:
         """Seconds from NOW of each attempt, or of those that tell of a milestone."""

@@ -163,7 +163,7 @@ def _asked(at: datetime, target: str) -> Asked:
 class Scene:
     """One process."""
 
-    def __init__(self, loops: app.Loops, kalshi: Kalshi, clock: Clock, database: Path) -> None:
+    def __init__(self, loops: app.Services, kalshi: Kalshi, clock: Clock, database: Path) -> None:
         self.loops = loops
         self.kalshi = kalshi
         self.clock = clock
@@ -236,11 +236,11 @@ async def process(
     clock = clock or SimulatedClock()
     if is_known:
         clock.correct(kalshi.clock.now() - clock.now())
-    async with app.built(_config(database, source), _parts(clock, kalshi)) as loops:
+    async with app.build_services(_config(database, source), _parts(clock, kalshi)) as loops:
         yield Scene(loops, kalshi, clock, database)
 
 
-def _parts(clock: Clock, kalshi: Kalshi) -> app.Parts:
+def _parts(clock: Clock, kalshi: Kalshi) -> app.Dependencies:
     async def sender(config: Config) -> StubSender:
         del config
         return StubSender()
@@ -254,7 +254,7 @@ def _parts(clock: Clock, kalshi: Kalshi) -> app.Parts:
             transport=MemoryTransport(kalshi.answer),
         )
 
-    return app.Parts(
+    return app.Dependencies(
         clock=clock,
         run_in_thread=inline,
         source=source,

@@ -15,7 +15,7 @@ import msgspec
 
 from notifier.domain import claim as claims
 from notifier.domain.batching import Room
-from notifier.domain.changes import DiffPolicy, Known, Reading, Row, Step, diff
+from notifier.domain.changes import DiffPolicy, ReadContext, Row, RowChange, StoredMilestone, diff
 from notifier.domain.claim import Finished, Waiting, Way
 from notifier.domain.commit import (
     AlarmCommit,
@@ -129,7 +129,7 @@ class Shelf:
         read_id: int | None = None,
         more: bool = False,
         due_at: datetime | None = None,
-    ) -> tuple[Step, ...]:
+    ) -> tuple[RowChange, ...]:
         """Commit a page as a read would; `more`: it was not the last one."""
         async with self.store.turn(Priority.PAGE) as turn:
             known = await turn.write(milestones.known, [r.milestone.id for r in rows], self.watch)
@@ -149,7 +149,7 @@ class Shelf:
 
     def page(
         self,
-        known: Mapping[str, Known],
+        known: Mapping[str, StoredMilestone],
         rows: Sequence[Row],
         *,
         now: datetime,
@@ -160,7 +160,7 @@ class Shelf:
         steps = diff(
             known,
             rows,
-            Reading(
+            ReadContext(
                 id=read_id,
                 policy=DiffPolicy(time=self.time),
                 silent=kind is ReadKind.BASELINE,

@@ -36,7 +36,7 @@ from notifier.web.auth import Locks
 from notifier.web.ports import Ports
 from notifier.web.tokens import Tokens
 from notifier.workers.admin_actions import Deeds, Trial
-from notifier.workers.readiness import Vital
+from notifier.workers.readiness import HealthReport
 
 HOSTILE = "<script>alert(1)</script> & \u201equotes\u201c \u202egnirts"
 ROUTES = (
@@ -97,7 +97,7 @@ class Site:
     books: Books
     deeds: Deeds
     app: ASGIApp
-    vital: Vital = field(default_factory=lambda: Vital(skew_s=0.2))
+    vital: HealthReport = field(default_factory=lambda: HealthReport(skew_s=0.2))
     #: What a test of a destination comes to.
     answer: Outcome = field(default_factory=lambda: Sent(status=200))
 
@@ -137,7 +137,7 @@ async def site(
         async def send(_name: str, _message: Rendered) -> Outcome:
             return found[0].answer
 
-        async def vitals() -> Vital:
+        async def vitals() -> HealthReport:
             return found[0].vital
 
         clock = StillClock()

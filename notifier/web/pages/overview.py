@@ -11,7 +11,7 @@ from notifier.domain.pagination import EventFilter, Slice
 from notifier.web.pages import charts
 from notifier.web.pages.filters import Row
 from notifier.web.pages.templating import Dress
-from notifier.workers.readiness import Vital
+from notifier.workers.readiness import HealthReport
 
 _NEWEST = 8
 #: Starts that the list shows before it is unfolded.
@@ -62,10 +62,10 @@ def places(dress: Dress) -> list[BaseRoute]:
     return [Route("/", overview)]
 
 
-def troubles(status: Row, vital: Vital) -> Iterator[Trouble]:
+def troubles(status: Row, vital: HealthReport) -> Iterator[Trouble]:
     """All that is wrong, the service itself first."""
-    if vital.stuck:
-        yield Trouble(words=f"No progress in: {', '.join(vital.stuck)}.")
+    if vital.stalled:
+        yield Trouble(words=f"No progress in: {', '.join(vital.stalled)}.")
     for words in vital.unready:
         yield Trouble(words=f"Not ready: {words}")
     for row in status["conditions"]:

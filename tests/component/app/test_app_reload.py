@@ -49,7 +49,7 @@ async def test_it_stays_ready_while_a_reload_waits_and_not_when_it_stops(
     database, heard = tmp_path / "notifier.db", list[Sequence[str]]()
     turn, last = anyio.Event(), anyio.Event()
     config = reading._config(database, {})
-    async with app.built(config, parts) as loops, anyio.create_task_group() as tasks:
+    async with app.build_services(config, parts) as loops, anyio.create_task_group() as tasks:
         tasks.start_soon(partial(app.serve, loops, turn, database, parts, last=last))
         await anyio.sleep(60)
         kalshi.lists("m1")

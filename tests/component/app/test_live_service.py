@@ -49,7 +49,7 @@ class _Sender(StubSender):
 @asynccontextmanager
 async def _service(
     database: Path, kalshi: Kalshi, sender: _Sender, **source: Any
-) -> AsyncIterator[app.Loops]:
+) -> AsyncIterator[app.Services]:
     async def open_sender(_config: Config) -> _Sender:
         return sender
 
@@ -58,7 +58,7 @@ async def _service(
     parts = replace(reading._parts(clock, kalshi), sender=open_sender)
     config = reading._config(database, source)
     stop = anyio.Event()
-    async with app.built(config, parts) as loops, anyio.create_task_group() as tasks:
+    async with app.build_services(config, parts) as loops, anyio.create_task_group() as tasks:
         tasks.start_soon(app.serve, loops, stop, database, parts)
         yield loops
         stop.set()
@@ -122,7 +122,7 @@ async def test_a_failure_of_live_data_harms_neither_starts_nor_polls(
     async with _service(database, kalshi, sender, watch=watch) as loops:
         await anyio.sleep(21 * 60)
 
-        assert loops.pulse.stuck() == []
+        assert loops.watchdog.stalled() == []
 
     assert [one.title for one in sender.taken] == ["Started: Game m1"]
     assert len(kalshi.polls) > 18
@@ -148,7 +148,7 @@ async def test_live_data_takes_no_more_than_what_is_left_of_the_rate(
     assert _questions(kalshi) > 30
 
 
-def _books(loops: app.Loops, kalshi: Kalshi) -> Books:
+def _books(loops: app.Services, kalshi: Kalshi) -> Books:
     return Books(
         loops.db,
         routes=TO_HOOK,

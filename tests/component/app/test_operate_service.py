@@ -66,7 +66,7 @@ async def _service(database: Path, kalshi: Kalshi, sender: Sender) -> AsyncItera
     ops = Destination(name=OPS, url="json://ops", zone=config.zone)
     config = replace(config, destinations=(*config.destinations, ops), operator=(OPS,))
     stop = anyio.Event()
-    async with app.built(config, parts) as loops, anyio.create_task_group() as tasks:
+    async with app.build_services(config, parts) as loops, anyio.create_task_group() as tasks:
         tasks.start_soon(app.serve, loops, stop, database, parts)
         yield
         stop.set()

@@ -11,7 +11,7 @@ import pytest
 from simulated import SimulatedClock, backend
 
 from notifier.systemd import Supervisor, supervisor
-from notifier.workers.watchdog import Pulse
+from notifier.workers.watchdog import Watchdog
 
 pytestmark = pytest.mark.anyio
 
@@ -76,18 +76,18 @@ async def test_the_watchdog_is_fed_twice_as_often_as_it_asks_while_loops_advance
     listener: Listener,
 ) -> None:
     clock = SimulatedClock()
-    pulse = Pulse(clock)
-    pulse("poll")
+    watchdog = Watchdog(clock)
+    watchdog.heartbeat("poll")
     async with anyio.create_task_group() as tasks:
         told = supervisor(listener.environ, pid=PID)
-        tasks.start_soon(told.feed, pulse.stuck, clock)
+        tasks.start_soon(told.feed, watchdog.stalled, clock)
         await anyio.sleep(100)
         assert listener.heard() == ["WATCHDOG=1"] * 2
 
         await anyio.sleep(100)
         assert listener.heard() == ["STATUS=stuck: poll"]
 
-        pulse("poll")
+        watchdog.heartbeat("poll")
         await anyio.sleep(100)
         assert listener.heard() == ["WATCHDOG=1"]
         tasks.cancel_scope.cancel()

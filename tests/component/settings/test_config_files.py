@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from notifier.domain.models import Json, Watch
 from notifier.errors import ConfigError
 from notifier.settings import init_text, load, schema
-from notifier.workers.watchdog import STUCK_S
+from notifier.workers.watchdog import STALLED_S
 
 FOLDER = Path(__file__).parents[3] / "config"
 EXAMPLE = FOLDER / "notifier.yaml"
@@ -270,4 +270,4 @@ def test_systemd_is_told_of_readiness_and_waits_longer_than_a_loop_may_stand() -
     (patience,) = re.findall(r"(?m)^WatchdogSec=([0-9]+)$", unit)
 
     assert "\nType=notify\nNotifyAccess=main\n" in unit
-    assert int(patience) > STUCK_S
+    assert int(patience) > STALLED_S

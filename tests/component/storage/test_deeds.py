@@ -29,7 +29,7 @@ from notifier.storage import standing
 from notifier.storage.database import Priority
 from notifier.workers.admin_actions import Deeds, Trial, answer
 from notifier.workers.admin_actions import Refused as NotDone
-from notifier.workers.watchdog import Pulse
+from notifier.workers.watchdog import Watchdog
 
 pytestmark = pytest.mark.anyio
 
@@ -240,9 +240,9 @@ async def test_tests_of_a_destination_lie_apart(scene: Scene) -> None:
 
 
 async def _asked(scene: Scene, question: dict[str, Json]) -> Any:
-    pulse = Pulse(scene.clock)
-    pulse("poll")
-    return await answer(scene.deeds, pulse, question)
+    watchdog = Watchdog(scene.clock)
+    watchdog.heartbeat("poll")
+    return await answer(scene.deeds, watchdog, question)
 
 
 async def test_commands_do_the_same_in_their_own_name(scene: Scene) -> None:

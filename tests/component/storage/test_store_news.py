@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from storing import NOW, SECOND, Shelf, ask, opened, row
 
-from notifier.domain.changes import DiffPolicy, Reading, Row, diff
+from notifier.domain.changes import DiffPolicy, ReadContext, Row, diff
 from notifier.domain.commit import PageCommit, Progress, ReadKind, WatchRow
 from notifier.domain.models import Kind
 from notifier.domain.routing import deliveries, route
@@ -44,7 +44,7 @@ async def _read(
     async with shelf.store.turn(Priority.PAGE) as turn:
         known = await turn.write(milestones.known, [one.milestone.id for one in rows], shelf.watch)
         read_id = next(shelf.reads)
-        reading = Reading(
+        reading = ReadContext(
             id=read_id,
             policy=DiffPolicy(time=TimePolicy()),
             silent=silent,

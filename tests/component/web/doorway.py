@@ -27,7 +27,7 @@ from notifier.web.middleware import csrf_token
 from notifier.web.ports import Ports
 from notifier.web.tokens import Password, Tokens
 from notifier.workers.admin_actions import COMMAND, let_in
-from notifier.workers.readiness import Vital
+from notifier.workers.readiness import HealthReport
 
 ORIGIN = "http://127.0.0.1:8080"
 
@@ -55,7 +55,7 @@ class Doorway:
     now: Hours
     #: What was done behind the doors.
     done: list[str]
-    vital: list[Vital]
+    vital: list[HealthReport]
     store: Database
     #: The seconds that somebody was made to wait.
     waits: list[float]
@@ -140,9 +140,9 @@ async def doorway(
 ) -> AsyncIterator[Doorway]:
     """The doors over this store; `life`: of which process."""
     now = now or Hours()
-    vital, waits = [Vital()], list[float]()
+    vital, waits = [HealthReport()], list[float]()
 
-    async def vitals() -> Vital:
+    async def vitals() -> HealthReport:
         return vital[-1]
 
     async def wait(seconds: float) -> None:

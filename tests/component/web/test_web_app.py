@@ -15,7 +15,7 @@ from notifier.clock import Skew
 from notifier.errors import StoreBroken
 from notifier.storage import milestones
 from notifier.storage.database import Priority
-from notifier.workers.readiness import Vital, Vitals
+from notifier.workers.readiness import HealthReport, Readiness
 
 pytestmark = pytest.mark.anyio
 
@@ -35,9 +35,9 @@ async def visitor(door: Doorway) -> AsyncIterator[httpx.AsyncClient]:
 async def test_it_is_healthy_while_its_loops_advance(
     door: Doorway, visitor: httpx.AsyncClient
 ) -> None:
-    door.vital.append(Vital(unready=["it is stopping"]))
+    door.vital.append(HealthReport(unready=["it is stopping"]))
     well = await visitor.get("/-/healthy")
-    door.vital.append(Vital(stuck=["deliver"], unready=["the deliver loop is stuck"]))
+    door.vital.append(HealthReport(stalled=["deliver"], unready=["the deliver loop is stuck"]))
     ill = await visitor.get("/-/healthy")
 
     assert (well.status_code, well.json()) == (200, {"ok": True, "stuck": []})
@@ -45,9 +45,9 @@ async def test_it_is_healthy_while_its_loops_advance(
 
 
 async def test_it_says_why_it_is_not_ready(door: Doorway, visitor: httpx.AsyncClient) -> None:
-    door.vital.append(Vital(skew_s=0.5))
+    door.vital.append(HealthReport(skew_s=0.5))
     ready = await visitor.get("/-/ready")
-    door.vital.append(Vital(unready=["it is stopping"]))
+    door.vital.append(HealthReport(unready=["it is stopping"]))
     stopping = await visitor.get("/-/ready")
 
     assert ready.status_code == 200
@@ -91,7 +91,7 @@ async def test_it_is_ready_once_everything_was_read_and_the_clock_is_right(
     async with opened(tmp_path / "notifier.db") as store:
         async with store.turn(Priority.MAINTENANCE) as turn:
             await turn.write(milestones.set_watches, ["everything"])
-        vitals = Vitals(db=store, skew=Skew(), stuck=lambda: stuck)
+        vitals = Readiness(db=store, skew=Skew(), stalled=lambda: stuck)
         before = await vitals()
         await (await stocked(store)).show(row("m1"), now=NOW)
         after = await vitals()
@@ -101,8 +101,8 @@ async def test_it_is_ready_once_everything_was_read_and_the_clock_is_right(
         worse = await vitals()
 
     assert before.unready == ["the first read of everything is not complete"]
-    assert after == Vital(stuck=[], unready=[], skew_s=None)
-    assert worse.stuck == ["poll"]
+    assert after == HealthReport(stalled=[], unready=[], skew_s=None)
+    assert worse.stalled == ["poll"]
     assert worse.skew_s == -61
     assert worse.unready == [
         "the poll loop is stuck",
@@ -116,10 +116,10 @@ async def test_a_minute_of_skew_is_no_reason() -> None:
         async def read(self, _query: object) -> list[object]:
             return []
 
-    vitals = Vitals(
+    vitals = Readiness(
         db=Empty(),  # type: ignore[arg-type] # nothing is watched
         skew=Skew(known=timedelta(seconds=60)),
-        stuck=list,
+        stalled=list,
     )
 
     assert (await vitals()).unready == []
@@ -130,13 +130,13 @@ async def test_a_store_that_cannot_be_read_is_no_reason_to_be_killed() -> None:
         async def read(self, _query: object) -> list[object]:
             raise StoreBroken("the disk is gone")
 
-    vitals = Vitals(
+    vitals = Readiness(
         db=Broken(),  # type: ignore[arg-type] # it never answers
         skew=Skew(),
-        stuck=list,
+        stalled=list,
     )
 
-    assert await vitals() == Vital(stuck=[], unready=["the store cannot be read"])
+    assert await vitals() == HealthReport(stalled=[], unready=["the store cannot be read"])
 
 
 # --- what it costs ------------------------------------------------------------

@@ -13,7 +13,7 @@ from visiting import ALL_DAY, HOSTILE, Site, moved, site, submit
 from notifier.domain.models import Refused, Scope, State
 from notifier.domain.pagination import DeliveryFilter, Slice
 from notifier.web.pages.charts import bars, timeline
-from notifier.workers.readiness import Vital
+from notifier.workers.readiness import HealthReport
 
 pytestmark = pytest.mark.anyio
 PAGES = (
@@ -183,7 +183,7 @@ async def test_the_overview_says_when_all_is_well(
 async def test_the_overview_says_when_the_service_itself_is_not_well(
     there: Site, visitor: httpx.AsyncClient
 ) -> None:
-    there.vital = Vital(stuck=["alarm"], unready=["the store cannot be read"])
+    there.vital = HealthReport(stalled=["alarm"], unready=["the store cannot be read"])
 
     said = words(await visitor.get("/"))
 

@@ -25,10 +25,10 @@ from storing import (
 )
 
 from notifier.clock import Clock
-from notifier.concurrency import Bell
+from notifier.concurrency import WakeupEvent
 from notifier.domain.models import Route
 from notifier.storage import milestones
-from notifier.workers.scheduler import Alarm
+from notifier.workers.scheduler import Scheduler
 
 pytestmark = pytest.mark.anyio
 
@@ -50,16 +50,16 @@ class _Scene:
         self.shelf = shelf
         self.database = database
         self.clock = clock or SimulatedClock()
-        self.outbox = Bell()
+        self.outbox = WakeupEvent()
         self.pulses = 0
-        self.alarm = Alarm(
+        self.alarm = Scheduler(
             db=shelf.store,
             clock=self.clock,
             routes=shelf.routes,
             policy=shelf.time,
-            bell=Bell(),
-            outbox=self.outbox,
-            pulse=self._pulse,
+            wakeup=WakeupEvent(),
+            dispatcher_wakeup=self.outbox,
+            heartbeat=self._pulse,
         )
 
     def _pulse(self, _loop: str) -> None:
@@ -74,7 +74,7 @@ class _Scene:
             **fields,
         )
         await self.shelf.show(fresh, now=self.clock.now())
-        self.alarm.bell.ring()
+        self.alarm.wakeup.set()
 
     def told(self, kind: str = "started") -> list[tuple[str, datetime, datetime]]:
         """Milestone, instant, and when it was noticed; nothing that was missed."""
@@ -158,7 +158,7 @@ async def test_a_thousand_starts_at_one_instant_are_one_transaction(
         rows = [row(f"m{n}", start_date=stamp(start)) for n in range(1000)]
         for page in range(0, 1000, 500):
             await scene.shelf.show(*rows[page : page + 500])
-        scene.alarm.bell.ring()
+        scene.alarm.wakeup.set()
         await anyio.sleep(1800)
         commits: list[str] = []
         with scene.shelf.store._writer.connect() as conn:
@@ -181,7 +181,7 @@ async def test_more_starts_than_one_transaction_takes_are_all_told(
             await scene.shelf.show(
                 *(row(f"m{page}-{n}", start_date=stamp(start)) for n in range(page, 500))
             )
-        scene.alarm.bell.ring()
+        scene.alarm.wakeup.set()
         await anyio.sleep(2 * 3600)
 
         assert len(scene.told()) == 1497

@@ -64,7 +64,7 @@ async def test_what_is_due_is_sent_at_once_and_delivered(database: Path) -> None
 async def test_what_is_held_back_is_sent_when_it_becomes_due(database: Path) -> None:
     async with staged(database) as scene, scene.running():
         await scene.shelf.show(row("m1"), more=True, due_at=NOW + 20 * SECOND)
-        scene.bell.ring()
+        scene.wakeup.set()
         await anyio.sleep(60)
 
         assert scene.offsets() == [20]

@@ -29,8 +29,8 @@ from notifier.domain.models import Rate, Sent
 from notifier.errors import SourceRefused, SourceUnavailable, StoreBroken
 from notifier.storage import retention
 from notifier.storage.database import Priority
-from notifier.workers.live_status import Live
-from notifier.workers.rate_limiter import Pace
+from notifier.workers.live_status import LiveStatusPoller
+from notifier.workers.rate_limiter import RateLimiter
 
 pytestmark = pytest.mark.anyio
 
@@ -77,16 +77,16 @@ class _Scene:
         self.kalshi = _Kalshi(self.clock)
         self.beats: list[float] = []
         rate = Rate(count=2, per=SECOND)
-        self.loop = Live(
+        self.loop = LiveStatusPoller(
             source=self.kalshi,
             db=shelf.store,
             clock=self.clock,
-            pace=Pace(rate, self.clock, pulse=self._pulse),
+            rate_limiter=RateLimiter(rate, self.clock, heartbeat=self._heartbeat),
             watches=watches,
-            pulse=self._pulse,
+            heartbeat=self._heartbeat,
         )
 
-    def _pulse(self, _loop: str) -> None:
+    def _heartbeat(self, _loop: str) -> None:
         self.beats.append(self.clock.monotonic())
 
     async def show(self, milestone_id: str, start: datetime) -> None:

@@ -13,12 +13,12 @@ from simulated import SimulatedClock, backend
 from storing import DAY, HOOK, NOW, Shelf, ask, inline, opened, row, stocked
 from structlog.testing import capture_logs
 
-from notifier.concurrency import Bell
+from notifier.concurrency import WakeupEvent
 from notifier.domain.models import Sent
 from notifier.storage import due
 from notifier.storage.backups import DailyBackups
-from notifier.workers.maintenance import BackUp, Maintain
-from notifier.workers.watchdog import Pulse
+from notifier.workers.maintenance import BackUp, Maintenance
+from notifier.workers.watchdog import Watchdog
 
 pytestmark = pytest.mark.anyio
 
@@ -40,17 +40,17 @@ class _Scene:
         self.shelf = shelf
         self.back_up = back_up
         self.clock = SimulatedClock()
-        self.pulse = Pulse(self.clock)
-        self.outbox = Bell()
+        self.watchdog = Watchdog(self.clock)
+        self.outbox = WakeupEvent()
 
-    def maintain(self) -> Maintain:
-        return Maintain(
+    def maintain(self) -> Maintenance:
+        return Maintenance(
             db=self.shelf.store,
             clock=self.clock,
             keep_events=90 * DAY,
             keep_deliveries=30 * DAY,
-            outbox=self.outbox,
-            pulse=self.pulse,
+            dispatcher_wakeup=self.outbox,
+            heartbeat=self.watchdog.heartbeat,
             back_up=self.back_up,
         )
 
@@ -113,7 +113,7 @@ async def test_the_loop_shows_signs_of_life(database: Path) -> None:
     async with _kept(database) as scene:
         await anyio.sleep(3605)
 
-        assert scene.pulse.ages()["maintain"] <= 10
+        assert scene.watchdog.ages()["maintain"] <= 10
 
 
 async def test_every_minute_it_is_noted_that_the_service_is_alive(
@@ -133,13 +133,13 @@ async def test_every_minute_it_is_noted_that_the_service_is_alive(
 
 async def test_a_loop_that_stands_still_is_seen_by_its_silence() -> None:
     clock = SimulatedClock()
-    pulse = Pulse(clock)
-    pulse("poll")
+    watchdog = Watchdog(clock)
+    watchdog.heartbeat("poll")
     await anyio.sleep(100)
-    pulse("alarm")
+    watchdog.heartbeat("alarm")
     await anyio.sleep(50)
 
-    assert pulse.ages() == {"poll": 150.0, "alarm": 50.0}
+    assert watchdog.ages() == {"poll": 150.0, "alarm": 50.0}
 
 
 # --- copies of the database ---------------------------------------------------
@@ -192,7 +192,7 @@ async def test_a_copy_that_cannot_be_made_is_told_and_tried_again_in_an_hour(
             await anyio.sleep(3600)
 
             assert _copies(database) == [_day(0)]
-            assert scene.pulse.ages()["maintain"] <= 10
+            assert scene.watchdog.ages()["maintain"] <= 10
 
     told = [(line["log_level"], line["event"]) for line in lines]
     assert told == [("error", "backup.failed"), ("info", "backup.written")]
@@ -206,4 +206,4 @@ async def test_leases_are_freed_while_a_copy_is_made(database: Path) -> None:
     async with _kept(database, back_up=never_done) as scene:
         await anyio.sleep(400)
 
-        assert scene.pulse.ages()["maintain"] <= 10
+        assert scene.watchdog.ages()["maintain"] <= 10

@@ -149,7 +149,7 @@ class Scene:
             },
             policy=OperatorPolicy(to=self.to, poll_every=30 * SECOND, full_read_every=HOUR),
             skew=self.skew,
-            pulse=self._pulse,
+            heartbeat=self._pulse,
         )
 
     def _pulse(self, _loop: str) -> None:

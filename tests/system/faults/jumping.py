@@ -25,7 +25,7 @@ def main() -> None:
     here = Path.cwd()
     found = settings.load(here / "notifier.yaml", os.environ, cwd=here)
     logging.set_up(level="info", style="json")
-    anyio.run(app.run, found, app.Parts(clock=JumpingClock(here / OFFSET)))
+    anyio.run(app.run, found, app.Dependencies(clock=JumpingClock(here / OFFSET)))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main() -> None:
     here = Path.cwd()
     found = settings.load(here / "notifier.yaml", os.environ, cwd=here)
     logging.set_up(level="info", style="json")
-    anyio.run(app.run, found, app.Parts(clock=SleptClock(here / SLEPT)))
+    anyio.run(app.run, found, app.Dependencies(clock=SleptClock(here / SLEPT)))
 
 
 if __name__ == "__main__":

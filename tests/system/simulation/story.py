@@ -207,7 +207,7 @@ class _Story:
         with anyio.CancelScope() as scope:
             tasks.start_soon(self._end, life, stop, scope)
             try:
-                async with app.built(self._config(), self._parts()) as loops:
+                async with app.build_services(self._config(), self._parts()) as loops:
                     await app.serve(loops, stop, self.database, self._parts())
             except* Crash:
                 self.say("crash")
@@ -308,8 +308,8 @@ class _Story:
 
     # --- the service ---
 
-    def _parts(self) -> app.Parts:
-        return app.Parts(
+    def _parts(self) -> app.Dependencies:
+        return app.Dependencies(
             clock=self.clock,
             run_in_thread=self.machine.offload,
             source=self._source,

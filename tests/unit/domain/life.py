@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 from strategies import NOON, Doc, committed, doc, read, reading, stamp
 
-from notifier.domain.changes import Known, Step
+from notifier.domain.changes import RowChange, StoredMilestone
 from notifier.domain.models import Event, Kind, Timer, TimerKind
-from notifier.domain.timers import Fired, TimePolicy, fire
+from notifier.domain.timers import LastAnnounced, TimePolicy, fire
 
 
 @dataclass
@@ -19,12 +19,12 @@ class Life:
     policy: TimePolicy = field(default_factory=TimePolicy)
     now: datetime = NOON
     fields: Doc = field(default_factory=doc)
-    known: Known | None = None
+    known: StoredMilestone | None = None
     timers: dict[tuple[TimerKind, timedelta], Timer] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     reads: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def shows(self, start: datetime | None = None, end: datetime | None = None) -> Step:
+    def shows(self, start: datetime | None = None, end: datetime | None = None) -> RowChange:
         """Kalshi shows it; None leaves its start or its end as it was."""
         if start is not None:
             self.fields |= {"start_date": stamp(start)}
@@ -32,7 +32,7 @@ class Life:
             self.fields |= {"end_date": stamp(end)}
         return self._read()
 
-    def shows_no_end(self) -> Step:
+    def shows_no_end(self) -> RowChange:
         """Kalshi shows it without an end."""
         self.fields |= {"end_date": None}
         return self._read()
@@ -59,7 +59,7 @@ class Life:
         self._fire_due()
         return self.events[said:]
 
-    def _read(self) -> Step:
+    def _read(self) -> RowChange:
         reads = reading(next(self.reads), now=self.now, time=self.policy)
         step = read(self.known, self.fields, reads)
         self.known = committed(self.known, step)
@@ -68,7 +68,7 @@ class Life:
             self.events.append(step.event)
         return step
 
-    def _replace_timers(self, step: Step) -> None:
+    def _replace_timers(self, step: RowChange) -> None:
         for kind, lead in list(self.timers):
             is_end = kind is TimerKind.END
             if step.armed.reend if is_end else step.armed.restart:
@@ -100,7 +100,7 @@ class Life:
             self.known = replace(self.known, fired=_fired(self.known.fired, event))
 
 
-def _fired(before: Fired, event: Event) -> Fired:
+def _fired(before: LastAnnounced, event: Event) -> LastAnnounced:
     match event.kind:
         case Kind.STARTED:
             return replace(before, start=event.at)

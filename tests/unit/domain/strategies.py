@@ -8,9 +8,9 @@ from typing import TypeAlias
 import msgspec
 from hypothesis import strategies as st
 
-from notifier.domain.changes import DiffPolicy, Known, Reading, Row, Step, diff
+from notifier.domain.changes import DiffPolicy, ReadContext, Row, RowChange, StoredMilestone, diff
 from notifier.domain.models import Json
-from notifier.domain.timers import Fired, TimePolicy
+from notifier.domain.timers import LastAnnounced, TimePolicy
 from notifier.kalshi import decoding
 
 Doc: TypeAlias = dict[str, Json]
@@ -50,15 +50,15 @@ def row(fields: Mapping[str, Json]) -> Row:
     return Row(milestone=decoding.milestone(raw), fingerprint=decoding.fingerprint(raw))
 
 
-def known(fields: Mapping[str, Json], *, fired: Fired | None = None) -> Known:
+def known(fields: Mapping[str, Json], *, fired: LastAnnounced | None = None) -> StoredMilestone:
     """The same as the store has it, after its first commit."""
     read = row(fields)
-    return Known(
+    return StoredMilestone(
         milestone=read.milestone,
         fingerprint=read.fingerprint,
         version=1,
         generation=1,
-        fired=fired or Fired(),
+        fired=fired or LastAnnounced(),
     )
 
 
@@ -69,29 +69,31 @@ def reading(
     silent: bool = False,
     touched_is_updated: bool = False,
     time: TimePolicy | None = None,
-) -> Reading:
+) -> ReadContext:
     policy = DiffPolicy(time=time or TimePolicy(), touched_is_updated=touched_is_updated)
-    return Reading(id=number, policy=policy, silent=silent, seen_at=now)
+    return ReadContext(id=number, policy=policy, silent=silent, seen_at=now)
 
 
-def read(before: Known | None, fields: Mapping[str, Json], reads: Reading) -> Step:
+def read(
+    before: StoredMilestone | None, fields: Mapping[str, Json], reads: ReadContext
+) -> RowChange:
     """What one row means beside what is known of it."""
     held = {} if before is None else {before.milestone.id: before}
     (step,) = diff(held, [row(fields)], reads)
     return step
 
 
-def committed(before: Known | None, step: Step) -> Known:
+def committed(before: StoredMilestone | None, step: RowChange) -> StoredMilestone:
     """What is known of a milestone once its step is committed."""
     if before is not None and (step.doubt or step.same):
         return replace(before, doubt=step.doubt)
     was_told = before is not None and not step.fresh
-    return Known(
+    return StoredMilestone(
         milestone=step.row.milestone,
         fingerprint=step.row.fingerprint,
         version=step.version,
         generation=step.generation,
-        fired=before.fired if before is not None and was_told else Fired(),
+        fired=before.fired if before is not None and was_told else LastAnnounced(),
     )
 
 

@@ -36,7 +36,7 @@ from notifier.domain.preview import (
     reminded,
 )
 from notifier.domain.silences import made
-from notifier.domain.timers import Fired, TimePolicy, fire
+from notifier.domain.timers import LastAnnounced, TimePolicy, fire
 
 ZONE = ZoneInfo("UTC")
 ROUTES = (Route(name="all", to=(HOOK,), reminders=(HOUR,)),)
@@ -216,7 +216,7 @@ def test_a_reminder_that_nobody_had_has_the_id_that_it_would_have_had() -> None:
     milestone = row("m1").milestone
     at = milestone.start - HOUR
     timer = Timer(milestone_id="m1", kind=TimerKind.REMIND, fire_at=at, lead=HOUR)
-    real = fire(timer, milestone, fired=Fired(), policy=TimePolicy(), now=at)
+    real = fire(timer, milestone, fired=LastAnnounced(), policy=TimePolicy(), now=at)
 
     found = reminded(known(NOW - DAY), HOUR, policy=TimePolicy())
 

@@ -23,9 +23,9 @@ from strategies import (
     stamp,
 )
 
-from notifier.domain.changes import Doubt, Known, diff, removed
+from notifier.domain.changes import StoredMilestone, UnconfirmedRevision, diff, removed
 from notifier.domain.models import Event, Kind, TimerKind
-from notifier.domain.timers import Armed, Fired
+from notifier.domain.timers import LastAnnounced, TimerChanges
 
 # --- pages --------------------------------------------------------------------
 
@@ -57,13 +57,15 @@ def test_a_row_that_is_known_byte_for_byte_is_nothing(fields: Doc) -> None:
 
     assert step.same
     assert step.event is None
-    assert step.armed == Armed()
+    assert step.armed == TimerChanges()
 
 
 # --- created, updated ---------------------------------------------------------
 
 
-def _event(before: Known | None, fields: Doc, *, touched_is_updated: bool = False) -> Event:
+def _event(
+    before: StoredMilestone | None, fields: Doc, *, touched_is_updated: bool = False
+) -> Event:
     reads = reading(2, touched_is_updated=touched_is_updated)
     event = read(before, fields, reads).event
     assert event is not None
@@ -146,7 +148,7 @@ def test_a_row_spelled_otherwise_is_no_update() -> None:
     step = read(known(doc()), after, reading())
 
     assert step.event is None
-    assert step.armed == Armed()
+    assert step.armed == TimerChanges()
 
 
 def test_two_flips_of_one_field_are_different_events() -> None:
@@ -176,8 +178,8 @@ def test_a_row_older_than_the_known_one_is_not_believed_at_once() -> None:
     step = read(known(doc()), OLD, reading(7))
 
     assert step.event is None
-    assert step.doubt == Doubt(fingerprint=row(OLD).fingerprint, read=7)
-    assert step.armed == Armed()
+    assert step.doubt == UnconfirmedRevision(fingerprint=row(OLD).fingerprint, read=7)
+    assert step.armed == TimerChanges()
     assert (step.version, step.generation) == (1, 1)
 
 
@@ -203,7 +205,7 @@ def test_other_old_bytes_are_doubted_anew() -> None:
 
     step = read(doubted, other, reading(8))
 
-    assert step.doubt == Doubt(fingerprint=row(other).fingerprint, read=8)
+    assert step.doubt == UnconfirmedRevision(fingerprint=row(other).fingerprint, read=8)
 
 
 def test_the_known_bytes_in_between_take_the_doubt_away() -> None:
@@ -235,7 +237,7 @@ def test_a_row_that_was_never_updated_is_older_than_one_that_was() -> None:
 
 
 def test_a_removed_milestone_that_returns_is_created_again_in_its_next_life() -> None:
-    gone = replace(known(doc(), fired=Fired(start=NOON - DAY)), gone=True, version=4)
+    gone = replace(known(doc(), fired=LastAnnounced(start=NOON - DAY)), gone=True, version=4)
 
     step = read(gone, doc(), reading(2))
 
@@ -292,7 +294,7 @@ def test_what_nobody_was_told_is_no_update_when_its_baseline_starts_over() -> No
 
 
 def test_a_baseline_that_starts_over_does_not_forget_an_announced_start() -> None:
-    told = replace(known(doc(), fired=Fired(start=NOON - MINUTE)), silent=True)
+    told = replace(known(doc(), fired=LastAnnounced(start=NOON - MINUTE)), silent=True)
     soon = doc(start_date=stamp(NOON + 5 * MINUTE))
 
     step = read(told, soon, reading(silent=True))
@@ -346,7 +348,7 @@ def test_an_end_that_says_nothing_by_itself_is_an_update(end: datetime) -> None:
 
 
 def test_the_correction_of_an_end_that_was_told_is_an_update() -> None:
-    told = known(doc(end_date=stamp(NOON - 2 * HOUR)), fired=Fired(end=NOON - 2 * HOUR))
+    told = known(doc(end_date=stamp(NOON - 2 * HOUR)), fired=LastAnnounced(end=NOON - 2 * HOUR))
 
     event = _event(told, doc(end_date=ENDED))
 

@@ -4,7 +4,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from notifier.concurrency import Bell, Gate
+from notifier.concurrency import PriorityLock, WakeupEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -18,12 +18,12 @@ class _Crowd:
     """Tasks that wait at one gate, and in which order they came in."""
 
     def __init__(self) -> None:
-        self.gate = Gate()
+        self.gate = PriorityLock()
         self.served: list[str] = []
         self.inside = 0
 
     async def visit(self, name: str, priority: int) -> None:
-        async with self.gate.turn(priority):
+        async with self.gate.hold(priority):
             self.inside += 1
             assert self.inside == 1
             try:
@@ -42,7 +42,7 @@ async def _settle() -> None:
 async def test_the_most_urgent_goes_first_and_then_who_waited_longest() -> None:
     crowd = _Crowd()
     with anyio.fail_after(10):
-        async with anyio.create_task_group() as tasks, crowd.gate.turn(9):
+        async with anyio.create_task_group() as tasks, crowd.gate.hold(9):
             for name, priority in (("a", 2), ("b", 1), ("c", 2), ("d", 0), ("e", 1)):
                 tasks.start_soon(crowd.visit, name, priority)
                 await _settle()
@@ -53,7 +53,7 @@ async def test_the_most_urgent_goes_first_and_then_who_waited_longest() -> None:
 async def test_whoever_waits_longest_is_served_in_the_end_whatever_is_urgent() -> None:
     crowd = _Crowd()
     with anyio.fail_after(10):
-        async with anyio.create_task_group() as tasks, crowd.gate.turn(9):
+        async with anyio.create_task_group() as tasks, crowd.gate.hold(9):
             tasks.start_soon(crowd.visit, "patient", 5)
             await _settle()
             for n in range(20):
@@ -75,7 +75,7 @@ async def test_only_one_is_inside_however_many_come() -> None:
 async def test_who_gives_up_waiting_is_not_waited_for() -> None:
     crowd = _Crowd()
     with anyio.fail_after(10):
-        async with anyio.create_task_group() as tasks, crowd.gate.turn(0):
+        async with anyio.create_task_group() as tasks, crowd.gate.hold(0):
             impatient = anyio.CancelScope()
 
             async def give_up() -> None:
@@ -105,7 +105,7 @@ async def test_who_is_cancelled_just_as_the_turn_is_theirs_passes_it_on(
 
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
-            async with crowd.gate.turn(0):
+            async with crowd.gate.hold(0):
                 tasks.start_soon(die)
                 await _settle()
                 tasks.start_soon(crowd.visit, "next", 1)
@@ -122,7 +122,7 @@ async def test_who_fails_inside_passes_the_turn_on() -> None:
     crowd = _Crowd()
 
     async def fail() -> None:
-        async with crowd.gate.turn(0):
+        async with crowd.gate.hold(0):
             raise LookupError
 
     for _ in range(2):
@@ -135,53 +135,53 @@ async def test_who_fails_inside_passes_the_turn_on() -> None:
 
 
 async def test_a_bell_wakes_who_waits() -> None:
-    bell = Bell()
+    wakeup = WakeupEvent()
     heard: list[bool] = []
 
     async def listen() -> None:
-        heard.append(await bell.wait(60))
+        heard.append(await wakeup.wait(60))
 
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listen)
             await _settle()
-            bell.ring()
+            wakeup.set()
 
     assert heard == [True]
 
 
 async def test_a_bell_that_rang_while_nobody_waited_is_heard_once() -> None:
-    bell = Bell()
-    bell.ring()
-    bell.ring()
+    wakeup = WakeupEvent()
+    wakeup.set()
+    wakeup.set()
 
     with anyio.fail_after(10):
-        first = await bell.wait(60)
-        second = await bell.wait(0)
+        first = await wakeup.wait(60)
+        second = await wakeup.wait(0)
 
     assert (first, second) == (True, False)
 
 
 async def test_a_bell_that_rings_as_its_listener_gives_up_is_heard_by_the_next() -> None:
-    bell = Bell()
+    wakeup = WakeupEvent()
     scope = anyio.CancelScope()
 
     async def listen() -> None:
         with scope:
-            await bell.wait(60)
+            await wakeup.wait(60)
 
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listen)
             await _settle()
             scope.cancel()
-            bell.ring()
-        heard = await bell.wait(60)
+            wakeup.set()
+        heard = await wakeup.wait(60)
 
     assert heard
 
 
 async def test_a_bell_that_does_not_ring_lets_go_in_time() -> None:
     with anyio.fail_after(10):
-        assert await Bell().wait(0.001) is False
-        assert await Bell().wait(-1) is False
+        assert await WakeupEvent().wait(0.001) is False
+        assert await WakeupEvent().wait(-1) is False
