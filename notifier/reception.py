@@ -79,9 +79,8 @@ class Reception:
 
     async def _attend(self, web: Web) -> None:
         # Loaded only now, see above.
-        from notifier.storage.feed import Feeds  # noqa: PLC0415
         from notifier.web.api import api  # noqa: PLC0415
-        from notifier.web.feeds import feeds  # noqa: PLC0415
+        from notifier.web.feeds import Feeds  # noqa: PLC0415
         from notifier.web.metrics import metrics  # noqa: PLC0415
         from notifier.web.open import Access, attend  # noqa: PLC0415
 
@@ -98,17 +97,16 @@ class Reception:
             hosts=web.hosts,
             proxies=web.trusted_proxies,
         )
-        calendars = feeds(
-            Feeds(self.db),
-            routes=self.config.routes,
+        documents = Feeds(
+            db=self.db,
+            rules=self.config.routes,
             now=self.clock.now,
             zone=self.config.zone,
             external_url=self.config.external_url,
-            offload=self.run_in_thread,
         )
         more = [
             *api(ports),
-            *calendars.places,
+            *documents.routes(),
             *metrics(
                 self.tail,
                 self.tail.tally,
@@ -119,7 +117,6 @@ class Reception:
         ]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(books.keep, self.clock.sleep)
-            tasks.start_soon(calendars.keep, self.clock.sleep)
             await attend(self.front, ports, access, more=more)
             tasks.cancel_scope.cancel()
 

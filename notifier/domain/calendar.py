@@ -1,14 +1,13 @@
 """
-(milestones and events of a route, now) -> what its calendar and its feeds show.
+What a route's calendar and its feeds show.
 
-A calendar shows every milestone that the route's `match` fits by its fields: which
-kinds of events or changes it wants decides about messages, not about days. Like a
-message it leaves to an earlier route what that takes whole and stops at. Silences and
-quiet hours hold messages back, and nothing here.
+A calendar shows every milestone that matches the fields of the route's `match`:
+`events` and `changed` decide about messages, not about days. Like a message it leaves
+to an earlier route what that takes entirely and stops at. Silences and quiet hours
+have no effect here.
 
-Nothing depends on when it is asked but the calendar's window, which moves once a day,
-and what it shows first where it has no room for all, which moves once an hour: the same
-milestones give the same entries.
+The same milestones give the same entries at any time, but for the calendar's window,
+which moves once a day, and its order of preference, which moves once an hour.
 """
 
 import re
@@ -38,38 +37,36 @@ from notifier.messages.escaping import clean
 from notifier.messages.event_text import about
 from notifier.messages.render import render
 
-#: A calendar shows what began so long ago, and what begins so soon.
-BEHIND, AHEAD = timedelta(days=7), timedelta(days=366)
-#: It shows no more than so many: first what may still go on and what is ahead, soonest
-#: first; then, as far as there is room, what is past, latest first.
-MOST_ENTRIES = 4000
-#: What began so lately may still go on.
-_GOING_ON = timedelta(hours=6)
-#: Feeds show the newest.
-MOST_STORIES = 100
-#: Where Kalshi says no end, calendars that hide what takes no time show this.
-USUAL_LENGTH = timedelta(hours=1)
-_LONGEST_TITLE, _LONGEST_TEXT = 250, 2000
+#: The window of a calendar around the present day.
+_BEHIND, _AHEAD = timedelta(days=7), timedelta(days=366)
+#: A calendar prefers what may be under way and what is ahead, soonest first; the rest
+#: of its room is for what is past, latest first.
+MAX_ENTRIES = 4000
+#: What began within this may still be under way.
+_UNDER_WAY = timedelta(hours=6)
+MAX_FEED_ITEMS = 100
+#: Without an end date: some calendars hide entries of no length.
+_DEFAULT_LENGTH = timedelta(hours=1)
+_MAX_TITLE, _MAX_TEXT = 250, 2000
 _CANCELLED = frozenset({"cancelled", "canceled"})
-#: Whoever reads a feed takes what there is.
-_HTML = Limits(format=Format.HTML, title=_LONGEST_TITLE, body=10_000)
+_HTML = Limits(format=Format.HTML, title=_MAX_TITLE, body=10_000)
 _TEXT = replace(_HTML, format=Format.TEXT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """A milestone as the store knows it."""
+class ListedMilestone:
+    """A stored milestone."""
 
     milestone: Milestone
-    #: Rises with each change of its content, and when it returns.
+    #: Rises with each change of its content, and when it is listed again.
     version: int
     changed_at: datetime
-    #: Kalshi lists it no more.
+    #: Set while Kalshi does not list it.
     gone_at: datetime | None = None
 
 
 class Status(StrEnum):
-    """Whether it will take place, in a calendar's words."""
+    """STATUS of an entry (RFC 5545, 3.8.1.11)."""
 
     CONFIRMED = "CONFIRMED"
     TENTATIVE = "TENTATIVE"
@@ -77,8 +74,8 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One milestone in a calendar. Text is clean, but not escaped."""
+class CalendarEntry:
+    """One milestone in a calendar. Text is cleaned, but not escaped."""
 
     uid: str
     #: Rises with each change, and never falls.
@@ -91,12 +88,12 @@ class Entry:
     description: str
     url: str | None
     categories: tuple[str, ...]
-    #: How long before the start somebody wants to be reminded.
+    #: Leads of reminders before the start.
     alarms: tuple[timedelta, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
+class FeedItem:
     """One event in a feed; `html` is safe, `title` and `text` are plain text."""
 
     id: str
@@ -110,20 +107,20 @@ class Story:
 
 
 def window(now: datetime) -> tuple[datetime, datetime]:
-    """From when until when milestones start that a calendar shows."""
+    """The first and the last start that a calendar shows."""
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return today - BEHIND, today + AHEAD
+    return today - _BEHIND, today + _AHEAD
 
 
 def present(now: datetime) -> datetime:
-    """From when on milestones start that come before all that is past."""
-    return (now - _GOING_ON).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    """The first start that is not counted as past, to the full hour."""
+    return (now - _UNDER_WAY).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 # --- calendars ----------------------------------------------------------------
 
 
-def lists(milestone: Milestone, routes: Sequence[Route], name: str) -> bool:
+def calendar_shows(milestone: Milestone, routes: Sequence[Route], name: str) -> bool:
     """Whether the calendar of the route of that name shows the milestone."""
     event = Event(
         id="",
@@ -141,34 +138,36 @@ def lists(milestone: Milestone, routes: Sequence[Route], name: str) -> bool:
     return False
 
 
-def may_list(category: str, kind: str, rule: Route) -> bool:
-    """Whether a milestone of that category and type can be in its calendar."""
+def may_show(category: str, kind: str, rule: Route) -> bool:
+    """Whether a calendar can show a milestone of that category and type."""
     known = {"category": category, "type": kind}
     return all(matches(patterns, known[key]) for key, patterns in rule.match.fields if key in known)
 
 
-def entry(listed: Listed, rule: Route, *, external_url: str | None) -> Entry:
-    """How a route's calendar shows a milestone."""
+def calendar_entry(
+    listed: ListedMilestone, rule: Route, *, external_url: str | None
+) -> CalendarEntry:
+    """The entry of a milestone in a route's calendar."""
     milestone = listed.milestone
     status, words = _status(listed)
-    title = clean(milestone.title, _LONGEST_TITLE) or "Untitled"
+    title = clean(milestone.title, _MAX_TITLE) or "Untitled"
     url = link(milestone, external_url)
     lines = (
         words,
-        clean(milestone.message, _LONGEST_TEXT),
+        clean(milestone.message, _MAX_TEXT),
         about(milestone),
         url or "",
     )
     end = milestone.end
-    return Entry(
-        uid=f"{clean(milestone.id, _LONGEST_TITLE)}@kalshi.milestones",
-        # Removal raises it by one, a return (which raises the version) by one more.
+    return CalendarEntry(
+        uid=f"{clean(milestone.id, _MAX_TITLE)}@kalshi.milestones",
+        # A removal adds one; the return raises the version, which adds two.
         sequence=2 * (listed.version - 1) + (listed.gone_at is not None),
         changed_at=listed.gone_at or listed.changed_at,
         start=milestone.start,
-        end=end if end is not None and end > milestone.start else milestone.start + USUAL_LENGTH,
+        end=end if end is not None and end > milestone.start else milestone.start + _DEFAULT_LENGTH,
         status=status,
-        summary=f"{_SAID[status]}{title}",
+        summary=f"{_PREFIXES[status]}{title}",
         description="\n".join(line for line in lines if line),
         url=url,
         categories=tuple(
@@ -178,44 +177,44 @@ def entry(listed: Listed, rule: Route, *, external_url: str | None) -> Entry:
     )
 
 
-#: Some calendars show no status, and what they keep must not look as if it held.
-_SAID = {
+#: Some calendars show no status, so the title says it.
+_PREFIXES = {
     Status.CONFIRMED: "",
     Status.TENTATIVE: "In doubt: ",
     Status.CANCELLED: "Cancelled: ",
 }
 
 
-def _status(listed: Listed) -> tuple[Status, str]:
+def _status(listed: ListedMilestone) -> tuple[Status, str]:
     if listed.gone_at is not None:
         return Status.CANCELLED, "Kalshi no longer lists it."
     words = set(re.split(r"[^a-z]+", listed.milestone.status))
     if not words & GRAVE:
         return Status.CONFIRMED, ""
-    said = f"Kalshi lists it as {clean(listed.milestone.status, 80)}."
-    return (Status.CANCELLED if words & _CANCELLED else Status.TENTATIVE), said
+    text = f"Kalshi lists it as {clean(listed.milestone.status, 80)}."
+    return (Status.CANCELLED if words & _CANCELLED else Status.TENTATIVE), text
 
 
-# --- what happened ------------------------------------------------------------
+# --- feeds --------------------------------------------------------------------
 
 
-def tells(event: Event, routes: Sequence[Route], name: str) -> bool:
-    """Whether the route of that name takes the event, whoever has it already."""
+def feed_takes(event: Event, routes: Sequence[Route], name: str) -> bool:
+    """Whether a route takes the event, though an earlier route may have sent it."""
     if event.missed:
         return False
     return any(trace.matched for trace in route(event, routes) if trace.route == name)
 
 
-def kinds_told(rule: Route) -> frozenset[Kind]:
+def feed_kinds(rule: Route) -> frozenset[Kind]:
     """The kinds of events that a route can take."""
     wanted = rule.match.events or frozenset(Kind)
     reminds = frozenset({Kind.UPCOMING}) if rule.reminders else frozenset()
     return (wanted - {Kind.UPCOMING}) | reminds
 
 
-def story(event: Event, rule: Route, *, zone: ZoneInfo, external_url: str | None) -> Story:
-    """How a route's feeds tell an event: as its message did when it was seen."""
-    # It would say something else each time that live data is asked.
+def feed_item(event: Event, rule: Route, *, zone: ZoneInfo, external_url: str | None) -> FeedItem:
+    """An event in a route's feeds, with the text of its message when it was seen."""
+    # Live data changes; an item must not.
     event = replace(event, live=None)
     message = Message(
         id=message_id(rule.name, [event.id]),
@@ -237,7 +236,7 @@ def story(event: Event, rule: Route, *, zone: ZoneInfo, external_url: str | None
     )
     milestone = event.milestone
     tags = (event.kind.value, clean(milestone.category, 80), clean(milestone.type, 80))
-    return Story(
+    return FeedItem(
         id=event.id,
         kind=event.kind,
         at=event.seen_at,

@@ -25,8 +25,8 @@ from starlette.routing import BaseRoute, Route
 
 from notifier.domain.metrics import LATENCY_S, READ_S, REASONS, Histogram, Tally
 from notifier.domain.models import Kind
+from notifier.storage.database import RunInThread
 from notifier.storage.tail import Gauges, Standing, Tail
-from notifier.web.feeds.copy import Offload
 
 PREFIX = "notifier_"
 _READS = ("baseline", "full", "poll", "sweep")
@@ -40,7 +40,7 @@ def metrics(
     *,
     version: str,
     skew: Callable[[], timedelta | None],
-    offload: Offload,
+    offload: RunInThread,
 ) -> list[BaseRoute]:
     """`/metrics`, in the text format that the reader prefers."""
 

@@ -3,17 +3,15 @@
 import json
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
-from zlib import compress, decompress
+from zlib import compress
 
-import anyio
-import anyio.lowlevel
 import feedparser  # type: ignore[import-untyped]  # it has no types
 import httpx
 import icalendar
@@ -27,23 +25,18 @@ from storing import (
     NOW,
     UTC_ZONE,
     Shelf,
-    inline,
     opened,
     row,
     stamp,
     stocked,
 )
 
-from notifier.domain.calendar import MOST_ENTRIES, MOST_STORIES
+from notifier.domain.calendar import MAX_ENTRIES, MAX_FEED_ITEMS
 from notifier.domain.changes import Row, removed
 from notifier.domain.models import Json, Kind, Match, Route, Template
 from notifier.storage import milestones
-from notifier.storage.database import Database, Priority
-from notifier.storage.feed import Feeds
-from notifier.web.feeds import feeds
-from notifier.web.feeds.copy import copied
-from notifier.web.feeds.ics import Calendar
-from notifier.web.feeds.parts import Desk
+from notifier.storage.database import Priority
+from notifier.web.feeds import Feeds
 
 pytestmark = pytest.mark.anyio
 HOSTILE = 'a,b;c\\n\r\nEND:VEVENT\r\nX-EVIL:1 \u2028 <b>&amp;"x"</b> \x00\u202e ünïcode 🏈'
@@ -62,26 +55,12 @@ ROUTES = (
 )
 
 
-class Counting(Feeds):
-    """Counts how often it is read on, as a calendar needs that is made anew."""
-
-    def __init__(self, store: Database) -> None:
-        super().__init__(store)
-        self.made = 0
-
-    async def after(self, *args: Any, **kwargs: Any) -> Any:
-        self.made += 1
-        return await super().after(*args, **kwargs)
-
-
 @dataclass
 class Reader:
     """Who subscribes, and the time."""
 
     shelf: Shelf
     client: httpx.AsyncClient
-    books: Counting
-    keep: Callable[[Callable[[float], Awaitable[None]]], Awaitable[None]]
     now: datetime = NOW
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -99,20 +78,6 @@ class Reader:
         by_uid = {str(one["UID"]): one for one in entries}
         assert len(by_uid) == len(entries)
         return by_uid
-
-    async def kept(self, rounds: int = 1) -> None:
-        """Let calendars be kept ready: so many rounds."""
-        left = rounds
-
-        async def sleep(seconds: float) -> None:
-            nonlocal left
-            await anyio.lowlevel.checkpoint()
-            left -= seconds >= 1
-            if not left:
-                scope.cancel()
-
-        with anyio.CancelScope() as scope:
-            await self.keep(sleep)
 
     async def remove(self, milestone_id: str, *, now: datetime) -> None:
         async with self.shelf.store.turn(Priority.PAGE) as turn:
@@ -132,19 +97,17 @@ async def reading(
     async with opened(database) as store:
         shelf = await stocked(store, routes=routes)
         reader: Reader
-        books = Counting(store)
-        found = feeds(
-            books,
-            routes=routes,
+        found = Feeds(
+            db=store,
+            rules=routes,
             now=lambda: reader.now,
             zone=UTC_ZONE,
             external_url=url,
-            offload=inline,
-            most=most,
+            max_entries=most,
         )
-        transport = httpx.ASGITransport(Starlette(routes=found.places))
+        transport = httpx.ASGITransport(Starlette(routes=found.routes()))
         async with httpx.AsyncClient(transport=transport, base_url="http://n") as c:
-            reader = Reader(shelf=shelf, client=c, books=books, keep=found.keep)
+            reader = Reader(shelf=shelf, client=c)
             yield reader
 
 
@@ -345,13 +308,12 @@ async def test_a_default_calendar_of_a_busy_week_is_not_all_past(
     async with opened(database):
         pass
     _stock(database, past=5000, ahead=ahead)
-    async with opened(database) as store:
-        calendar = Calendar(desk(store, now=NOW), ROUTES[1])
-        body = decompress((await calendar.copy()).packed).decode()
+    async with reading(database) as reader:
+        body = (await reader.get("sports.ics")).text
 
     starts = re.findall(r"UID:([pa])(\d+)@", body)
-    assert len(starts) == MOST_ENTRIES
-    assert [int(n) for kind, n in starts if kind == "a"] == [*range(MOST_ENTRIES - left)]
+    assert len(starts) == MAX_ENTRIES
+    assert [int(n) for kind, n in starts if kind == "a"] == [*range(MAX_ENTRIES - left)]
     assert [int(n) for kind, n in starts if kind == "p"] == [*range(left)][::-1]
 
 
@@ -375,95 +337,6 @@ def _stock(database: Path, *, past: int, ahead: int) -> None:
             " VALUES (?, ?, 1, 1, 0, 'Sports', 'game', 'x', ?, ?, 0, 0)",
             rows,
         )
-
-
-# --- kept ready ---------------------------------------------------------------
-
-
-async def test_whoever_asks_first_finds_the_calendar_made(reader: Reader) -> None:
-    await reader.shelf.show(game("m1"))
-    await reader.kept()
-    reader.books.made = 0
-
-    assert (await reader.calendar()).keys() == {uid("m1")}
-    assert reader.books.made == 0
-
-
-async def test_what_happens_while_nobody_asks_is_kept_up_with(reader: Reader) -> None:
-    await reader.shelf.show(game("m1"))
-    await reader.kept()
-    await reader.shelf.show(game("m2"), now=NOW + MINUTE)
-    await reader.kept()
-    reader.books.made = 0
-
-    assert (await reader.calendar()).keys() == {uid("m1"), uid("m2")}
-    assert reader.books.made == 0
-
-
-async def test_nobody_waits_for_a_calendar_that_has_grown_old(reader: Reader) -> None:
-    await reader.shelf.show(game("m1"))
-    for _ in range(30):
-        reader.now += HOUR / 2
-        await reader.kept()
-        reader.books.made = 0
-        await reader.calendar()
-        assert reader.books.made == 0
-
-
-async def test_a_calendar_that_cannot_be_made_keeps_no_other_waiting(
-    reader: Reader,
-) -> None:
-    await reader.shelf.show(game("m1", type="chess_game"))
-    calls = 0
-
-    async def broken(*_args: Any, **_kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        raise ZeroDivisionError
-
-    reader.books.sorts = broken  # type: ignore[method-assign]
-    await reader.kept()
-
-    assert calls
-    reader.books.made = 0
-    assert (await reader.calendar("nfl")).keys() == {uid("m1")}
-    assert reader.books.made == 0
-
-
-async def test_what_is_kept_up_is_what_would_be_made_anew(tmp_path: Path) -> None:
-    database = tmp_path / "n.db"
-    kept_up = b""
-    async with reading(database) as reader:
-        for step in range(12):
-            rows = [
-                game(
-                    f"m{(step * 7 + i) % 40}",
-                    at=NOW + (step * 13 + i * 5) % 50 * HOUR,
-                    title=f"Game {step}",
-                )
-                for i in range(9)
-            ]
-            await reader.shelf.show(*rows, now=NOW + step * MINUTE)
-            if step % 4 == 3:
-                await reader.remove(f"m{step}", now=NOW + step * MINUTE)
-            kept_up = (await reader.get("nfl.ics")).content
-    async with opened(database) as store:
-        made = await Calendar(desk(store, now=NOW + HOUR), ROUTES[0]).copy()
-
-    assert len(kept_up) == made.size
-    assert kept_up.count(b"BEGIN:VEVENT") > 20
-    assert copied(kept_up, None, now=NOW).etag == made.etag
-
-
-def desk(store: Database, *, now: datetime) -> Desk:
-    return Desk(
-        shelf=Feeds(store),
-        routes=ROUTES,
-        now=lambda: now,
-        zone=UTC_ZONE,
-        external_url=None,
-        offload=inline,
-    )
 
 
 # --- feeds --------------------------------------------------------------------
@@ -524,7 +397,7 @@ async def test_a_feed_keeps_the_newest_hundred(reader: Reader) -> None:
     found = (await reader.get("nfl.json")).json()["items"]
 
     ids = [one["title"] for one in found]
-    assert len(ids) == MOST_STORIES
+    assert len(ids) == MAX_FEED_ITEMS
     assert sum("m2-" in title for title in ids) == 70
     assert sum("m1-" in title for title in ids) == 30
 
@@ -599,13 +472,3 @@ async def test_a_large_calendar_arrives_whole(reader: Reader) -> None:
     await reader.shelf.show(*rows)
 
     assert len(await reader.calendar()) == 150
-
-
-async def test_only_so_many_routes_are_kept_ready(tmp_path: Path) -> None:
-    routes = tuple(Route(name=f"r{i}", to=(HOOK,)) for i in range(20))
-    async with reading(tmp_path / "n.db", routes=routes) as reader:
-        await reader.shelf.show(game())
-        bodies = [(await reader.get(f"{one.name}.ics")).content for one in (*routes, routes[0])]
-
-    assert bodies[0] == bodies[-1]
-    assert all(body.count(b"BEGIN:VEVENT") == 1 for body in bodies)

@@ -7,15 +7,15 @@ import pytest
 from message_samples import LINK, NEW_YORK, NOW, START, TICKER, event, milestone
 
 from notifier.domain.calendar import (
-    USUAL_LENGTH,
-    Listed,
+    _DEFAULT_LENGTH,
+    ListedMilestone,
     Status,
-    entry,
-    kinds_told,
-    lists,
-    may_list,
-    story,
-    tells,
+    calendar_entry,
+    calendar_shows,
+    feed_item,
+    feed_kinds,
+    feed_takes,
+    may_show,
     window,
 )
 from notifier.domain.models import Kind, Match, Milestone, Route, Template
@@ -30,17 +30,17 @@ GAMES = Route(
 REST = Route(name="rest", to=("ops",))
 
 
-def listed(of: Milestone | None = None, *, version: int = 1) -> Listed:
-    return Listed(milestone=of or milestone(), version=version, changed_at=NOW)
+def listed(of: Milestone | None = None, *, version: int = 1) -> ListedMilestone:
+    return ListedMilestone(milestone=of or milestone(), version=version, changed_at=NOW)
 
 
 def test_a_calendar_shows_what_the_route_fits_whatever_kinds_it_wants() -> None:
     chess = milestone(sort="chess_match")
 
-    assert lists(milestone(), [GAMES], "games")
-    assert not lists(chess, [GAMES], "games")
-    assert lists(chess, [GAMES, REST], "rest")
-    assert not lists(milestone(), [REST], "games")
+    assert calendar_shows(milestone(), [GAMES], "games")
+    assert not calendar_shows(chess, [GAMES], "games")
+    assert calendar_shows(chess, [GAMES, REST], "rest")
+    assert not calendar_shows(milestone(), [REST], "games")
 
 
 @pytest.mark.parametrize(
@@ -57,19 +57,19 @@ def test_what_an_earlier_route_takes_whole_and_stops_at_is_left_to_it(
 ) -> None:
     first = Route(name="first", to=("ops",), match=match, stop=True)
 
-    assert lists(milestone(), [first, REST], "rest") is is_left
-    assert lists(milestone(), [replace(first, stop=False), REST], "rest")
+    assert calendar_shows(milestone(), [first, REST], "rest") is is_left
+    assert calendar_shows(milestone(), [replace(first, stop=False), REST], "rest")
 
 
 def test_categories_and_types_that_cannot_fit_need_no_look() -> None:
     rule = replace(REST, match=Match(fields=(("category", ("Spo*",)), ("title", ("x",)))))
 
-    assert may_list("sports", "anything", rule)
-    assert not may_list("Politics", "anything", rule)
+    assert may_show("sports", "anything", rule)
+    assert not may_show("Politics", "anything", rule)
 
 
 def test_an_entry_tells_what_a_message_would() -> None:
-    shown = entry(listed(), GAMES, external_url=None)
+    shown = calendar_entry(listed(), GAMES, external_url=None)
 
     assert shown.uid == "a852dcb8@kalshi.milestones"
     assert shown.summary == "Syracuse at Pittsburgh"
@@ -85,7 +85,7 @@ def test_an_entry_tells_what_a_message_would() -> None:
 
 
 def test_an_entry_links_to_our_own_page_where_there_is_one() -> None:
-    shown = entry(listed(), GAMES, external_url="https://n.example/x")
+    shown = calendar_entry(listed(), GAMES, external_url="https://n.example/x")
 
     assert shown.url == "https://n.example/x/milestones/a852dcb8"
 
@@ -94,13 +94,13 @@ def test_an_entry_links_to_our_own_page_where_there_is_one() -> None:
     ("end", "shown"),
     [
         pytest.param(START + 3 * HOUR, START + 3 * HOUR, id="as Kalshi says"),
-        pytest.param(None, START + USUAL_LENGTH, id="none is said"),
-        pytest.param(START, START + USUAL_LENGTH, id="nothing lasts no time"),
-        pytest.param(START - HOUR, START + USUAL_LENGTH, id="nor less"),
+        pytest.param(None, START + _DEFAULT_LENGTH, id="none is said"),
+        pytest.param(START, START + _DEFAULT_LENGTH, id="nothing lasts no time"),
+        pytest.param(START - HOUR, START + _DEFAULT_LENGTH, id="nor less"),
     ],
 )
 def test_an_entry_ends_after_its_start(end: datetime | None, shown: datetime) -> None:
-    assert entry(listed(milestone(end=end)), GAMES, external_url=None).end == shown
+    assert calendar_entry(listed(milestone(end=end)), GAMES, external_url=None).end == shown
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_an_entry_ends_after_its_start(end: datetime | None, shown: datetime) ->
     ],
 )
 def test_an_entry_says_whether_it_will_take_place(word: str, status: Status, summary: str) -> None:
-    shown = entry(listed(milestone(details={"status": word})), GAMES, external_url=None)
+    shown = calendar_entry(listed(milestone(details={"status": word})), GAMES, external_url=None)
 
     assert (shown.status, shown.summary) == (status, summary)
     says_so = f"Kalshi lists it as {word.lower()}." in shown.description
@@ -124,7 +124,7 @@ def test_an_entry_says_whether_it_will_take_place(word: str, status: Status, sum
 
 def test_what_is_removed_is_cancelled_and_nobody_is_reminded() -> None:
     gone = replace(listed(), gone_at=NOW + HOUR)
-    shown = entry(gone, GAMES, external_url=None)
+    shown = calendar_entry(gone, GAMES, external_url=None)
 
     assert shown.status is Status.CANCELLED
     assert shown.alarms == ()
@@ -137,7 +137,8 @@ def test_the_sequence_rises_with_changes_removal_and_return() -> None:
     removed, back = replace(moved, gone_at=NOW), listed(version=3)
 
     numbers = [
-        entry(one, GAMES, external_url=None).sequence for one in (first, moved, removed, back)
+        calendar_entry(one, GAMES, external_url=None).sequence
+        for one in (first, moved, removed, back)
     ]
 
     assert numbers[0] == 0
@@ -146,7 +147,7 @@ def test_the_sequence_rises_with_changes_removal_and_return() -> None:
 
 def test_an_entry_without_a_title_or_ticker_is_still_one() -> None:
     bare = milestone(title="\u202e\n", message="", tickers=())
-    shown = entry(listed(bare), GAMES, external_url=None)
+    shown = calendar_entry(listed(bare), GAMES, external_url=None)
 
     assert (shown.summary, shown.url) == ("Untitled", None)
 
@@ -165,19 +166,19 @@ def test_the_window_moves_once_a_day() -> None:
 def test_a_feed_tells_what_the_route_takes_even_if_all_have_it_already() -> None:
     started = event(Kind.STARTED)
 
-    assert tells(started, [REST, GAMES], "games")
-    assert not tells(event(Kind.CREATED), [REST, GAMES], "games")
-    assert not tells(started, [replace(REST, stop=True), GAMES], "games")
-    assert not tells(replace(started, missed=True), [GAMES], "games")
+    assert feed_takes(started, [REST, GAMES], "games")
+    assert not feed_takes(event(Kind.CREATED), [REST, GAMES], "games")
+    assert not feed_takes(started, [replace(REST, stop=True), GAMES], "games")
+    assert not feed_takes(replace(started, missed=True), [GAMES], "games")
 
 
 def test_a_route_can_take_its_kinds_and_its_reminders() -> None:
-    assert kinds_told(GAMES) == {Kind.STARTED, Kind.UPCOMING}
-    assert kinds_told(REST) == set(Kind) - {Kind.UPCOMING}
+    assert feed_kinds(GAMES) == {Kind.STARTED, Kind.UPCOMING}
+    assert feed_kinds(REST) == set(Kind) - {Kind.UPCOMING}
 
 
 def test_a_story_is_told_as_its_message_was_and_never_changes() -> None:
-    told = story(event(Kind.CREATED), GAMES, zone=NEW_YORK, external_url=None)
+    told = feed_item(event(Kind.CREATED), GAMES, zone=NEW_YORK, external_url=None)
 
     assert told.id == "evt_created_a852dcb8"
     assert "Syracuse at Pittsburgh" in told.title
@@ -190,7 +191,7 @@ def test_a_story_is_told_as_its_message_was_and_never_changes() -> None:
 def test_a_story_uses_the_routes_template_and_escapes_what_is_foreign() -> None:
     rule = replace(GAMES, templates={None: Template(title="Now: {{ title }}")})
     of = milestone(title="<script>x</script>")
-    told = story(event(Kind.STARTED, of), rule, zone=NEW_YORK, external_url=None)
+    told = feed_item(event(Kind.STARTED, of), rule, zone=NEW_YORK, external_url=None)
 
     assert told.title == "Now: <script>x</script>"
     assert "<script>" not in told.html
