@@ -19,7 +19,6 @@ from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
 import anyio
-from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -42,7 +41,7 @@ from notifier.domain.calendar import (
 from notifier.domain.models import Route
 from notifier.messages.cloudevents import overview
 from notifier.storage import feeds as queries
-from notifier.storage.database import Database
+from notifier.storage.database import Connection, Database
 from notifier.web.icalendar_writer import END, calendar_head, event_block
 
 MEDIA_TYPES = {
