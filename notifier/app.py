@@ -39,7 +39,6 @@ from notifier.kalshi.decoding import fingerprint, milestone
 from notifier.kalshi.signing import Signing
 from notifier.reception import Reception
 from notifier.senders.heartbeat import Heartbeat
-from notifier.senders.lane import in_thread
 from notifier.senders.sender import open_sender
 from notifier.settings import ApiKey, Config
 from notifier.storage import milestones, outbox, retention, standing
@@ -548,7 +547,6 @@ def _watching(watcher: Watcher, heartbeat: Heartbeat | None) -> Watcher:
 async def _sender(parts: Dependencies, config: Config) -> OpenSender:
     return await open_sender(
         config.destinations,
-        offload=in_thread,
         output=parts.output,
         clock=parts.clock,
         may_reach=config.may_reach,

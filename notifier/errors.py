@@ -3,6 +3,7 @@ Every error of ours, split by who must act.
 
 * NotifierError
   x ConfigError            edit a file; exit code 78
+  x DestinationError       edit the destination's URL; becomes a line of a ConfigError
   x BadWish                wish otherwise: it cannot be meant so
   x StoreError
     + StoreBusy            another instance holds the store; exit code 75
@@ -39,6 +40,10 @@ class ConfigError(NotifierError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+
+class DestinationError(NotifierError):
+    """A destination's URL cannot be used; the text says why, and shows no secret."""
 
 
 class BadWish(NotifierError):

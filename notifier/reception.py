@@ -18,7 +18,7 @@ import structlog
 from notifier import __version__
 from notifier.clock import Clock, Skew
 from notifier.domain.models import Limits, Rate, Rendered
-from notifier.senders.address import scheme_of
+from notifier.senders.sender import scheme_of
 from notifier.settings import Config, Web
 from notifier.storage.database import Database, RunInThread
 from notifier.storage.tail import Tail
@@ -121,11 +121,11 @@ class Reception:
             tasks.cancel_scope.cancel()
 
     def _books(self) -> "Books":
-        from notifier.senders.webhook import SCHEMES, spelt  # noqa: PLC0415 - see above
+        from notifier.senders.webhook import SCHEMES, encode_body  # noqa: PLC0415 - see above
         from notifier.storage.books import Books  # noqa: PLC0415 - likewise
 
         def posted(message: Rendered, now: datetime) -> str:
-            return msgspec.json.format(spelt(message, now=now), indent=2).decode()
+            return msgspec.json.format(encode_body(message, now=now), indent=2).decode()
 
         config = self.config
         return Books(

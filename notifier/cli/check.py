@@ -22,7 +22,7 @@ from notifier.domain.models import (
 from notifier.errors import ConfigError
 from notifier.messages.humanize import span
 from notifier.messages.templates import check_template
-from notifier.senders.address import scheme_of
+from notifier.senders.sender import scheme_of
 from notifier.settings import Config, Egress, Source
 from notifier.settings.values import DAYS, LETTERS
 

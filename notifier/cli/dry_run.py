@@ -56,7 +56,6 @@ from notifier.messages.humanize import span
 from notifier.messages.render import render
 from notifier.messages.test_message import said
 from notifier.policies import lane
-from notifier.senders.lane import in_thread
 from notifier.senders.redaction import redact
 from notifier.senders.sender import open_sender
 from notifier.settings import Config
@@ -172,7 +171,6 @@ async def _acted(
     clock = SystemClock()
     sender = await open_sender(
         chosen,
-        offload=in_thread,
         # What is read by a program is not mixed with what is shown to people.
         output=sys.stderr if as_json else sys.stdout,
         clock=clock,

@@ -17,10 +17,8 @@ from notifier.domain.models import Destination, Outcome, Rendered, Sent
 from notifier.domain.suggestions import nearest
 from notifier.kalshi.decoding import milestone
 from notifier.messages.test_message import said, sample
-from notifier.senders.address import scheme_of
-from notifier.senders.lane import in_thread
 from notifier.senders.redaction import redact
-from notifier.senders.sender import open_sender
+from notifier.senders.sender import open_sender, scheme_of
 from notifier.settings import Config
 
 
@@ -64,7 +62,6 @@ async def _send_all(
     clock = SystemClock()
     sender = await open_sender(
         chosen,
-        offload=in_thread,
         output=sys.stdout,
         clock=clock,
         may_reach=config.may_reach,

@@ -1,15 +1,18 @@
 """
-The edge out: a rendered message goes to a named destination, an outcome comes back.
+The senders: a rendered message goes to a named destination, an outcome comes back.
 
-* sender    what the loops use: `Sender`, `open_sender`, `check`
-* lane      one destination's way out: what every kind of it can do
-  - terminal  writes to a stream
-  - webhook, hook_lane   our own scheme, natively
-  - registry, plugin_lane  everything else, by a plugin of Apprise
-* exchange  what was seen on the wire during one attempt
-* outcome   what that means; pure. `dialect` knows what single services say
-* http_seam, mail_seam   where Apprise's plugins meet the network
-* egress    which addresses may be connected to
-* redact    the secrets of a destination's URL
-* scheme    our webhook for Apprise alone, without this program around it
+* sender             `Sender`, `open_sender`, `check`; creates the channel of each URL
+* terminal           channel: writes to the standard output
+* webhook            URLs and bodies of webhooks; pure
+* webhook_channel    channel: posts webhooks by aiohttp
+* registry           the plugin of Apprise for a URL
+* apprise_channel    channel: calls a plugin of Apprise in a worker thread
+* apprise_http       HTTP of the plugins, observed
+* apprise_smtp       SMTP of the e-mail plugin, observed
+* attempt            the record of one attempt
+* outcomes           from the record to the outcome; pure
+* service_errors     error codes of single services; pure
+* egress_guard       which addresses are connected to
+* redaction          the secrets in URLs, and their removal from texts
+* heartbeat          requests that show a dead man's switch a live service
 """

@@ -1,13 +1,12 @@
-"""A destination that one of Apprise's plugins serves, in threads of its own."""
+"""Destinations that are served by a plugin of Apprise, in worker threads."""
 
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeAlias
 
 import anyio
 import apprise.plugins.base as apprise_base
@@ -16,6 +15,7 @@ from apprise.common import NotifyFormat, OverflowMode
 
 from notifier.domain.models import (
     Ambiguous,
+    Destination,
     Failed,
     Limits,
     Outcome,
@@ -26,67 +26,55 @@ from notifier.domain.models import (
     Sent,
 )
 from notifier.senders import apprise_http, apprise_smtp, registry
-from notifier.senders.attempt import Break, Broken, Recorder, recording
-from notifier.senders.delivered_recipients import Marks, Tracker
+from notifier.senders.attempt import (
+    AttemptRecord,
+    DeliveredRecipients,
+    NoAnswer,
+    TransportError,
+    recording,
+    salt_of,
+)
 from notifier.senders.egress_guard import Egress, guarded
-from notifier.senders.lane import Offload
-from notifier.senders.outcomes import is_taken, judge, partly
-from notifier.senders.redaction import redact
-from notifier.senders.service_errors import DIALECTS
+from notifier.senders.outcomes import confirms_success, evaluate_attempt, partial_outcome
+from notifier.senders.redaction import redact, secrets_of_url
+from notifier.senders.registry import WireProtocol
+from notifier.senders.service_errors import SERVICE_ERRORS
 
-#: After its time is up, a thread gets so long to notice that its socket is shut.
+#: How long a thread may take to notice that its socket was shut down.
 GRACE_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seams:
-    """What one destination's plugin meets the network through."""
+@dataclass(frozen=True, slots=True)
+class _PluginError:
+    """The plugin raised an exception of that name."""
 
-    wire: apprise_http.Wire
-    mail: apprise_smtp.MailPool
-    may_reach: Egress
-
-    def close(self) -> None:
-        """Close the kept connections."""
-        self.wire.close()
-        self.mail.close()
+    name: str
 
 
-def open_seams(*, tls: ssl.SSLContext, unverified: ssl.SSLContext, may_reach: Egress) -> Seams:
-    """The seams of one destination; nothing is connected yet."""
-    return Seams(
-        wire=apprise_http.Wire(tls, may_reach=may_reach),
-        mail=apprise_smtp.MailPool(tls=tls, unverified=unverified),
-        may_reach=may_reach,
-    )
-
-
-class PluginLane:
-    """One instance of a plugin, called once a message."""
+class AppriseChannel:
+    """One instance of a plugin, called once for each message."""
 
     def __init__(
         self,
         plugin: NotifyBase,
+        destination: Destination,
         *,
-        seams: Seams,
-        secrets: frozenset[str],
-        salt: str,
-        concurrency: int,
-        offload: Offload,
+        tls: ssl.SSLContext,
+        unverified: ssl.SSLContext,
+        may_reach: Egress,
         attempt_limit: timedelta,
         now: Callable[[], datetime],
     ) -> None:
         self._plugin = plugin
-        self._medium = registry.medium_of(plugin)
-        self._dialect = next(
-            (DIALECTS[one] for one in registry.schemes_of(plugin) if one in DIALECTS),
-            None,
-        )
-        self._seams = seams
-        self._secrets = secrets
-        self._salt = salt
-        self._offload = offload
-        self._limiter = anyio.CapacityLimiter(concurrency)
+        self._protocol = registry.protocol_of(type(plugin))
+        schemes = registry.schemes_of(plugin)
+        self._read_error = next((SERVICE_ERRORS[s] for s in schemes if s in SERVICE_ERRORS), None)
+        self._http = apprise_http.HttpConnections(tls, may_reach=may_reach)
+        self._smtp = apprise_smtp.SmtpPool(tls=tls, unverified=unverified)
+        self._may_reach = may_reach
+        self._secrets = secrets_of_url(destination.url)
+        self._salt = salt_of(destination.url)
+        self._limiter = anyio.CapacityLimiter(destination.concurrency)
         self._limit_s = attempt_limit.total_seconds()
         self._now = now
 
@@ -101,150 +89,150 @@ class PluginLane:
         return registry.rate_of(self._plugin)
 
     async def send(self, message: Rendered, *, served: frozenset[str] = frozenset()) -> Outcome:
-        """Make one attempt; whatever the service does is an outcome."""
-        recorder = Recorder()
-        marks = Marks(self._salt, message.message_id, served)
-        call = partial(self._notify, message, recorder, marks)
+        """Make one attempt, and evaluate what the plugin returned and what was observed."""
+        record = AttemptRecord()
+        recipients = DeliveredRecipients(self._salt, message.message_id, served)
+        #: False as well if the thread does not end in time.
+        result: bool | _PluginError = False
         try:
-            ending = await self._in_time(call, recorder)
+            with anyio.move_on_after(self._limit_s + GRACE_S):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._abort_at_limit, record)
+                    result = await anyio.to_thread.run_sync(
+                        partial(self._notify, message, record, recipients),
+                        abandon_on_cancel=True,
+                        limiter=self._limiter,
+                    )
+                    group.cancel_scope.cancel()
         except BaseException:
-            recorder.abort()
+            record.abort()
             raise
-        outcome = self._outcome(ending, recorder)
-        if isinstance(outcome, Sent) and not (recorder.seen or served):
-            outcome = self._unwatched(outcome)
-        outcome = partly(outcome, before=served, after=marks.served)
+        outcome = self._outcome(record, result=result, served=served)
+        outcome = partial_outcome(outcome, before=served, after=recipients.marks)
         if isinstance(outcome, Sent):
             return outcome
         return replace(outcome, reason=redact(outcome.reason, self._secrets))
 
     async def aclose(self) -> None:
         """Close the kept connections."""
-        self._seams.close()
+        self._http.close()
+        self._smtp.close()
 
-    async def _in_time(self, call: Callable[[], "_Ending"], recorder: Recorder) -> "_Ending":
-        ending: _Ending = _Running()
-        with anyio.move_on_after(self._limit_s + GRACE_S):
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._cut, recorder)
-                ending = await self._offload(call, limiter=self._limiter)
-                group.cancel_scope.cancel()
-        return ending
-
-    async def _cut(self, recorder: Recorder) -> None:
+    async def _abort_at_limit(self, record: AttemptRecord) -> None:
         await anyio.sleep(self._limit_s)
-        recorder.abort()
+        record.abort()
 
-    def _notify(self, message: Rendered, recorder: Recorder, marks: Marks) -> "_Ending":
-        """Runs in a thread; ends soon after `recorder.abort`."""
-        with guarded(self._seams.may_reach) as guard:
-            ending = self._call(message, recorder, marks)
-        if guard.refused and ending is not True and not recorder.seen:
-            recorder.saw(Broken(Break.FORBIDDEN))
-            return False
-        return ending
-
-    def _call(self, message: Rendered, recorder: Recorder, marks: Marks) -> "_Ending":
+    def _notify(
+        self, message: Rendered, record: AttemptRecord, recipients: DeliveredRecipients
+    ) -> bool | _PluginError:
+        """Call the plugin. Runs in a thread; ends soon after `record.abort`."""
+        result: bool | _PluginError
         with ExitStack() as stack:
-            stack.enter_context(recording(recorder))
-            stack.enter_context(apprise_http.through(self._seams.wire))
-            stack.enter_context(self._passing_over(marks, recorder))
+            guard = stack.enter_context(guarded(self._may_reach))
+            stack.enter_context(recording(record))
+            stack.enter_context(apprise_http.through(self._http))
+            if self._protocol is WireProtocol.SMTP:
+                # SmtpPool tells the recipients of one mail apart; the plugin only mails.
+                stack.enter_context(apprise_smtp.through(self._smtp, recipients))
+            else:
+                confirms = partial(self._confirms_success, record)
+                stack.enter_context(_tracking(DeliveryTracker(recipients, is_confirmed=confirms)))
             try:
-                return self._plugin.notify(
-                    # Apprise takes no empty body.
+                result = self._plugin.notify(
+                    # Apprise refuses an empty body.
                     title=message.title if message.body else "",
                     body=message.body or message.title,
                     body_format=NotifyFormat(message.format.value),
                     notify_type=NotifyType.WARNING if message.urgent else NotifyType.INFO,
                     overflow=OverflowMode.TRUNCATE,
                 )
-            except Exception as exc:  # noqa: BLE001 - two hundred plugins may raise anything, and texts with tokens
-                return _Crashed(type(exc).__name__)
+            except Exception as exc:  # noqa: BLE001 - two hundred plugins may raise anything, with tokens in the text
+                result = _PluginError(type(exc).__name__)
+        if guard.refused and result is not True and not record.observations:
+            record.observe(NoAnswer(TransportError.FORBIDDEN))
+            return False
+        return result
 
-    def _passing_over(self, marks: Marks, recorder: Recorder) -> AbstractContextManager[None]:
-        """Inside, who has the message is passed over, and who gets it is marked."""
-        if self._medium is registry.Medium.MAIL:
-            # The seam tells a mail's recipients apart; the plugin tells but mails.
-            return apprise_smtp.through(self._seams.mail, marks)
+    def _confirms_success(self, record: AttemptRecord) -> bool:
+        return confirms_success(record.observations, now=self._now(), read_error=self._read_error)
 
-        def taken() -> bool:
-            return is_taken(recorder.seen, now=self._now(), dialect=self._dialect)
-
-        return _tracking(Tracker(marks, is_taken=taken))
-
-    def _outcome(self, ending: "_Ending", recorder: Recorder) -> Outcome:
-        accepted = ending is True
-        if recorder.cut and not accepted:
-            recorder.broke(TimeoutError())
-            if not any(isinstance(one, Broken) for one in recorder.seen):
-                recorder.saw(Broken(self._cut_between))
-        outcome = judge(
+    def _outcome(
+        self, record: AttemptRecord, *, result: bool | _PluginError, served: frozenset[str]
+    ) -> Outcome:
+        accepted = result is True
+        is_observed = self._protocol is not WireProtocol.OTHER
+        if record.aborted and not accepted:
+            record.observe_error(TimeoutError())
+            if not any(isinstance(one, NoAnswer) for one in record.observations):
+                # No request was in flight, or none that could be observed.
+                limit = TransportError.ATTEMPT_LIMIT
+                record.observe(NoAnswer(limit if is_observed else TransportError.ANSWER_TIMEOUT))
+        outcome = evaluate_attempt(
+            record.observations,
             accepted=accepted,
-            seen=recorder.seen,
             now=self._now(),
-            dialect=self._dialect,
+            read_error=self._read_error,
         )
-        if isinstance(ending, _Crashed):
-            return _crashed(ending, outcome, seen=bool(recorder.seen))
-        return outcome or self._unsaid()
-
-    @property
-    def _cut_between(self) -> Break:
-        """What it means that no request was in flight when time was up."""
-        unwatched = self._medium is registry.Medium.OTHER
-        return Break.SILENT if unwatched else Break.LIMIT
-
-    def _unwatched(self, outcome: Outcome) -> Outcome:
-        """What a plugin's yes is worth that nothing on the wire bears out."""
-        if self._medium is registry.Medium.OTHER:
-            return outcome
-        reason = "the service's plugin says that it sent, and sent nothing"
-        return Refused(reason=reason, scope=Scope.MESSAGE)
-
-    def _unsaid(self) -> Outcome:
-        if self._medium is registry.Medium.OTHER:
-            return Failed(reason="not sent; the service gives no reason")
-        reason = "the service's plugin refused the message before sending it"
-        return Refused(reason=reason, scope=Scope.MESSAGE)
+        if isinstance(result, _PluginError):
+            reason = f"{result.name} in the service's plugin"
+            if not record.observations:
+                return Failed(reason=reason)
+            # The plugin failed on an answer that may have been a success.
+            doubtful = isinstance(outcome, Refused) and outcome.status is None
+            return Ambiguous(reason=reason) if doubtful or outcome is None else outcome
+        if outcome is None:
+            if not is_observed:
+                return Failed(reason="not sent; the service gives no reason")
+            reason = "the service's plugin refused the message before sending it"
+            return Refused(reason=reason, scope=Scope.MESSAGE)
+        if isinstance(outcome, Sent) and is_observed and not (record.observations or served):
+            reason = "the service's plugin says that it sent, and sent nothing"
+            return Refused(reason=reason, scope=Scope.MESSAGE)
+        return outcome
 
 
-@dataclass(frozen=True, slots=True)
-class _Crashed:
-    """The plugin raised an exception of that name."""
-
-    name: str
+#: What Apprise's plugins name their targets by that names the same target in another
+#: process; the text of other objects may hold an address in memory.
+_STABLE_TYPES = (str, int, tuple, list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """The thread did not come back in time."""
+class DeliveryTracker:
+    """
+    The set of delivered targets that Apprise's plugins consult, kept in ours.
+
+    They call `in` and `add` with Apprise's own key: the piece of the message, and the
+    type and text of what names the target. `is_confirmed` says whether the service's
+    last answer was a success: a plugin may take a 200 that holds an error for one.
+    """
+
+    def __init__(
+        self, recipients: DeliveredRecipients, *, is_confirmed: Callable[[], bool]
+    ) -> None:
+        self._recipients = recipients
+        self._is_confirmed = is_confirmed
+
+    def __contains__(self, key: tuple[int | None, tuple[type, str]]) -> bool:
+        piece, (kind, text) = key
+        return self._recipients.has(str(piece), kind.__name__, text)
+
+    def add(self, key: tuple[int | None, tuple[type, str]]) -> None:
+        """Note a target, if it has the same name in another process."""
+        piece, (kind, text) = key
+        if kind in _STABLE_TYPES and self._is_confirmed():
+            self._recipients.add(str(piece), kind.__name__, text)
 
 
-#: How the plugin's call ended; a bool is its own yes or no.
-_Ending: TypeAlias = bool | _Crashed | _Running
-
-
-def _crashed(crash: _Crashed, outcome: Outcome | None, *, seen: bool) -> Outcome:
-    reason = f"{crash.name} in the service's plugin"
-    if not seen:
-        return Failed(reason=reason)
-    # The service answered, and the plugin stumbled over the answer.
-    taken = isinstance(outcome, Refused) and outcome.status is None
-    return Ambiguous(reason=reason) if taken or outcome is None else outcome
-
-
-#: Apprise 2.2's memory of who was served; private, so a contract test pins it.
+#: Apprise 2.2's set of delivered targets; private, so a contract test pins it.
 _TRACKER: ContextVar[object] | None = getattr(apprise_base, "_delivery_tracker", None)
 
 
 @contextmanager
-def _tracking(tracker: Tracker) -> Iterator[None]:
+def _tracking(tracker: DeliveryTracker) -> Iterator[None]:
     """
-    Let the plugin ask and tell this tracker.
+    Give the plugin this tracker.
 
-    What some plugins want to know beside it at the next attempt (`remember` and
-    `recall`: a key against repeats that they drew, the parts of a long SMS) are
-    values of their process and are not kept: the next attempt draws new ones.
+    What some plugins store beside it for the next attempt (`remember` and `recall`: an
+    idempotency key, the parts of a long SMS) is not kept: the next attempt makes new ones.
     """
     if _TRACKER is None:
         yield

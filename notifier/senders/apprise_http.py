@@ -1,11 +1,11 @@
 """
-Where Apprise's plugins meet HTTP.
+HTTP of Apprise's plugins, through connections that are kept and observed.
 
-They call `requests.post` and the like, which opens a new session, and with it a
-new connection and a new TLS context, for every message, and tells nobody what
-was answered. `install` puts `WatchedSession` in its place: during an attempt its
-requests go through the destination's `Wire`, which keeps connections and writes
-down what it sees. Outside of one it behaves as it always did.
+The plugins call `requests.post` and the like. That opens a session, a connection and a
+TLS context for every message, and hides the answer. `install` replaces the session
+class: during an attempt, requests go through the destination's `HttpConnections`, which
+keeps connections and records what it observes. Outside of an attempt `requests` behaves
+as usual.
 """
 
 import ssl
@@ -28,64 +28,64 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from notifier.domain.egress_policy import anywhere
 from notifier.senders.attempt import (
     BODY_KEPT,
-    Answer,
-    AttemptOver,
-    Break,
-    Broken,
+    AttemptAborted,
+    AttemptRecord,
+    HttpAnswer,
+    NoAnswer,
     Phase,
-    Recorder,
+    TransportError,
     current,
 )
-from notifier.senders.egress_guard import Egress, Forbidden, check_literal, uses_proxies
+from notifier.senders.egress_guard import AddressForbidden, Egress, check_literal, uses_proxies
 
-#: No answer is read further; what plugins look at is far shorter.
+#: Answers are read no further; what plugins look at is far shorter.
 BODY_CAP = 1 << 20
-#: A kept connection is not used again after so many seconds: servers close idle
-#: ones, and a request that meets the closing is lost in doubt.
+#: A connection that was idle for longer is not used again: servers close idle
+#: connections, and a request that meets the closing is ambiguous.
 IDLE_S = 20.0
 _CHUNK = 16384
 
-_wire: ContextVar["Wire | None"] = ContextVar("wire", default=None)
+_connections: ContextVar["HttpConnections | None"] = ContextVar("connections", default=None)
 
 
 @contextmanager
-def through(wire: "Wire") -> Iterator[None]:
-    """Requests made inside go through this wire."""
-    token = _wire.set(wire)
+def through(connections: "HttpConnections") -> Iterator[None]:
+    """Send the requests made inside through these connections."""
+    token = _connections.set(connections)
     try:
         yield
     finally:
-        _wire.reset(token)
+        _connections.reset(token)
 
 
 def install() -> None:
-    """Let `requests.post` and its kin be watched; may be called again."""
-    requests.sessions.Session = WatchedSession  # type: ignore[misc] # the seam itself
-    # A destination with verify=no was asked for; no need to say so per message.
+    """Have `requests.post` and the like observed; may be called again."""
+    requests.sessions.Session = ObservedSession  # type: ignore[misc] # `requests` looks it up there
+    # The configuration of a destination says verify=no: no warning per message.
     warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
 
 
-class WatchedSession(requests.Session):
-    """A session of `requests` that uses the attempt's wire, if there is one."""
+class ObservedSession(requests.Session):
+    """A session of `requests` that uses the attempt's connections, if there are any."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._through = _wire.get()
-        if self._through is not None:
-            # Neither ~/.netrc nor the proxy variables are read per message.
+        self._kept = _connections.get()
+        if self._kept is not None:
+            # Do not read ~/.netrc and the proxy variables for each message.
             self.trust_env = False
             self.adapters.clear()
-            self.mount("https://", self._through)
-            self.mount("http://", self._through)
+            self.mount("https://", self._kept)
+            self.mount("http://", self._kept)
 
     def close(self) -> None:
-        """Leave the wire's connections open for the next message."""
-        if self._through is None:
+        """Leave kept connections open for the next message."""
+        if self._kept is None:
             super().close()
 
 
-class _WatchedConnection(HTTPConnection):
-    """Tells the attempt's recorder how far a request got."""
+class _ObservedConnection(HTTPConnection):
+    """Records in the attempt how far a request got."""
 
     _used_at = 0.0
 
@@ -95,39 +95,44 @@ class _WatchedConnection(HTTPConnection):
         return fresh and super().is_connected
 
     def connect(self) -> None:
-        _enter(Phase.CONNECTING, self)
+        self._enter(Phase.CONNECTING)
         self._used_at = time.monotonic()
         super().connect()
-        _enter(Phase.SENDING, self)
+        self._enter(Phase.SENDING)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        _enter(Phase.SENDING, self)
+        self._enter(Phase.SENDING)
         super().request(*args, **kwargs)
-        _enter(Phase.WAITING, self)
+        self._enter(Phase.WAITING)
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # urllib3's own differs from http.client's too
         response = super().getresponse()
         self._used_at = time.monotonic()
         return response
 
+    def _enter(self, phase: Phase) -> None:
+        record = current()
+        if record is not None:
+            record.enter(phase, self.sock)
 
-class _WatchedTlsConnection(_WatchedConnection, HTTPSConnection):
+
+class _ObservedTlsConnection(_ObservedConnection, HTTPSConnection):
     """The same over TLS."""
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _WatchedConnection
+    ConnectionCls = _ObservedConnection
 
 
 class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _WatchedTlsConnection
+    ConnectionCls = _ObservedTlsConnection
 
 
 _POOLS = {"http": _Pool, "https": _TlsPool}
 
 
-class Wire(HTTPAdapter):
-    """One destination's connections over HTTP."""
+class HttpConnections(HTTPAdapter):
+    """One destination's connections over HTTP, as an adapter of `requests`."""
 
     def __init__(self, tls: ssl.SSLContext, *, may_reach: Egress = anywhere) -> None:
         self._uses_proxies = uses_proxies(may_reach)
@@ -137,7 +142,7 @@ class Wire(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
-        """The pool of a proxy, watched like the direct one."""
+        """The pool of a proxy, observed like the direct one."""
         pools = super().proxy_manager_for(proxy, **proxy_kwargs)
         pools.pool_classes_by_scheme = _POOLS
         return pools
@@ -145,7 +150,7 @@ class Wire(HTTPAdapter):
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Share one TLS context: loading the authorities costs 40 ms."""
+        """Share one TLS context: to load the authorities takes 40 ms."""
         host, tls = super().build_connection_pool_key_attributes(request, verify, cert)
         if verify is True:
             tls["ssl_context"] = self._tls
@@ -158,7 +163,7 @@ class Wire(HTTPAdapter):
         else:
             super().cert_verify(conn, url, verify, cert)
 
-    def send(  # type: ignore[override] # the arguments pass through untouched
+    def send(  # type: ignore[override] # the other arguments are passed on
         self,
         request: requests.PreparedRequest,
         *,
@@ -166,23 +171,23 @@ class Wire(HTTPAdapter):
         proxies: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> requests.Response:
-        """Send one request, read its answer up to a cap, and write both down."""
+        """Send one request, read its answer up to a cap, and record both."""
         url = request.url or ""
         proxies = (proxies or self._proxies_for(url)) if self._uses_proxies else {}
-        recorder = current()
-        if recorder is None or stream:
+        record = current()
+        if record is None or stream:
             return super().send(request, stream=stream, proxies=proxies, **kwargs)
         try:
-            recorder.enter(Phase.IDLE)
+            record.enter(Phase.IDLE)
             if proxies:
                 check_literal(url)
             response = super().send(request, stream=True, proxies=proxies, **kwargs)
-        except (AttemptOver, Forbidden) as exc:
+        except (AttemptAborted, AddressForbidden) as exc:
             raise requests.exceptions.ConnectionError(exc) from exc
         except (requests.RequestException, urllib3.exceptions.HTTPError) as exc:
-            recorder.broke(exc)
+            record.observe_error(exc)
             raise
-        _read(response, recorder)
+        _read_body(response, record)
         return response
 
     def _proxies_for(self, url: str) -> dict[str, str]:
@@ -193,14 +198,16 @@ class Wire(HTTPAdapter):
         return dict(self._proxies[origin])
 
 
-def _enter(phase: Phase, connection: HTTPConnection) -> None:
-    recorder = current()
-    if recorder is not None:
-        recorder.enter(phase, connection.sock)
+def _read_body(response: requests.Response, record: AttemptRecord) -> None:
+    """Put the body, up to the cap, in the place of the connection; record the answer."""
 
+    def answer(body: bytes) -> HttpAnswer:
+        return HttpAnswer(
+            status=response.status_code,
+            retry_after=response.headers.get("Retry-After"),
+            body=body,
+        )
 
-def _read(response: requests.Response, recorder: Recorder) -> None:
-    """Swap the network for the body, and write the answer down."""
     body = bytearray()
     try:
         for chunk in response.raw.stream(_CHUNK, decode_content=True):
@@ -209,20 +216,9 @@ def _read(response: requests.Response, recorder: Recorder) -> None:
                 response.raw.close()
                 break
     except urllib3.exceptions.HTTPError as exc:
-        recorder.saw(_cut_short(response))
+        # A refusal holds without its body; a success may have meant a failure.
+        cut = NoAnswer(TransportError.ANSWER_CUT) if response.ok else answer(b"")
+        record.observe(cut)
         raise requests.exceptions.ChunkedEncodingError(exc) from exc
     response.raw = BytesIO(body)
-    recorder.saw(_answer(response, bytes(body[:BODY_KEPT])))
-
-
-def _cut_short(response: requests.Response) -> Answer | Broken:
-    """A refusal stands without its body; a success may have meant otherwise."""
-    return _answer(response, b"") if not response.ok else Broken(Break.CUT)
-
-
-def _answer(response: requests.Response, body: bytes) -> Answer:
-    return Answer(
-        status=response.status_code,
-        retry_after=response.headers.get("Retry-After"),
-        body=body,
-    )
+    record.observe(answer(bytes(body[:BODY_KEPT])))

@@ -1,10 +1,11 @@
 """
-What was seen on the wire during one attempt.
+The record of one attempt: what was observed on the network, and who has the message.
 
-The seams write it down in the thread that sends; the lane reads it afterwards,
-and cuts the attempt when its time is up.
+The connections write it in the thread that sends. The channel reads it afterwards,
+and aborts the attempt when its time is up.
 """
 
+import json
 import socket
 import ssl
 import threading
@@ -13,9 +14,11 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from hashlib import sha256
 from typing import TypeAlias
 
-from notifier.senders.egress_guard import Forbidden
+from notifier.domain.models import identify
+from notifier.senders.egress_guard import AddressForbidden
 
 
 class Phase(Enum):
@@ -24,12 +27,12 @@ class Phase(Enum):
     IDLE = "idle"
     CONNECTING = "connecting"
     SENDING = "sending"
-    #: Every byte of it is written: from here on it may have arrived.
+    #: Every byte of the request is written: from here on it may have arrived.
     WAITING = "waiting"
 
 
-class Break(StrEnum):
-    """How a request ended without an answer, in words for people."""
+class TransportError(StrEnum):
+    """Why a request got no answer; the values are shown as reasons."""
 
     NAME = "name not found"
     REFUSED = "connection refused"
@@ -42,24 +45,24 @@ class Break(StrEnum):
     NO_LOGIN = "the server offers no login"
     SENDING = "connection lost while sending"
     SENDING_TIMEOUT = "timed out while sending"
-    SILENT = "timed out after the request was sent"
+    ANSWER_TIMEOUT = "timed out after the request was sent"
     DROPPED = "connection lost after the request was sent"
-    CUT = "the answer was cut short"
+    ANSWER_CUT = "the answer was cut short"
     #: The attempt's time was up while no request was in flight.
-    LIMIT = "timed out before all of it was sent"
+    ATTEMPT_LIMIT = "timed out before all of it was sent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """An HTTP response, its body no longer than what reasons are read from."""
+class HttpAnswer:
+    """An HTTP response; of its body only what reasons and hints are read from."""
 
     status: int
     retry_after: str | None = None
     body: bytes = b""
 
 
-class Stage(Enum):
-    """Which step of an SMTP session a reply belongs to."""
+class SmtpStage(Enum):
+    """The step of an SMTP session that a reply belongs to."""
 
     CONNECT = "connect"
     LOGIN = "login"
@@ -69,144 +72,170 @@ class Stage(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class SmtpReply:
     """An SMTP server's reply."""
 
-    stage: Stage
+    stage: SmtpStage
     code: int
     text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
-    """No answer came."""
+class NoAnswer:
+    """The request ended without an answer."""
 
-    why: Break
+    error: TransportError
 
 
-Seen: TypeAlias = Answer | Reply | Broken
+Observation: TypeAlias = HttpAnswer | SmtpReply | NoAnswer
 
 TOO_MANY_REQUESTS = 429
-#: As much of an answer's body as anyone will look at.
+#: As much of an answer's body as is kept.
 BODY_KEPT = 2048
 
 
-class AttemptOver(OSError):
-    """The attempt was cut, or told to wait: nothing more may be sent by it."""
+class AttemptAborted(OSError):
+    """The attempt was aborted, or the service asked to wait: send nothing more."""
 
 
-class Recorder:
+class AttemptRecord:
     """
-    One attempt: what was seen so far, and the socket to cut it by.
+    What was observed so far, and the socket to abort the attempt by.
 
-    Written by the thread that sends; `abort` comes from another.
+    Written by the thread that sends; `abort` is called from another one.
     """
 
     def __init__(self) -> None:
-        self.seen: list[Seen] = []
+        self.observations: list[Observation] = []
         self.phase = Phase.IDLE
-        #: Its time was up before it ended by itself.
-        self.cut = False
-        self._told_to_wait = False
+        #: The attempt's time was up before it ended by itself.
+        self.aborted = False
+        self._rate_limited = False
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
 
-    def enter(self, phase: Phase, held: socket.socket | None = None) -> None:
+    def enter(self, phase: Phase, connection: socket.socket | None = None) -> None:
         """
-        Say what happens next, and on which socket.
+        Note what happens next, and on which socket.
 
         Raises:
-            AttemptOver: the attempt was cut, or the service asked us to wait.
+            AttemptAborted: the attempt was aborted, or the service answered 429.
 
         """
         with self._lock:
             self.phase = phase
-            self._socket = held
-            if self.cut or self._told_to_wait:
-                raise AttemptOver("the attempt is over")
+            self._socket = connection
+            if self.aborted or self._rate_limited:
+                raise AttemptAborted("the attempt is over")
 
-    def saw(self, seen: Seen) -> None:
-        """Note how a request ended; an answer to wait ends the attempt too."""
+    def observe(self, observation: Observation) -> None:
+        """Note how a request ended. A 429 ends the attempt too."""
         with self._lock:
-            self.seen.append(seen)
+            self.observations.append(observation)
             self.phase = Phase.IDLE
             self._socket = None
-            if isinstance(seen, Answer):
-                self._told_to_wait |= seen.status == TOO_MANY_REQUESTS
+            if isinstance(observation, HttpAnswer):
+                self._rate_limited |= observation.status == TOO_MANY_REQUESTS
 
-    def broke(self, exc: BaseException) -> None:
-        """Note that the request in flight, if one is, ended by this exception."""
+    def observe_error(self, exc: BaseException) -> None:
+        """Note the exception that ended the request in flight, if there is one."""
         if self.phase is not Phase.IDLE:
-            self.saw(broke(exc, self.phase, timed_out=self.cut or None))
+            self.observe(no_answer(exc, self.phase, timed_out=self.aborted or None))
 
     def abort(self) -> None:
-        """End the attempt now: whoever waits on its socket wakes up."""
+        """End the attempt now; a thread that waits on its socket wakes up."""
         with self._lock:
-            self.cut = True
-            held, self._socket = self._socket, None
-        if held is not None:
+            self.aborted = True
+            connection, self._socket = self._socket, None
+        if connection is not None:
             with suppress(OSError):
-                # SSLSocket's own shutdown would pull the TLS state from under
-                # the thread that reads.
-                socket.socket.shutdown(held, socket.SHUT_RDWR)
+                # SSLSocket.shutdown would discard the TLS state while the other
+                # thread reads.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
-def broke(exc: BaseException, phase: Phase, *, timed_out: bool | None = None) -> Broken:
-    """What an exception of requests, httpx or smtplib says about the connection."""
-    chain = tuple(_chain(exc))
+def no_answer(exc: BaseException, phase: Phase, *, timed_out: bool | None = None) -> NoAnswer:
+    """What an exception of requests, aiohttp or smtplib says about the connection."""
+    causes = tuple(_causes(exc))
     if timed_out is None:
-        timed_out = any(isinstance(link, TimeoutError) for link in chain)
-    match phase:
-        case Phase.WAITING:
-            return Broken(Break.SILENT if timed_out else Break.DROPPED)
-        case Phase.SENDING:
-            return Broken(Break.SENDING_TIMEOUT if timed_out else Break.SENDING)
-        case Phase.CONNECTING | Phase.IDLE:
-            return Broken(_unconnected(chain, timed_out=timed_out))
-
-
-def _unconnected(chain: tuple[BaseException, ...], *, timed_out: bool) -> Break:
-    for kind, why in (
-        (Forbidden, Break.FORBIDDEN),
-        (socket.gaierror, Break.NAME),
-        (ssl.SSLCertVerificationError, Break.CERTIFICATE),
-        (ssl.SSLError, Break.TLS),
-        (ConnectionRefusedError, Break.REFUSED),
+        timed_out = any(isinstance(cause, TimeoutError) for cause in causes)
+    if phase is Phase.WAITING:
+        return NoAnswer(TransportError.ANSWER_TIMEOUT if timed_out else TransportError.DROPPED)
+    if phase is Phase.SENDING:
+        return NoAnswer(TransportError.SENDING_TIMEOUT if timed_out else TransportError.SENDING)
+    for kind, error in (
+        (AddressForbidden, TransportError.FORBIDDEN),
+        (socket.gaierror, TransportError.NAME),
+        (ssl.SSLCertVerificationError, TransportError.CERTIFICATE),
+        (ssl.SSLError, TransportError.TLS),
+        (ConnectionRefusedError, TransportError.REFUSED),
     ):
-        if any(isinstance(link, kind) for link in chain):
-            return why
-    return Break.CONNECT_TIMEOUT if timed_out else Break.UNREACHABLE
+        if any(isinstance(cause, kind) for cause in causes):
+            return NoAnswer(error)
+    return NoAnswer(TransportError.CONNECT_TIMEOUT if timed_out else TransportError.UNREACHABLE)
 
 
-def _chain(exc: BaseException) -> Iterator[BaseException]:
-    """The exception and all it was made from, however its library links them."""
-    todo, met = [exc], set[int]()
+def _causes(exc: BaseException) -> Iterator[BaseException]:
+    """The exception and all that led to it, however its library links them."""
+    todo, visited = [exc], set[int]()
     while todo:
-        link = todo.pop()
-        if id(link) in met:
+        cause = todo.pop()
+        if id(cause) in visited:
             continue
-        met.add(id(link))
-        yield link
-        origins = (link.__cause__, getattr(link, "reason", None), *link.args)
-        todo += [origin for origin in origins if isinstance(origin, BaseException)]
-        if isinstance(link, BaseExceptionGroup):
-            todo += link.exceptions
-        if link.__cause__ is None and link.__context__ is not None:
-            todo.append(link.__context__)
+        visited.add(id(cause))
+        yield cause
+        linked = (cause.__cause__, getattr(cause, "reason", None), *cause.args)
+        todo += [one for one in linked if isinstance(one, BaseException)]
+        if isinstance(cause, BaseExceptionGroup):
+            todo += cause.exceptions
+        if cause.__cause__ is None and cause.__context__ is not None:
+            todo.append(cause.__context__)
 
 
-_current: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+class DeliveredRecipients:
+    """
+    Who of several recipients has one message, before and during one attempt.
+
+    A mark is a digest of the destination's URL, the message's id and the recipient:
+    it holds no address and no secret, and it is the same in every process with the
+    same URL. Written by the thread that sends; `marks` may be read from another.
+    """
+
+    def __init__(self, salt: str, message_id: str, marks: frozenset[str]) -> None:
+        self._salt = salt
+        self.message_id = message_id
+        #: Of all recipients who have the message, before this attempt and since.
+        self.marks = marks
+
+    def has(self, *recipient: str) -> bool:
+        """Whether this recipient has the message."""
+        return self._mark(recipient) in self.marks
+
+    def add(self, *recipient: str) -> None:
+        """Note that this recipient has the message now."""
+        self.marks = self.marks | {self._mark(recipient)}
+
+    def _mark(self, recipient: tuple[str, ...]) -> str:
+        return identify("rcp_", self._salt, self.message_id, json.dumps(recipient))
 
 
-def current() -> Recorder | None:
-    """The recorder of the attempt that this thread runs, if it runs one."""
+def salt_of(url: str) -> str:
+    """What the marks of a destination's recipients are salted with."""
+    return sha256(url.encode()).hexdigest()
+
+
+_current: ContextVar[AttemptRecord | None] = ContextVar("attempt", default=None)
+
+
+def current() -> AttemptRecord | None:
+    """The record of the attempt that this thread makes, if it makes one."""
     return _current.get()
 
 
 @contextmanager
-def recording(recorder: Recorder) -> Iterator[None]:
-    """What happens inside belongs to this attempt."""
-    token = _current.set(recorder)
+def recording(record: AttemptRecord) -> Iterator[None]:
+    """Requests made inside belong to this attempt."""
+    token = _current.set(record)
     try:
         yield
     finally:

@@ -1,13 +1,14 @@
 """
-The guard at the socket: which addresses the sender connects to.
+The egress guard: which addresses the sender connects to, checked at the socket.
 
-`install` has every socket of the process ask before it connects or sends a datagram.
-What a name resolved to is known by then, and nothing was sent yet: no redirect, no
-name that resolves anew and no library of Apprise's gets past it. Inside of `guarded`
-the destinations' policy holds, outside of it the one that always holds.
+`install` makes every socket of the process check the address before it connects or
+sends a datagram. By then a name is resolved, and nothing is sent yet: a redirect, a
+name that resolves to another address later, or a library used by Apprise cannot get
+past it. Inside `guarded` the policy of the destinations applies, outside of it the
+one that always applies.
 
-A proxy resolves names where no guard looks, so that it is gone through only by those
-who may go `anywhere`.
+A proxy resolves names out of sight of this guard, so proxies are used only under the
+policy `anywhere`.
 """
 
 import socket
@@ -25,16 +26,16 @@ Egress: TypeAlias = Callable[[str], bool]
 _FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6})
 
 
-class Forbidden(OSError):
-    """The destination's address may not be connected to."""
+class AddressForbidden(OSError):
+    """The egress policy forbids connecting to this address."""
 
 
 @dataclass(slots=True)
 class Guard:
-    """What the guard saw inside of one `guarded`."""
+    """What the guard refused inside one `guarded`."""
 
     may_reach: Egress
-    #: Some address was not connected to.
+    #: At least one address was not connected to.
     refused: bool = False
 
 
@@ -43,7 +44,7 @@ _guard: ContextVar[Guard | None] = ContextVar("egress", default=None)
 
 @contextmanager
 def guarded(may_reach: Egress) -> Iterator[Guard]:
-    """Sockets opened inside connect to nothing else."""
+    """Apply this policy to every socket that is connected inside."""
     guard = Guard(may_reach)
     token = _guard.set(guard)
     try:
@@ -53,16 +54,16 @@ def guarded(may_reach: Egress) -> Iterator[Guard]:
 
 
 def uses_proxies(may_reach: Egress) -> bool:
-    """Whether the proxies of the environment may be gone through."""
+    """Whether the environment's proxies may be used under this policy."""
     return may_reach is anywhere
 
 
 def check_literal(url: str) -> None:
     """
-    What is left to be seen of an address behind a proxy.
+    Check a URL that goes through a proxy, as far as its address can be seen.
 
     Raises:
-        Forbidden: the URL itself names an address that may not be reached.
+        AddressForbidden: the URL itself names an address that is forbidden.
 
     """
     if (address := literal(url)) is not None:
@@ -70,9 +71,9 @@ def check_literal(url: str) -> None:
 
 
 def install() -> None:
-    """Let every socket ask; may be called again."""
+    """Put the guard into every socket; may be called again."""
     if socket.socket.connect is not _connect:
-        # The seam itself: whatever opens connections in Python does it by these.
+        # All libraries in Python open connections by these methods.
         socket.socket.connect = _connect  # type: ignore[method-assign,assignment]
         socket.socket.connect_ex = _connect_ex  # type: ignore[method-assign,assignment]
         socket.socket.sendto = _sendto  # type: ignore[method-assign,assignment]
@@ -109,32 +110,28 @@ def _sendmsg(
     return _plain_sendmsg(self, buffers, ancillary, flags, _allowed(self, address))
 
 
-def _allowed(link: socket.socket, address: Any) -> Any:
+def _allowed(connection: socket.socket, address: Any) -> Any:
     """
-    The address, with its name resolved: a name may mean another one a moment later.
+    The address with its name resolved, because a name may resolve differently later.
 
     Raises:
-        Forbidden: it may not be connected to.
+        AddressForbidden: it may not be connected to.
 
     """
-    if link.family not in _FAMILIES or not isinstance(address, tuple):
+    if connection.family not in _FAMILIES or not isinstance(address, tuple):
         return address
-    try:
-        return _checked(link, address)
-    except Forbidden:
-        # Whoever opened it may not think of closing it.
-        link.close()
-        raise
-
-
-def _checked(link: socket.socket, address: Any) -> Any:
     host, port, *_ = address
     try:
-        _check(host)
-    except ValueError:
-        found = socket.getaddrinfo(host, port, link.family, link.type)
-        address = found[0][4]
-        _check(str(address[0]))
+        try:
+            _check(host)
+        except ValueError:  # a name
+            found = socket.getaddrinfo(host, port, connection.family, connection.type)
+            address = found[0][4]
+            _check(str(address[0]))
+    except AddressForbidden:
+        # Not every library closes a socket that it could not connect.
+        connection.close()
+        raise
     return address
 
 
@@ -143,4 +140,4 @@ def _check(address: str) -> None:
     if not (guard.may_reach if guard else anywhere)(address):
         if guard is not None:
             guard.refused = True
-        raise Forbidden("address not allowed")
+        raise AddressForbidden("address not allowed")

@@ -1,10 +1,10 @@
 """
-What the things seen on the wire mean. Pure.
+From observations to the outcome of an attempt. Pure.
 
-One answer is judged alone by `of`; an attempt of several requests by `judge`:
-what may have arrived outweighs what may arrive later, and that outweighs a
-refusal, so that nobody is told twice and nobody is forgotten. `partly` judges
-anew where some of several recipients have the message.
+`outcome_of` evaluates one observation, `evaluate_attempt` an attempt of several
+requests: a doubtful delivery outranks a failure, and a failure outranks a refusal, so
+that no message is lost and none is repeated needlessly. `partial_outcome` corrects the
+outcome where some of several recipients have the message.
 """
 
 import math
@@ -17,74 +17,97 @@ from typing import TypeAlias, assert_never
 import msgspec
 
 from notifier.domain.models import Ambiguous, Failed, Outcome, Refused, Scope, Sent
-from notifier.senders.attempt import Answer, Break, Broken, Reply, Seen, Stage
+from notifier.senders.attempt import (
+    HttpAnswer,
+    NoAnswer,
+    Observation,
+    SmtpReply,
+    SmtpStage,
+    TransportError,
+)
 
-#: What a service says in its own words; None: the status says it all.
-Dialect: TypeAlias = Callable[[Answer, timedelta | None], Outcome | None]
+#: Reads a service's own error codes; None: the HTTP status says it all.
+ErrorReader: TypeAlias = Callable[[HttpAnswer, timedelta | None], Outcome | None]
 
-#: Try again later: these say nothing about the message or the destination.
-_LATER = frozenset({408, 423, 424, 425, 429})
-#: This message will not do; another may. 409: the receiver knows it already.
-_NOT_THIS = frozenset({400, 409, 413, 414, 415, 422, 431})
+#: HTTP: try again later; nothing is wrong with the message or the destination.
+_TRANSIENT = frozenset({408, 423, 424, 425, 429})
+#: HTTP: this message is refused, another may not be. 409: the receiver has it already.
+_BAD_MESSAGE = frozenset({400, 409, 413, 414, 415, 422, 431})
 _GONE = 410
 _LONGEST_HINT = timedelta(days=1)
+_LARGEST_NUMBER = 1e15
 _TEXT_KEPT = 120
 
-#: 530, 534, 535, 538: log in first, or otherwise.
-_NO_ENTRY = frozenset({530, 534, 535, 538})
-#: 552, 523: too big, which is the message's fault even when said to MAIL FROM.
+#: SMTP: log in first, or differently.
+_AUTHENTICATION = frozenset({530, 534, 535, 538})
+#: SMTP: too big, the message's fault even as an answer to MAIL FROM.
 _TOO_BIG = frozenset({552, 523})
 
 _NOTHING_ARRIVED = frozenset(
     {
-        Break.NAME,
-        Break.REFUSED,
-        Break.UNREACHABLE,
-        Break.CONNECT_TIMEOUT,
-        Break.TLS,
-        Break.SENDING,
-        Break.SENDING_TIMEOUT,
-        Break.LIMIT,
+        TransportError.NAME,
+        TransportError.REFUSED,
+        TransportError.UNREACHABLE,
+        TransportError.CONNECT_TIMEOUT,
+        TransportError.TLS,
+        TransportError.SENDING,
+        TransportError.SENDING_TIMEOUT,
+        TransportError.ATTEMPT_LIMIT,
     }
 )
-_SET_UP_WRONGLY = frozenset({Break.CERTIFICATE, Break.FORBIDDEN, Break.NO_STARTTLS, Break.NO_LOGIN})
+_BAD_DESTINATION = frozenset(
+    {
+        TransportError.CERTIFICATE,
+        TransportError.FORBIDDEN,
+        TransportError.NO_STARTTLS,
+        TransportError.NO_LOGIN,
+    }
+)
 
 
-def judge(
+def evaluate_attempt(
+    observations: Sequence[Observation],
     *,
     accepted: bool,
-    seen: Sequence[Seen],
     now: datetime,
-    dialect: Dialect | None = None,
+    read_error: ErrorReader | None = None,
 ) -> Outcome | None:
     """
-    The outcome of one attempt that made the requests `seen`.
+    The outcome of one attempt.
 
-    `accepted` is what Apprise's plugin made of them. None: nothing was seen, and
-    the plugin says no.
+    `accepted` is what Apprise's plugin returned. None: it returned False, and nothing
+    was observed.
     """
-    outcomes = [of(one, now=now, dialect=dialect) for one in seen]
-    wrong = [one for one in outcomes if not isinstance(one, Sent)]
-    if accepted:
-        return _accepted(seen, outcomes)
-    if wrong:
-        return max(wrong, key=_weight)
-    if outcomes:
-        return Refused(
-            reason=f"{_short(seen[-1])}, but not taken as a success",
-            scope=Scope.MESSAGE,
-        )
-    return None
+    outcomes = [outcome_of(one, now=now, read_error=read_error) for one in observations]
+    if not outcomes:
+        return Sent() if accepted else None
+    sent = [one for one in outcomes if isinstance(one, Sent)]
+    if not accepted:
+        if len(sent) < len(outcomes):
+            return max(outcomes, key=_rank)
+        protocol = "HTTP" if isinstance(observations[-1], HttpAnswer) else "SMTP"
+        reason = f"{protocol} {sent[-1].status}, but not taken as a success"
+        return Refused(reason=reason, scope=Scope.MESSAGE)
+    # A plugin may take the target of a redirect, or a 200 that holds an error, for a success.
+    false_successes = [
+        outcome
+        for one, outcome in zip(observations, outcomes, strict=True)
+        if isinstance(one, HttpAnswer) and one.status < 400  # noqa: PLR2004 - HTTP's own
+        if not isinstance(outcome, Sent)
+    ]
+    if false_successes:
+        return max(false_successes, key=_rank)
+    return sent[-1] if sent else max(outcomes, key=_rank)
 
 
-def partly(outcome: Outcome, *, before: frozenset[str], after: frozenset[str]) -> Outcome:
+def partial_outcome(outcome: Outcome, *, before: frozenset[str], after: frozenset[str]) -> Outcome:
     """
-    The outcome of an attempt, given who of several recipients has the message.
+    The outcome of an attempt, given the recipients who have the message.
 
-    `before` and `after` mark who had it before the attempt and who has it since.
-    Once some have it, the rest must get the very same message under its id, so
-    it is never Failed, which lets others join. A refusal remains one; but beside
-    a success in the same attempt it is the recipient's, not the destination's.
+    `before` and `after` are their marks before the attempt and since. Once some have
+    it, the others must get the very same message under its id, so the outcome is never
+    Failed, which lets other deliveries join the message. A refusal stays one; beside a
+    success in the same attempt it is the recipient's, not the destination's.
     """
     if isinstance(outcome, Sent) or not after:
         return outcome
@@ -96,38 +119,52 @@ def partly(outcome: Outcome, *, before: frozenset[str], after: frozenset[str]) -
     return Ambiguous(reason=reason, served=after, unsure=unsure)
 
 
-def is_taken(seen: Sequence[Seen], *, now: datetime, dialect: Dialect | None = None) -> bool:
-    """Whether the last thing seen bears out a plugin that says: this one has it."""
-    if not seen:
-        return True  # the plugin speaks by ways that are not watched
-    if any(isinstance(one, Answer) and _is_redirect(one) for one in seen[-2:-1]):
-        return False
-    return isinstance(of(seen[-1], now=now, dialect=dialect), Sent)
+def confirms_success(
+    observations: Sequence[Observation],
+    *,
+    now: datetime,
+    read_error: ErrorReader | None = None,
+) -> bool:
+    """Whether the last answer confirms a plugin that reports a recipient as served."""
+    if not observations:
+        return True  # the plugin sends by means that are not observed
+    redirected = any(
+        isinstance(one, HttpAnswer) and 300 <= one.status < 400  # noqa: PLR2004 - HTTP's own
+        for one in observations[-2:-1]
+    )
+    last = outcome_of(observations[-1], now=now, read_error=read_error)
+    return isinstance(last, Sent) and not redirected
 
 
-def of(seen: Seen, *, now: datetime, dialect: Dialect | None = None) -> Outcome:
+def outcome_of(
+    observation: Observation, *, now: datetime, read_error: ErrorReader | None = None
+) -> Outcome:
     """The outcome of one request."""
-    match seen:
-        case Answer():
-            hint = retry_hint(seen, now=now)
-            said = dialect(seen, hint) if dialect is not None else None
-            return said or of_status(seen.status, hint)
-        case Reply():
-            return _of_reply(seen)
-        case Broken(why):
-            return _of_break(why)
+    match observation:
+        case HttpAnswer():
+            hint = retry_hint(observation, now=now)
+            specific = read_error(observation, hint) if read_error is not None else None
+            return specific or outcome_of_status(observation.status, hint)
+        case SmtpReply():
+            return _outcome_of_reply(observation)
+        case NoAnswer(error):
+            if error in _NOTHING_ARRIVED:
+                return Failed(reason=error.value)
+            if error in _BAD_DESTINATION:
+                return Refused(reason=error.value, scope=Scope.DESTINATION)
+            return Ambiguous(reason=error.value)
         case _:
-            assert_never(seen)
+            assert_never(observation)
 
 
-def of_status(status: int, hint: timedelta | None) -> Outcome:
+def outcome_of_status(status: int, hint: timedelta | None) -> Outcome:
     """What an HTTP status means by itself."""
     reason = f"HTTP {status}"
     if 200 <= status < 300:  # noqa: PLR2004 - HTTP's own
         return Sent(status=status)
-    if status in _LATER or status >= 500:  # noqa: PLR2004 - HTTP's own
+    if status in _TRANSIENT or status >= 500:  # noqa: PLR2004 - HTTP's own
         return Failed(reason=reason, status=status, retry_after=hint)
-    if status in _NOT_THIS:
+    if status in _BAD_MESSAGE:
         return Refused(reason=reason, scope=Scope.MESSAGE, status=status)
     if status == _GONE:
         return Refused(reason=reason, scope=Scope.GONE, status=status)
@@ -136,27 +173,26 @@ def of_status(status: int, hint: timedelta | None) -> Outcome:
     return Refused(reason=reason, scope=Scope.DESTINATION, status=status)
 
 
-def retry_hint(answer: Answer, *, now: datetime) -> timedelta | None:
+def retry_hint(answer: HttpAnswer, *, now: datetime) -> timedelta | None:
     """
-    How long the service asks us to wait, at most a day.
+    How long the service asks to wait, at most a day.
 
     From `Retry-After` in seconds or as a date, else from the body: `retry_after`
     (Discord, seconds), `parameters.retry_after` (Telegram), `retry_after_ms`
     (Matrix).
     """
+    seconds: float | None = None
     if answer.retry_after is not None:
         seconds = _header_seconds(answer.retry_after, now=now)
-    elif answer.status in _LATER or answer.status >= 500:  # noqa: PLR2004 - HTTP's own
+    elif answer.status in _TRANSIENT or answer.status >= 500:  # noqa: PLR2004 - HTTP's own
         seconds = _body_seconds(answer.body)
-    else:
-        seconds = None
     if seconds is None or not math.isfinite(seconds):
         return None
     return timedelta(seconds=min(max(0.0, seconds), _LONGEST_HINT.total_seconds()))
 
 
 def json_object(body: bytes) -> Mapping[str, object]:
-    """The JSON object that a body is; empty if it is none."""
+    """The JSON object in a body; empty if there is none."""
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -164,23 +200,7 @@ def json_object(body: bytes) -> Mapping[str, object]:
     return decoded if isinstance(decoded, dict) else {}
 
 
-def _accepted(seen: Sequence[Seen], outcomes: Sequence[Outcome]) -> Outcome:
-    # A plugin may take a redirect's target, or a 200 that says no, for a success.
-    traps = [
-        outcome
-        for one, outcome in zip(seen, outcomes, strict=True)
-        if isinstance(one, Answer) and one.status < 400  # noqa: PLR2004 - HTTP's own
-        if not isinstance(outcome, Sent)
-    ]
-    if traps:
-        return max(traps, key=_weight)
-    sent = [outcome for outcome in outcomes if isinstance(outcome, Sent)]
-    if not sent and outcomes:
-        return max(outcomes, key=_weight)
-    return sent[-1] if sent else Sent()
-
-
-def _weight(outcome: Outcome) -> int:
+def _rank(outcome: Outcome) -> int:
     match outcome:
         case Ambiguous():
             return 5
@@ -194,50 +214,22 @@ def _weight(outcome: Outcome) -> int:
             assert_never(outcome)
 
 
-def _is_redirect(answer: Answer) -> bool:
-    return 300 <= answer.status < 400  # noqa: PLR2004 - HTTP's own
-
-
-def _of_reply(reply: Reply) -> Outcome:
+def _outcome_of_reply(reply: SmtpReply) -> Outcome:
     code = reply.code
     if 200 <= code < 300:  # noqa: PLR2004 - SMTP's own
         return Sent(status=code)
-    reason = f"SMTP {code}: {text}" if (text := _one_line(reply.text)) else f"SMTP {code}"
+    printable = "".join(c if c.isprintable() else " " for c in reply.text)
+    text = " ".join(printable.split())[:_TEXT_KEPT]
+    reason = f"SMTP {code}: {text}" if text else f"SMTP {code}"
     if code < 500:  # noqa: PLR2004 - SMTP's own
         return Failed(reason=reason, status=code)
-    if code in _NO_ENTRY or reply.stage in (Stage.CONNECT, Stage.LOGIN):
+    scope = Scope.MESSAGE
+    if code in _AUTHENTICATION or reply.stage in (SmtpStage.CONNECT, SmtpStage.LOGIN):
         scope = Scope.DESTINATION
-    elif reply.stage is Stage.SENDER and code not in _TOO_BIG:
-        # The server was told nothing yet but who sends: no message will do.
+    elif reply.stage is SmtpStage.SENDER and code not in _TOO_BIG:
+        # The server knows only the sender's address yet: it refuses every message.
         scope = Scope.DESTINATION
-    else:
-        scope = Scope.MESSAGE
     return Refused(reason=reason, scope=scope, status=code)
-
-
-def _of_break(why: Break) -> Outcome:
-    if why in _NOTHING_ARRIVED:
-        return Failed(reason=why.value)
-    if why in _SET_UP_WRONGLY:
-        return Refused(reason=why.value, scope=Scope.DESTINATION)
-    return Ambiguous(reason=why.value)
-
-
-def _short(seen: Seen) -> str:
-    match seen:
-        case Answer(status=status):
-            return f"HTTP {status}"
-        case Reply(code=code):
-            return f"SMTP {code}"
-        case Broken(why):
-            return why.value
-        case _:
-            assert_never(seen)
-
-
-def _one_line(text: str) -> str:
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(printable.split())[:_TEXT_KEPT]
 
 
 def _header_seconds(value: str, *, now: datetime) -> float | None:
@@ -246,25 +238,25 @@ def _header_seconds(value: str, *, now: datetime) -> float | None:
     except ValueError:
         pass
     try:
-        then = parsedate_to_datetime(value)
+        until = parsedate_to_datetime(value)
     except ValueError:
         return None
-    then = then if then.tzinfo is not None else then.replace(tzinfo=UTC)
-    return (then - now).total_seconds()
+    until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
+    return (until - now).total_seconds()
 
 
 def _body_seconds(body: bytes) -> float | None:
-    said = json_object(body)
-    parameters = said.get("parameters")
+    answer = json_object(body)
+    parameters = answer.get("parameters")
     nested = parameters.get("retry_after") if isinstance(parameters, dict) else None
-    milliseconds = _number(said.get("retry_after_ms"))
-    for seconds in (_number(said.get("retry_after")), _number(nested)):
-        if seconds is not None:
-            return seconds
-    return None if milliseconds is None else milliseconds / 1000
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value)
+    for value, unit in (
+        (answer.get("retry_after"), 1),
+        (nested, 1),
+        (answer.get("retry_after_ms"), 1000),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        # JSON holds integers that no float can hold.
+        if abs(value) < _LARGEST_NUMBER:
+            return float(value) / unit
+    return None

@@ -1,40 +1,76 @@
 """
-What the loops send through: destinations by name, each on its own lane.
+The sender: destinations by name, each with a channel of its own.
 
-Apprise is loaded only when a destination needs it, and never on the event loop.
+Apprise and aiohttp are loaded only when a destination needs them, and never on the
+event loop.
 """
 
+import re
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
-from typing import TextIO, TypeAlias
+from typing import Protocol, TextIO
+from urllib.parse import unquote
 
-import httpx
+import anyio
+import certifi
 
-from notifier.clock import Clock
+from notifier.clock import Clock, SystemClock
 from notifier.domain.egress_policy import anywhere
 from notifier.domain.models import Destination, Limits, Outcome, Rate, Rendered
-from notifier.errors import ConfigError
-from notifier.senders import tls, webhook
-from notifier.senders.address import check_options, scheme_of
-from notifier.senders.delivered_recipients import salt_of
+from notifier.errors import ConfigError, DestinationError
+from notifier.senders import webhook
 from notifier.senders.egress_guard import Egress, install
-from notifier.senders.lane import Lane, Offload, Unusable
-from notifier.senders.redaction import secrets
-from notifier.senders.terminal import TerminalLane
-from notifier.senders.webhook_channel import HookLane
+from notifier.senders.terminal import TerminalChannel
 
 ATTEMPT_LIMIT = timedelta(seconds=30)
 TERMINAL = "terminal"
+
+_SCHEME = re.compile(r"([a-z0-9]{1,20})://", re.IGNORECASE)
+#: Options of Apprise that would contradict what the notifier does itself.
+_REFUSED_OPTIONS = {
+    "cto": "each attempt has its own time limit",
+    "optional": "a failed delivery is never taken for a success",
+    "overflow": "texts are cut where the service needs it",
+    "redirect": "redirects are refused",
+    "retry": "failed messages are sent again by themselves",
+    "rto": "each attempt has its own time limit",
+    "wait": "failed messages are sent again by themselves",
+}
+
+
+class Channel(Protocol):
+    """One destination's way out: terminal, webhook, or a plugin of Apprise."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the service can take."""
+
+    @property
+    def rate(self) -> Rate | None:
+        """How often it may be asked when the configuration has no rate."""
+
+    async def send(self, message: Rendered, *, served: frozenset[str] = frozenset()) -> Outcome:
+        """
+        Make one attempt. An exception here is a bug: every failure is an outcome.
+
+        Recipients whose marks are in `served` have the message and are skipped. If
+        some have it after the attempt and some do not, the outcome carries the marks
+        of all who have it. A channel with one recipient knows no marks.
+        """
+
+    async def aclose(self) -> None:
+        """Close its connections."""
 
 
 class Sender:
     """Sends to destinations by name."""
 
-    def __init__(self, lanes: Mapping[str, Lane]) -> None:
-        self._lanes = lanes
+    def __init__(self, channels: Mapping[str, Channel]) -> None:
+        self._channels = channels
 
     async def send(
         self,
@@ -44,44 +80,42 @@ class Sender:
         served: frozenset[str] = frozenset(),
     ) -> Outcome:
         """
-        Make one attempt, within the attempt limit.
+        Make one attempt, within the attempt limit; every failure is an outcome.
 
-        Whatever the service does is an outcome. A message that some of several
-        recipients have already goes only to the others: `served` is what the last
-        outcome under this `message_id` gave, in this process or an earlier one.
-        Marks say nothing under another `message_id` or another URL.
+        A message that some of several recipients have already goes only to the others:
+        `served` is what the last outcome under this `message_id` carried, in this process
+        or an earlier one. Marks of another `message_id` or URL have no effect.
         """
-        return await self._lanes[destination].send(message, served=served)
+        return await self._channels[destination].send(message, served=served)
 
     def limits(self, destination: str) -> Limits:
         """What the service can take. A title of 0 means that it has none."""
-        return self._lanes[destination].limits
+        return self._channels[destination].limits
 
     def default_rate(self, destination: str) -> Rate | None:
-        """How often the service may be asked when the configuration is silent."""
-        return self._lanes[destination].rate
+        """How often the service may be asked when the configuration has no rate."""
+        return self._channels[destination].rate
 
     async def aclose(self) -> None:
         """Close every connection. Send nothing afterwards."""
-        for lane in self._lanes.values():
-            await lane.aclose()
+        for channel in self._channels.values():
+            await channel.aclose()
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A destination that cannot be used, and why; nothing in it is secret."""
+    """A destination that cannot be used, and why, without secrets."""
 
     destination: str
-    what: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"destinations.{self.destination}: {self.what}"
+        return f"destinations.{self.destination}: {self.reason}"
 
 
 async def open_sender(
     destinations: Sequence[Destination],
     *,
-    offload: Offload,
     output: TextIO,
     clock: Clock,
     trust: ssl.SSLContext | None = None,
@@ -91,145 +125,139 @@ async def open_sender(
     """
     A sender for these destinations; close it with `aclose`.
 
-    `output` is what `terminal://` writes to. `trust` says whose certificates are
-    good; None: the system's authorities and the well-known ones. `may_reach` says
+    `output` is what `terminal://` writes to. `trust` decides which certificates are
+    valid; None: those of the system's authorities and of certifi's. `may_reach` decides
     which addresses are connected to, whatever a name resolves to.
 
     Raises:
-        ConfigError: some destinations cannot be used; every one is named.
+        ConfigError: some destinations cannot be used; it names all of them.
 
     """
     install()
-    desk = _Desk(
-        offload=offload,
+    factory = _ChannelFactory(
         output=output,
         clock=clock,
+        trust=trust,
         may_reach=may_reach,
         attempt_limit=attempt_limit,
     )
-    plans = await offload(partial(_plans, destinations, attempt_limit, trust))
-    problems = [str(plan) for plan in plans if isinstance(plan, Problem)]
+    channels, problems = await anyio.to_thread.run_sync(partial(_open, destinations, factory))
     if problems:
-        raise ConfigError(problems)
-    # Lanes are made here, on the loop: their limiters and clients belong to it.
-    return Sender(
-        {
-            destination.name: plan(destination, desk)
-            for destination, plan in zip(destinations, plans, strict=True)
-            if not isinstance(plan, Problem)
-        }
-    )
+        raise ConfigError([str(problem) for problem in problems])
+    return Sender(channels)
 
 
 def check(destinations: Sequence[Destination]) -> list[Problem]:
-    """Every destination that cannot be used. Blocks: Apprise may be loaded."""
-    plans = _plans(destinations, ATTEMPT_LIMIT, None)
-    return [plan for plan in plans if isinstance(plan, Problem)]
+    """All destinations that cannot be used. Blocks: Apprise may be loaded."""
+    factory = _ChannelFactory(
+        output=sys.stdout,
+        clock=SystemClock(),
+        trust=None,
+        may_reach=anywhere,
+        attempt_limit=ATTEMPT_LIMIT,
+    )
+    return _open(destinations, factory)[1]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Desk:
-    """What every lane works with."""
+def scheme_of(url: str) -> str:
+    """
+    The URL's scheme, in lower case.
 
-    offload: Offload
+    Raises:
+        DestinationError: there is none.
+
+    """
+    found = _SCHEME.match(url)
+    if found is None:
+        raise DestinationError("it does not begin with a scheme such as slack://")
+    return found[1].lower()
+
+
+def trusted_context() -> ssl.SSLContext:
+    """A TLS context that trusts the authorities of the system and of certifi."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ChannelFactory:
+    """Creates channels; may be used in a thread."""
+
     output: TextIO
     clock: Clock
+    trust: ssl.SSLContext | None
     may_reach: Egress
     attempt_limit: timedelta
 
-
-#: A lane whose URL was found good, and whose slow parts are loaded.
-_Plan: TypeAlias = Callable[[Destination, _Desk], Lane]
-
-
-class _Trust:
-    """Whose certificates are good; loaded when the first destination needs it."""
-
-    def __init__(self, given: ssl.SSLContext | None) -> None:
-        self._given = given
+    @cached_property
+    def tls(self) -> ssl.SSLContext:
+        """For destinations whose certificate is verified; takes 40 ms to load."""
+        return self.trust or trusted_context()
 
     @cached_property
-    def some(self) -> ssl.SSLContext:
-        return self._given or tls.trusting()
+    def unverified(self) -> ssl.SSLContext:
+        """For destinations with `verify=no`."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
 
-    @cached_property
-    def anyone(self) -> ssl.SSLContext:
-        return tls.unverified()
+    def create(self, destination: Destination) -> Channel:
+        """
+        The channel of a destination; connects to nothing.
 
+        Raises:
+            DestinationError: its URL cannot be used.
 
-def _plans(
-    destinations: Sequence[Destination],
-    attempt_limit: timedelta,
-    given: ssl.SSLContext | None,
-) -> list[_Plan | Problem]:
-    trust = _Trust(given)
-    return [_plan(destination, attempt_limit, trust) for destination in destinations]
-
-
-def _plan(destination: Destination, attempt_limit: timedelta, trust: _Trust) -> _Plan | Problem:
-    try:
-        scheme = scheme_of(destination.url)
-        check_options(destination.url)
+        """
+        url = destination.url
+        scheme = scheme_of(url)
+        for pair in url.partition("?")[2].split("&"):
+            option = unquote(pair.partition("=")[0]).lower()
+            if option in _REFUSED_OPTIONS:
+                raise DestinationError(f"leave out {option}=: {_REFUSED_OPTIONS[option]}")
         if scheme == TERMINAL:
-            return _terminal(destination.url)
+            if url.partition("://")[2].strip("/"):
+                raise DestinationError("terminal:// takes nothing behind it")
+            return TerminalChannel(self.output, attempt_limit=self.attempt_limit)
         if scheme in webhook.SCHEMES:
-            return _hook(scheme, destination.url, trust)
-        return _plugin(destination, attempt_limit, trust)
-    except Unusable as exc:
-        return Problem(destination.name, str(exc))
+            target = webhook.parse_url(url)
+            # aiohttp takes 0.1 s to load.
+            from notifier.senders.webhook_channel import WebhookChannel  # noqa: PLC0415
 
+            return WebhookChannel(
+                target,
+                tls=self.tls if scheme == "webhooks" and target.verify else self.unverified,
+                may_reach=self.may_reach,
+                attempt_limit=self.attempt_limit,
+                now=self.clock.now,
+            )
+        # Apprise takes tens of milliseconds and megabytes.
+        from notifier.senders import apprise_channel, registry  # noqa: PLC0415
 
-def _terminal(url: str) -> _Plan:
-    if url.partition("://")[2].strip("/"):
-        raise Unusable("terminal:// takes nothing behind it")
-
-    def plan(_destination: Destination, desk: _Desk) -> Lane:
-        return TerminalLane(desk.output, offload=desk.offload, attempt_limit=desk.attempt_limit)
-
-    return plan
-
-
-def _hook(scheme: str, url: str, trust: _Trust) -> _Plan:
-    target = webhook.parse(url)
-    try:
-        httpx.URL(target.url)
-    except httpx.InvalidURL:
-        raise Unusable("its host or path is no part of a URL") from None
-    verified = scheme == "webhooks" and target.verify
-    context = trust.some if verified else trust.anyone
-
-    def plan(_destination: Destination, desk: _Desk) -> Lane:
-        return HookLane(
-            target,
-            tls=context,
-            attempt_limit=desk.attempt_limit,
-            now=desk.clock.now,
-            may_reach=desk.may_reach,
+        plugin = registry.load(
+            scheme, destination, read_timeout_s=self.attempt_limit.total_seconds()
         )
-
-    return plan
-
-
-def _plugin(destination: Destination, attempt_limit: timedelta, trust: _Trust) -> _Plan:
-    # Apprise costs tens of milliseconds and megabytes; terminals and webhooks
-    # do without it.
-    from notifier.senders import apprise_channel, registry  # noqa: PLC0415
-
-    plugin = registry.load(destination, read_timeout_s=attempt_limit.total_seconds())
-    verified, unverified = trust.some, trust.anyone
-
-    def plan(destination: Destination, desk: _Desk) -> Lane:
-        return apprise_channel.PluginLane(
+        return apprise_channel.AppriseChannel(
             plugin,
-            seams=apprise_channel.open_seams(
-                tls=verified, unverified=unverified, may_reach=desk.may_reach
-            ),
-            secrets=secrets(destination.url),
-            salt=salt_of(destination.url),
-            concurrency=destination.concurrency,
-            offload=desk.offload,
-            attempt_limit=desk.attempt_limit,
-            now=desk.clock.now,
+            destination,
+            tls=self.tls,
+            unverified=self.unverified,
+            may_reach=self.may_reach,
+            attempt_limit=self.attempt_limit,
+            now=self.clock.now,
         )
 
-    return plan
+
+def _open(
+    destinations: Sequence[Destination], factory: _ChannelFactory
+) -> tuple[dict[str, Channel], list[Problem]]:
+    channels: dict[str, Channel] = {}
+    problems: list[Problem] = []
+    for destination in destinations:
+        try:
+            channels[destination.name] = factory.create(destination)
+        except DestinationError as exc:
+            problems.append(Problem(destination.name, str(exc)))
+    return channels, problems

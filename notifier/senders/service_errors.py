@@ -1,5 +1,5 @@
 """
-What single services say in words of their own. Pure.
+The error codes of single services. Pure.
 
 Sources: Slack, "Incoming webhooks: handling errors" and chat.postMessage's list
 of errors; Telegram Bot API, "Making requests" (all read 2026-11).
@@ -11,11 +11,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from notifier.domain.models import Failed, Outcome, Refused, Scope, Sent
-from notifier.senders.attempt import Answer
-from notifier.senders.outcomes import Dialect, json_object, of_status
+from notifier.senders.attempt import HttpAnswer
+from notifier.senders.outcomes import ErrorReader, json_object, outcome_of_status
 
-#: Nothing we send there will arrive before a person has acted.
-_SLACK_SET_UP = frozenset(
+#: No message arrives there until a person has acted.
+_SLACK_BAD_DESTINATION = frozenset(
     """
     access_denied account_inactive action_prohibited as_user_not_supported
     cannot_dm_bot channel_is_archived channel_not_found ekm_access_denied
@@ -29,16 +29,16 @@ _SLACK_SET_UP = frozenset(
     user_not_found
     """.split()  # noqa: SIM905 - a list of words reads as words
 )
-_SLACK_LATER = frozenset(
+_SLACK_TRANSIENT = frozenset(
     """
     fatal_error internal_error message_limit_exceeded rate_limited ratelimited
     request_timeout rollup_error service_unavailable team_added_to_org
     """.split()  # noqa: SIM905 - likewise
 )
-_WORD = re.compile(r"[a-z][a-z_]{2,59}")
+_SLACK_CODE = re.compile(r"[a-z][a-z_]{2,59}")
 
-#: Telegram answers 400 to these, whatever the message.
-_TELEGRAM_SET_UP = (
+#: Telegram answers 400 with these texts whatever the message is.
+_TELEGRAM_BAD_DESTINATION = (
     "chat not found",
     "group chat was upgraded to a supergroup chat",
     "group is deactivated",
@@ -52,46 +52,44 @@ _BAD_REQUEST = 400
 _OK = 200
 
 
-def slack(answer: Answer, hint: timedelta | None) -> Outcome | None:
-    """Slack's error word, in a 200 as well as in a plain body."""
-    word = _slack_word(answer)
-    if word is None:
+def slack(answer: HttpAnswer, hint: timedelta | None) -> Outcome | None:
+    """Slack's error code, in the JSON of a 200 as well as in a plain body."""
+    code: str | None = None
+    decoded = json_object(answer.body)
+    if "ok" in decoded:
+        if decoded["ok"] is not True:
+            code = _slack_code(decoded.get("error")) or "no reason"
+    elif answer.status != _OK:
+        code = _slack_code(answer.body[:80].decode("ascii", "replace").strip())
+    if code is None:
         return None
-    reason = f"Slack: {word}"
-    if word in _SLACK_SET_UP:
+    reason = f"Slack: {code}"
+    if code in _SLACK_BAD_DESTINATION:
         return Refused(reason=reason, scope=Scope.DESTINATION, status=answer.status)
-    if word in _SLACK_LATER:
+    if code in _SLACK_TRANSIENT:
         return Failed(reason=reason, status=answer.status, retry_after=hint)
-    plain = of_status(answer.status, hint)
-    if isinstance(plain, Sent):
+    by_status = outcome_of_status(answer.status, hint)
+    if isinstance(by_status, Sent):
         return Refused(reason=reason, scope=Scope.MESSAGE, status=answer.status)
-    return replace(plain, reason=reason)
+    return replace(by_status, reason=reason)
 
 
-def telegram(answer: Answer, _hint: timedelta | None) -> Outcome | None:
-    """A 400 that means the chat, not the message."""
+def telegram(answer: HttpAnswer, _hint: timedelta | None) -> Outcome | None:
+    """A 400 that refers to the chat, not to the message."""
     description = json_object(answer.body).get("description")
     if answer.status != _BAD_REQUEST or not isinstance(description, str):
         return None
-    said = description.lower()
-    known = next((text for text in _TELEGRAM_SET_UP if text in said), None)
-    if known is None:
-        return None
-    return Refused(reason=f"Telegram: {known}", scope=Scope.DESTINATION, status=answer.status)
+    for text in _TELEGRAM_BAD_DESTINATION:
+        if text in description.lower():
+            return Refused(
+                reason=f"Telegram: {text}", scope=Scope.DESTINATION, status=answer.status
+            )
+    return None
 
 
-def _slack_word(answer: Answer) -> str | None:
-    said = json_object(answer.body)
-    if "ok" in said:
-        return None if said["ok"] is True else _word(said.get("error")) or "no reason"
-    text = answer.body[:80].decode("ascii", "replace").strip()
-    return _word(text) if answer.status != _OK else None
-
-
-def _word(value: object) -> str | None:
-    known = isinstance(value, str) and _WORD.fullmatch(value)
-    return value if known and isinstance(value, str) else None
+def _slack_code(value: object) -> str | None:
+    return value if isinstance(value, str) and _SLACK_CODE.fullmatch(value) else None
 
 
 #: By the scheme of the service's Apprise URL.
-DIALECTS: Mapping[str, Dialect] = {"slack": slack, "tgram": telegram}
+SERVICE_ERRORS: Mapping[str, ErrorReader] = {"slack": slack, "tgram": telegram}

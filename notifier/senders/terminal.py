@@ -1,4 +1,4 @@
-"""The destination `terminal://`: a stream that a person reads."""
+"""The destination `terminal://`: messages on the standard output."""
 
 import re
 from datetime import timedelta
@@ -16,7 +16,6 @@ from notifier.domain.models import (
     Rendered,
     Sent,
 )
-from notifier.senders.lane import Offload
 
 _ESCAPES = re.compile(
     r"""
@@ -30,15 +29,14 @@ _ESCAPES = re.compile(
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-class TerminalLane:
+class TerminalChannel:
     """Writes each message as a title, a text and an empty line."""
 
     limits = Limits(format=Format.TEXT, title=1_000, body=100_000)
     rate = None
 
-    def __init__(self, output: TextIO, *, offload: Offload, attempt_limit: timedelta) -> None:
+    def __init__(self, output: TextIO, *, attempt_limit: timedelta) -> None:
         self._output = output
-        self._offload = offload
         self._limiter = anyio.CapacityLimiter(1)
         self._limit_s = attempt_limit.total_seconds()
 
@@ -48,18 +46,20 @@ class TerminalLane:
         *,
         served: frozenset[str] = frozenset(),  # noqa: ARG002 - it has one recipient
     ) -> Outcome:
-        """Write it; a reader that left or stands still is an outcome."""
+        """Write it. A closed output fails; one that is not read in time is ambiguous."""
         text = readable(message)
         with anyio.move_on_after(self._limit_s):
             try:
-                await self._offload(partial(self._write, text), limiter=self._limiter)
+                await anyio.to_thread.run_sync(
+                    partial(self._write, text), abandon_on_cancel=True, limiter=self._limiter
+                )
             except (OSError, ValueError) as exc:
                 return Failed(reason=f"the output is closed ({type(exc).__name__})")
             return Sent()
         return Ambiguous(reason="timed out while writing")
 
     async def aclose(self) -> None:
-        """Leave the stream to whoever opened it."""
+        """Leave the output open: it belongs to the caller."""
 
     def _write(self, text: str) -> None:
         encoding = getattr(self._output, "encoding", None) or "utf-8"
@@ -68,13 +68,13 @@ class TerminalLane:
 
 
 def readable(message: Rendered) -> str:
-    """The message as lines, with nothing in it that a terminal would obey."""
+    """The message as lines, without anything that controls a terminal."""
     title = " ".join(plain(message.title).split())
     lines = [line for line in (title, plain(message.body).rstrip()) if line]
     return "\n".join(lines) + "\n\n"
 
 
 def plain(text: str) -> str:
-    """Text without escape sequences and control characters but tabs and lines."""
+    """The text without escape sequences and control characters, except tab and newline."""
     unified = text.replace("\r\n", "\n").replace("\r", "\n")
     return _CONTROLS.sub("", _ESCAPES.sub("", unified))

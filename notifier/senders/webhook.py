@@ -1,8 +1,8 @@
 """
-Our own scheme: `webhook://` over plain HTTP, `webhooks://` over TLS. Pure.
+Webhooks, without the network: URLs of `webhook://` and `webhooks://`, and what is posted.
 
-A message becomes a CloudEvent, or a batch of them, signed as the Standard
-Webhooks specification says; `hook_lane` and `scheme` send what is built here.
+A message becomes a CloudEvent, or a batch of them, signed according to the Standard
+Webhooks specification; `webhook_channel` posts it.
 """
 
 import base64
@@ -16,9 +16,8 @@ from urllib.parse import quote, unquote
 import msgspec
 from standardwebhooks import Webhook
 
-from notifier.domain.live_status import LiveData
 from notifier.domain.models import CloudEvent, Rendered
-from notifier.senders.lane import Unusable
+from notifier.errors import DestinationError
 
 SCHEMES = frozenset({"webhook", "webhooks"})
 USER_AGENT = "milestone-notifier"
@@ -31,8 +30,8 @@ _SECRET = "whsec_"  # noqa: S105 - the prefix is public
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
-_OURS = re.compile(r"webhook-.*|content-(type|length)|transfer-encoding|host|connection")
-_KNOWN = "there are secret=, verify=, +Header= and, for the receiver's own query, -name="
+_OWN_HEADERS = re.compile(r"webhook-.*|content-(type|length)|transfer-encoding|host|connection")
+_OPTIONS = "there are secret=, verify=, +Header= and, for the receiver's own query, -name="
 _PLAIN_NAME = re.compile(r"(?=.{1,20}$)[a-z]+(-[a-z]+)*")
 _PORT = re.compile(r"[0-9]{1,5}")
 _YES = frozenset({"yes", "true", "on", "1"})
@@ -40,7 +39,7 @@ _NO = frozenset({"no", "false", "off", "0"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class WebhookTarget:
     """Where a webhook's requests go. Its repr shows nothing."""
 
     url: str = field(repr=False)
@@ -50,14 +49,14 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is to be posted."""
+class WebhookRequest:
+    """The headers and body of one POST."""
 
     headers: Mapping[str, str]
     body: bytes
 
 
-def parse(url: str) -> Target:
+def parse_url(url: str) -> WebhookTarget:
     """
     The target of `webhook(s)://[user:password@]host[:port]/path[?options]`.
 
@@ -65,32 +64,53 @@ def parse(url: str) -> Target:
     `-name=value` (goes to the receiver as its query), `verify=no`.
 
     Raises:
-        Unusable: says what is wrong, and shows nothing secret.
+        DestinationError: says what is wrong, and shows nothing secret.
 
     """
     scheme, _, rest = url.partition("://")
-    scheme = scheme.lower()
     address, _, query = rest.partition("?")
     netloc, slash, path = address.partition("/")
     login, _, host = netloc.rpartition("@")
-    _check_host(host)
-    options = _options(query)
-    headers = _headers(options)
+    name, port = host, ""
+    if ":" in host and not host.endswith("]"):
+        name, _, port = host.rpartition(":")
+    if not name or re.search(r"[\s\\]", name):
+        raise DestinationError("it names no host")
+    if port and not (_PORT.fullmatch(port) and 0 < int(port) <= 65535):  # noqa: PLR2004 - TCP's own
+        raise DestinationError("its port is no number from 1 to 65535")
+    headers = {"user-agent": USER_AGENT}
+    signers: list[Webhook] = []
+    parameters: list[str] = []
+    verify = True
+    for key, value in _options(query):
+        if key.startswith("+"):
+            header, text = _header(key[1:].lower(), value)
+            headers[header] = text
+        elif key.startswith("-"):
+            parameters.append(f"{quote(key[1:], safe='')}={quote(value, safe='')}")
+        elif key.lower() == "secret":
+            signers += [_signer(secret.strip()) for secret in value.split(",")]
+        elif value.lower() in _YES | _NO:
+            verify = value.lower() in _YES
+        else:
+            raise DestinationError("verify= wants yes or no")
     if login:
-        headers.setdefault("authorization", _basic(login))
-    return Target(
-        url=f"{'https' if scheme == 'webhooks' else 'http'}://{host}"
+        user, _, password = login.partition(":")
+        pair = f"{unquote(user)}:{unquote(password)}".encode()
+        headers.setdefault("authorization", f"Basic {base64.b64encode(pair).decode()}")
+    return WebhookTarget(
+        url=f"{'https' if scheme.lower() == 'webhooks' else 'http'}://{host}"
         + (slash + path or "/")
-        + _query(options),
+        + ("?" + "&".join(parameters) if parameters else ""),
         headers=headers,
-        signers=_signers(options),
-        verify=_verify(options),
+        signers=tuple(signers),
+        verify=verify,
     )
 
 
-def request(target: Target, message: Rendered, *, now: datetime) -> Request:
-    """The request that carries a message; `now` is when this attempt is made."""
-    body = spelt(message, now=now)
+def build_request(target: WebhookTarget, message: Rendered, *, now: datetime) -> WebhookRequest:
+    """The request that carries a message; `now` is the time of this attempt."""
+    body = encode_body(message, now=now)
     headers = {
         **target.headers,
         "content-type": _BATCH if _is_batch(message) else _EVENT,
@@ -102,15 +122,18 @@ def request(target: Target, message: Rendered, *, now: datetime) -> Request:
         headers["webhook-signature"] = " ".join(
             signer.sign(message.message_id, now, text) for signer in target.signers
         )
-    return Request(headers=headers, body=body)
+    return WebhookRequest(headers=headers, body=body)
 
 
-def spelt(message: Rendered, *, now: datetime) -> bytes:
-    """What is posted: a CloudEvent, or a batch of them."""
+def encode_body(message: Rendered, *, now: datetime) -> bytes:
+    """The body of the request: a CloudEvent, or a batch of them, as JSON."""
     events = [_cloud_event(event) for event in message.events]
-    events = events or [_notice(message, now)]
-    told = events if _is_batch(message) else events[0]
-    return msgspec.json.encode(told, enc_hook=_plain)
+    if not events:
+        # A text that belongs to no milestone.
+        data: dict[str, object] = {"title": message.title, "message": message.body}
+        events = [_envelope(message.message_id, _NOTICE, None, now, data)]
+    content = events if _is_batch(message) else events[0]
+    return msgspec.json.encode(content, enc_hook=_as_builtin)
 
 
 def _is_batch(message: Rendered) -> bool:
@@ -126,50 +149,39 @@ def _cloud_event(event: CloudEvent) -> dict[str, object]:
         data["milestone"] = msgspec.Raw(event.milestone or b"null")
     if event.supersedes:
         data["supersedes"] = event.supersedes
-    if event.live is not None:
-        data["live"] = _live(event.live)
+    if (live := event.live) is not None:
+        data["live"] = {
+            "status": live.status.value,
+            "word": live.word,
+            "since": _instant(live.since),
+            "checked_at": _instant(live.checked_at),
+        }
     if event.test:
         data["test"] = True
+    return _envelope(event.id, event.type, event.subject, event.time, data)
+
+
+def _envelope(
+    event_id: str, kind: str, subject: str | None, time: datetime, data: Mapping[str, object]
+) -> dict[str, object]:
     return {
         "specversion": "1.0",
-        "id": event.id,
+        "id": event_id,
         "source": _SOURCE,
-        "type": event.type,
-        "subject": event.subject,
-        "time": _instant(event.time),
+        "type": kind,
+        **({} if subject is None else {"subject": subject}),
+        "time": _instant(time),
         "datacontenttype": "application/json",
         "data": data,
     }
 
 
-def _live(live: LiveData) -> dict[str, str]:
-    return {
-        "status": live.status.value,
-        "word": live.word,
-        "since": _instant(live.since),
-        "checked_at": _instant(live.checked_at),
-    }
-
-
-def _notice(message: Rendered, now: datetime) -> dict[str, object]:
-    """A text that is about no milestone, such as a word to the operator."""
-    return {
-        "specversion": "1.0",
-        "id": message.message_id,
-        "source": _SOURCE,
-        "type": _NOTICE,
-        "time": _instant(now),
-        "datacontenttype": "application/json",
-        "data": {"title": message.title, "message": message.body},
-    }
-
-
 def _instant(at: datetime) -> str:
-    """RFC 3339 in UTC with Z; a fraction only if there is one."""
+    """RFC 3339 in UTC with Z; with a fraction only if there is one."""
     return at.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
-def _plain(value: object) -> object:
+def _as_builtin(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Sequence):
@@ -177,67 +189,32 @@ def _plain(value: object) -> object:
     raise NotImplementedError
 
 
-def _check_host(host: str) -> None:
-    name, port = host, ""
-    if not host.endswith("]"):
-        name, _, port = host.rpartition(":") if ":" in host else (host, "", "")
-    if not name or re.search(r"[\s\\]", name):
-        raise Unusable("it names no host")
-    if port and not (_PORT.fullmatch(port) and 0 < int(port) <= 65535):  # noqa: PLR2004 - TCP's own
-        raise Unusable("its port is no number from 1 to 65535")
-
-
 def _options(query: str) -> list[tuple[str, str]]:
     pairs = [pair.partition("=") for pair in query.split("&") if pair]
     # No form decoding: a + is part of a base64 secret and of +Header.
     options = [(unquote(key), unquote(value)) for key, _, value in pairs]
     if not all(equals for _, equals, _ in pairs):
-        raise Unusable(f"an option has no value; {_KNOWN}")
+        raise DestinationError(f"an option has no value; {_OPTIONS}")
     for key, _value in options:
-        if key[:1] in {"+", "-"} and len(key) > 1:
-            continue
-        if key.lower() not in {"secret", "verify"}:
-            raise Unusable(f"unknown option{_named(key)}; {_KNOWN}")
+        is_prefixed = key[:1] in {"+", "-"} and len(key) > 1
+        if not is_prefixed and key.lower() not in {"secret", "verify"}:
+            raise DestinationError(f"unknown option{_shown(key)}; {_OPTIONS}")
     return options
 
 
-def _named(key: str) -> str:
+def _header(name: str, value: str) -> tuple[str, str]:
+    if not _HEADER_NAME.fullmatch(name):
+        raise DestinationError("what stands after + is no name for a header")
+    if _OWN_HEADERS.fullmatch(name):
+        raise DestinationError(f"the header {name} is set by the notifier itself")
+    if not _HEADER_VALUE.fullmatch(value):
+        raise DestinationError(f"the value of the header{_shown(name)} is not plain ASCII")
+    return name, value.strip()
+
+
+def _shown(key: str) -> str:
     """The option's name, unless it may be a secret in the wrong place."""
     return f" {key!r}" if _PLAIN_NAME.fullmatch(key) else ""
-
-
-def _headers(options: Sequence[tuple[str, str]]) -> dict[str, str]:
-    headers = {"user-agent": USER_AGENT}
-    for key, value in options:
-        if not key.startswith("+"):
-            continue
-        name = key[1:].lower()
-        if not _HEADER_NAME.fullmatch(name):
-            raise Unusable("what stands after + is no name for a header")
-        if _OURS.fullmatch(name):
-            raise Unusable(f"the header {name} is set by the notifier itself")
-        if not _HEADER_VALUE.fullmatch(value):
-            raise Unusable(f"the value of the header{_named(name)} is not plain ASCII")
-        headers[name] = value.strip()
-    return headers
-
-
-def _query(options: Sequence[tuple[str, str]]) -> str:
-    pairs = [
-        f"{quote(key[1:], safe='')}={quote(value, safe='')}"
-        for key, value in options
-        if key.startswith("-")
-    ]
-    return "?" + "&".join(pairs) if pairs else ""
-
-
-def _signers(options: Sequence[tuple[str, str]]) -> tuple[Webhook, ...]:
-    return tuple(
-        _signer(secret.strip())
-        for key, value in options
-        if key.lower() == "secret"
-        for secret in value.split(",")
-    )
 
 
 def _signer(secret: str) -> Webhook:
@@ -248,23 +225,8 @@ def _signer(secret: str) -> Webhook:
     except (binascii.Error, ValueError):
         key = b""
     if not key or encoded == secret:
-        raise Unusable(
+        raise DestinationError(
             "secret= wants whsec_ and base64 (`echo whsec_$(openssl rand -base64 24)` "
             "makes one), several separated by commas"
         )
     return Webhook(key)
-
-
-def _verify(options: Sequence[tuple[str, str]]) -> bool:
-    said = [value.lower() for key, value in options if key.lower() == "verify"]
-    if not said:
-        return True
-    if said[-1] not in _YES | _NO:
-        raise Unusable("verify= wants yes or no")
-    return said[-1] in _YES
-
-
-def _basic(login: str) -> str:
-    user, _, password = login.partition(":")
-    pair = f"{unquote(user)}:{unquote(password)}".encode()
-    return f"Basic {base64.b64encode(pair).decode()}"

@@ -1,78 +1,83 @@
-"""The destinations `webhook://` and `webhooks://`, without threads."""
+"""
+The destinations `webhook://` and `webhooks://`, sent by aiohttp.
+
+Importing this module loads aiohttp; it runs on asyncio only.
+"""
 
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
 
+import aiohttp
 import anyio
-import httpcore
 import httpx
+import yarl
 
-from notifier.domain.egress_policy import anywhere
+from notifier.domain.egress_policy import literal
 from notifier.domain.models import Format, Limits, Outcome, Rendered
+from notifier.errors import DestinationError
 from notifier.senders import webhook
-from notifier.senders.attempt import BODY_KEPT, Answer, Phase, Recorder
+from notifier.senders.attempt import (
+    BODY_KEPT,
+    AttemptRecord,
+    HttpAnswer,
+    NoAnswer,
+    Phase,
+    TransportError,
+)
 from notifier.senders.egress_guard import Egress, guarded
-from notifier.senders.outcomes import of
+from notifier.senders.outcomes import outcome_of
 
 CONNECT_S = 5.0
 READ_S = 15.0
 KEPT_S = 20.0
-#: How much of an answer is read, and how long that of a success is waited for:
-#: only so that the connection can be used again.
+#: An answer is read so far, and the answer of a success so long: only so that the
+#: connection can be used again.
 BODY_CAP = 1 << 16
 SUCCESS_BODY_S = 1.0
 
 _SUCCESS = range(200, 300)
-#: What a connection ends by.
-_BROKEN = (
-    httpcore.NetworkError,
-    httpcore.TimeoutException,
-    httpcore.ProtocolError,
-)
-#: httpcore's words for how far a request got.
-_PHASES = {
-    "connection.connect_tcp.started": Phase.CONNECTING,
-    "http11.send_request_headers.started": Phase.SENDING,
-    "http11.send_request_body.complete": Phase.WAITING,
-}
 
 
-class HookLane:
-    """Posts each message on a connection that is kept."""
+class WebhookChannel:
+    """
+    Posts each message, on a connection that is kept.
+
+    Raises:
+        DestinationError: the target's host or path is no part of a URL.
+
+    """
 
     limits = Limits(format=Format.TEXT, title=1_000, body=100_000)
     rate = None
 
     def __init__(
         self,
-        target: webhook.Target,
+        target: webhook.WebhookTarget,
         *,
         tls: ssl.SSLContext,
+        may_reach: Egress,
         attempt_limit: timedelta,
         now: Callable[[], datetime],
-        may_reach: Egress = anywhere,
     ) -> None:
+        try:
+            url = httpx.URL(target.url)
+        except httpx.InvalidURL:
+            raise DestinationError("its host or path is no part of a URL") from None
+        if url.host.replace(".", "").isdigit():
+            # aiohttp refuses other forms of an IPv4 address than the usual one.
+            url = url.copy_with(host=literal(target.url) or url.host)
+        address = f"{url.scheme}://{url.netloc.decode()}{url.raw_path.decode()}"
+        # Encoded: what the operator wrote is sent as it is.
+        self._url = yarl.URL(address, encoded=True)
         self._target = target
-        self._may_reach = may_reach
-        self._now = now
-        self._limit_s = attempt_limit.total_seconds()
         self._tls = tls
-        url = httpx.URL(target.url)
-        self._url = httpcore.URL(
-            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-        )
-        self._timeouts = {
-            "connect": CONNECT_S,
-            "read": READ_S,
-            "write": READ_S,
-            "pool": self._limit_s,
-        }
-        # A connection each for as many as are under way: what a pool does for one
-        # request grows with the number of its connections.
-        self._idle: list[httpcore.AsyncConnectionPool] = []
+        self._may_reach = may_reach
+        self._limit_s = attempt_limit.total_seconds()
+        self._now = now
+        #: Made by the first message, because it belongs to the event loop.
+        self._http: aiohttp.ClientSession | None = None
 
     async def send(
         self,
@@ -80,76 +85,107 @@ class HookLane:
         *,
         served: frozenset[str] = frozenset(),  # noqa: ARG002 - it has one recipient
     ) -> Outcome:
-        """Make one attempt; whatever the receiver does is an outcome."""
-        recorder = Recorder()
-        recorder.enter(Phase.CONNECTING)
-        with guarded(self._may_reach), anyio.move_on_after(self._limit_s):
-            await self._post(message, recorder)
-        if not recorder.seen:
-            recorder.cut = True
-            recorder.broke(TimeoutError())
-        return of(recorder.seen[-1], now=self._now())
+        """Make one attempt, and evaluate what the receiver answered."""
+        record = AttemptRecord()
+        record.enter(Phase.CONNECTING)
+        with guarded(self._may_reach) as guard, anyio.move_on_after(self._limit_s):
+            await self._post(message, record)
+        if not record.observations:
+            record.aborted = True
+            record.observe_error(TimeoutError())
+        observation = record.observations[-1]
+        if guard.refused and isinstance(observation, NoAnswer):
+            # aiohttp tries every address of a name, and joins their errors.
+            observation = NoAnswer(TransportError.FORBIDDEN)
+        return outcome_of(observation, now=self._now())
 
     async def aclose(self) -> None:
         """Close the kept connections."""
-        for connection in self._idle:
-            await connection.aclose()
+        if self._http is not None:
+            await self._http.close()
 
-    async def _post(self, message: Rendered, recorder: Recorder) -> None:
-        async def trace(event: str, _info: dict[str, Any]) -> None:
-            if event in _PHASES:
-                recorder.enter(_PHASES[event])
-
-        built = webhook.request(self._target, message, now=self._now())
-        headers = {"accept": "*/*", **built.headers}
-        connection = self._idle.pop() if self._idle else self._connection()
+    async def _post(self, message: Rendered, record: AttemptRecord) -> None:
+        http = self._http = self._http or self._session()
+        request = webhook.build_request(self._target, message, now=self._now())
+        for _ in range(2):
+            # Let the event loop notice that a receiver closed an idle connection.
+            await anyio.lowlevel.checkpoint()
         try:
-            async with connection.stream(
-                "POST",
+            async with http.post(
                 self._url,
-                headers=[(name.encode(), said.encode()) for name, said in headers.items()],
-                content=built.body,
-                extensions={"trace": trace, "timeout": self._timeouts},
+                headers=request.headers,
+                data=_RecordedBody(request.body, record),
+                allow_redirects=False,
             ) as response:
-                await _take(response, recorder)
-        except (*_BROKEN, OSError) as exc:
-            if not recorder.seen:
-                recorder.cut = isinstance(exc, httpcore.TimeoutException)
-                recorder.broke(exc)
-        finally:
-            self._idle.append(connection)
+                await _observe_answer(response, record)
+        except (aiohttp.ClientError, OSError) as exc:
+            if not record.observations:
+                record.observe_error(exc)
 
-    def _connection(self) -> httpcore.AsyncConnectionPool:
-        return httpcore.AsyncConnectionPool(
-            ssl_context=self._tls, max_connections=1, keepalive_expiry=KEPT_S
+    def _session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                # The dispatcher limits how many messages are sent at a time.
+                limit=0,
+                ssl=self._tls,
+                keepalive_timeout=KEPT_S,
+                # Each connection is checked against the addresses of its moment.
+                use_dns_cache=False,
+                resolver=aiohttp.ThreadedResolver(),
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S),
+            skip_auto_headers=("Accept-Encoding",),
+            auto_decompress=False,
+            trust_env=False,
         )
 
 
-async def _take(response: httpcore.Response, recorder: Recorder) -> None:
-    """Write down what was answered, even if its body never comes whole."""
+class _RecordedBody(aiohttp.Payload):
+    """The body of a request; records when its first and its last byte are written."""
+
+    def __init__(self, body: bytes, record: AttemptRecord) -> None:
+        super().__init__(body)
+        self._body = body
+        self._size = len(body)
+        self._record = record
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text."""
+        return self._body.decode(encoding, errors)
+
+    async def write(self, writer: aiohttp.abc.AbstractStreamWriter) -> None:
+        """Write the body, and wait until the operating system has all of it."""
+        self._record.enter(Phase.SENDING)
+        transport = writer.transport
+        if transport is not None:
+            # Otherwise a drain does not wait for the last 64 KiB.
+            transport.set_write_buffer_limits(0)
+        await writer.write(self._body)
+        await writer.drain()
+        self._record.enter(Phase.WAITING)
+
+
+async def _observe_answer(response: aiohttp.ClientResponse, record: AttemptRecord) -> None:
+    """Record the answer, even if its body does not come whole."""
     body = bytearray()
-    is_success = response.status in _SUCCESS
     try:
         with (
-            anyio.move_on_after(SUCCESS_BODY_S if is_success else None) as scope,
-            suppress(*_BROKEN),
+            anyio.move_on_after(SUCCESS_BODY_S if response.status in _SUCCESS else None),
+            suppress(aiohttp.ClientError, OSError),
         ):
-            async for chunk in response.aiter_stream():
+            async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) >= BODY_CAP:
-                    # Leaving the loop would leave the library's generators open.
-                    scope.cancel()
+                    break
     finally:
-        recorder.saw(
-            Answer(
+        if not response.content.is_eof():
+            response.close()
+        hints = response.headers.getall("retry-after", [])
+        record.observe(
+            HttpAnswer(
                 status=response.status,
-                retry_after=_header(response, b"retry-after"),
+                retry_after=", ".join(hints) if hints else None,
                 body=bytes(body[:BODY_KEPT]),
             )
         )
-
-
-def _header(response: httpcore.Response, name: bytes) -> str | None:
-    """A header's value; several of one name are one, as HTTP has it."""
-    found = [value for key, value in response.headers if key.lower() == name]
-    return b", ".join(found).decode("latin-1") if found else None

@@ -1,55 +1,20 @@
 """What the sender's tests send, and from where."""
 
 import io
-import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import cache
-from typing import TextIO, TypeVar
+from typing import TextIO
 from zoneinfo import ZoneInfo
 
-import anyio
 from servers.authority import Authority
 
 from notifier.clock import SystemClock
 from notifier.domain.egress_policy import anywhere
 from notifier.domain.models import CloudEvent, Destination, Format, Outcome, Rendered
 from notifier.senders.egress_guard import Egress
-from notifier.senders.lane import Offload, in_thread
 from notifier.senders.sender import Sender, open_sender
-
-T = TypeVar("T")
-
-
-class Threads:
-    """Runs blocking work as production does, and knows what still runs."""
-
-    def __init__(self) -> None:
-        self._running = 0
-        self._changed = threading.Condition()
-
-    async def __call__(
-        self, fn: Callable[[], T], /, *, limiter: anyio.CapacityLimiter | None = None
-    ) -> T:
-        def counted() -> T:
-            self._count(1)
-            try:
-                return fn()
-            finally:
-                self._count(-1)
-
-        return await in_thread(counted, limiter=limiter)
-
-    def are_idle(self, *, within_s: float) -> bool:
-        """Whether nothing runs any more, after at most so many seconds."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._running == 0, within_s)
-
-    def _count(self, more: int) -> None:
-        with self._changed:
-            self._running += more
-            self._changed.notify_all()
 
 
 @cache
@@ -100,13 +65,11 @@ async def opened(
     *destinations: Destination,
     attempt_limit: timedelta = timedelta(seconds=10),
     output: TextIO | None = None,
-    offload: Offload = in_thread,
     may_reach: Egress = anywhere,
 ) -> AsyncIterator[Sender]:
     """A sender as production has it, but for whom it trusts."""
     sender = await open_sender(
         destinations,
-        offload=offload,
         output=output or io.StringIO(),
         clock=SystemClock(),
         trust=authority().client,

@@ -12,7 +12,7 @@ from servers.smtp_sink import smtp_sink
 
 from notifier.domain.egress_policy import anywhere, public
 from notifier.domain.models import Outcome, Refused, Scope, Sent
-from notifier.senders.egress_guard import Egress, Forbidden, guarded, install
+from notifier.senders.egress_guard import AddressForbidden, Egress, guarded, install
 
 pytestmark = pytest.mark.anyio
 
@@ -147,15 +147,15 @@ def test_outside_of_a_destination_metadata_stays_out_of_reach(host: str) -> None
     install()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as link:
-        with pytest.raises(Forbidden):
+        with pytest.raises(AddressForbidden):
             link.sendto(b"x", (host, 9))
-        with pytest.raises(Forbidden):
+        with pytest.raises(AddressForbidden):
             link.sendto(b"x", 0, (host, 9))
-        with pytest.raises(Forbidden):
+        with pytest.raises(AddressForbidden):
             link.sendmsg([b"x"], [], 0, (host, 9))
-        with pytest.raises(Forbidden):
+        with pytest.raises(AddressForbidden):
             link.connect((host, 9))
-        with pytest.raises(Forbidden):
+        with pytest.raises(AddressForbidden):
             link.connect_ex((host, 9))
 
 
@@ -168,7 +168,7 @@ def test_no_datagram_leaves_for_where_public_does_not_lead() -> None:
         inside_.bind(("127.0.0.1", 0))
         inside_.setblocking(False)
 
-        with guarded(public) as guard, pytest.raises(Forbidden):
+        with guarded(public) as guard, pytest.raises(AddressForbidden):
             link.sendmsg([b"x"], [], 0, inside_.getsockname())
 
         assert guard.refused

@@ -1,4 +1,4 @@
-"""Webhooks against a real server, on both event loops."""
+"""Webhooks against a real server."""
 
 import base64
 from collections.abc import Iterator
@@ -30,11 +30,6 @@ pytestmark = pytest.mark.anyio
 
 SHORT = timedelta(milliseconds=300)
 SECRET = "whsec_" + base64.b64encode(b"a secret that signs").decode()
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from sending import destination, opened
 from notifier.clock import SystemClock
 from notifier.domain.models import Destination, Format, Limits, Rate
 from notifier.errors import ConfigError
-from notifier.senders.lane import in_thread
 from notifier.senders.sender import check, open_sender
 
 pytestmark = pytest.mark.anyio
@@ -88,7 +87,7 @@ async def test_every_bad_destination_is_named_at_once() -> None:
     ]
 
     with pytest.raises(ConfigError) as caught:
-        await open_sender(bad, offload=in_thread, output=io.StringIO(), clock=SystemClock())
+        await open_sender(bad, output=io.StringIO(), clock=SystemClock())
 
     assert [line.split(":")[0] for line in caught.value.problems] == [
         "destinations.one",
@@ -101,7 +100,7 @@ def test_a_format_that_the_service_does_not_take_is_a_problem() -> None:
 
     [problem] = check([destination(slack, format=Format.HTML)])
 
-    assert problem.what == "it takes no format html, only markdown or text"
+    assert problem.reason == "it takes no format html, only markdown or text"
 
 
 MAIL = "mailto://127.0.0.1?from=us@example.com"

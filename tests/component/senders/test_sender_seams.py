@@ -22,8 +22,16 @@ from servers.http_sink import HttpSink, http_sink
 from servers.smtp_sink import smtp_sink
 
 from notifier.senders import apprise_http, apprise_smtp, registry
-from notifier.senders.attempt import Answer, Phase, Recorder, Reply, recording
-from notifier.senders.delivered_recipients import Marks, Tracker
+from notifier.senders.apprise_channel import DeliveryTracker
+from notifier.senders.attempt import (
+    AttemptRecord,
+    DeliveredRecipients,
+    HttpAnswer,
+    Phase,
+    SmtpReply,
+    recording,
+)
+from notifier.senders.sender import scheme_of
 
 pytestmark = pytest.mark.anyio
 
@@ -35,25 +43,25 @@ def sink() -> Iterator[HttpSink]:
 
 
 @pytest.fixture
-def wire() -> Iterator[apprise_http.Wire]:
+def wire() -> Iterator[apprise_http.HttpConnections]:
     apprise_http.install()
-    made = apprise_http.Wire(authority().client)
+    made = apprise_http.HttpConnections(authority().client)
     yield made
     made.close()
 
 
 def test_requests_asks_for_its_session_where_we_put_ours(
-    sink: HttpSink, wire: apprise_http.Wire
+    sink: HttpSink, wire: apprise_http.HttpConnections
 ) -> None:
-    recorder = Recorder()
+    recorder = AttemptRecord()
 
     with recording(recorder), apprise_http.through(wire):
         requests.post(sink.url("/a"), data=b"x", timeout=3)
         requests.get(sink.url("/b"), timeout=3)
 
-    assert recorder.seen == [
-        Answer(status=200, body=b"ok"),
-        Answer(status=200, body=b"ok"),
+    assert recorder.observations == [
+        HttpAnswer(status=200, body=b"ok"),
+        HttpAnswer(status=200, body=b"ok"),
     ]
     assert recorder.phase is Phase.IDLE
     assert sink.connections == 1
@@ -61,28 +69,30 @@ def test_requests_asks_for_its_session_where_we_put_ours(
 
 def test_requests_outside_of_an_attempt_are_as_ever(sink: HttpSink) -> None:
     apprise_http.install()
-    recorder = Recorder()
+    recorder = AttemptRecord()
 
     answer = requests.get(sink.url("/a"), timeout=3)
     requests.get(sink.url("/a"), timeout=3)
 
     assert answer.text == "ok"
-    assert recorder.seen == []
+    assert recorder.observations == []
     assert sink.connections == 2
 
 
-def test_a_gigantic_answer_is_not_read_whole(sink: HttpSink, wire: apprise_http.Wire) -> None:
+def test_a_gigantic_answer_is_not_read_whole(
+    sink: HttpSink, wire: apprise_http.HttpConnections
+) -> None:
     sink.answer("/", Step(500, b"x" * 8_000_000))
 
-    with recording(Recorder()), apprise_http.through(wire):
+    with recording(AttemptRecord()), apprise_http.through(wire):
         answer = requests.post(sink.url(), data=b"x", timeout=3)
 
     assert apprise_http.BODY_CAP <= len(answer.content) < 2 * apprise_http.BODY_CAP
 
 
-def test_urllib3_shares_our_tls_context(wire: apprise_http.Wire) -> None:
+def test_urllib3_shares_our_tls_context(wire: apprise_http.HttpConnections) -> None:
     with http_sink(tls=authority()) as sink:
-        with recording(Recorder()), apprise_http.through(wire):
+        with recording(AttemptRecord()), apprise_http.through(wire):
             for _ in range(3):
                 requests.post(sink.url(), data=b"x", timeout=3)
 
@@ -93,9 +103,9 @@ def test_urllib3_shares_our_tls_context(wire: apprise_http.Wire) -> None:
 
 
 def test_an_attempt_that_was_cut_sends_nothing_more(
-    sink: HttpSink, wire: apprise_http.Wire
+    sink: HttpSink, wire: apprise_http.HttpConnections
 ) -> None:
-    recorder = Recorder()
+    recorder = AttemptRecord()
     recorder.abort()
 
     with (
@@ -110,8 +120,8 @@ def test_an_attempt_that_was_cut_sends_nothing_more(
 
 def test_the_mail_plugin_asks_for_its_controller_where_we_put_ours() -> None:
     apprise_smtp.install()
-    pool = apprise_smtp.MailPool(tls=authority().client, unverified=authority().client)
-    recorder, marks = Recorder(), Marks("salt", "msg_ONE", frozenset())
+    pool = apprise_smtp.SmtpPool(tls=authority().client, unverified=authority().client)
+    recorder, marks = AttemptRecord(), DeliveredRecipients("salt", "msg_ONE", frozenset())
     with smtp_sink() as sink:
         plugin = Apprise.instantiate(
             f"mailto://{sink.netloc}?from=us@example.com&to=ann@example.com"
@@ -122,15 +132,15 @@ def test_the_mail_plugin_asks_for_its_controller_where_we_put_ours() -> None:
             assert plugin.notify(body="hello")
         pool.close()
 
-    assert [one for one in recorder.seen if isinstance(one, Reply)] != []
+    assert [one for one in recorder.observations if isinstance(one, SmtpReply)] != []
     assert marks.has("ann@example.com", "ann@example.com")
-    assert len(marks.served) == 1
+    assert len(marks.marks) == 1
 
 
 def test_the_controller_is_called_with_the_names_that_we_take() -> None:
     theirs = set(inspect.signature(AppriseSMTPController.__init__).parameters)
 
-    assert theirs - {"self"} == set(apprise_smtp.Server.__dataclass_fields__)
+    assert theirs - {"self"} == set(apprise_smtp.SmtpServer.__dataclass_fields__)
     assert "AppriseSMTPController(" in inspect.getsource(apprise.plugins.email.base)
 
 
@@ -143,10 +153,10 @@ def test_apprise_still_remembers_whom_it_served() -> None:
 
 
 def test_apprise_asks_and_tells_our_tracker_by_type_and_text() -> None:
-    plugin = registry.load(destination("json://127.0.0.1"), read_timeout_s=9)
-    marks = Marks("salt", "msg_ONE", frozenset())
+    plugin = registry.load("json", destination("json://127.0.0.1"), read_timeout_s=9)
+    marks = DeliveredRecipients("salt", "msg_ONE", frozenset())
     token = apprise.plugins.base._delivery_tracker.set(
-        Tracker(marks, is_taken=lambda: True)  # type: ignore[arg-type] # a set of ours
+        DeliveryTracker(marks, is_confirmed=lambda: True)  # type: ignore[arg-type] # a set of ours
     )
 
     try:
@@ -158,7 +168,7 @@ def test_apprise_asks_and_tells_our_tracker_by_type_and_text() -> None:
 
     assert known == [True, False]
     assert marks.has("0", "tuple", "('message', '#one')")
-    assert len(marks.served) == 1
+    assert len(marks.marks) == 1
 
 
 def test_the_plugins_that_are_loaded_alone_are_those_that_apprise_would_load() -> None:
@@ -171,11 +181,11 @@ def test_the_plugins_that_are_loaded_alone_are_those_that_apprise_would_load() -
 
 
 def test_a_plugins_waiting_and_redirects_are_where_we_turn_them_off() -> None:
-    plugin = registry.load(destination("json://127.0.0.1"), read_timeout_s=9)
+    plugin = registry.load("json", destination("json://127.0.0.1"), read_timeout_s=9)
 
     assert "self.throttle" in inspect.getsource(type(plugin).send)
     assert "self.redirects" in inspect.getsource(type(plugin).send)
-    assert plugin.throttle is registry._never_wait
+    assert plugin.throttle is registry._no_throttle
     assert plugin.redirects is False
     assert plugin.request_timeout == (4.0, 9)
 
@@ -183,13 +193,13 @@ def test_a_plugins_waiting_and_redirects_are_where_we_turn_them_off() -> None:
 @pytest.mark.parametrize(
     ("url", "medium"),
     [
-        ("json://127.0.0.1", registry.Medium.HTTP),
-        ("matrix://me:pw@127.0.0.1/%23room", registry.Medium.HTTP),
-        ("mailto://127.0.0.1?from=a@b.example", registry.Medium.MAIL),
-        ("rsyslog://127.0.0.1", registry.Medium.OTHER),
+        ("json://127.0.0.1", registry.WireProtocol.HTTP),
+        ("matrix://me:pw@127.0.0.1/%23room", registry.WireProtocol.HTTP),
+        ("mailto://127.0.0.1?from=a@b.example", registry.WireProtocol.SMTP),
+        ("rsyslog://127.0.0.1", registry.WireProtocol.OTHER),
     ],
 )
-def test_every_plugin_is_watched_by_its_seam(url: str, medium: registry.Medium) -> None:
-    plugin = registry.load(destination(url), read_timeout_s=9)
+def test_every_plugin_is_watched_by_its_seam(url: str, medium: registry.WireProtocol) -> None:
+    plugin = registry.load(scheme_of(url), destination(url), read_timeout_s=9)
 
-    assert registry.medium_of(plugin) is medium
+    assert registry.protocol_of(type(plugin)) is medium

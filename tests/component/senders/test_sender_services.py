@@ -5,6 +5,7 @@
 
 import logging
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from apprise.plugins import jira, opsgenie
 from apprise.plugins.discord import NotifyDiscord
 from apprise.plugins.slack import NotifySlack
 from apprise.plugins.telegram import NotifyTelegram
-from sending import Threads, authority, destination, opened, rendered, send_once
+from sending import authority, destination, opened, rendered, send_once
 from servers.authority import Authority
 from servers.http_sink import (
     Answer,
@@ -252,29 +253,42 @@ async def test_a_slow_service_delays_no_other(sink: HttpSink) -> None:
         group.cancel_scope.cancel()
 
 
-async def test_an_attempt_that_is_cut_leaves_no_thread_behind(sink: HttpSink) -> None:
+class Posting(NotifyBase):
+    """A plugin that posts once, and notes when its thread is done."""
+
+    service_name = "Posting"
+    protocol = "posting"
+    done = threading.Event()
+
+    def send(self, body: str, **_kwargs: object) -> bool:
+        try:
+            return requests.post(f"http://{self.host}:{self.port}/in", body, timeout=30).ok
+        finally:
+            self.done.set()
+
+
+@pytest.fixture
+def posting() -> Iterator[threading.Event]:
+    NotificationManager().add(Posting)
+    Posting.done.clear()
+    yield Posting.done
+    NotificationManager().remove("posting")
+
+
+@pytest.mark.parametrize("ended_by", ["its limit", "cancellation"])
+async def test_an_attempt_that_is_ended_leaves_no_thread_behind(
+    sink: HttpSink, posting: threading.Event, ended_by: str
+) -> None:
     sink.answer("/in", Hang())
-    ops, threads = destination(f"json://{sink.netloc}/in"), Threads()
+    ops = destination(f"posting://{sink.netloc}")
+    limit = SHORT if ended_by == "its limit" else timedelta(seconds=20)
 
-    async with opened(ops, attempt_limit=SHORT, offload=threads) as sender:
-        before = time.monotonic()
-        await sender.send("ops", rendered())
-        took_s = time.monotonic() - before
-
-        assert took_s < 1.0
-        assert threads.are_idle(within_s=1.0)
-
-
-async def test_a_cancelled_attempt_leaves_no_thread_behind(sink: HttpSink) -> None:
-    sink.answer("/in", Hang())
-    ops, threads = destination(f"json://{sink.netloc}/in"), Threads()
-
-    async with opened(ops, offload=threads) as sender:
-        with anyio.move_on_after(0.2) as scope:
+    async with opened(ops, attempt_limit=limit) as sender:
+        with anyio.fail_after(2), anyio.move_on_after(0.9) as scope:
             await sender.send("ops", rendered())
 
-        assert scope.cancelled_caught
-        assert threads.are_idle(within_s=1.0)
+        assert scope.cancelled_caught == (ended_by == "cancellation")
+        assert posting.wait(1.0)
 
 
 async def test_a_netrc_is_not_used(

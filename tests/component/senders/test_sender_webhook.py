@@ -12,8 +12,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from notifier.domain.live_status import LiveData, Status
 from notifier.domain.models import Change, CloudEvent, Rendered
-from notifier.senders.lane import Unusable
-from notifier.senders.webhook import Request, parse, request
+from notifier.errors import DestinationError
+from notifier.senders.webhook import WebhookRequest, build_request, parse_url
 
 RAW = b'{"id": "m-1",  "title":"Bears","odd_key":{"n":1.50},"u":"\\u00e9"}'
 NEW = "whsec_" + base64.b64encode(b"the new secret, long").decode()
@@ -48,8 +48,8 @@ def built(
     url: str = "webhook://h.example/in",
     *,
     now: datetime | None = None,
-) -> Request:
-    return request(parse(url), message, now=now or datetime.now(UTC))
+) -> WebhookRequest:
+    return build_request(parse_url(url), message, now=now or datetime.now(UTC))
 
 
 def test_a_word_to_the_operator_is_a_cloud_event_about_no_milestone() -> None:
@@ -262,7 +262,7 @@ def test_without_a_secret_there_is_an_id_and_a_time_but_no_signature() -> None:
     ],
 )
 def test_a_url_names_its_target(url: str, target: str) -> None:
-    assert parse(url).url == target
+    assert parse_url(url).url == target
 
 
 def test_headers_and_logins_of_the_url_are_sent() -> None:
@@ -307,14 +307,14 @@ def test_a_secret_may_hold_what_base64_holds() -> None:
     ],
 )
 def test_a_url_that_cannot_be_used_says_why_and_no_secret(url: str, says: str) -> None:
-    with pytest.raises(Unusable, match=says) as caught:
-        parse(url)
+    with pytest.raises(DestinationError, match=says) as caught:
+        parse_url(url)
 
     assert "hush" not in str(caught.value)
 
 
 def test_a_target_shows_nothing_when_printed() -> None:
-    shown = repr(parse(f"webhooks://u:hush@h.example/tok?secret={NEW}&+K=hush"))
+    shown = repr(parse_url(f"webhooks://u:hush@h.example/tok?secret={NEW}&+K=hush"))
 
     assert "hush" not in shown
     assert "tok" not in shown

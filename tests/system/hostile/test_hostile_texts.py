@@ -20,7 +20,6 @@ from servers.smtp_sink import smtp_sink
 
 from notifier.clock import SystemClock
 from notifier.domain.models import Destination, Event, Format, Kind, Sent, Template
-from notifier.senders.lane import in_thread
 from notifier.senders.sender import open_sender
 
 pytestmark = pytest.mark.anyio
@@ -119,7 +118,6 @@ async def arrived(
         url = URLS[service].format(http=http.netloc, smtp=smtp.netloc)
         sender = await open_sender(
             [Destination(name="ops", url=url, zone=ZoneInfo("UTC"))],
-            offload=in_thread,
             output=io.StringIO(),
             clock=SystemClock(),
         )
@@ -273,7 +271,6 @@ async def test_a_terminal_obeys_nothing(name: str) -> None:
     output = io.StringIO()
     sender = await open_sender(
         [Destination(name="ops", url="terminal://", zone=ZoneInfo("UTC"))],
-        offload=in_thread,
         output=output,
         clock=SystemClock(),
     )

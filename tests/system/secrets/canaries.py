@@ -20,8 +20,9 @@ from apprise import NotifyBase
 from apprise.manager_plugins import NotificationManager
 
 from notifier.domain.models import Destination
+from notifier.errors import DestinationError
 from notifier.senders import registry
-from notifier.senders.lane import Unusable
+from notifier.senders.sender import scheme_of
 
 #: What is replaced by what can be reached from a test.
 HOST = "{here}"
@@ -43,7 +44,7 @@ class Baited:
 @cache
 def services() -> dict[str, type[NotifyBase]]:
     """Every service that works on this machine, by the first of its schemes."""
-    registry.hush()
+    registry.silence_loggers()
     known = NotificationManager()
     by_class: dict[type[NotifyBase], str] = {}
     for scheme in sorted(known.schemas()):
@@ -172,7 +173,7 @@ def _loads(url: str) -> bool:
     there = url.format(here="sink.example.com", port=8080)
     destination = Destination(name="ops", url=there, zone=ZoneInfo("UTC"))
     try:
-        registry.load(destination, read_timeout_s=1)
-    except Unusable:
+        registry.load(scheme_of(destination.url), destination, read_timeout_s=1)
+    except DestinationError:
         return False
     return True

@@ -33,9 +33,8 @@ from notifier.domain.models import (
 )
 from notifier.errors import ConfigError
 from notifier.senders import registry
-from notifier.senders.lane import in_thread
-from notifier.senders.redaction import redact, secrets
-from notifier.senders.sender import open_sender
+from notifier.senders.redaction import redact, secrets_of_url
+from notifier.senders.sender import open_sender, scheme_of
 
 pytestmark = pytest.mark.anyio
 
@@ -122,14 +121,14 @@ def test_a_key_made_by_hand_is_one_that_its_service_takes(scheme: str) -> None:
         url = one.url.format(here="sink.example.com", port=8080)
         destination = Destination(name="ops", url=url, zone=ZoneInfo("UTC"))
 
-        registry.load(destination, read_timeout_s=1)
+        registry.load(scheme_of(destination.url), destination, read_timeout_s=1)
 
 
 @pytest.mark.parametrize("scheme", sorted(services()))
 def test_every_canary_is_known_however_it_is_encoded(scheme: str) -> None:
     for one in urls(scheme):
         url = one.url.format(here="sink.example.com", port=8080)
-        hidden = secrets(url)
+        hidden = secrets_of_url(url)
         texts = [url, f"cannot post to {url}: refused"]
         for canary in one.canaries.values():
             texts.append(f"of {canary}, and no other")
@@ -161,7 +160,6 @@ def listening() -> Iterator[io.StringIO]:
 async def sent(url: str, proxy: Gateway, *, limit_s: float = 3) -> Outcome:
     sender = await open_sender(
         [Destination(name="ops", url=url, zone=ZoneInfo("UTC"))],
-        offload=in_thread,
         output=io.StringIO(),
         clock=SystemClock(),
         trust=proxy.trust,
@@ -187,7 +185,7 @@ def said(outcome: Outcome) -> str:
     [
         scheme
         for scheme, kind in sorted(services().items())
-        if registry.speaks(kind) is registry.Medium.HTTP
+        if registry.protocol_of(kind) is registry.WireProtocol.HTTP
     ],
 )
 async def test_no_fault_of_a_service_shows_a_canary(
@@ -211,7 +209,7 @@ async def test_no_fault_of_a_service_shows_a_canary(
     [
         scheme
         for scheme, kind in sorted(services().items())
-        if registry.speaks(kind) is registry.Medium.HTTP
+        if registry.protocol_of(kind) is registry.WireProtocol.HTTP
     ],
 )
 async def test_no_time_limit_shows_a_canary(
@@ -253,7 +251,7 @@ async def test_a_mail_server_that_quotes_a_login_betrays_nothing(
     [
         scheme
         for scheme, kind in sorted(services().items())
-        if registry.speaks(kind) is not registry.Medium.HTTP
+        if registry.protocol_of(kind) is not registry.WireProtocol.HTTP
     ],
 )
 async def test_nobody_there_shows_no_canary(scheme: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -262,7 +260,6 @@ async def test_nobody_there_shows_no_canary(scheme: str, capfd: pytest.CaptureFi
         with listening() as heard:
             sender = await open_sender(
                 [Destination(name="ops", url=url, zone=ZoneInfo("UTC"))],
-                offload=in_thread,
                 output=io.StringIO(),
                 clock=SystemClock(),
                 may_reach=lambda _: False,
@@ -296,7 +293,6 @@ async def test_a_url_that_cannot_be_used_is_not_shown(
             try:
                 sender = await open_sender(
                     [Destination(name="ops", url=url, zone=ZoneInfo("UTC"))],
-                    offload=in_thread,
                     output=io.StringIO(),
                     clock=SystemClock(),
                 )

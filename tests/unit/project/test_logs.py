@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from notifier import logging
-from notifier.senders.redaction import of_environment, of_text, redact
+from notifier.senders.redaction import redact, secrets_of_environment, secrets_of_text
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_a_crash_is_logged_without_secrets() -> None:
 
 
 def test_the_login_of_a_proxy_is_a_secret() -> None:
-    hidden = of_environment(
+    hidden = secrets_of_environment(
         {"https_proxy": "http://me:pass%20word@proxy:3128", "NO_PROXY": "localhost"}
     )
 
@@ -60,6 +60,6 @@ def test_the_login_of_a_proxy_is_a_secret() -> None:
 
 
 def test_each_line_of_a_key_is_a_secret() -> None:
-    hidden = of_text("-----BEGIN-----\nMC4CAQAwBQYDK2Vw\n")
+    hidden = secrets_of_text("-----BEGIN-----\nMC4CAQAwBQYDK2Vw\n")
 
     assert redact("bad line MC4CAQAwBQYDK2Vw of it", hidden) == "bad line *** of it"

@@ -11,24 +11,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.domain.models import Ambiguous, Failed, Outcome, Refused, Scope, Sent
+from notifier.senders import outcomes
 from notifier.senders.attempt import (
-    Answer,
-    Break,
-    Broken,
+    HttpAnswer,
+    NoAnswer,
+    Observation,
     Phase,
-    Reply,
-    Seen,
-    Stage,
-    broke,
+    SmtpReply,
+    SmtpStage,
+    TransportError,
+    no_answer,
 )
-from notifier.senders.outcomes import Dialect, is_taken, judge, of, partly, retry_hint
+from notifier.senders.outcomes import (
+    ErrorReader,
+    confirms_success,
+    evaluate_attempt,
+    partial_outcome,
+    retry_hint,
+)
 from notifier.senders.service_errors import slack, telegram
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
-def outcome_of(seen: Seen, dialect: Dialect | None = None) -> Outcome:
-    return of(seen, now=NOW, dialect=dialect)
+def outcome_of(seen: Observation, read_error: ErrorReader | None = None) -> Outcome:
+    return outcomes.outcome_of(seen, now=NOW, read_error=read_error)
 
 
 def refused(outcome: Outcome) -> Scope:
@@ -38,54 +45,54 @@ def refused(outcome: Outcome) -> Scope:
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_any_2xx_is_sent(status: int) -> None:
-    assert outcome_of(Answer(status=status)) == Sent(status=status)
+    assert outcome_of(HttpAnswer(status=status)) == Sent(status=status)
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 507, 599])
 def test_a_service_in_trouble_may_take_it_later(status: int) -> None:
-    outcome = outcome_of(Answer(status=status))
+    outcome = outcome_of(HttpAnswer(status=status))
 
     assert outcome == Failed(reason=f"HTTP {status}", status=status)
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 414, 415, 422, 431])
 def test_a_refused_text_says_nothing_about_the_destination(status: int) -> None:
-    assert refused(outcome_of(Answer(status=status))) is Scope.MESSAGE
+    assert refused(outcome_of(HttpAnswer(status=status))) is Scope.MESSAGE
 
 
 @pytest.mark.parametrize(
     "status", [301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 407, 418, 451]
 )
 def test_a_wrong_address_or_login_refuses_every_message(status: int) -> None:
-    assert refused(outcome_of(Answer(status=status))) is Scope.DESTINATION
+    assert refused(outcome_of(HttpAnswer(status=status))) is Scope.DESTINATION
 
 
 def test_gone_is_for_good() -> None:
-    assert refused(outcome_of(Answer(status=410))) is Scope.GONE
+    assert refused(outcome_of(HttpAnswer(status=410))) is Scope.GONE
 
 
 @pytest.mark.parametrize(
     ("why", "kind"),
     [
-        (Break.NAME, Failed),
-        (Break.REFUSED, Failed),
-        (Break.UNREACHABLE, Failed),
-        (Break.CONNECT_TIMEOUT, Failed),
-        (Break.TLS, Failed),
-        (Break.SENDING, Failed),
-        (Break.SENDING_TIMEOUT, Failed),
-        (Break.LIMIT, Failed),
-        (Break.CERTIFICATE, Refused),
-        (Break.FORBIDDEN, Refused),
-        (Break.NO_STARTTLS, Refused),
-        (Break.NO_LOGIN, Refused),
-        (Break.SILENT, Ambiguous),
-        (Break.DROPPED, Ambiguous),
-        (Break.CUT, Ambiguous),
+        (TransportError.NAME, Failed),
+        (TransportError.REFUSED, Failed),
+        (TransportError.UNREACHABLE, Failed),
+        (TransportError.CONNECT_TIMEOUT, Failed),
+        (TransportError.TLS, Failed),
+        (TransportError.SENDING, Failed),
+        (TransportError.SENDING_TIMEOUT, Failed),
+        (TransportError.ATTEMPT_LIMIT, Failed),
+        (TransportError.CERTIFICATE, Refused),
+        (TransportError.FORBIDDEN, Refused),
+        (TransportError.NO_STARTTLS, Refused),
+        (TransportError.NO_LOGIN, Refused),
+        (TransportError.ANSWER_TIMEOUT, Ambiguous),
+        (TransportError.DROPPED, Ambiguous),
+        (TransportError.ANSWER_CUT, Ambiguous),
     ],
 )
-def test_only_a_written_request_leaves_doubt(why: Break, kind: type) -> None:
-    outcome = outcome_of(Broken(why))
+def test_only_a_written_request_leaves_doubt(why: TransportError, kind: type) -> None:
+    outcome = outcome_of(NoAnswer(why))
 
     assert isinstance(outcome, kind)
     assert not isinstance(outcome, Sent)
@@ -96,32 +103,32 @@ def test_every_break_has_an_outcome_that_was_thought_of() -> None:
     test = test_only_a_written_request_leaves_doubt
     listed = {row[0] for row in test.pytestmark[0].args[1]}  # type: ignore[attr-defined] # pytest puts it there
 
-    assert listed == set(Break)
+    assert listed == set(TransportError)
 
 
 @pytest.mark.parametrize(
     ("stage", "code", "expected"),
     [
-        (Stage.RECIPIENT, 450, "later"),
-        (Stage.RECIPIENT, 550, Scope.MESSAGE),
-        (Stage.DATA, 451, "later"),
-        (Stage.DATA, 554, Scope.MESSAGE),
-        (Stage.DATA, 552, Scope.MESSAGE),
-        (Stage.LOGIN, 535, Scope.DESTINATION),
-        (Stage.LOGIN, 534, Scope.DESTINATION),
-        (Stage.LOGIN, 454, "later"),
-        (Stage.SENDER, 530, Scope.DESTINATION),
-        (Stage.SENDER, 553, Scope.DESTINATION),
-        (Stage.SENDER, 552, Scope.MESSAGE),
-        (Stage.SENDER, 421, "later"),
-        (Stage.CONNECT, 554, Scope.DESTINATION),
-        (Stage.CONNECT, 421, "later"),
+        (SmtpStage.RECIPIENT, 450, "later"),
+        (SmtpStage.RECIPIENT, 550, Scope.MESSAGE),
+        (SmtpStage.DATA, 451, "later"),
+        (SmtpStage.DATA, 554, Scope.MESSAGE),
+        (SmtpStage.DATA, 552, Scope.MESSAGE),
+        (SmtpStage.LOGIN, 535, Scope.DESTINATION),
+        (SmtpStage.LOGIN, 534, Scope.DESTINATION),
+        (SmtpStage.LOGIN, 454, "later"),
+        (SmtpStage.SENDER, 530, Scope.DESTINATION),
+        (SmtpStage.SENDER, 553, Scope.DESTINATION),
+        (SmtpStage.SENDER, 552, Scope.MESSAGE),
+        (SmtpStage.SENDER, 421, "later"),
+        (SmtpStage.CONNECT, 554, Scope.DESTINATION),
+        (SmtpStage.CONNECT, 421, "later"),
     ],
 )
 def test_a_mail_server_means_by_its_code_what_the_step_makes_of_it(
-    stage: Stage, code: int, expected: Scope | str
+    stage: SmtpStage, code: int, expected: Scope | str
 ) -> None:
-    outcome = outcome_of(Reply(stage=stage, code=code, text="5.1.1 said\r\nso"))
+    outcome = outcome_of(SmtpReply(stage=stage, code=code, text="5.1.1 said\r\nso"))
 
     if expected == "later":
         assert outcome == Failed(reason=f"SMTP {code}: 5.1.1 said so", status=code)
@@ -130,7 +137,7 @@ def test_a_mail_server_means_by_its_code_what_the_step_makes_of_it(
 
 
 def test_a_long_or_dirty_reply_becomes_one_short_line() -> None:
-    reply = Reply(stage=Stage.DATA, code=451, text="try\x1b[31m\r\nlater " + "x" * 999)
+    reply = SmtpReply(stage=SmtpStage.DATA, code=451, text="try\x1b[31m\r\nlater " + "x" * 999)
 
     outcome = outcome_of(reply)
 
@@ -154,14 +161,14 @@ def test_a_long_or_dirty_reply_becomes_one_short_line() -> None:
 def test_a_service_says_how_long_to_wait_in_seconds_or_as_a_date(
     header: str, seconds: float
 ) -> None:
-    hint = retry_hint(Answer(status=429, retry_after=header), now=NOW)
+    hint = retry_hint(HttpAnswer(status=429, retry_after=header), now=NOW)
 
     assert hint == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("header", ["", "soon", "nan", "inf", "1e999", "Sun, 99 Nov"])
 def test_a_hint_that_is_none_is_ignored(header: str) -> None:
-    assert retry_hint(Answer(status=503, retry_after=header), now=NOW) is None
+    assert retry_hint(HttpAnswer(status=503, retry_after=header), now=NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -173,7 +180,7 @@ def test_a_hint_that_is_none_is_ignored(header: str) -> None:
     ],
 )
 def test_discord_telegram_and_matrix_say_it_in_the_body(body: bytes, seconds: float) -> None:
-    outcome = outcome_of(Answer(status=429, body=body))
+    outcome = outcome_of(HttpAnswer(status=429, body=body))
 
     assert outcome == Failed(reason="HTTP 429", status=429, retry_after=timedelta(seconds=seconds))
 
@@ -190,15 +197,15 @@ def test_discord_telegram_and_matrix_say_it_in_the_body(body: bytes, seconds: fl
     ],
 )
 def test_a_body_without_a_hint_gives_none(body: bytes) -> None:
-    assert retry_hint(Answer(status=429, body=body), now=NOW) is None
+    assert retry_hint(HttpAnswer(status=429, body=body), now=NOW) is None
 
 
 @given(st.binary(max_size=200), st.text(max_size=40), st.integers(200, 599))
 def test_no_answer_can_upset_the_judge(body: bytes, header: str, status: int) -> None:
-    answer = Answer(status=status, retry_after=header, body=body)
+    answer = HttpAnswer(status=status, retry_after=header, body=body)
 
-    for dialect in (None, slack, telegram):
-        outcome = outcome_of(answer, dialect)
+    for read_error in (None, slack, telegram):
+        outcome = outcome_of(answer, read_error)
         if isinstance(outcome, Failed) and outcome.retry_after is not None:
             assert timedelta(0) <= outcome.retry_after <= timedelta(days=1)
 
@@ -224,7 +231,7 @@ def test_no_answer_can_upset_the_judge(body: bytes, header: str, status: int) ->
     ],
 )
 def test_slack_is_understood(status: int, body: bytes, expected: Scope | str) -> None:
-    outcome = outcome_of(Answer(status=status, body=body), slack)
+    outcome = outcome_of(HttpAnswer(status=status, body=body), slack)
 
     if expected == "sent":
         assert outcome == Sent(status=200)
@@ -235,7 +242,7 @@ def test_slack_is_understood(status: int, body: bytes, expected: Scope | str) ->
 
 
 def test_slacks_word_is_the_reason() -> None:
-    outcome = outcome_of(Answer(status=400, body=b"invalid_blocks"), slack)
+    outcome = outcome_of(HttpAnswer(status=400, body=b"invalid_blocks"), slack)
 
     assert outcome == Refused(reason="Slack: invalid_blocks", scope=Scope.MESSAGE, status=400)
 
@@ -243,7 +250,7 @@ def test_slacks_word_is_the_reason() -> None:
 def test_telegrams_unknown_chat_is_no_fault_of_the_message() -> None:
     body = b'{"ok":false,"error_code":400,"description":"Bad Request: chat not found"}'
 
-    outcome = outcome_of(Answer(status=400, body=body), telegram)
+    outcome = outcome_of(HttpAnswer(status=400, body=body), telegram)
 
     assert outcome == Refused(
         reason="Telegram: chat not found", scope=Scope.DESTINATION, status=400
@@ -251,31 +258,31 @@ def test_telegrams_unknown_chat_is_no_fault_of_the_message() -> None:
 
 
 def judged(
-    *seen: Seen,
+    *seen: Observation,
     accepted: bool = False,
-    dialect: Dialect | None = None,
+    read_error: ErrorReader | None = None,
 ) -> Outcome | None:
-    return judge(accepted=accepted, seen=seen, now=NOW, dialect=dialect)
+    return evaluate_attempt(seen, accepted=accepted, now=NOW, read_error=read_error)
 
 
-OK = Answer(status=200)
+OK = HttpAnswer(status=200)
 
 
 def test_a_plugin_that_followed_a_redirect_has_sent_nothing() -> None:
-    outcome = judged(Answer(status=302), OK, accepted=True)
+    outcome = judged(HttpAnswer(status=302), OK, accepted=True)
 
     assert outcome is not None
     assert refused(outcome) is Scope.DESTINATION
 
 
 def test_a_200_that_says_no_is_not_sent_even_if_the_plugin_takes_it() -> None:
-    said_no = Answer(status=200, body=b'{"ok":false,"error":"bad TOKENS"}')
+    said_no = HttpAnswer(status=200, body=b'{"ok":false,"error":"bad TOKENS"}')
 
-    assert isinstance(judged(said_no, accepted=True, dialect=slack), Refused)
+    assert isinstance(judged(said_no, accepted=True, read_error=slack), Refused)
 
 
 def test_a_plugin_that_recovered_by_itself_has_sent() -> None:
-    assert judged(Answer(status=401), OK, accepted=True) == Sent(status=200)
+    assert judged(HttpAnswer(status=401), OK, accepted=True) == Sent(status=200)
 
 
 def test_a_plugin_that_had_nobody_left_to_serve_has_sent() -> None:
@@ -283,17 +290,19 @@ def test_a_plugin_that_had_nobody_left_to_serve_has_sent() -> None:
 
 
 def test_an_accepted_message_whose_every_answer_was_bad_is_not_sent() -> None:
-    assert isinstance(judged(Answer(status=503), accepted=True), Failed)
+    assert isinstance(judged(HttpAnswer(status=503), accepted=True), Failed)
 
 
 def test_doubt_outweighs_everything() -> None:
-    outcome = judged(Answer(status=404), Broken(Break.SILENT), Answer(status=503))
+    outcome = judged(
+        HttpAnswer(status=404), NoAnswer(TransportError.ANSWER_TIMEOUT), HttpAnswer(status=503)
+    )
 
     assert outcome == Ambiguous(reason="timed out after the request was sent")
 
 
 def test_what_may_come_later_outweighs_a_refusal() -> None:
-    assert isinstance(judged(Answer(status=400), Answer(status=503)), Failed)
+    assert isinstance(judged(HttpAnswer(status=400), HttpAnswer(status=503)), Failed)
 
 
 ANN, BOTH = frozenset({"rcp_ANN"}), frozenset({"rcp_ANN", "rcp_BOB"})
@@ -311,7 +320,7 @@ NOBODY = frozenset[str]()
 def test_a_message_that_some_have_is_sent_as_it_is_to_the_others(
     outcome: Outcome, before: frozenset[str]
 ) -> None:
-    assert partly(outcome, before=before, after=ANN) == Ambiguous(
+    assert partial_outcome(outcome, before=before, after=ANN) == Ambiguous(
         reason="partly sent; HTTP 503",
         served=ANN,
         # What surely failed for the others leaves no doubt about them.
@@ -323,7 +332,7 @@ def test_a_message_that_some_have_is_sent_as_it_is_to_the_others(
 def test_a_refusal_beside_a_success_is_that_of_one_recipient(scope: Scope) -> None:
     outcome = Refused(reason="HTTP 404", scope=scope, status=404)
 
-    assert partly(outcome, before=ANN, after=BOTH) == Refused(
+    assert partial_outcome(outcome, before=ANN, after=BOTH) == Refused(
         reason="partly sent; HTTP 404", scope=Scope.MESSAGE, status=404, served=BOTH
     )
 
@@ -332,7 +341,7 @@ def test_a_refusal_beside_a_success_is_that_of_one_recipient(scope: Scope) -> No
 def test_a_refusal_without_a_success_reaches_as_far_as_ever(scope: Scope) -> None:
     outcome = Refused(reason="HTTP 401", scope=scope, status=401)
 
-    assert partly(outcome, before=ANN, after=ANN) == Refused(
+    assert partial_outcome(outcome, before=ANN, after=ANN) == Refused(
         reason="partly sent; HTTP 401", scope=scope, status=401, served=ANN
     )
 
@@ -346,11 +355,11 @@ def test_a_refusal_without_a_success_reaches_as_far_as_ever(scope: Scope) -> Non
     ],
 )
 def test_what_nobody_has_is_judged_alone(outcome: Outcome) -> None:
-    assert partly(outcome, before=NOBODY, after=NOBODY) == outcome
+    assert partial_outcome(outcome, before=NOBODY, after=NOBODY) == outcome
 
 
 def test_what_everybody_has_is_sent() -> None:
-    assert partly(Sent(), before=ANN, after=BOTH) == Sent()
+    assert partial_outcome(Sent(), before=ANN, after=BOTH) == Sent()
 
 
 @pytest.mark.parametrize(
@@ -358,19 +367,21 @@ def test_what_everybody_has_is_sent() -> None:
     [
         ([], True),
         ([OK], True),
-        ([Answer(status=503), OK], True),
-        ([Answer(status=200, body=b'{"ok":false,"error":"no"}'), OK], True),
-        ([OK, Answer(status=503)], False),
-        ([Answer(status=302), OK], False),
-        ([Answer(status=200, body=b'{"ok":false,"error":"bad TOKENS"}')], False),
+        ([HttpAnswer(status=503), OK], True),
+        ([HttpAnswer(status=200, body=b'{"ok":false,"error":"no"}'), OK], True),
+        ([OK, HttpAnswer(status=503)], False),
+        ([HttpAnswer(status=302), OK], False),
+        ([HttpAnswer(status=200, body=b'{"ok":false,"error":"bad TOKENS"}')], False),
     ],
 )
-def test_a_plugin_is_believed_if_the_last_answer_was_a_yes(seen: list[Seen], taken: bool) -> None:
-    assert is_taken(seen, now=NOW, dialect=slack) is taken
+def test_a_plugin_is_believed_if_the_last_answer_was_a_yes(
+    seen: list[Observation], taken: bool
+) -> None:
+    assert confirms_success(seen, now=NOW, read_error=slack) is taken
 
 
 def test_a_200_that_the_plugin_does_not_take_is_no_success() -> None:
-    outcome = judged(Answer(status=200, body=b"<html>Log in to the hotel's Wi-Fi"))
+    outcome = judged(HttpAnswer(status=200, body=b"<html>Log in to the hotel's Wi-Fi"))
 
     assert outcome == Refused(reason="HTTP 200, but not taken as a success", scope=Scope.MESSAGE)
 
@@ -378,32 +389,32 @@ def test_a_200_that_the_plugin_does_not_take_is_no_success() -> None:
 @pytest.mark.parametrize(
     ("cause", "phase", "why"),
     [
-        (socket.gaierror(-2, "x"), Phase.CONNECTING, Break.NAME),
-        (ConnectionRefusedError(), Phase.CONNECTING, Break.REFUSED),
-        (TimeoutError(), Phase.CONNECTING, Break.CONNECT_TIMEOUT),
-        (ssl.SSLCertVerificationError(), Phase.CONNECTING, Break.CERTIFICATE),
-        (ssl.SSLError(), Phase.CONNECTING, Break.TLS),
-        (OSError(113, "no route"), Phase.CONNECTING, Break.UNREACHABLE),
-        (BrokenPipeError(), Phase.SENDING, Break.SENDING),
-        (TimeoutError(), Phase.SENDING, Break.SENDING_TIMEOUT),
-        (ConnectionResetError(), Phase.WAITING, Break.DROPPED),
-        (TimeoutError(), Phase.WAITING, Break.SILENT),
+        (socket.gaierror(-2, "x"), Phase.CONNECTING, TransportError.NAME),
+        (ConnectionRefusedError(), Phase.CONNECTING, TransportError.REFUSED),
+        (TimeoutError(), Phase.CONNECTING, TransportError.CONNECT_TIMEOUT),
+        (ssl.SSLCertVerificationError(), Phase.CONNECTING, TransportError.CERTIFICATE),
+        (ssl.SSLError(), Phase.CONNECTING, TransportError.TLS),
+        (OSError(113, "no route"), Phase.CONNECTING, TransportError.UNREACHABLE),
+        (BrokenPipeError(), Phase.SENDING, TransportError.SENDING),
+        (TimeoutError(), Phase.SENDING, TransportError.SENDING_TIMEOUT),
+        (ConnectionResetError(), Phase.WAITING, TransportError.DROPPED),
+        (TimeoutError(), Phase.WAITING, TransportError.ANSWER_TIMEOUT),
     ],
 )
 def test_a_break_is_read_from_the_cause_and_the_phase(
-    cause: Exception, phase: Phase, why: Break
+    cause: Exception, phase: Phase, why: TransportError
 ) -> None:
     wrapped = requests.ConnectionError(ExceptionGroup("all", [cause]))
 
-    assert broke(cause, phase) == Broken(why)
-    assert broke(wrapped, phase) == Broken(why)
+    assert no_answer(cause, phase) == NoAnswer(why)
+    assert no_answer(wrapped, phase) == NoAnswer(why)
 
 
 def test_an_exception_that_caused_itself_is_read_all_the_same() -> None:
     one, two = OSError("one"), OSError("two")
     one.__cause__, two.__cause__ = two, one
 
-    assert broke(one, Phase.CONNECTING) == Broken(Break.UNREACHABLE)
+    assert no_answer(one, Phase.CONNECTING) == NoAnswer(TransportError.UNREACHABLE)
 
 
 def test_httpx_still_makes_all_its_transport_errors_one_family() -> None:

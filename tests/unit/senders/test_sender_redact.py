@@ -2,7 +2,7 @@
 
 import pytest
 
-from notifier.senders.redaction import redact, secrets
+from notifier.senders.redaction import redact, secrets_of_url
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ from notifier.senders.redaction import redact, secrets
 def test_every_secret_part_of_a_url_is_known(url: str, hidden: list[str]) -> None:
     text = f"posting {url} failed; sent " + " and ".join(hidden)
 
-    clean = redact(text, secrets(url))
+    clean = redact(text, secrets_of_url(url))
 
     assert all(secret not in clean for secret in hidden)
 
@@ -48,9 +48,9 @@ def test_the_longest_secret_goes_first_so_that_no_rest_remains() -> None:
 def test_a_log_stays_readable(word: str) -> None:
     url = "webhooks://localhost:8080/webhooks?verify=no&format=markdown"
 
-    assert redact(f"about {word}", secrets(url)) == f"about {word}"
-    assert word not in secrets("json://example.com:8080/hook?format=markdown")
+    assert redact(f"about {word}", secrets_of_url(url)) == f"about {word}"
+    assert word not in secrets_of_url("json://example.com:8080/hook?format=markdown")
 
 
 def test_a_terminal_has_no_secrets() -> None:
-    assert secrets("terminal://") == frozenset()
+    assert secrets_of_url("terminal://") == frozenset()
