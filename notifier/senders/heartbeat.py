@@ -17,8 +17,8 @@ log = structlog.get_logger()
 
 #: Between two requests, however often reads are made.
 INTERVAL_S = 10.0
-#: For the whole answer.
-_TIMEOUT_S = 10.0
+#: For one request.
+TIMEOUT_S = 10.0
 _HOUR_S = 3600.0
 
 
@@ -41,8 +41,10 @@ class Heartbeat:
         clock: Clock,
         user_agent: str,
         may_reach: Egress = anywhere,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         install()
+        self._timeout_s = timeout_s
         self._may_reach = may_reach
         self._clock = clock
         self._wakeup = WakeupEvent()
@@ -55,7 +57,9 @@ class Heartbeat:
                 headers={"user-agent": user_agent},
                 # Between two beats most servers close an idle connection.
                 limits=httpx.Limits(max_keepalive_connections=0),
-                timeout=None,  # _TIMEOUT_S limits the whole request  # noqa: S113
+                # Each of TCP and TLS: the connection would stay open if the limit of the
+                # whole request cancelled the TLS handshake.
+                timeout=httpx.Timeout(None, connect=0.4 * timeout_s),
                 verify=trusted_context(),
                 trust_env=uses_proxies(may_reach) and not _is_loopback(self._url.host),
             )
@@ -94,7 +98,7 @@ class Heartbeat:
     async def _failure(self) -> str | None:
         """Make one request. Why it failed, without the URL; None: it succeeded."""
         try:
-            with anyio.fail_after(_TIMEOUT_S):
+            with anyio.fail_after(self._timeout_s):
                 # The body is not read: only the status matters.
                 async with self._http.stream("GET", self._url) as response:
                     if response.is_success:
@@ -102,7 +106,7 @@ class Heartbeat:
                     hint = "; redirects are not followed" if response.is_redirect else ""
                     return f"the answer is {response.status_code}{hint}"
         except TimeoutError:
-            return f"no answer within {_TIMEOUT_S:g} s"
+            return f"no answer within {self._timeout_s:g} s"
         except Exception as exc:  # noqa: BLE001 - no failure of a heartbeat may stop the service
             return f"cannot be reached: {type(exc).__name__}"
 

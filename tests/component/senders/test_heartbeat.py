@@ -1,5 +1,7 @@
 """Signs of life, as whoever waits for them sees them."""
 
+import gc
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 
@@ -47,9 +49,9 @@ async def beating(url: str, clock: PausedClock) -> AsyncIterator[Heartbeat]:
         tasks.cancel_scope.cancel()
 
 
-async def complaints(url: str) -> list[dict[str, object]]:
+async def complaints(url: str, timeout_s: float = 10.0) -> list[dict[str, object]]:
     """What is logged about one beat."""
-    one = Heartbeat(url, clock=PausedClock(), user_agent="notifier/test")
+    one = Heartbeat(url, clock=PausedClock(), user_agent="notifier/test", timeout_s=timeout_s)
     with capture_logs() as lines:
         async with aclosing(one):
             one.beat()
@@ -113,9 +115,8 @@ def _says_500(far_end: HttpSink) -> str:
     [
         _says_500,
         lambda _: f"http://127.0.0.1:{closed_port()}/hunter2",
-        lambda far_end: far_end.url("/hunter2").replace("http:", "https:"),
     ],
-    ids=["refused", "nobody there", "no tls"],
+    ids=["refused", "nobody there"],
 )
 async def test_a_failure_is_a_line_that_shows_nothing_of_the_url(
     address: Callable[[HttpSink], str],
@@ -126,6 +127,17 @@ async def test_a_failure_is_a_line_that_shows_nothing_of_the_url(
     assert [line["event"] for line in lines] == ["heartbeat.failed"]
     assert "hunter2" not in str(lines)
     assert "127.0.0.1" not in str(lines)
+
+
+async def test_a_tls_handshake_without_an_answer_leaves_no_connection_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/hunter2"
+
+        [line] = await complaints(url, timeout_s=0.5)
+
+        assert line["reason"] == "cannot be reached: ConnectTimeout"
+    # An open connection would be a ResourceWarning, which fails the test.
+    gc.collect()
 
 
 async def test_an_address_that_is_none_is_an_error_of_configuration() -> None:

@@ -1,6 +1,8 @@
 """Webhooks against a real server."""
 
 import base64
+import gc
+import socket
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -198,3 +200,13 @@ async def test_a_cancelled_message_is_let_go_at_once(sink: HttpSink) -> None:
             await sender.send("ops", rendered())
 
     assert scope.cancelled_caught
+
+
+async def test_a_tls_handshake_without_an_answer_leaves_no_connection_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        outcome = await send_once(f"webhooks://127.0.0.1:{port}/in", attempt_limit=SHORT)
+
+    assert outcome == Failed(reason="timed out while connecting")
+    # An open connection would be a ResourceWarning, which fails the test.
+    gc.collect()
