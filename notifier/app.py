@@ -17,8 +17,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 import anyio
 import structlog
@@ -30,14 +31,13 @@ from notifier.concurrency import WakeupEvent, run_until
 from notifier.domain.commit import Progress, ReadEnd, ReadKind
 from notifier.domain.incidents import OperatorPolicy
 from notifier.domain.metrics import Tally
-from notifier.domain.models import Destination, Rate
+from notifier.domain.models import Destination, Limits, Rate
 from notifier.domain.routing import leads
 from notifier.domain.timers import TimePolicy
 from notifier.errors import ConfigError, StoreLocked
 from notifier.kalshi.client import KalshiClient
 from notifier.kalshi.decoding import fingerprint, milestone
 from notifier.kalshi.signing import Signing
-from notifier.reception import Reception
 from notifier.senders.heartbeat import Heartbeat
 from notifier.senders.sender import open_sender
 from notifier.settings import ApiKey, Config
@@ -47,7 +47,7 @@ from notifier.storage.database import Database, Priority, RunInThread, open_data
 from notifier.storage.sqlite import InstanceLock, database_path
 from notifier.storage.tail import Tail
 from notifier.systemd import Supervisor
-from notifier.web.listen import Front, Place, PortTaken
+from notifier.web.listen import Address, ListenSocket, PortTaken
 from notifier.workers import admin_socket
 from notifier.workers.admin_actions import Deeds, answer
 from notifier.workers.dispatcher import Deliver, Sender
@@ -61,6 +61,9 @@ from notifier.workers.rate_limiter import RateLimiter
 from notifier.workers.readiness import Readiness
 from notifier.workers.scheduler import Scheduler
 from notifier.workers.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from notifier.web.server import WebService
 
 log = structlog.get_logger()
 
@@ -86,6 +89,7 @@ class OpenSender(Sender, Protocol):
     """The far ends, until they are closed."""
 
     def default_rate(self, destination: str) -> Rate | None: ...
+    def limits(self, destination: str) -> Limits: ...
     async def aclose(self) -> None: ...
 
 
@@ -108,11 +112,10 @@ class Dependencies:
     serve_commands: bool = True
     #: What is known of the machine's clock: a reload must not forget it.
     skew: Skew = field(default_factory=Skew)
-    #: Where the web listens; it stays there over a reload. A simulation has none.
+    #: Whether there is a web; a simulation has none.
     serve_web: bool = True
-    front: Front = field(default_factory=Front)
-    #: Seals the forms of those who are not signed in.
-    seal: bytes = field(default_factory=secrets.token_bytes)
+    #: The socket of the web, kept over a reload.
+    listen: ListenSocket = field(default_factory=ListenSocket)
     #: What metrics have counted: a reload must not begin anew.
     tally: Tally = field(default_factory=Tally)
 
@@ -131,9 +134,10 @@ class Services:
     db: Database
     #: What people have done by commands and the web.
     deeds: Deeds
-    vitals: Readiness
-    #: Answers people where the web listens.
-    web: Reception
+    readiness: Readiness
+    #: Imports and builds the web.
+    build_web: Callable[[], "WebService"]
+    external_url: str | None
     watchdog: Watchdog
     heartbeat: Heartbeat | None
 
@@ -161,7 +165,7 @@ async def run(
             while not wishes.stop:
                 wishes.turn = anyio.Event()
                 async with build_services(wishes.config, parts, lambda: wishes.stop) as loops:
-                    parts.front.move(_place(wishes.config, parts))
+                    parts.listen.move(_address(wishes.config, parts))
                     # What is loaded stays: looking through it again delays starts.
                     gc.collect()
                     gc.freeze()
@@ -217,10 +221,10 @@ async def serve(
             if loops.live is not None:
                 others.start_soon(loops.live.run)
             if parts.serve_commands:
-                where = loops.web.address
+                where = partial(_dashboard_url, parts.listen, loops.external_url)
                 answered = partial(answer, loops.deeds, loops.watchdog, where=where)
                 others.start_soon(admin_socket.serve, database, answered)
-            others.start_soon(loops.web.run)
+            others.start_soon(_run_web, parts.listen, loops.build_web)
             if loops.heartbeat is not None:
                 others.start_soon(loops.heartbeat.run)
             others.start_soon(parts.supervisor.feed, loops.watchdog.stalled, parts.clock)
@@ -229,7 +233,7 @@ async def serve(
             if last is not None and not last.is_set():
                 await run_until(last, partial(loops.deliver.ease, _EASE_S))
             # Before another configuration takes over it is as ready as ever.
-            loops.vitals.is_stopping = last is None or last.is_set()
+            loops.readiness.is_stopping = last is None or last.is_set()
             # First of all: what is claimed from now on would have to be cut.
             loops.deliver.close()
             out.cancel_scope.deadline = anyio.current_time() + _DRAIN_S
@@ -267,7 +271,7 @@ async def _watch_signals(
             log.info("app.stopping", signal=signal.Signals(number).name)
             _end_without_fail()
             parts.supervisor.stopping()
-            parts.front.close()
+            parts.listen.close()
             wishes.stop = True
             wishes.last.set()
             wishes.turn.set()
@@ -295,7 +299,7 @@ async def _reload(
         _reject(parts, ["store: cannot change while running"])
         return
     try:
-        parts.front.move(_place(fresh, parts))
+        parts.listen.move(_address(fresh, parts))
     except PortTaken as exc:
         _reject(parts, [str(exc)])
         return
@@ -341,7 +345,7 @@ async def build_services(
         parts.skew.hear(clock)
         await _settle_in(db, config, time, clock)
         tail = Tail(db=db, tally=parts.tally, clock=clock)
-        if _place(config, parts) is not None:
+        if _address(config, parts) is not None:
             # Before the loops begin: what they do until the web is loaded counts.
             await tail.begin()
 
@@ -376,7 +380,7 @@ async def build_services(
             watches=[watch.name for watch in config.source.watch if watch.live],
             heartbeat=watchdog.heartbeat,
         )
-        vitals = Readiness(db=db, skew=parts.skew, stalled=watchdog.stalled)
+        readiness = Readiness(db=db, skew=parts.skew, stalled=watchdog.stalled)
         deeds = Deeds(
             db=db,
             clock=clock,
@@ -384,6 +388,23 @@ async def build_services(
             look=dispatcher_wakeup.set,
             trial=policies.trial(config, sender, clock, milestone),
         )
+
+        def build_web() -> "WebService":
+            from notifier.web.server import WebService  # noqa: PLC0415 - see its docstring
+
+            return WebService(
+                config=config,
+                db=db,
+                sender=sender,
+                deeds=deeds,
+                readiness=readiness,
+                clock=clock,
+                tail=tail,
+                skew=parts.skew,
+                new_token=parts.token,
+                run_in_thread=parts.run_in_thread,
+            )
+
         yield Services(
             poll=Poller(
                 reader=Ingest(
@@ -448,26 +469,33 @@ async def build_services(
             watchdog=watchdog,
             heartbeat=heartbeat,
             deeds=deeds,
-            vitals=vitals,
-            web=Reception(
-                config=config,
-                db=db,
-                sender=sender,
-                deeds=deeds,
-                vitals=vitals,
-                clock=clock,
-                front=parts.front,
-                tail=tail,
-                skew=parts.skew,
-                seal=parts.seal,
-                token=parts.token,
-                run_in_thread=parts.run_in_thread,
-            ),
+            readiness=readiness,
+            external_url=config.external_url,
+            build_web=build_web,
         )
 
 
-def _place(config: Config, parts: Dependencies) -> Place | None:
-    return policies.place(config) if parts.serve_web else None
+def _address(config: Config, parts: Dependencies) -> Address | None:
+    return policies.address(config) if parts.serve_web else None
+
+
+async def _run_web(listen: ListenSocket, build_web: Callable[[], "WebService"]) -> None:
+    """Import and run the web where it listens; if it fails, messages are still sent."""
+    if listen.address is None:
+        return
+    try:
+        await anyio.to_thread.run_sync(import_module, "notifier.web.server")
+        await build_web().run(listen)
+    except Exception as exc:
+        log.exception("web.broken", reason=type(exc).__name__)
+        listen.close()
+
+
+def _dashboard_url(listen: ListenSocket, external_url: str | None) -> str | None:
+    """The URL of the dashboard for people; None if there is no dashboard."""
+    if listen.address is None:
+        return None
+    return listen.address.url if external_url is None else f"{external_url.rstrip('/')}/"
 
 
 async def _settle_in(db: Database, config: Config, time: TimePolicy, clock: Clock) -> None:

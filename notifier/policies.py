@@ -21,7 +21,7 @@ from notifier.domain.poll_schedule import ReadPolicy
 from notifier.domain.timers import TimePolicy
 from notifier.messages.test_message import sample
 from notifier.settings import Config, Updates
-from notifier.web.listen import Place
+from notifier.web.listen import Address
 from notifier.workers.admin_actions import Trial
 from notifier.workers.dispatcher import Lane
 from notifier.workers.ingest import DiffRules
@@ -128,9 +128,9 @@ def trial(config: Config, sender: Far, clock: Clock, decode: Callable[[bytes], M
     return Trial(destinations=tuple(known), message=message, send=send)
 
 
-def place(config: Config) -> Place | None:
-    """Where the web listens; None: there is none."""
+def address(config: Config) -> Address | None:
+    """The address of the web; None if the web is off."""
     web = config.web
     if web is None:
         return None
-    return Place(host=web.host, port=web.port, is_asked_for=web.is_asked_for)
+    return Address(host=web.host, port=web.port, is_asked_for=web.is_asked_for)

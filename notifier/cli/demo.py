@@ -27,7 +27,7 @@ from notifier.messages.humanize import count
 from notifier.settings import Config
 from notifier.storage import queries
 from notifier.storage.database import reading
-from notifier.web.listen import Place
+from notifier.web.listen import Address
 
 #: The last messages are sent within this after the end of the scenario.
 _EPILOGUE_S = 1.5
@@ -94,14 +94,14 @@ async def _perform(
         stop.set()
 
     parts = app.Dependencies(watcher=watch, output=display)
-    parts.front.move(Place(host="127.0.0.1", port=0))
-    console.print(f"The dashboard, while it lasts: http://{parts.front.place}/")
+    parts.listen.move(Address(host="127.0.0.1", port=0))
+    console.print(f"The dashboard, while it lasts: http://{parts.listen.address}/")
     async with app.build_services(found, parts) as loops, anyio.create_task_group() as tasks:
         tasks.start_soon(_watch_signals, stop, tasks.cancel_scope)
         tasks.start_soon(tell)
         await app.serve(loops, stop, database, parts)
         tasks.cancel_scope.cancel()
-    parts.front.close()
+    parts.listen.close()
 
 
 async def _watch_signals(stop: anyio.Event, everything: anyio.CancelScope) -> None:

@@ -18,7 +18,7 @@ from notifier.cli.lists import write_rows
 from notifier.cli.store_view import viewing
 from notifier.cli.where import database, existing
 from notifier.clock import SystemClock
-from notifier.domain.auth import EVERY_FEED, PREFIX, Scope, Token, TokenKind, digest
+from notifier.domain.auth import ALL_FEEDS, TOKEN_PREFIX, Token, TokenKind, TokenScope, token_hash
 from notifier.domain.models import Json
 from notifier.domain.suggestions import nearest
 from notifier.messages.humanize import instant, relative
@@ -41,9 +41,9 @@ def add(
     Raises: StoreError when another one has that name; BadParameter.
     """
     store = existing(database(given))
-    shown = f"{PREFIX}{secrets.token_hex()}"
+    shown = f"{TOKEN_PREFIX}{secrets.token_hex()}"
     token = Token(
-        hash=digest(shown),
+        hash=token_hash(shown),
         kind=TokenKind.API if feed is None else TokenKind.FEED,
         name=_name(name),
         scope=_scope(given, scope, feed),
@@ -117,11 +117,11 @@ def _name(text: str) -> str:
 def _scope(given: Given, scope: str | None, feed: str | None) -> str:
     """What the token opens."""
     if feed is None:
-        return scope or Scope.READ.value
+        return scope or TokenScope.READ.value
     if scope is not None:
         raise typer.BadParameter("a feed can only be read; leave it out", param_hint="--scope")
     known = _routes(given)
-    if feed != EVERY_FEED and feed not in known:
+    if feed != ALL_FEEDS and feed not in known:
         advice = nearest(feed, known) or f"there are {', '.join(known)}"
         raise typer.BadParameter(f"{feed!r} is no route; {advice}", param_hint="--feed")
     return feed
@@ -139,7 +139,7 @@ def _routes(given: Given) -> list[str]:
 def _use(token: Token) -> str:
     if token.kind is TokenKind.API:
         return "Programs show it as `Authorization: Bearer ...`."
-    what = "any feed" if token.scope == EVERY_FEED else f"/feeds/{token.scope}.ics"
+    what = "any feed" if token.scope == ALL_FEEDS else f"/feeds/{token.scope}.ics"
     return f"Put it behind the address of {what}: `?token=...`."
 
 
@@ -178,7 +178,7 @@ def _table(tokens: list[Token], now: datetime) -> Table:
 def _opens(token: Token) -> str:
     if token.kind is TokenKind.API:
         return token.scope
-    return "every feed" if token.scope == EVERY_FEED else f"feed {token.scope}"
+    return "every feed" if token.scope == ALL_FEEDS else f"feed {token.scope}"
 
 
 def _ends(token: Token, now: datetime) -> str:

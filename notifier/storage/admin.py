@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
 
-from notifier.domain.auth import IDLE, Note, Token, TokenKind
+from notifier.domain.auth import SESSION_IDLE, AuditEntry, Token, TokenKind
 from notifier.errors import StoreError
 from notifier.storage import schema as t
 
@@ -54,7 +54,7 @@ _TOO_MANY = delete(t.audit).where(
 )
 
 
-def add_audit_entry(conn: Connection, entry: Note) -> None:
+def add_audit_entry(conn: Connection, entry: AuditEntry) -> None:
     """Remember who had what done."""
     conn.execute(
         t.audit.insert(),
@@ -69,7 +69,7 @@ def add_audit_entry(conn: Connection, entry: Note) -> None:
 
 
 def with_audit(
-    conn: Connection, work: Callable[[Connection], T], entry: Callable[[T], Note | None]
+    conn: Connection, work: Callable[[Connection], T], entry: Callable[[T], AuditEntry | None]
 ) -> T:
     """Do the work and write its audit entry, if there is one, in the same transaction."""
     done = work(conn)
@@ -143,8 +143,8 @@ def touch_tokens(conn: Connection, used: Mapping[str, datetime], *, now: datetim
         conn.execute(_USED, [{"key": key, "at": at} for key, at in used.items()])
     session = _t.kind == TokenKind.SESSION.value
     idle = or_(
-        _t.used_at <= now - IDLE,
-        _t.used_at.is_(None) & (_t.created_at <= now - IDLE),
+        _t.used_at <= now - SESSION_IDLE,
+        _t.used_at.is_(None) & (_t.created_at <= now - SESSION_IDLE),
     )
     conn.execute(
         delete(t.tokens).where(session, or_(_t.revoked_at.is_not(None), _t.expires_at <= now, idle))

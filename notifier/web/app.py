@@ -1,109 +1,111 @@
-"""Which path leads where, and what stands before all of them."""
+"""The ASGI application: routes, middleware and error handlers."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
+import structlog
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
+from notifier.domain.auth import FEEDS_PATH
 from notifier.errors import StoreSlow
-from notifier.web.answers import API, refusal
-from notifier.web.auth import Door, Locks, SigningIn
+from notifier.web.auth import AuthMiddleware, AuthSettings, TokenStore, login_routes
 from notifier.web.middleware import (
-    Bodies,
-    Dressed,
-    Forms,
-    Hosts,
-    Origins,
-    Unbroken,
-    names_of,
+    API_PATH,
+    BodyLimit,
+    SameOrigin,
+    SecurityHeaders,
+    TrustedHosts,
+    error_response,
 )
 from notifier.web.pages import dressed, mishap, pages
 from notifier.web.ports import Ports
-from notifier.web.tokens import Tries
 
-#: It listens on every address that the machine has.
-_ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
-_TOO_LONG = (
-    "That takes too long to look up. Ask for less: a category, a type, a later start, "
-    "fewer conditions."
+log = structlog.get_logger()
+
+_TOO_SLOW = (
+    "The query takes too long. Narrow it: a category, a type, a later start, or fewer conditions."
 )
-#: Paths whose refusals are for programs.
-_PROGRAMS = (API, "/feeds/", "/metrics", "/-/", "/static/")
+#: Paths whose errors are read by programs.
+_PROGRAM_PATHS = (API_PATH, FEEDS_PATH, "/metrics", "/-/", "/static/")
 
 
-@dataclass(frozen=True, slots=True)
-class _Site:
-    """The routes; what they cannot find says so in the form of its readers."""
-
-    app: ASGIApp
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["app"] = self
-        await self.app(scope, receive, send)
-
-
-def build(
+def build_app(
     ports: Ports,
-    locks: Locks,
+    settings: AuthSettings,
+    tokens: TokenStore,
     *,
-    host: str,
+    listen_host: str,
     hosts: Collection[str] = (),
-    more: Sequence[BaseRoute] = (),
+    routes: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
     """
-    Everything behind its doors. `host`: where it listens; `hosts`: its further names.
+    The whole web behind its middleware; `hosts`: further names that it answers under.
 
-    `more`: what else there is beside the pages: the API, the feeds, the metrics.
+    `routes`: what is served beside the pages, such as the API, feeds and metrics.
     """
     dress = dressed(ports)
-    routes = [
-        *_health(ports),
-        *SigningIn(locks, dress.page, Tries()).places(),
-        *more,
-        *pages(ports, dress),
-    ]
-    wrong = mishap(dress)
+    error_page = mishap(dress)
 
-    async def refused(request: Request, exc: Exception) -> Response:
-        if isinstance(exc, HTTPException) and request.scope["path"].startswith(_PROGRAMS):
-            headers = exc.headers
-            return refusal(request.scope, exc.status_code, exc.detail, headers=headers)
-        return await wrong(request, exc)
+    async def http_error(request: Request, exc: Exception) -> Response:
+        if isinstance(exc, HTTPException) and request.scope["path"].startswith(_PROGRAM_PATHS):
+            scope, headers = request.scope, exc.headers
+            return error_response(scope, exc.status_code, exc.detail, headers=headers)
+        return await error_page(request, exc)
 
-    async def too_long(request: Request, _exc: Exception) -> Response:
-        return await refused(request, HTTPException(503, _TOO_LONG))
+    async def too_slow(request: Request, _exc: Exception) -> Response:
+        return await http_error(request, HTTPException(503, _TOO_SLOW))
 
-    handlers = {HTTPException: refused, StoreSlow: too_long}
-    app: ASGIApp = _Site(ExceptionMiddleware(Router(routes), handlers=handlers))
-    app = Forms(app, locks.browser_cookie, is_open=locks.password is None)
-    app = Door(app, locks)
-    app = Bodies(app)
-    app = Origins(app, ports.external_url)
-    names = names_of(host, ports.external_url, hosts)
-    app = Hosts(app, names=names, any_ip=host in _ANY)
-    return Dressed(Unbroken(app, locks.tokens.fresh))
+    async def internal_error(request: Request, exc: Exception) -> Response:
+        reference, path = tokens.new_token()[:8], request.scope["path"]
+        log.error("web.failed", reference=reference, method=request.method, path=path, exc_info=exc)
+        detail = f"An internal error; the log has the details under the reference {reference}."
+        return error_response(request.scope, 500, detail)
+
+    app = Starlette(
+        routes=[
+            *_health_routes(ports),
+            *login_routes(settings, tokens, dress.page),
+            *routes,
+            *pages(ports, dress),
+        ],
+        middleware=[
+            Middleware(
+                TrustedHosts,
+                listen_host=listen_host,
+                external_url=ports.external_url,
+                hosts=hosts,
+            ),
+            Middleware(SameOrigin, external_url=ports.external_url),
+            Middleware(BodyLimit),
+            Middleware(AuthMiddleware, settings=settings, tokens=tokens),
+        ],
+        exception_handlers={
+            HTTPException: http_error,
+            StoreSlow: too_slow,
+            Exception: internal_error,
+        },
+    )
+    return SecurityHeaders(app)
 
 
-def _health(ports: Ports) -> list[BaseRoute]:
+def _health_routes(ports: Ports) -> list[BaseRoute]:
     async def healthy(_request: Request) -> Response:
-        vital = await ports.vitals()
-        return JSONResponse(
-            {"ok": not vital.stalled, "stuck": list(vital.stalled)},
-            503 if vital.stalled else 200,
-        )
+        found = await ports.vitals()
+        body = {"ok": not found.stalled, "stuck": list(found.stalled)}
+        return JSONResponse(body, 503 if found.stalled else 200)
 
     async def ready(_request: Request) -> Response:
-        vital = await ports.vitals()
-        found = {
-            "ready": not vital.unready,
-            "because": list(vital.unready),
-            "clock_off_s": vital.skew_s,
+        found = await ports.vitals()
+        body = {
+            "ready": not found.unready,
+            "because": list(found.unready),
+            "clock_off_s": found.skew_s,
         }
-        return JSONResponse(found, 503 if vital.unready else 200)
+        return JSONResponse(body, 503 if found.unready else 200)
 
     return [Route("/-/healthy", healthy), Route("/-/ready", ready)]

@@ -1,266 +1,394 @@
 """
-Who is let in: everybody who reaches it, or whoever knows the password or has a token.
+Authentication: the password, sessions, API and feed tokens, and the middleware.
 
-Without a password whoever reaches the service may do everything (the configuration
-allows that on loopback only). With one, people sign in, programs show
-`Authorization: Bearer ntk_...`, and calendars carry `?token=` in a feed's address.
+Without a password everyone who can connect may do everything (the settings permit that
+on loopback only). With one, people sign in, programs send `Authorization: Bearer
+ntk_...`, and feed readers put `?token=` into the address of a feed.
 """
 
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
-from ipaddress import ip_network
 from typing import Protocol
 from urllib.parse import quote
 
 import anyio
 import structlog
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from notifier.domain.auth import FEEDS, LONGEST, Network, Who, caller, way_on
-from notifier.web.answers import API, page, refusal
-from notifier.web.middleware import SAFE, Seal, field_of, sealed
-from notifier.web.tokens import Password, Tokens, Tries
+from notifier.domain.auth import (
+    FEEDS_PATH,
+    SESSION_LIFETIME,
+    TOKEN_PREFIX,
+    AuditEntry,
+    Network,
+    Principal,
+    Token,
+    TokenKind,
+    TokenScope,
+    client_address,
+    is_valid,
+    opens_feed,
+    safe_redirect,
+    session_hash,
+    throttle_key,
+    token_hash,
+)
+from notifier.errors import StoreError
+from notifier.storage import admin
+from notifier.storage.database import Connection, Database, Priority
+from notifier.web.middleware import API_PATH, SAFE_METHODS, bare_page, error_response
 
 log = structlog.get_logger()
 
-LOGIN, LOGOUT = "/login", "/logout"
-LOOPBACK = Who(name="loopback")
-SESSION = Who(name="session")
-NOBODY = Who(name="nobody", may_write=False)
-#: Open to everybody who reaches the service.
-_OPEN = ("/-/", "/static/")
-_OPEN_PATHS = frozenset({LOGIN, "/favicon.ico", "/robots.txt"})
-_METRICS = "/metrics"
-_PROGRAMS = (API, FEEDS, _METRICS)
-_BEARER = {"www-authenticate": "Bearer"}
-#: No password is longer.
-_LONGEST_PASSWORD = 1024
-#: How long each try takes while many come from all sides.
-_SLOW_S = 1.0
-_HERE: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+LOGIN_PATH, LOGOUT_PATH = "/login", "/logout"
+LOOPBACK = Principal(name="loopback")
+SESSION = Principal(name="session")
+ANONYMOUS = Principal(name="nobody", may_write=False)
+_PUBLIC_PREFIXES = ("/-/", "/static/")
+_PUBLIC_PATHS = frozenset({LOGIN_PATH, "/favicon.ico", "/robots.txt"})
+#: Paths of programs: they get status 401 instead of the login page.
+_PROGRAM_PATHS = (API_PATH, FEEDS_PATH, "/metrics")
+_MAX_PASSWORD_CHARS = 1024
+_MAX_TOKEN_CHARS = 200
+_FLUSH_EVERY_S = 60.0
+#: Argon2 with little memory, as OWASP permits, because the service must stay small.
+_ARGON2_MEMORY_KIB = 19 * 1024
+ARGON2_PREFIX = "$argon2id$"
+_THROTTLE_WINDOW = timedelta(minutes=1)
+_ATTEMPTS_PER_ADDRESS = 5
+_ATTEMPTS_IN_ALL = 300
+#: More attempts than this in all: each one is delayed, but nobody is locked out.
+_ATTEMPTS_BEFORE_DELAY = 30
+_LOGIN_DELAY_S = 1.0
+_REFRESH = '\n<meta http-equiv="refresh" content="0">'
+
+RunInThread = Callable[[Callable[[], bool]], Awaitable[bool]]
+
+
+class Password:
+    """The password of the web, verified by its Argon2 hash."""
+
+    def __init__(self, configured: str, *, run_in_thread: RunInThread) -> None:
+        """`configured`: the password itself, or its Argon2id hash."""
+        is_hash = configured.startswith(ARGON2_PREFIX)
+        self._plain: str | None = None if is_hash else configured
+        self._hash = configured if is_hash else ""
+        self._run_in_thread = run_in_thread
+        self._lock = anyio.Lock()
+        self._hasher = PasswordHasher(time_cost=2, memory_cost=_ARGON2_MEMORY_KIB, parallelism=1)
+        #: The key of session hashes: a new password invalidates every session.
+        self.session_key = hashlib.sha256(b"notifier session " + configured.encode()).digest()
+
+    async def matches(self, candidate: str) -> bool:
+        """Verify a candidate; slow on purpose, so in a thread and one at a time."""
+        async with self._lock:
+            return await self._run_in_thread(partial(self._verify, candidate))
+
+    def _verify(self, candidate: str) -> bool:
+        if self._plain is not None:
+            self._hash, self._plain = self._hasher.hash(self._plain), None
+        try:
+            return self._hasher.verify(self._hash, candidate)
+        except (VerificationError, InvalidHashError):
+            return False
+
+
+@dataclass(slots=True)
+class LoginThrottle:
+    """Limits login attempts by address and in all, over a sliding window of a minute."""
+
+    _attempts: list[tuple[datetime, str]] = field(default_factory=list)
+
+    def retry_after(self, address: str, now: datetime) -> float:
+        """Seconds until this address may try again; 0 permits and counts an attempt."""
+        self._attempts = [one for one in self._attempts if one[0] > now - _THROTTLE_WINDOW]
+        key = throttle_key(address)
+        limits = (
+            ([at for at, other in self._attempts if other == key], _ATTEMPTS_PER_ADDRESS),
+            ([at for at, _ in self._attempts], _ATTEMPTS_IN_ALL),
+        )
+        blocking = [times[-limit] for times, limit in limits if len(times) >= limit]
+        if blocking:
+            return max(1.0, (max(blocking) + _THROTTLE_WINDOW - now).total_seconds())
+        self._attempts.append((now, key))
+        return 0.0
+
+    @property
+    def is_under_attack(self) -> bool:
+        """Whether so many attempts arrive that each should be delayed."""
+        return len(self._attempts) > _ATTEMPTS_BEFORE_DELAY
+
+    def reset(self, address: str) -> None:
+        """Forget the attempts of an address after a successful login."""
+        self._attempts = [one for one in self._attempts if one[1] != throttle_key(address)]
+
+
+@dataclass(slots=True, kw_only=True)
+class TokenStore:
+    """Looks up, creates and ends sessions and tokens, with their rows in the audit log."""
+
+    db: Database
+    now: Callable[[], datetime]
+    #: Returns a new random secret.
+    new_token: Callable[[], str]
+    #: None: there is no password, so no sessions.
+    session_key: bytes | None = None
+    _used_at: dict[str, datetime] = field(default_factory=dict)
+
+    async def is_session(self, shown: str, *, touch: bool = True) -> bool:
+        """Whether a session cookie is valid; `touch` records its use."""
+        if self.session_key is None or not 0 < len(shown) <= _MAX_TOKEN_CHARS:
+            return False
+        token = await self._find_valid(session_hash(shown, self.session_key), touch=touch)
+        return token is not None and token.kind is TokenKind.SESSION
+
+    async def principal(
+        self, shown: str, path: str, *, in_header: bool, touch: bool = True
+    ) -> Principal | None:
+        """The principal of a token for this path; only feed tokens work outside a header."""
+        if not shown.startswith(TOKEN_PREFIX) or len(shown) > _MAX_TOKEN_CHARS:
+            return None
+        token = await self._find_valid(token_hash(shown), touch=touch)
+        if token is None:
+            return None
+        if opens_feed(token, path):
+            return Principal(name=f"feed {token.name}", may_write=False)
+        if token.kind is TokenKind.API and in_header:
+            may_write = token.scope == TokenScope.WRITE
+            return Principal(name=f"token {token.name}", may_write=may_write)
+        return None
+
+    async def start_session(self, address: str) -> str:
+        """Start a session; return its token, of which only the hash is stored."""
+        now, shown = self.now(), self.new_token()
+        token = Token(
+            hash=session_hash(shown, self.session_key or b""),
+            kind=TokenKind.SESSION,
+            name="session",
+            scope="",
+            created_at=now,
+            expires_at=now + SESSION_LIFETIME,
+        )
+        entry = AuditEntry(at=now, who="session", action="login", subject=address)
+        await self._write_audited(partial(admin.add_token, token=token), entry)
+        return shown
+
+    async def end_session(self, shown: str, address: str) -> None:
+        """End a session before it expires."""
+        key = session_hash(shown, self.session_key or b"")
+        self._used_at.pop(key, None)
+        entry = AuditEntry(at=self.now(), who="session", action="logout", subject=address)
+        await self._write_audited(partial(admin.end_session, key=key, now=entry.at), entry)
+
+    async def record_failed_login(self, address: str) -> None:
+        """Record a wrong password in the audit log."""
+        entry = AuditEntry(at=self.now(), who="nobody", action="login failed", subject=address)
+        await self.db.write(Priority.MAINTENANCE, admin.add_audit_entry, entry)
+
+    async def flush(self) -> None:
+        """Write the last uses of tokens to the database and delete expired tokens there."""
+        used_at, self._used_at = self._used_at, {}
+        try:
+            now = self.now()
+            await self.db.write(Priority.MAINTENANCE, admin.touch_tokens, used_at, now=now)
+        except StoreError as exc:
+            log.warning("web.forgot", reason=str(exc))
+
+    async def flush_periodically(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Flush until cancelled."""
+        while True:
+            await sleep(_FLUSH_EVERY_S)
+            await self.flush()
+
+    async def _write_audited(self, work: Callable[[Connection], None], entry: AuditEntry) -> None:
+        await self.db.write(Priority.MAINTENANCE, admin.with_audit, work, lambda _done: entry)
+
+    async def _find_valid(self, key: str, *, touch: bool) -> Token | None:
+        token = await self.db.read(admin.find_token, key)
+        if token is None:
+            return None
+        now = self.now()
+        if key in self._used_at:
+            token = replace(token, used_at=self._used_at[key])
+        if not is_valid(token, now):
+            return None
+        if touch:
+            self._used_at[key] = now
+        return token
 
 
 @dataclass(frozen=True, kw_only=True)
-class Locks:
-    """What the doors of one service are locked with."""
+class AuthSettings:
+    """What authentication depends on, for one listening socket."""
 
-    tokens: Tokens
-    #: None: nobody signs in.
+    #: None: nobody has to sign in.
     password: Password | None
-    #: Of this process; seals the forms of browsers that are not signed in.
-    secret: bytes
-    #: Cookies know no ports: two services on one machine must not share theirs.
+    #: Part of the cookie's name: cookies know no ports, and two services on one machine
+    #: must not overwrite each other's sessions.
     port: int
-    #: People reach it by https alone.
+    #: People reach the service by HTTPS only.
     is_https: bool = False
-    #: It stands behind a proxy of this machine.
-    is_behind: bool = False
-    #: Others that are believed when they say whom they ask for.
-    proxies: Sequence[Network] = ()
+    #: Proxies whose `X-Forwarded-For` is believed.
+    trusted_proxies: Sequence[Network] = ()
+    #: The principal of every request while there is no password.
+    without_password: Principal = LOOPBACK
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
 
     @property
     def session_cookie(self) -> str:
-        """The name of the cookie that holds a session's token."""
-        prefix = "__Host-" if self.is_https else ""
-        return f"{prefix}notifier_session_{self.port}"
+        """The name of the session cookie."""
+        return f"{'__Host-' if self.is_https else ''}notifier_session_{self.port}"
 
-    @property
-    def browser_cookie(self) -> str:
-        """The name of the cookie that seals forms before anybody signs in."""
-        return f"notifier_browser_{self.port}"
-
-    def address(self, request: Request) -> str:
-        """Where somebody comes from, as far as a proxy can be believed."""
-        return caller(
-            request.client.host if request.client else "unknown",
-            request.headers.getlist("x-forwarded-for"),
-            proxies=[*self.proxies, *(_HERE if self.is_behind else ())],
-        )
+    def client_address(self, request: Request) -> str:
+        """The address of the client, as far as a proxy is trusted."""
+        peer = request.client.host if request.client else "unknown"
+        forwarded = request.headers.getlist("x-forwarded-for")
+        return client_address(peer, forwarded, trusted=self.trusted_proxies)
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
+class AuthMiddleware:
     """
-    Finds out who asks: `request.state.who`; or does not let them in.
+    Authenticates each request and sets `request.state.who`, or refuses it.
 
-    `request.state.is_still_in` looks again, for an answer that goes on and on. That is
-    no use of a session: an open page must not keep it for ever.
+    A long-running response calls `request.state.is_still_in` to check again. That does
+    not count as a use of the session, so an open page does not keep it alive.
     """
 
-    app: ASGIApp
-    locks: Locks
+    def __init__(self, app: ASGIApp, *, settings: AuthSettings, tokens: TokenStore) -> None:
+        self._app = app
+        self._settings = settings
+        self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope)
-        who = await self._who(request)
-        if who is None and not _is_open(request.scope["path"]):
-            await self._turned_away(request)(scope, receive, send)
-            return
-        request.state.is_program = _token(request) is not None and who is not None
-        request.state.seal = self._seal(request, who)
-        request.state.who = who or NOBODY
-        request.state.is_still_in = partial(self._is_still_in, request)
-        await self.app(scope, receive, send)
+        request, path = Request(scope), scope["path"]
+        principal = await self._authenticate(request)
+        if principal is None:
+            if path not in _PUBLIC_PATHS and not path.startswith(_PUBLIC_PREFIXES):
+                await _refuse(request)(scope, receive, send)
+                return
+            principal = ANONYMOUS
+        request.state.who = principal
+        request.state.is_still_in = partial(self._is_still_authenticated, request)
+        await self._app(scope, receive, send)
 
-    async def _who(self, request: Request, *, is_use: bool = True) -> Who | None:
-        path, tokens = request.scope["path"], self.locks.tokens
-        if (shown := _token(request)) is not None:
-            return await tokens.program(shown, path, is_use=is_use)
-        if path.startswith(FEEDS) and "token" in request.query_params:
-            shown = request.query_params["token"]
-            return await tokens.feed(shown, path, is_use=is_use)
-        if self.locks.password is None:
-            return LOOPBACK
-        session = request.cookies.get(self.locks.session_cookie, "")
-        return SESSION if await tokens.session(session, is_use=is_use) else None
-
-    async def _is_still_in(self, request: Request) -> bool:
-        return await self._who(request, is_use=False) is not None
-
-    def _seal(self, request: Request, who: Who | None) -> Seal:
-        if who is SESSION:
-            # Not of this process's secret: open forms outlive it, as sessions do. A
-            # cookie that is a session nobody knows but its browser.
-            return Seal(sealed(request.cookies[self.locks.session_cookie], b"session"))
-        known = request.cookies.get(self.locks.browser_cookie, "")
-        cookie = known or self.locks.tokens.fresh()
-        return Seal(sealed(cookie, self.locks.secret), None if known else cookie)
-
-    def _turned_away(self, request: Request) -> Response:
+    async def _authenticate(self, request: Request, *, touch: bool = True) -> Principal | None:
         path = request.scope["path"]
-        if path.startswith(_PROGRAMS) or "authorization" in request.headers:
-            words = "Show a token: `notifier token add` makes one."
-            if _token(request) or "token" in request.query_params:
-                words = (
-                    "This token opens nothing here: it is unknown, over, revoked, or "
-                    "for something else. `notifier token list` says which there are."
-                )
-            if path.startswith(API):
-                words += " Or sign in."
-            return refusal(request.scope, 401, words, headers=_BEARER)
-        if request.method not in SAFE:
-            words = "You are not signed in any more, so nothing was done."
-            return refusal(request.scope, 401, words)
-        if _comes_from_elsewhere(request):
-            return _again()
-        wish = path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"{LOGIN}?next={quote(wish)}", 303)
+        bearer, query_token = _bearer_token(request), request.query_params.get("token")
+        if bearer is not None:
+            return await self._tokens.principal(bearer, path, in_header=True, touch=touch)
+        if path.startswith(FEEDS_PATH) and query_token is not None:
+            return await self._tokens.principal(query_token, path, in_header=False, touch=touch)
+        if self._settings.password is None:
+            return self._settings.without_password
+        cookie = request.cookies.get(self._settings.session_cookie, "")
+        return SESSION if await self._tokens.is_session(cookie, touch=touch) else None
+
+    async def _is_still_authenticated(self, request: Request) -> bool:
+        return await self._authenticate(request, touch=False) is not None
 
 
-def _token(request: Request) -> str | None:
-    """What a program shows in its header; None: nothing."""
-    scheme, _, shown = request.headers.get("authorization", "").partition(" ")
-    return shown.strip() if scheme.lower() == "bearer" else None
+def _bearer_token(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
-def _is_open(path: str) -> bool:
-    return path in _OPEN_PATHS or path.startswith(_OPEN)
+def _refuse(request: Request) -> Response:
+    """Status 401 for programs and writes; for a page, the way to the login."""
+    path = request.scope["path"]
+    if path.startswith(_PROGRAM_PATHS) or "authorization" in request.headers:
+        detail = "Send a token; `notifier token add` creates one."
+        if _bearer_token(request) or "token" in request.query_params:
+            detail = (
+                "The token does not permit this: it is unknown, expired, revoked, or for "
+                "something else. `notifier token list` lists the valid tokens."
+            )
+        if path.startswith(API_PATH):
+            detail += " Or sign in."
+        return error_response(request.scope, 401, detail, headers={"www-authenticate": "Bearer"})
+    if request.method not in SAFE_METHODS:
+        return error_response(request.scope, 401, "You are signed out, so nothing was changed.")
+    fetch = request.headers.get("sec-fetch-site"), request.headers.get("sec-fetch-mode")
+    if request.method == "GET" and fetch == ("cross-site", "navigate"):
+        # A link in a message: the browser withholds a strict cookie from such a request,
+        # but sends it when a page of this site asks for the same address.
+        return HTMLResponse(
+            bare_page("One moment", '<p><a href="">Continue</a></p>', head=_REFRESH)
+        )
+    target = path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"{LOGIN_PATH}?next={quote(target)}", 303)
 
 
-def _comes_from_elsewhere(request: Request) -> bool:
-    """By a link in a message: the browser keeps a strict cookie to itself then."""
-    return (
-        request.method == "GET"
-        and request.headers.get("sec-fetch-site") == "cross-site"
-        and request.headers.get("sec-fetch-mode") == "navigate"
-    )
-
-
-def _again() -> Response:
-    """The same page, asked for by a page of ours: now the cookie comes along."""
-    text = page("One moment", '<p><a href="">Go on</a></p>')
-    return HTMLResponse(text.replace("<title>", _AGAIN + "<title>", 1))
-
-
-_AGAIN = '<meta http-equiv="refresh" content="0">\n'
-
-
-# --- signing in ---------------------------------------------------------------
-
-
-class Page(Protocol):
-    """Renders a template in the dress of all pages."""
+class PageRenderer(Protocol):
+    """Renders a template in the frame of the dashboard."""
 
     async def __call__(
         self, request: Request, template: str, *, code: int = 200, **facts: object
     ) -> HTMLResponse: ...
 
 
-@dataclass(frozen=True, slots=True)
-class SigningIn:
-    """The login page, and the way out."""
+def login_routes(
+    settings: AuthSettings, tokens: TokenStore, render: PageRenderer
+) -> list[BaseRoute]:
+    """The login form, the login and the logout."""
+    throttle = LoginThrottle()
 
-    locks: Locks
-    page: Page
-    tries: Tries
-
-    def places(self) -> list[BaseRoute]:
-        """Where it stands."""
-        return [
-            Route(LOGIN, self.ask, methods=["GET"]),
-            Route(LOGIN, self.sign_in, methods=["POST"]),
-            Route(LOGOUT, self.sign_out, methods=["POST"]),
-        ]
-
-    async def ask(self, request: Request) -> Response:
-        """Ask for the password."""
-        wish = way_on(request.query_params.get("next", "/"))
+    async def form(request: Request) -> Response:
+        target = safe_redirect(request.query_params.get("next", "/"))
         if request.state.who.may_write:
-            return RedirectResponse(wish, 303)
-        return await self._form(request, wish)
+            return RedirectResponse(target, 303)
+        return await render(request, "login.html", target=target, error="")
 
-    async def sign_in(self, request: Request) -> Response:
-        """Let in whoever knows it."""
-        locks, wish = self.locks, way_on(field_of(request, "next"))
-        if locks.password is None:
-            return RedirectResponse(wish, 303)
-        address = locks.address(request)
-        wait = self.tries.wait(address, locks.tokens.now())
-        if wait:
-            words = f"Too many tries; wait {wait:.0f} s."
-            shown = await self._form(request, wish, words=words, code=429)
-            shown.headers["retry-after"] = f"{wait:.0f}"
-            return shown
-        if self.tries.are_many:
-            await locks.sleep(_SLOW_S)
-        said = field_of(request, "password")
-        if len(said) > _LONGEST_PASSWORD or not await locks.password.fits(said):
+    async def login(request: Request) -> Response:
+        fields = await request.form()
+        target = safe_redirect(str(fields.get("next", "")))
+        if settings.password is None:
+            return RedirectResponse(target, 303)
+        address = settings.client_address(request)
+        if wait := throttle.retry_after(address, tokens.now()):
+            error = f"Too many attempts. Try again in {wait:.0f} s."
+            page = await render(request, "login.html", code=429, target=target, error=error)
+            page.headers["retry-after"] = f"{wait:.0f}"
+            return page
+        if throttle.is_under_attack:
+            await settings.sleep(_LOGIN_DELAY_S)
+        candidate = str(fields.get("password", ""))
+        is_too_long = len(candidate) > _MAX_PASSWORD_CHARS
+        if is_too_long or not await settings.password.matches(candidate):
             log.warning("login.refused", address=address)
-            await locks.tokens.refused(address)
-            words = "That is not the password."
-            return await self._form(request, wish, words=words, code=403)
-        self.tries.forget(address)
-        answer = RedirectResponse(wish, 303)
-        answer.set_cookie(
-            locks.session_cookie,
-            await locks.tokens.begin(address),
-            max_age=int(LONGEST.total_seconds()),
-            secure=locks.is_https,
+            await tokens.record_failed_login(address)
+            error = "The password is wrong."
+            return await render(request, "login.html", code=403, target=target, error=error)
+        throttle.reset(address)
+        response = RedirectResponse(target, 303)
+        response.set_cookie(
+            settings.session_cookie,
+            await tokens.start_session(address),
+            max_age=int(SESSION_LIFETIME.total_seconds()),
+            secure=settings.is_https,
             httponly=True,
             samesite="strict",
         )
-        return answer
+        return response
 
-    async def sign_out(self, request: Request) -> Response:
-        """End the session; of everybody else's nothing changes."""
-        locks = self.locks
-        if (shown := request.cookies.get(locks.session_cookie)) is not None:
-            await locks.tokens.end(shown, locks.address(request))
-        answer = RedirectResponse(LOGIN if locks.password else "/", 303)
-        answer.delete_cookie(
-            locks.session_cookie,
-            secure=locks.is_https,
-            httponly=True,
-            samesite="strict",
+    async def logout(request: Request) -> Response:
+        if (cookie := request.cookies.get(settings.session_cookie)) is not None:
+            await tokens.end_session(cookie, settings.client_address(request))
+        response = RedirectResponse(LOGIN_PATH if settings.password else "/", 303)
+        response.delete_cookie(
+            settings.session_cookie, secure=settings.is_https, httponly=True, samesite="strict"
         )
-        return answer
+        return response
 
-    async def _form(
-        self, request: Request, wish: str, *, words: str = "", code: int = 200
-    ) -> HTMLResponse:
-        return await self.page(request, "login.html", code=code, wish=wish, words=words)
+    return [
+        Route(LOGIN_PATH, form, methods=["GET"]),
+        Route(LOGIN_PATH, login, methods=["POST"]),
+        Route(LOGOUT_PATH, logout, methods=["POST"]),
+    ]

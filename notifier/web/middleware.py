@@ -1,43 +1,39 @@
 """
-What stands before everything: hosts, origins, sizes, headers, forged forms, mistakes.
+ASGI middleware: security headers, trusted hosts, same-origin writes, body limit.
 
-Each is an ASGI application around another. A page of somebody else's, open in the
-same browser, must neither read nor do anything here, whatever name it finds us by.
+Together they keep a page of another site, open in the same browser, from reading or
+changing anything here, whatever host name it reaches this service by.
 """
 
-import hashlib
-import hmac
 import ipaddress
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
-from urllib.parse import parse_qs, urlsplit
+from collections.abc import Collection, Mapping
+from html import escape
+from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import anyio
-import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from notifier.web.answers import API, refusal
-
-log = structlog.get_logger()
-
-#: No form and no question of ours is longer.
-LARGEST = 64 * 1024
-#: A body comes within this, or not at all.
-_PATIENCE_S = 15.0
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_HEALTH = frozenset({"/-/healthy", "/-/ready"})
-FORM = "application/x-www-form-urlencoded"
-
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
-_HEADERS = {
+API_PATH = "/api/"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+#: Larger than any form or request body that the service accepts.
+MAX_BODY_BYTES = 64 * 1024
+BODY_TIMEOUT_S = 15.0
+_PROBES = frozenset({"/-/healthy", "/-/ready"})
+#: Paths whose clients expect errors as plain text.
+_PLAIN_TEXT_PATHS = ("/-/", "/feeds/", "/metrics", "/static/")
+_HOST_HEADER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+_WILDCARD_HOSTS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+_SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; "
     "style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
-    # With `no-referrer` browsers would hide the origin of our own forms.
+    # `no-referrer` would make browsers send `Origin: null` with the forms of this site.
     "referrer-policy": "same-origin",
     "x-frame-options": "DENY",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
@@ -45,103 +41,101 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+_ERROR_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">{head}
+<title>{title} · Milestone notifier</title>
+<link rel="stylesheet" href="/static/notifier.css">
+</head>
+<body>
+<main class="wide">
+<h1>{title}</h1>
+{body}
+</main>
+</body>
+</html>
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Dressed:
-    """Gives every answer the headers that keep browsers strict."""
+def bare_page(title: str, body: str, *, head: str = "") -> str:
+    """A page without the frame of the dashboard; `body` and `head` are HTML."""
+    return _ERROR_PAGE.format(title=escape(title), body=body, head=head)
 
-    app: ASGIApp
+
+def error_response(
+    scope: Scope, status: int, detail: str, *, headers: Mapping[str, str] | None = None
+) -> Response:
+    """An error as problem JSON, plain text or HTML, depending on the path."""
+    path, title = str(scope["path"]), HTTPStatus(status).phrase
+    if path.startswith(API_PATH):
+        problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        media_type = "application/problem+json"
+        return JSONResponse(problem, status, headers=headers, media_type=media_type)
+    if path.startswith(_PLAIN_TEXT_PATHS):
+        return PlainTextResponse(f"{detail}\n", status, headers=headers)
+    body = f'<p>{escape(detail)}</p>\n<p><a href="/">Go to the overview</a></p>'
+    return HTMLResponse(bare_page(title, body), status, headers=headers)
+
+
+class SecurityHeaders:
+    """Adds the security headers to every response, errors included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def dress(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in _SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        await self.app(scope, receive, dress)
+        await self._app(scope, receive, send_with_headers)
 
 
-@dataclass(frozen=True, slots=True)
-class Unbroken:
-    """A mistake of ours is logged and answered, and hurts nobody else."""
-
-    app: ASGIApp
-    fresh: Callable[[], str]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_begun = False
-
-        async def watch(message: Message) -> None:
-            nonlocal is_begun
-            is_begun = True
-            await send(message)
-
-        try:
-            await self.app(scope, receive, watch)
-        except Exception:
-            reference = self.fresh()[:8]
-            log.exception(
-                "web.failed",
-                reference=reference,
-                method=scope["method"],
-                path=scope["path"],
-            )
-            if is_begun:
-                return
-            words = (
-                "This is a mistake of the program; the log has more under the "
-                f"reference {reference}."
-            )
-            await refusal(scope, 500, words)(scope, receive, send)
-
-
-class Hosts:
+class TrustedHosts:
     """
-    Answers only under names that are ours.
+    Answers only requests whose `Host` is a name of this service.
 
-    Otherwise a name of somebody else's that leads here would let their page read
-    everything: browsers go by the name. Health, which says nothing private, is told
-    to probes by any name.
+    This defends against DNS rebinding: a browser lets a foreign page read whatever is
+    served under the name of that page. Health probes are answered under any name.
+    Starlette's own middleware knows neither probes nor "any IP address".
     """
 
-    def __init__(self, app: ASGIApp, *, names: Collection[str], any_ip: bool) -> None:
-        """`any_ip`: also under any address in figures; it listens on all of them."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        listen_host: str,
+        external_url: str | None = None,
+        hosts: Collection[str] = (),
+    ) -> None:
+        external = urlsplit(external_url or "").hostname or ""
+        names = {listen_host, "localhost", "127.0.0.1", "::1", external, *hosts}
         self._app = app
-        self._names = frozenset(name.lower() for name in names)
-        self._any_ip = any_ip
+        self._names = frozenset(name.lower() for name in names if name)
+        self._any_ip = listen_host in _WILDCARD_HOSTS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in _HEALTH or self._knows(Headers(scope=scope).getlist("host")):
+        if scope["path"] in _PROBES or self._is_trusted(Headers(scope=scope).getlist("host")):
             await self._app(scope, receive, send)
             return
-        words = (
-            "This service is not known by that name; web.external_url or web.hosts "
-            "in its configuration makes it known."
+        detail = (
+            "This service does not answer under this host name. Add the name to web.hosts, "
+            "or set web.external_url, in its configuration."
         )
-        await refusal(scope, 421, words)(scope, receive, send)
+        await error_response(scope, 421, detail)(scope, receive, send)
 
-    def _knows(self, hosts: list[str]) -> bool:
-        name = _host_name(hosts[0]) if len(hosts) == 1 else None
-        return name is not None and (name in self._names or (self._any_ip and _is_ip(name)))
-
-
-def names_of(host: str, external_url: str | None, more: Collection[str] = ()) -> frozenset[str]:
-    """The names of a service that listens there and is reached so."""
-    external = urlsplit(external_url or "").hostname
-    known = filter(None, [external, *more])
-    return frozenset({host, "localhost", "127.0.0.1", "::1", *known})
+    def _is_trusted(self, hosts: list[str]) -> bool:
+        match = _HOST_HEADER.fullmatch(hosts[0]) if len(hosts) == 1 else None
+        name = "" if match is None else match[1].strip("[]").lower()
+        return name in self._names or (self._any_ip and _is_ip_address(name))
 
 
-def _host_name(host: str) -> str | None:
-    """The name in a `Host` header, without its port; None: it is none."""
-    found = _HOST.fullmatch(host)
-    return None if found is None else found[1].strip("[]").lower()
-
-
-def _is_ip(name: str) -> bool:
+def _is_ip_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -149,183 +143,63 @@ def _is_ip(name: str) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class Origins:
-    """Lets nothing be done from pages of anybody else's."""
+class SameOrigin:
+    """
+    Refuses writes that a page of another origin sends (CSRF protection).
 
-    app: ASGIApp
-    external_url: str | None
+    Browsers state the origin of every POST in `Origin`, and in `Sec-Fetch-Site` where the
+    connection is trustworthy. A request with neither comes from a program.
+    """
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] in SAFE or self._is_ours(Headers(scope=scope)):
-            await self.app(scope, receive, send)
-            return
-        words = "That came from another site's page; nothing was done."
-        await refusal(scope, 403, words)(scope, receive, send)
-
-    def _is_ours(self, headers: Mapping[str, str]) -> bool:
-        if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
-            return False
-        origin = headers.get("origin")
-        if origin is None:
-            return True
-        return origin in self._origins(headers.get("host", ""))
-
-    def _origins(self, host: str) -> Iterator[str]:
-        yield f"http://{host}"
-        if self.external_url is not None:
-            parts = urlsplit(self.external_url)
-            yield f"{parts.scheme}://{parts.netloc}"
-
-
-class TooMuch(Exception):
-    """More than any body of ours."""
-
-
-class Gone(Exception):
-    """Whoever asked hung up in the middle: half a wish is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bodies:
-    """Takes in a body as a whole before anybody works on it; none too large or slow."""
-
-    app: ASGIApp
+    def __init__(self, app: ASGIApp, *, external_url: str | None = None) -> None:
+        external = urlsplit(external_url or "")
+        self._app = app
+        self._external_origin = f"{external.scheme}://{external.netloc}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] in SAFE:
-            await self.app(scope, receive, send)
+        if scope["method"] in SAFE_METHODS or self._is_same_origin(Headers(scope=scope)):
+            await self._app(scope, receive, send)
             return
-        body: bytes | None = None
+        detail = "The request came from a page of another site; nothing was changed."
+        await error_response(scope, 403, detail)(scope, receive, send)
+
+    def _is_same_origin(self, headers: Headers) -> bool:
+        own = {f"http://{headers.get('host')}", self._external_origin, None}
+        site_is_own = headers.get("sec-fetch-site", "none") in {"same-origin", "none"}
+        return site_is_own and headers.get("origin") in own
+
+
+class BodyLimit:
+    """Reads request bodies completely before the application runs; limits size and time."""
+
+    def __init__(self, app: ASGIApp, *, timeout_s: float = BODY_TIMEOUT_S) -> None:
+        self._app = app
+        self._timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in SAFE_METHODS:
+            await self._app(scope, receive, send)
+            return
+        body, status, detail = b"", 0, ""
         try:
-            with anyio.move_on_after(_PATIENCE_S):
-                body = await _body(scope, receive)
-        except Gone:
+            with anyio.fail_after(self._timeout_s):
+                async for chunk in Request(scope, receive).stream():
+                    body += chunk
+                    if len(body) > MAX_BODY_BYTES:
+                        status = 413
+                        detail = f"A request body may have at most {MAX_BODY_BYTES // 1024} KiB."
+                        break
+        except TimeoutError:
+            status, detail = 408, f"The request body took longer than {self._timeout_s:.0f} s."
+        except ClientDisconnect:
             return
-        except TooMuch:
-            words = f"More than {LARGEST // 1024} KiB is not taken."
-            await refusal(scope, 413, words, headers={"connection": "close"})(scope, receive, send)
+        if status:
+            response = error_response(scope, status, detail, headers={"connection": "close"})
+            await response(scope, receive, send)
             return
-        if body is None:
-            words = "The rest of it did not come in time."
-            await refusal(scope, 408, words, headers={"connection": "close"})(scope, receive, send)
-            return
-        scope.setdefault("state", {})["body"] = body
-        await self.app(scope, _replaying(body, receive), send)
+        request_body = iter([{"type": "http.request", "body": body, "more_body": False}])
 
+        async def replay() -> Message:
+            return next(request_body, None) or await receive()
 
-async def _body(scope: Scope, receive: Receive) -> bytes:
-    length = Headers(scope=scope).get("content-length", "0")
-    if length.isdigit() and int(length) > LARGEST:
-        raise TooMuch
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise Gone
-        body += bytes(message.get("body", b""))
-        if len(body) > LARGEST:
-            raise TooMuch
-        if not message.get("more_body", False):
-            return body
-
-
-def _replaying(body: bytes, receive: Receive) -> Receive:
-    is_told = False
-
-    async def again() -> Message:
-        nonlocal is_told
-        if is_told:
-            return await receive()
-        is_told = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again
-
-
-# --- forged forms -------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Seal:
-    """What a form of ours carries, and nobody else's can know."""
-
-    value: str
-    #: To be remembered by the browser, if a form is shown; None: it does already.
-    cookie: str | None = None
-    is_shown: bool = False
-
-
-def csrf_token(request: Request) -> str:
-    """What the forms of this page carry as `csrf`, scripts as `X-CSRF-Token`."""
-    seal: Seal = request.state.seal
-    seal.is_shown = True
-    return seal.value
-
-
-def sealed(key: str, secret: bytes) -> str:
-    """The seal of whoever has this cookie."""
-    return hmac.new(secret, b"csrf " + key.encode(), hashlib.sha256).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Forms:
-    """
-    Lets nothing be done by forms that are not ours.
-
-    Whoever shows a token in a header is no form; nor, where nobody signs in, is a
-    program that sends JSON: a foreign page cannot do either without being asked.
-    """
-
-    app: ASGIApp
-    cookie: str
-    is_open: bool
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope)
-        if scope["method"] not in SAFE and not self._is_ours(request):
-            words = "This form is too old, or not ours: load its page again."
-            if request.scope["path"].startswith(API):
-                words = (
-                    "X-CSRF-Token is missing or wrong; programs show a token in "
-                    "Authorization, or send application/json where nobody signs in."
-                )
-            await refusal(scope, 403, words)(scope, receive, send)
-            return
-        await self.app(scope, receive, self._sealing(request.state.seal, send))
-
-    def _is_ours(self, request: Request) -> bool:
-        if request.state.is_program:
-            return True
-        seal: Seal = request.state.seal
-        kind = request.headers.get("content-type", "").partition(";")[0].strip()
-        said = request.headers.get("x-csrf-token")
-        if said is None and kind == FORM:
-            said = field_of(request, "csrf")
-        if said and seal.cookie is None:
-            return hmac.compare_digest(said.encode(), seal.value.encode())
-        return self.is_open and kind == "application/json" and request.scope["path"].startswith(API)
-
-    def _sealing(self, seal: Seal, send: Send) -> Send:
-        """Let the browser remember what the shown forms are known by."""
-
-        async def remember(message: Message) -> None:
-            begins = message["type"] == "http.response.start"
-            if begins and seal.is_shown and seal.cookie is not None:
-                MutableHeaders(scope=message).append(
-                    "set-cookie",
-                    f"{self.cookie}={seal.cookie}; Path=/; HttpOnly; SameSite=Strict",
-                )
-            await send(message)
-
-        return remember
-
-
-def field_of(request: Request, name: str) -> str:
-    """A field of the form that was sent; empty: it is not there."""
-    body = getattr(request.state, "body", b"")
-    try:
-        fields = parse_qs(str(body, "utf-8"), keep_blank_values=True, max_num_fields=100)
-    except ValueError:
-        return ""
-    return fields.get(name, [""])[0]
+        await self._app(scope, replay, send)

@@ -1,151 +1,213 @@
 """
-uvicorn on a socket of ours, beside the loops: its end is quick, and its own.
+The web service: its composition, and uvicorn on sockets that are bound already.
 
-It installs no signal handlers and writes no logs. Nothing that goes wrong in here
-takes a loop along.
+`notifier.app` imports this module only where the web is on, in a thread, while the
+workers already run: what it imports in turn would delay the start otherwise.
 """
 
-import asyncio
+import gc
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
 
 import anyio
+import msgspec
 import structlog
 import uvicorn
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from notifier import __version__
+from notifier.clock import Clock, Skew
+from notifier.domain.models import Limits, Rate, Rendered
+from notifier.senders import webhook
+from notifier.senders.sender import scheme_of
+from notifier.settings import Config, Web
+from notifier.storage.books import Books
+from notifier.storage.database import Database, RunInThread
+from notifier.storage.tail import Tail
+from notifier.web.api import api
+from notifier.web.app import build_app
+from notifier.web.auth import AuthSettings, Password, TokenStore
+from notifier.web.feeds import Feeds
+from notifier.web.listen import Address, ListenSocket, bind_unix_socket
+from notifier.web.metrics import metrics
+from notifier.web.ports import Ports
+from notifier.workers.admin_actions import COMMAND, Deeds
+from notifier.workers.readiness import Readiness
 
 log = structlog.get_logger()
 
-#: More connections at once are answered with 503.
-_CONNECTIONS = 100
-_IDLE_S = 5
-_HEADERS_S = 10.0
-_LONGEST_HEADERS = 32 * 1024
-#: Requests under way are cut after this, streams at once.
+#: More connections than this at a time get status 503.
+_MAX_CONNECTIONS = 100
+_MAX_HEADER_BYTES = 32 * 1024
+#: The headers of a request arrive within this time, or the connection is closed.
+_HEADER_TIMEOUT_S = 10.0
+_KEEP_ALIVE_S = 5
+#: At the end, responses that have not begun are cancelled after this time.
 _GRACE_S = 1
-_LAST_S = 2.0
-#: After a mistake in the server itself.
-_AGAIN_S = 5.0
+#: The server is abandoned if it does not stop within this time.
+_STOP_TIMEOUT_S = 2.0
+_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
-async def serve(app: ASGIApp, listening: socket.socket, *, patience_s: float = _HEADERS_S) -> None:
-    """
-    Answer on this socket, which is closed at the end, until cancelled.
+class DestinationLimits(Protocol):
+    """What the senders know of the services behind the destinations."""
 
-    `patience_s`: the headers of a request come within this.
-    """
-    streams = _Streams(app)
-    while True:
-        server = _Server(_config(streams, patience_s))
-        end = anyio.CancelScope(shield=True)
+    def default_rate(self, destination: str) -> Rate | None: ...
+    def limits(self, destination: str) -> Limits: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebService:
+    """Dashboard, API, feeds, metrics and health of one running service."""
+
+    config: Config
+    db: Database
+    sender: DestinationLimits
+    deeds: Deeds
+    readiness: Readiness
+    clock: Clock
+    #: Counts since before the workers started.
+    tail: Tail
+    skew: Skew
+    #: Returns a new random secret.
+    new_token: Callable[[], str]
+    run_in_thread: RunInThread
+    #: A Unix socket where its owner reaches the same application without a password.
+    unix_socket: Path | None = None
+
+    async def run(self, listen: ListenSocket) -> None:
+        """Serve until cancelled; return at once if nothing is bound."""
+        web, address, bound = self.config.web, listen.address, listen.duplicate()
+        if web is None or address is None or bound is None:
+            return
+        books = self.books()
+        self.deeds.changed = books.forget
+        settings, tokens = self._auth(web, address)
+        ports = self._ports(books)
+        documents = Feeds(
+            db=self.db,
+            rules=self.config.routes,
+            now=self.clock.now,
+            zone=self.config.zone,
+            external_url=self.config.external_url,
+        )
+        routes = [
+            *api(ports),
+            *documents.routes(),
+            *metrics(
+                self.tail,
+                self.tail.tally,
+                version=__version__,
+                skew=lambda: self.skew.known,
+                offload=self.run_in_thread,
+            ),
+        ]
+        app = build_app(
+            ports, settings, tokens, listen_host=address.host, hosts=web.hosts, routes=routes
+        )
+        # The imported modules stay: examining them in each collection would delay sends.
+        gc.freeze()
+        log.info("web.listening", address=address.url, login=web.password is not None)
+        if web.password is None and self.config.external_url is not None:
+            log.warning("web.unguarded", external_url=self.config.external_url)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_run, server, listening.dup(), end)
-            try:
-                await server.is_over.wait()
-            except anyio.get_cancelled_exc_class():
-                listening.close()
-                server.should_exit = True
-                streams.cut()
-                end.deadline = anyio.current_time() + _LAST_S
-                raise
-        log.error("web.ended", again_s=_AGAIN_S)
-        await anyio.sleep(_AGAIN_S)
+            tasks.start_soon(books.keep, self.clock.sleep)
+            tasks.start_soon(tokens.flush_periodically, self.clock.sleep)
+            if self.unix_socket is not None:
+                owner = replace(settings, password=None, without_password=COMMAND)
+                local = build_app(ports, owner, tokens, listen_host="localhost", routes=routes)
+                tasks.start_soon(serve, local, bind_unix_socket(self.unix_socket))
+            await serve(app, bound)
+
+    def _auth(self, web: Web, address: Address) -> tuple[AuthSettings, TokenStore]:
+        password = (
+            None
+            if web.password is None
+            else Password(web.password, run_in_thread=self.run_in_thread)
+        )
+        external_url = self.config.external_url
+        settings = AuthSettings(
+            password=password,
+            port=address.port,
+            is_https=urlsplit(external_url or "").scheme == "https",
+            # With an external URL, a proxy on this machine is expected.
+            trusted_proxies=[*web.trusted_proxies, *(_LOOPBACK if external_url else ())],
+            sleep=self.clock.sleep,
+        )
+        tokens = TokenStore(
+            db=self.db,
+            now=self.clock.now,
+            new_token=self.new_token,
+            session_key=None if password is None else password.session_key,
+        )
+        return settings, tokens
+
+    def books(self) -> Books:
+        """The queries of the pages and the API."""
+        config = self.config
+
+        def webhook_body(message: Rendered, now: datetime) -> str:
+            return msgspec.json.format(webhook.encode_body(message, now=now), indent=2).decode()
+
+        return Books(
+            self.db,
+            routes=config.routes,
+            destinations=config.destinations,
+            rates={
+                one.name: one.rate or self.sender.default_rate(one.name)
+                for one in config.destinations
+            },
+            now=self.clock.now,
+            limits={one.name: self.sender.limits(one.name) for one in config.destinations},
+            external_url=config.external_url,
+            monotonic=self.clock.monotonic,
+            programs={
+                one.name: webhook_body
+                for one in config.destinations
+                if scheme_of(one.url) in webhook.SCHEMES
+            },
+        )
+
+    def _ports(self, books: Books) -> Ports:
+        config = self.config
+        return Ports(
+            books=books,
+            deeds=self.deeds,
+            vitals=self.readiness,
+            now=self.clock.now,
+            zone=config.zone.key,
+            external_url=config.external_url,
+            version=__version__,
+            destinations=[one.name for one in config.destinations],
+            routes=[one.name for one in config.routes],
+        )
 
 
-async def _run(server: "_Server", listening: socket.socket, end: anyio.CancelScope) -> None:
-    with end:
-        try:
-            await server.serve(sockets=[listening])
-        except Exception as exc:
-            log.exception("web.broken", reason=type(exc).__name__)
-        finally:
-            listening.close()
-            server.is_over.set()
-
-
-class _Streams:
-    """Knows which answers are under way, so that a stream need not hold up the end."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._begun: set[anyio.CancelScope] = set()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with anyio.CancelScope() as whole:
-
-            async def watch(message: Message) -> None:
-                self._begun.add(whole)
-                await send(message)
-
-            try:
-                await self._app(scope, receive, watch)
-            finally:
-                self._begun.discard(whole)
-
-    def cut(self) -> None:
-        """End what has begun and will not end by itself; the rest has its grace."""
-        for whole in self._begun:
-            whole.cancel()
+# --- uvicorn ------------------------------------------------------------------
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.is_over = anyio.Event()
-
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are for the service as a whole."""
+        """Leave the signals to the service."""
         yield
 
 
-class _Protocol(H11Protocol):
-    """HTTP/1.1 for those who get to the point."""
-
-    patience_s = _HEADERS_S
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._watch()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._watch()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._forget()
-
-    @property
-    def _is_busy(self) -> bool:
-        """Whether a request is being answered; before the first there is no cycle."""
-        return not getattr(self.cycle, "response_complete", True)
-
-    def _watch(self) -> None:
-        """While no request is being answered, the next one has to come in time."""
-        if self._is_busy:
-            self._forget()
-        elif self._deadline is None:
-            self._deadline = self.loop.call_later(self.patience_s, self._give_up)
-
-    def _forget(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _give_up(self) -> None:
-        self._deadline = None
-        if not self._is_busy and not self.transport.is_closing():
-            self.transport.close()
-
-
-def _config(app: ASGIApp, patience_s: float) -> uvicorn.Config:
-    return uvicorn.Config(
+async def serve(
+    app: ASGIApp, bound: socket.socket, *, header_timeout_s: float = _HEADER_TIMEOUT_S
+) -> None:
+    """Serve the application on this socket until cancelled, then close the socket."""
+    config = uvicorn.Config(
         app,
-        http=type("_Patient", (_Protocol,), {"patience_s": patience_s}),
+        http="h11",
         ws="none",
         loop="none",
         lifespan="off",
@@ -155,8 +217,61 @@ def _config(app: ASGIApp, patience_s: float) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=_CONNECTIONS,
-        timeout_keep_alive=_IDLE_S,
+        limit_concurrency=_MAX_CONNECTIONS,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,
-        h11_max_incomplete_event_size=_LONGEST_HEADERS,
+        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
     )
+    server = _Server(config)
+    with bound:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_close_slow_connections, server, header_timeout_s)
+            with anyio.CancelScope(shield=True) as stopping:
+                tasks.start_soon(_stop_when_cancelled, server, stopping)
+                await server.serve(sockets=[bound])
+            tasks.cancel_scope.cancel()
+
+
+async def _stop_when_cancelled(server: _Server, stopping: anyio.CancelScope) -> None:
+    """Stop the server soon: streams end at once, other responses have a short grace."""
+    try:
+        await anyio.sleep_forever()
+    finally:
+        server.should_exit = True
+        stopping.deadline = anyio.current_time() + _STOP_TIMEOUT_S
+        for connection in _connections(server):
+            if (request := _request_of(connection)) and request.response_started:
+                connection.transport.close()
+
+
+async def _close_slow_connections(server: _Server, timeout_s: float) -> None:
+    """
+    Close connections on which no request arrives completely within the timeout.
+
+    uvicorn limits the time between requests only, not that of the first one or of headers
+    that arrive byte by byte; such connections would use up the limit of connections.
+    """
+    idle_since: dict[H11Protocol, tuple[RequestResponseCycle | None, float]] = {}
+    while True:
+        await anyio.sleep(timeout_s / 5)
+        now, known, idle_since = anyio.current_time(), idle_since, {}
+        for connection in _connections(server):
+            request = _request_of(connection)
+            if request and not request.response_complete:
+                continue
+            last_request, since = known.get(connection, (request, now))
+            if last_request is not request:
+                since = now
+            if now - since >= timeout_s:
+                connection.transport.close()
+            idle_since[connection] = request, since
+
+
+def _request_of(connection: H11Protocol) -> RequestResponseCycle | None:
+    """The latest request of a connection; None before the first."""
+    return connection.cycle
+
+
+def _connections(server: _Server) -> list[H11Protocol]:
+    connections = server.server_state.connections
+    return [one for one in connections if isinstance(one, H11Protocol)]

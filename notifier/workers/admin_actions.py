@@ -15,7 +15,7 @@ import anyio
 import structlog
 
 from notifier.clock import Clock
-from notifier.domain.auth import Note, Token, TokenKind, Who
+from notifier.domain.auth import AuditEntry, Principal, Token, TokenKind
 from notifier.domain.models import Json, Outcome, Rendered, Sent, Silence
 from notifier.domain.pagination import MOST_ROWS, DeadFilter, DeadLetters, Redriven, RowJson, parts
 from notifier.domain.silences import made, phrase, spelt, strange
@@ -28,8 +28,8 @@ from notifier.workers.watchdog import Watchdog
 log = structlog.get_logger()
 
 T = TypeVar("T")
-#: Who speaks through the command socket.
-COMMAND = Who(name="command")
+#: The principal of commands that arrive on the admin socket.
+COMMAND = Principal(name="command")
 #: Tests of one destination lie so far apart: nobody's finger may flood it.
 _BETWEEN_TESTS_S = 10.0
 #: Dead letters are not looked for longer.
@@ -65,7 +65,7 @@ class Deeds:
     _tested: dict[str, float] = field(default_factory=dict)
     _asking: anyio.Lock = field(default_factory=anyio.Lock)
 
-    async def resume(self, who: Who, destination: str) -> int:
+    async def resume(self, who: Principal, destination: str) -> int:
         """End a suspension; how many deliveries waited."""
         now = self.clock.now()
         waiting = await self._write(
@@ -78,7 +78,7 @@ class Deeds:
 
     async def redrive(
         self,
-        who: Who,
+        who: Principal,
         *,
         ids: Sequence[str] = (),
         destination: str | None = None,
@@ -113,7 +113,7 @@ class Deeds:
             )
 
     async def silence(
-        self, who: Who, match: Mapping[str, Json], *, until: datetime, why: str
+        self, who: Principal, match: Mapping[str, Json], *, until: datetime, why: str
     ) -> Silence:
         """
         Suppress what matches, until then.
@@ -135,7 +135,7 @@ class Deeds:
         log.info("silence.added", id=silence.id, match=phrase(spelt(silence)))
         return silence
 
-    async def expire(self, who: Who, beginning: str) -> Silence:
+    async def expire(self, who: Principal, beginning: str) -> Silence:
         """End a silence before its time, by the beginning of its id."""
         now = self.clock.now()
         silence = await self._write(
@@ -147,7 +147,7 @@ class Deeds:
         log.info("silence.expired", id=silence.id)
         return silence
 
-    async def test(self, who: Who, destination: str) -> RowJson:
+    async def test(self, who: Principal, destination: str) -> RowJson:
         """Send a message marked as a test: `{destination, ok, said, seconds}`."""
         self._check_trial(destination)
         begun = self.clock.monotonic()
@@ -172,11 +172,11 @@ class Deeds:
         if left > 0:
             raise Refused(f"{destination} was just tested; wait {left:.0f} s")
 
-    async def let_in(self, who: Who, token: Token) -> None:
+    async def let_in(self, who: Principal, token: Token) -> None:
         """Let a token in from now on."""
         await self._write(partial(admin.add_token, token=token), lambda _done: let_in(who, token))
 
-    async def revoke(self, who: Who, name: str) -> Token:
+    async def revoke(self, who: Principal, name: str) -> Token:
         """Let the token of this name in no more."""
         now = self.clock.now()
         return await self._write(
@@ -184,7 +184,9 @@ class Deeds:
             lambda one: revoked(who, now, one),
         )
 
-    async def _write(self, work: Callable[[Connection], T], entry: Callable[[T], Note | None]) -> T:
+    async def _write(
+        self, work: Callable[[Connection], T], entry: Callable[[T], AuditEntry | None]
+    ) -> T:
         """Do the work and write its audit entry in one transaction."""
         return await self.db.write(Priority.MAINTENANCE, admin.with_audit, work, entry)
 
@@ -192,16 +194,16 @@ class Deeds:
 # --- rows of the audit --------------------------------------------------------
 
 
-def _note(who: Who, at: datetime, action: str, subject: str, **detail: Json) -> Note:
-    return Note(at=at, who=who.name, action=action, subject=subject, detail=detail)
+def _note(who: Principal, at: datetime, action: str, subject: str, **detail: Json) -> AuditEntry:
+    return AuditEntry(at=at, who=who.name, action=action, subject=subject, detail=detail)
 
 
-def resumed(who: Who, now: datetime, destination: str, waiting: int) -> Note:
+def resumed(who: Principal, now: datetime, destination: str, waiting: int) -> AuditEntry:
     """A suspension was ended."""
     return _note(who, now, "resume", destination, waiting=waiting)
 
 
-def silenced(who: Who, silence: Silence) -> Note:
+def silenced(who: Principal, silence: Silence) -> AuditEntry:
     """A silence was put into force."""
     return _note(
         who,
@@ -214,17 +216,17 @@ def silenced(who: Who, silence: Silence) -> Note:
     )
 
 
-def expired(who: Who, now: datetime, silence: Silence) -> Note:
+def expired(who: Principal, now: datetime, silence: Silence) -> AuditEntry:
     """A silence was ended before its time."""
     return _note(who, now, "expire", silence.id)
 
 
-def let_in(who: Who, token: Token) -> Note:
+def let_in(who: Principal, token: Token) -> AuditEntry:
     """A token was made."""
     return _note(who, token.created_at, "token add", token.name, scope=token.scope)
 
 
-def revoked(who: Who, now: datetime, token: Token) -> Note:
+def revoked(who: Principal, now: datetime, token: Token) -> AuditEntry:
     """A token lets nobody in any more."""
     return _note(who, now, "token revoke", token.name)
 
@@ -235,7 +237,7 @@ def redriven_what(found: DeadLetters, only: str | None) -> str:
     return ids[0] if found.count == 1 and ids else only or "dead letters"
 
 
-def redriven(who: Who, now: datetime, subject: str, many: int) -> Note | None:
+def redriven(who: Principal, now: datetime, subject: str, many: int) -> AuditEntry | None:
     """So many were put back; None: nothing was dead."""
     return _note(who, now, "redrive", subject, deliveries=many) if many else None
 

@@ -31,10 +31,9 @@ from notifier.domain.pagination import EventFilter, Slice
 from notifier.storage import standing
 from notifier.storage.books import Books
 from notifier.storage.database import Priority
-from notifier.web.app import build
-from notifier.web.auth import Locks
+from notifier.web.app import build_app
+from notifier.web.auth import AuthSettings, TokenStore
 from notifier.web.ports import Ports
-from notifier.web.tokens import Tokens
 from notifier.workers.admin_actions import Deeds, Trial
 from notifier.workers.readiness import HealthReport
 
@@ -97,7 +96,7 @@ class Site:
     books: Books
     deeds: Deeds
     app: ASGIApp
-    vital: HealthReport = field(default_factory=lambda: HealthReport(skew_s=0.2))
+    health: HealthReport = field(default_factory=lambda: HealthReport(skew_s=0.2))
     #: What a test of a destination comes to.
     answer: Outcome = field(default_factory=lambda: Sent(status=200))
 
@@ -137,8 +136,8 @@ async def site(
         async def send(_name: str, _message: Rendered) -> Outcome:
             return found[0].answer
 
-        async def vitals() -> HealthReport:
-            return found[0].vital
+        async def readiness() -> HealthReport:
+            return found[0].health
 
         clock = StillClock()
         books = Books(
@@ -163,16 +162,16 @@ async def site(
         ports = Ports(
             books=books,
             deeds=deeds,
-            vitals=vitals,
+            vitals=readiness,
             now=clock.now,
             zone="America/New_York",
             version="0.1.0",
             destinations=list(URLS),
             routes=[route.name for route in ROUTES],
         )
-        tokens = Tokens(db=store, now=clock.now, fresh=lambda: "f" * 43)
-        locks = Locks(tokens=tokens, password=None, secret=b"of a test", port=8080)
-        app = build(ports, locks, host="127.0.0.1", more=more(ports))
+        tokens = TokenStore(db=store, now=clock.now, new_token=lambda: "f" * 43)
+        settings = AuthSettings(password=None, port=8080)
+        app = build_app(ports, settings, tokens, listen_host="127.0.0.1", routes=more(ports))
         found.append(Site(shelf=shelf, books=books, deeds=deeds, app=app))
         yield found[0]
 

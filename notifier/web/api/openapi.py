@@ -80,9 +80,9 @@ def document(version: str) -> Schema:
                 "token": {"type": "http", "scheme": "bearer"},
                 "session": {
                     "type": "apiKey",
-                    "in": "header",
-                    "name": "X-CSRF-Token",
-                    "description": "Beside the cookie of who is signed in.",
+                    "in": "cookie",
+                    "name": "notifier_session_8080",
+                    "description": "The cookie of a signed-in browser; it ends with the port.",
                 },
             },
         },

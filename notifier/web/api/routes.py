@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
-from notifier.domain.auth import Who
+from notifier.domain.auth import Principal
 from notifier.domain.models import Silence
 from notifier.domain.pagination import (
     BadCursor,
@@ -219,7 +219,7 @@ class _Doing:
         silence = await _done(self._deeds.expire(who, wanted), status=404)
         return _json(_row(silence, expired_at=self._now()))
 
-    async def _wish(self, request: Request) -> Who:
+    async def _wish(self, request: Request) -> Principal:
         """Who wishes for it; all has been said by the path."""
         who = _who(request)
         await request_bodies.nothing(request)
@@ -232,7 +232,7 @@ class _Doing:
         return name
 
 
-def _who(request: Request) -> Who:
+def _who(request: Request) -> Principal:
     """
     Who asks, if they may do something.
 
@@ -240,7 +240,7 @@ def _who(request: Request) -> Who:
         HTTPException: they may only look.
 
     """
-    who: Who = request.state.who
+    who: Principal = request.state.who
     if not who.may_write:
         raise HTTPException(403, "This token may look, and do nothing.")
     NOTHING.read(request)

@@ -14,10 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from notifier.domain.auth import Who
+from notifier.domain.auth import Principal
 from notifier.domain.models import Kind, State
 from notifier.messages.humanize import on_the_wall, zone_name
-from notifier.web.middleware import csrf_token
 from notifier.web.pages import filters, flash
 from notifier.web.ports import Ports
 
@@ -51,7 +50,6 @@ def environment() -> Environment:
         "PLACES": PLACES,
         "KINDS": [kind.value for kind in Kind],
         "STATES": [state.value for state in State],
-        "csrf_token": csrf_token,
     }
     return found
 
@@ -102,13 +100,13 @@ def _zone_words(zone: ZoneInfo, now: datetime) -> str:
     return zone.key if name == zone.key else f"{zone.key} ({name})"
 
 
-def who(request: Request) -> Who:
+def who(request: Request) -> Principal:
     """Who asks; the door has found out."""
     found = request.scope.get("state", {}).get("who")
-    return found if isinstance(found, Who) else Who(name="nobody", may_write=False)
+    return found if isinstance(found, Principal) else Principal(name="nobody", may_write=False)
 
 
-def writer(request: Request) -> Who:
+def writer(request: Request) -> Principal:
     """
     Who asks for a deed.
 

@@ -54,12 +54,12 @@ async def test_it_stays_ready_while_a_reload_waits_and_not_when_it_stops(
         await anyio.sleep(60)
         kalshi.lists("m1")
         await sender.begun.wait()
-        heard.append((await loops.vitals()).unready)
+        heard.append((await loops.readiness()).unready)
         turn.set()
         await anyio.sleep(10)
-        heard.append((await loops.vitals()).unready)
+        heard.append((await loops.readiness()).unready)
         last.set()
         await anyio.sleep(1)
-        heard.append((await loops.vitals()).unready)
+        heard.append((await loops.readiness()).unready)
 
     assert heard == [[], [], ["it is stopping"]]

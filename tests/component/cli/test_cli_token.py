@@ -234,7 +234,7 @@ def test_an_address_that_was_asked_for_and_is_taken_ends_the_service(
     ended = done("run", cwd=tmp_path, NOTIFIER__WEB="")
 
     assert ended.status == 1
-    assert f"web.listen: 127.0.0.1:{beside.port} cannot be had" in ended.err
+    assert f"web.listen: cannot listen on 127.0.0.1:{beside.port}" in ended.err
     assert "Traceback" not in ended.err
 
 
@@ -261,7 +261,7 @@ def test_a_reload_moves_it_and_refuses_an_address_that_is_taken(
         taken = other.getsockname()[1]
         file.write_text(before.replace(str(beside.port), str(taken)))
         beside.service.process.send_signal(signal.SIGHUP)
-        assert "cannot be had" in beside.service.read_until(err, "config.rejected")
+        assert "cannot listen on" in beside.service.read_until(err, "config.rejected")
     assert beside.get("/-/healthy") == 200
 
     moved = Beside(beside.folder, beside.service, free_port())

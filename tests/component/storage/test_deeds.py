@@ -13,7 +13,7 @@ from storing import HOOK, HOUR, NOW, Shelf, ask, opened, row, stocked
 
 from notifier.clock import SystemClock
 from notifier.domain import pagination
-from notifier.domain.auth import Who
+from notifier.domain.auth import Principal
 from notifier.domain.models import (
     Failed,
     Format,
@@ -33,7 +33,7 @@ from notifier.workers.watchdog import Watchdog
 
 pytestmark = pytest.mark.anyio
 
-DESK = Who(name="token desk-bot")
+DESK = Principal(name="token desk-bot")
 
 
 class Clock(SystemClock):

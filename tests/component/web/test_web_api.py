@@ -13,7 +13,7 @@ from starlette.routing import Mount, Route, Router
 from storing import DAY, HOUR, MINUTE, NOW, row, stamp
 from visiting import Site, site
 
-from notifier.domain.auth import Who
+from notifier.domain.auth import Principal
 from notifier.domain.models import Failed
 from notifier.domain.pagination import BadCursor
 from notifier.storage import queries
@@ -227,9 +227,9 @@ async def test_what_takes_too_long_to_look_up_is_given_up(
     words = await _refused(client, 503, "/milestones?search=nowhere")
     page = await client.get("http://127.0.0.1/milestones?q=nowhere")
 
-    assert "takes too long to look up" in words
+    assert "query takes too long" in words
     assert page.status_code == 503
-    assert "takes too long to look up" in page.text
+    assert "query takes too long" in page.text
 
 
 async def test_what_is_not_there_and_what_cannot_be_done_there(
@@ -362,7 +362,7 @@ async def test_a_wish_that_cannot_be_granted_now_says_why(
 
 async def test_whoever_may_only_look_can_have_nothing_done(place: Site) -> None:
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
-        scope.setdefault("state", {})["who"] = Who(name="desk", may_write=False)
+        scope.setdefault("state", {})["who"] = Principal(name="desk", may_write=False)
         scope["app"] = guarded
         await router(scope, receive, send)
 
@@ -379,13 +379,13 @@ async def test_whoever_may_only_look_can_have_nothing_done(place: Site) -> None:
 
 
 def _ports(place: Site) -> Ports:
-    async def vitals() -> Any:
-        return place.vital
+    async def readiness() -> Any:
+        return place.health
 
     return Ports(
         books=place.books,
         deeds=place.deeds,
-        vitals=vitals,
+        vitals=readiness,
         now=lambda: NOW,
         destinations=["ops"],
     )

@@ -29,7 +29,7 @@ async def test_what_is_done_before_the_web_is_loaded_is_counted(tmp_path: Path) 
     kalshi.lists("m1")
     async with app.build_services(replace(config, web=Web()), parts) as loops:
         await loops.poll.once()
-        await loops.web.tail.catch_up()
+        await loops.build_web().tail.catch_up()
 
     assert parts.tally.reads == {("baseline", "complete"): 1}
 
@@ -43,7 +43,7 @@ async def test_what_a_webhook_was_sent_is_shown_as_a_cloudevent(tmp_path: Path) 
     async with app.build_services(replace(config, web=Web(), destinations=(hook,)), parts) as loops:
         await loops.poll.once()
         await loops.deliver.once()
-        books = loops.web._books()
+        books = loops.build_web().books()
         [event] = (await books.events(EventFilter(), Slice())).rows
         story: Any = await books.explain(str(event["event_id"]), clock.now())
 

@@ -183,7 +183,7 @@ async def test_the_overview_says_when_all_is_well(
 async def test_the_overview_says_when_the_service_itself_is_not_well(
     there: Site, visitor: httpx.AsyncClient
 ) -> None:
-    there.vital = HealthReport(stalled=["alarm"], unready=["the store cannot be read"])
+    there.health = HealthReport(stalled=["alarm"], unready=["the store cannot be read"])
 
     said = words(await visitor.get("/"))
 
@@ -403,15 +403,6 @@ async def test_all_dead_letters_of_a_destination_are_put_back_after_a_question(
 async def _dead(there: Site) -> int:
     wanted = DeliveryFilter(states=[State.DEAD])
     return len((await there.books.deliveries(wanted, Slice())).rows)
-
-
-async def test_a_form_that_is_not_ours_does_nothing(
-    there: Site, visitor: httpx.AsyncClient
-) -> None:
-    answer = await visitor.post("/deliveries/redrive", data={"all": "yes"})
-
-    assert answer.status_code == 403
-    assert await _dead(there) == 5
 
 
 # --- destinations -------------------------------------------------------------
