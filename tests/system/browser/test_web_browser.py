@@ -34,7 +34,7 @@ DESK = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.timeout(180),  # a browser starts
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}"),
 ]
 

@@ -19,9 +19,9 @@ from e2e.differ import Gap, Sight, content, gap, sights
 from e2e.traffic import Story
 from e2e.village import Api, Arrival, Life, Service, Sink, api, sink, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]  # whole processes
 
-KILLS = 8
+KILLS = 4
 SEED = 20261122
 #: Two lanes read side by side: of two answers so close together either may be
 #: committed first, and the older one is then rightly not believed.
@@ -128,7 +128,7 @@ async def test_however_often_it_is_killed_nothing_is_lost_and_nothing_told_twice
         pages = await kalshi.pages()
 
     events, arrivals = service.store.events(), hook.arrivals()
-    assert len(events) > 20
+    assert len(events) > 10
     assert service.store.ask("PRAGMA integrity_check") == [("ok",)]
     _assert_every_change_is_one_event(sights(pages, deaths), events)
     _assert_every_start_is_told_once(story, events)

@@ -10,7 +10,7 @@ import pytest
 from e2e.village import Service, api, sink, until
 from notifier.demo.fake_api import milestone
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]  # whole processes
 
 
 async def _command(folder: Path, *words: str) -> tuple[int, str]:

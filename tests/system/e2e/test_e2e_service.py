@@ -17,7 +17,7 @@ from notifier.clock import SystemClock
 from notifier.demo.fake_api import milestone
 from notifier.demo.receiver import destination_url
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]  # whole processes
 
 
 @pytest.fixture

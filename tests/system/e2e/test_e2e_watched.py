@@ -8,7 +8,7 @@ from servers.http_sink import http_sink
 
 from e2e.village import Service, api, sink, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]  # whole processes
 
 
 async def test_systemd_and_the_heartbeat_see_the_service_from_its_start_to_its_end(

@@ -61,7 +61,7 @@ async def results(request: pytest.FixtureRequest) -> dict[str, Result]:
 
 
 @pytest.mark.anyio
-@pytest.mark.slow
+@pytest.mark.timeout(900)  # the first of them waits for all rows
 @pytest.mark.parametrize("run", RUNS, ids=_name)
 async def test_the_promise_holds_whatever_breaks(run: Run, results: dict[str, Result]) -> None:
     one = results[_name(run)]

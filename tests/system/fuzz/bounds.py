@@ -1,21 +1,15 @@
 """The guards under which everything here is tried."""
 
-import os
 import resource
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
-
-from hypothesis import HealthCheck, settings
 
 MEBIBYTE = 1024 * 1024
 #: Nothing here takes a second; whoever reaches this hangs.
 PATIENCE_S = 20
-#: How many times as many examples: `python -m fuzz` sets it.
-TIMES = "FUZZ_TIMES"
 
 
 class Hung(BaseException):
@@ -50,16 +44,3 @@ def at_most(mebibytes: int) -> Iterator[None]:
             yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-def examples(count: int) -> Callable[[Any], Any]:
-    """So many, always the same; or many times as many, always others."""
-    times = int(os.environ.get(TIMES, "0"))
-    return settings(
-        max_examples=count * max(times, 1),
-        derandomize=not times,
-        database=None,
-        deadline=None,
-        print_blob=True,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fuzz.bounds import at_most, examples
+from fuzz.bounds import at_most
 from notifier.errors import ConfigError
 from notifier.settings import load
 from notifier.settings.load import load_destinations, load_routes, load_store
@@ -137,7 +137,6 @@ WORDS = st.sampled_from(
 ) | st.text(max_size=4)
 
 
-@examples(150)
 @given(st.binary(max_size=200) | st.lists(WORDS).map(lines))
 def test_any_file_is_taken_or_refused(file: bytes) -> None:
     tried(file, readers=(load, load_store, load_routes, load_destinations))
@@ -147,7 +146,6 @@ LINES = EXAMPLE.splitlines(keepends=True)
 PATCHES = st.binary(max_size=6) | WORDS.map(lambda w: w.encode("utf-8", "replace"))
 
 
-@examples(60)
 @given(
     st.lists(st.tuples(st.integers(0, len(EXAMPLE)), st.integers(0, 9), PATCHES)),
     st.lists(st.tuples(*[st.integers(0, len(LINES) - 1)] * 2), max_size=4),
@@ -178,7 +176,6 @@ SETTINGS = st.one_of(
 )
 
 
-@examples(150)
 @given(
     st.dictionaries(
         st.lists(PARTS, min_size=1, max_size=5).map(

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from message_samples import event, milestone, put
 
-from fuzz.bounds import at_most, examples, guarded
+from fuzz.bounds import at_most, guarded
 from notifier.domain.models import Format, Kind, Template
 from notifier.messages.templates import (
     MAX_OUTPUT,
@@ -173,7 +173,6 @@ TEMPLATES = st.builds(
 )
 
 
-@examples(300)
 @given(TEMPLATES)
 def test_any_template_renders_or_fails_with_a_reason(source: str) -> None:
     rendered(source)
@@ -182,7 +181,6 @@ def test_any_template_renders_or_fails_with_a_reason(source: str) -> None:
 MARKS = ["{{", "}}", "{%", "%}", "{#", "#}", *"|.()[]'~9", "for", "if", "set", "in", "end"]
 
 
-@examples(100)
 @given(
     st.text() | st.lists(st.sampled_from(MARKS) | st.text(max_size=3), max_size=20).map(" ".join)
 )
@@ -204,7 +202,6 @@ def test_any_text_is_accepted_or_refused_as_a_template(text: str) -> None:
     rendered(text)
 
 
-@examples(60)
 @given(st.text(max_size=200), st.sampled_from(Format))
 def test_foreign_text_is_never_a_template(text: str, markup: Format) -> None:
     odd = milestone(title="{{ 6 * 7 }}" + text, message="{% for %}" + text)

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from message_samples import changed, event, put
 
-from fuzz.bounds import MEBIBYTE, at_most, examples, guarded
+from fuzz.bounds import MEBIBYTE, at_most, guarded
 from notifier.domain.changes import changes
 from notifier.domain.models import Form, Format, Json, Kind, Match, Milestone, Route
 from notifier.domain.routing import route
@@ -145,7 +145,6 @@ def told(of: Milestone) -> None:
         json.loads(one.milestone)
 
 
-@examples(300)
 @given(ROWS)
 @example([("details", b'{"status":"cancelled","a":' + ODD[17] + b"}")])
 @example([("end_date", ODD[24])])
@@ -164,7 +163,6 @@ def test_any_row_is_told_or_put_aside(fields: list[tuple[str, bytes]]) -> None:
         assert "beside" in {of.id for of in found}
 
 
-@examples(300)
 @given(
     st.binary()
     | st.tuples(st.sampled_from(ODD), st.integers(0, 200), st.integers(0, 40)).map(
@@ -197,7 +195,6 @@ def test_any_answer_is_read_or_refused(body: bytes) -> None:
 HEADERS = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\x00"))
 
 
-@examples(200)
 @given(st.integers(200, 599), HEADERS | st.sampled_from(["9" * 400, "-1", "1e9"]))
 @example(429, "Sun, 06 Nov 0000 08:49:37 GMT")
 @example(503, "Fri, 31 Dec 9999 23:59:59 -2359")

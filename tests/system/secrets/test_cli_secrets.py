@@ -195,7 +195,7 @@ def heard(service: Running, text: str) -> str:
     raise AssertionError(f"never said {text!r}, but {''.join(lines)!r}")
 
 
-@pytest.mark.slow
+@pytest.mark.timeout(180)  # a whole service
 def test_no_secret_is_said_or_kept_whatever_goes_wrong(tmp_path: Path) -> None:
     said: dict[str, str] = {}
     with kalshi(milestones=20, cwd=tmp_path) as api, http_sink() as http:

@@ -1,10 +1,13 @@
 """The promise, on stories that a seed tells; `python -m simulation` tells more."""
 
+import os
+
 import pytest
 
 from simulation.story import Ending, tell
 
-SEEDS = range(1, 11)
+#: One where people wait for it, twelve where everything is judged.
+SEEDS = range(1, 13) if "NOTIFIER_CI" in os.environ else [1]
 #: Lines of the trace that a failure shows; all of them come with `--trace`.
 SHOWN = 300
 
@@ -32,8 +35,8 @@ def test_nothing_is_lost_repeated_or_made_up_whatever_goes_wrong(seed: int) -> N
 
 
 def test_the_same_seed_tells_the_same_story() -> None:
-    first, second = (tell(11, days=1, uptime=150) for _ in range(2))
+    first, second = (tell(11, days=1, uptime=100) for _ in range(2))
 
     assert first.trace == second.trace
     assert first.counts == second.counts
-    assert first.counts["delivered"] > 20
+    assert first.counts["delivered"] > 10

@@ -3,7 +3,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from servers.population import population
 
@@ -62,7 +62,6 @@ def test_rows_ascend_by_start_and_then_by_id() -> None:
     assert ids(world.page(ListQuery(limit=10))) == list(world) == ["c", "a", "b"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=12), st.integers(1, 5))
 def test_pages_of_any_size_hold_every_row_once(hours: list[int], limit: int) -> None:
     docs = [doc(str(n), hours=hour) for n, hour in enumerate(hours)]

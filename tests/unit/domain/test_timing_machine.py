@@ -138,4 +138,4 @@ class Starts(RuleBasedStateMachine):
 
 
 TestStarts = Starts.TestCase
-TestStarts.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
+TestStarts.settings = settings(stateful_step_count=25)

@@ -1,7 +1,7 @@
 import json
 from datetime import UTC, datetime
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from notifier.domain.models import Json, Milestone
@@ -69,7 +69,6 @@ def try_row(raw: bytes) -> Milestone | None:
         return None
 
 
-@settings(deadline=None)
 @given(st.binary())
 @example(b"{")
 def test_no_bytes_at_all_raise_anything_but_our_own_errors(body: bytes) -> None:
@@ -77,7 +76,6 @@ def test_no_bytes_at_all_raise_anything_but_our_own_errors(body: bytes) -> None:
     try_row(body)
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, len(SAMPLE) - 1),
     st.integers(0, 40),
@@ -90,7 +88,6 @@ def test_no_damage_to_a_page_raises_anything_but_our_own_errors(
     try_page(SAMPLE[:at] + patch + SAMPLE[at + length :])
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(SAMPLE) - 1))
 def test_a_page_that_was_cut_off_never_passes_for_a_whole_one(at: int) -> None:
     damaged = SAMPLE[:at].replace(b"Sports", b"\\ud800")
@@ -102,7 +99,6 @@ def test_a_page_that_was_cut_off_never_passes_for_a_whole_one(at: int) -> None:
         raise AssertionError(body)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS), values))
 def test_no_value_of_any_field_raises_anything_but_our_own_errors(
     fields: dict[str, Json],
@@ -124,7 +120,6 @@ def test_no_value_of_any_field_raises_anything_but_our_own_errors(
     try_page(b'{"milestones":[' + raw + b'],"cursor":""}')
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([b'{"id":"a"}', b'{"id":"b"}', b"{}", b"5"])))
 def test_every_row_of_a_page_is_either_read_or_put_aside(rows: list[bytes]) -> None:
     body = b'{"milestones":[' + b",".join([*rows, b'{"id":NaN}']) + b'],"cursor":""}'

@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from message_samples import (
     MOVED,
@@ -192,7 +192,6 @@ def test_a_digest_carries_every_event_for_machines() -> None:
     assert [each.id for each in told.events] == [each.id for each in events]
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     titles=st.lists(st.text(max_size=150), min_size=2, max_size=12),
     message=st.text(max_size=200),

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from message_samples import (
     LINK,
@@ -442,7 +442,6 @@ def test_megabytes_are_cut_early(form: Format) -> None:
     assert len(told.body) <= 4000
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     kind=st.sampled_from(Kind),
     markup=st.sampled_from(Format),

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from message_samples import (
     LINK,
@@ -238,7 +238,6 @@ def test_a_digest_does_without_templates() -> None:
     assert told.digest
 
 
-@settings(max_examples=150, deadline=None)
 @given(text=st.text(max_size=300), form=st.sampled_from(Format))
 def test_no_value_breaks_out_of_a_users_markup(text: str, form: Format) -> None:
     odd = milestone(title=text, message=text, details={"league": text})
