@@ -2,7 +2,7 @@
 THE composition root: builds everything, runs the loops in one task group, and takes
 it all down again in reverse.
 
-Nobody else calls a constructor of an edge, and nothing below sees the `Config`.
+Nobody else calls a constructor of an edge, and nothing below sees the `Settings`.
 """
 
 import gc
@@ -31,8 +31,9 @@ from notifier.concurrency import WakeupEvent, run_until
 from notifier.domain.commit import Progress, ReadEnd, ReadKind
 from notifier.domain.incidents import OperatorPolicy
 from notifier.domain.metrics import Tally
-from notifier.domain.models import Destination, Limits, Rate
+from notifier.domain.models import Limits
 from notifier.domain.routing import leads
+from notifier.domain.rules import Destination, Rate
 from notifier.domain.timers import TimePolicy
 from notifier.errors import ConfigError, StoreLocked
 from notifier.kalshi.client import KalshiClient
@@ -40,7 +41,7 @@ from notifier.kalshi.decoding import fingerprint, milestone
 from notifier.kalshi.signing import Signing
 from notifier.senders.heartbeat import Heartbeat
 from notifier.senders.sender import open_sender
-from notifier.settings import ApiKey, Config
+from notifier.settings.models import ApiKeySettings, Settings
 from notifier.storage import milestones, outbox, retention, standing
 from notifier.storage.backups import DailyBackups
 from notifier.storage.database import Database, Priority, RunInThread, open_database
@@ -100,8 +101,8 @@ class Dependencies:
     clock: Clock = field(default_factory=SystemClock)
     #: Runs the store's statements.
     run_in_thread: RunInThread = anyio.to_thread.run_sync
-    source: Callable[[Config, Clock], OpenSource] | None = None
-    sender: Callable[[Config], Awaitable[OpenSender]] | None = None
+    source: Callable[[Settings, Clock], OpenSource] | None = None
+    sender: Callable[[Settings], Awaitable[OpenSender]] | None = None
     chance: Callable[[], float] = random.random
     token: Callable[[], str] = secrets.token_hex
     watcher: Watcher = lambda _kind, _progress, _end: None
@@ -143,10 +144,10 @@ class Services:
 
 
 async def run(
-    config: Config,
+    config: Settings,
     parts: Dependencies | None = None,
     *,
-    again: Callable[[], Config] | None = None,
+    again: Callable[[], Settings] | None = None,
 ) -> None:
     """
     Be the service until SIGTERM or SIGINT.
@@ -177,7 +178,7 @@ async def run(
     log.info("app.stopped")
 
 
-async def once(config: Config, parts: Dependencies | None = None) -> bool:
+async def once(config: Settings, parts: Dependencies | None = None) -> bool:
     """
     One round: read, fire what is due, try each due delivery once.
 
@@ -244,7 +245,7 @@ async def serve(
 class ReloadState:
     """What whoever sends signals wants of the service."""
 
-    config: Config
+    config: Settings
     stop: bool = False
     #: The loops are to end: for good, or to begin again with another configuration.
     turn: anyio.Event = field(default_factory=anyio.Event)
@@ -254,7 +255,7 @@ class ReloadState:
 
 async def _watch_signals(
     wishes: ReloadState,
-    again: Callable[[], Config] | None,
+    again: Callable[[], Settings] | None,
     parts: Dependencies,
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
@@ -285,7 +286,7 @@ def _end_without_fail() -> None:
 
 
 async def _reload(
-    wishes: ReloadState, again: Callable[[], Config] | None, parts: Dependencies
+    wishes: ReloadState, again: Callable[[], Settings] | None, parts: Dependencies
 ) -> None:
     """Let a good new configuration take over; stay with the old one otherwise."""
     if again is None:
@@ -320,7 +321,7 @@ def _reject(parts: Dependencies, problems: Sequence[str]) -> None:
 
 @asynccontextmanager
 async def build_services(
-    config: Config, parts: Dependencies, stopping: Callable[[], bool] = lambda: False
+    config: Settings, parts: Dependencies, stopping: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[Services]:
     """Everything, connected; each resource registers its end where it begins."""
     async with AsyncExitStack() as ends:
@@ -414,7 +415,7 @@ async def build_services(
                     rate_limiter=rate_limiter,
                     decode=milestone,
                     fingerprint=fingerprint,
-                    watches={watch.name: watch for watch in config.source.watch},
+                    watches={watch.name: watch for watch in config.source.watches},
                     routes=config.routes,
                     rules=policies.diff_rules(config, time),
                     scheduler_wakeup=scheduler_wakeup,
@@ -457,7 +458,7 @@ async def build_services(
                 clock=clock,
                 posts={one.name: policies.post(one, sender) for one in config.destinations},
                 policy=OperatorPolicy(
-                    to=config.operator,
+                    to=config.operator.to,
                     poll_every=config.source.poll_every,
                     full_read_every=config.source.full_read_every,
                 ),
@@ -475,7 +476,7 @@ async def build_services(
         )
 
 
-def _address(config: Config, parts: Dependencies) -> Address | None:
+def _address(config: Settings, parts: Dependencies) -> Address | None:
     return policies.address(config) if parts.serve_web else None
 
 
@@ -498,11 +499,13 @@ def _dashboard_url(listen: ListenSocket, external_url: str | None) -> str | None
     return listen.address.url if external_url is None else f"{external_url.rstrip('/')}/"
 
 
-async def _settle_in(db: Database, config: Config, time: TimePolicy, clock: Clock) -> None:
+async def _settle_in(db: Database, config: Settings, time: TimePolicy, clock: Clock) -> None:
     """Make the store agree with the configuration, and free what a crash left."""
     now = clock.now()
     await db.write(
-        Priority.MAINTENANCE, milestones.set_watches, [watch.name for watch in config.source.watch]
+        Priority.MAINTENANCE,
+        milestones.set_watches,
+        [watch.name for watch in config.source.watches],
     )
     await db.write(
         Priority.MAINTENANCE,
@@ -521,7 +524,7 @@ async def _settle_in(db: Database, config: Config, time: TimePolicy, clock: Cloc
     await db.write(Priority.MAINTENANCE, outbox.look_again, now)
     log.info(
         "app.started",
-        watches=len(config.source.watch),
+        watches=len(config.source.watches),
         destinations=len(config.destinations),
         routes=len(config.routes),
         leases_freed=freed,
@@ -532,7 +535,7 @@ def _url_fingerprint(destination: Destination) -> str:
     return hashlib.sha256(destination.url.encode()).hexdigest()
 
 
-def _source(config: Config, clock: Clock) -> OpenSource:
+def _source(config: Settings, clock: Clock) -> OpenSource:
     return KalshiClient(
         base_url=config.source.base_url,
         timeout=config.source.timeout,
@@ -542,13 +545,13 @@ def _source(config: Config, clock: Clock) -> OpenSource:
     )
 
 
-def _signing(key: ApiKey | None, clock: Clock) -> Signing | None:
+def _signing(key: ApiKeySettings | None, clock: Clock) -> Signing | None:
     if key is None:
         return None
     return Signing(key_id=key.id, private_key=key.private_key, clock=clock)
 
 
-def _heartbeat(config: Config, clock: Clock) -> Heartbeat | None:
+def _heartbeat(config: Settings, clock: Clock) -> Heartbeat | None:
     if config.heartbeat_url is None:
         return None
     return Heartbeat(
@@ -572,7 +575,7 @@ def _watching(watcher: Watcher, heartbeat: Heartbeat | None) -> Watcher:
     return both
 
 
-async def _sender(parts: Dependencies, config: Config) -> OpenSender:
+async def _sender(parts: Dependencies, config: Settings) -> OpenSender:
     return await open_sender(
         config.destinations,
         output=parts.output,

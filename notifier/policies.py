@@ -8,19 +8,12 @@ from notifier.clock import Clock
 from notifier.domain.changes import DiffPolicy
 from notifier.domain.claim import Way
 from notifier.domain.deferral import Manner
-from notifier.domain.models import (
-    Destination,
-    Limits,
-    Milestone,
-    Outcome,
-    Rate,
-    Rendered,
-    Route,
-)
+from notifier.domain.models import Limits, Milestone, Outcome, Rendered
 from notifier.domain.poll_schedule import ReadPolicy
+from notifier.domain.rules import Destination, Rate, Route
 from notifier.domain.timers import TimePolicy
 from notifier.messages.test_message import sample
-from notifier.settings import Config, Updates
+from notifier.settings.models import Settings, Updates
 from notifier.web.listen import Address
 from notifier.workers.admin_actions import Trial
 from notifier.workers.dispatcher import Lane
@@ -45,7 +38,7 @@ class Far(Rates, Protocol):
     def limits(self, destination: str) -> Limits: ...
 
 
-def read_policy(config: Config) -> ReadPolicy:
+def read_policy(config: Settings) -> ReadPolicy:
     """How often is read."""
     return ReadPolicy(
         poll_every=config.source.poll_every,
@@ -54,7 +47,7 @@ def read_policy(config: Config) -> ReadPolicy:
     )
 
 
-def diff_rules(config: Config, time: TimePolicy) -> DiffRules:
+def diff_rules(config: Settings, time: TimePolicy) -> DiffRules:
     """What counts as news."""
     source = config.source
     touched = source.updates is Updates.TIMESTAMP
@@ -72,7 +65,7 @@ def unrepeated(destinations: Sequence[Destination]) -> frozenset[str]:
     return frozenset(one.name for one in destinations if one.drop_ambiguous)
 
 
-def lane(destination: Destination, config: Config, sender: Rates) -> Lane:
+def lane(destination: Destination, config: Settings, sender: Rates) -> Lane:
     """A destination's way out."""
     return Lane(
         way=Way(
@@ -110,7 +103,9 @@ def _manner(destination: Destination, route: Route | None) -> Manner:
     )
 
 
-def trial(config: Config, sender: Far, clock: Clock, decode: Callable[[bytes], Milestone]) -> Trial:
+def trial(
+    config: Settings, sender: Far, clock: Clock, decode: Callable[[bytes], Milestone]
+) -> Trial:
     """How a test goes out."""
     known = {one.name: one for one in config.destinations}
 
@@ -128,9 +123,10 @@ def trial(config: Config, sender: Far, clock: Clock, decode: Callable[[bytes], M
     return Trial(destinations=tuple(known), message=message, send=send)
 
 
-def address(config: Config) -> Address | None:
+def address(config: Settings) -> Address | None:
     """The address of the web; None if the web is off."""
     web = config.web
     if web is None:
         return None
-    return Address(host=web.host, port=web.port, is_asked_for=web.is_asked_for)
+    host, port = web.address
+    return Address(host=host, port=port, is_asked_for=web.listen is not None)

@@ -1,7 +1,6 @@
 """`notifier check`."""
 
 from collections.abc import Iterator
-from datetime import time
 
 from rich.table import Table
 from rich.text import Text
@@ -10,21 +9,13 @@ from notifier.cli import output
 from notifier.cli.exit_codes import DONE, say
 from notifier.cli.global_options import Given
 from notifier.cli.where import configuration, unusable
-from notifier.domain.models import (
-    DigestPolicy,
-    Kind,
-    Match,
-    QuietPolicy,
-    Route,
-    Then,
-    Window,
-)
+from notifier.domain.models import Kind
+from notifier.domain.rules import DigestPolicy, Match, QuietPolicy, Route, Then
 from notifier.errors import ConfigError
 from notifier.messages.humanize import span
 from notifier.messages.templates import check_template
 from notifier.senders.sender import scheme_of
-from notifier.settings import Config, Egress, Source
-from notifier.settings.values import DAYS, LETTERS
+from notifier.settings.models import Egress, Settings, SourceSettings
 
 _EGRESS = {
     Egress.ANY: "any address but link-local ones and clouds' metadata",
@@ -37,7 +28,7 @@ def check(given: Given) -> int:
     """
     Print what a configuration comes to.
 
-    Raises: ConfigError with every problem in it.
+    Raises: SettingsError with every problem in it.
     """
     try:
         found = configuration(given)
@@ -54,46 +45,49 @@ def check(given: Given) -> int:
     return DONE
 
 
-def _wrong_templates(found: Config) -> Iterator[str]:
+def _wrong_templates(found: Settings) -> Iterator[str]:
     """Templates that would fail, and have the built-in message sent instead."""
     for route in found.routes:
-        for kind, template in route.templates.items():
-            if problem := check_template(template, kind=kind):
+        if (template := route.template) is None:
+            continue
+        by_kind = [(None, template), *((kind, getattr(template, kind.value)) for kind in Kind)]
+        for kind, one in by_kind:
+            if one is not None and (problem := check_template(one, kind=kind)):
                 yield f"{found.path}: routes.{route.name}.template: {problem}"
 
 
-def _facts(found: Config) -> Table:
+def _facts(found: Settings) -> Table:
     source, facts = found.source, output.facts()
     name = "no file: the defaults" if found.path is None else str(found.path)
     facts.add_row("configuration", Text(f"{name}: right"))
     facts.add_row("database", found.store.removeprefix("sqlite:///"))
     facts.add_row("reads", source.base_url)
     facts.add_row("", _cadence(source))
-    for watch in source.watch:
+    for watch in source.watches:
         live = ", and live data asked" if watch.live else ""
         facts.add_row("watched", f"{watch.name}{live}")
-    facts.add_row("times in", found.zone.key)
+    facts.add_row("times in", found.timezone.key)
     facts.add_row("sends to", _EGRESS[found.egress])
     nobody = "nobody: only the log says what is wrong"
-    facts.add_row("operator", ", ".join(found.operator) or nobody)
+    facts.add_row("operator", ", ".join(found.operator.to) or nobody)
     return facts
 
 
-def _cadence(source: Source) -> str:
+def _cadence(source: SourceSettings) -> str:
     return (
         f"polled every {span(source.poll_every)}, swept every "
         f"{span(source.sweep_every)}, read in full every {span(source.full_read_every)}"
     )
 
 
-def _warn(found: Config) -> None:
-    reached = {*found.operator, *(name for route in found.routes for name in route.to)}
+def _warn(found: Settings) -> None:
+    reached = {*found.operator.to, *(name for route in found.routes for name in route.to)}
     for one in found.destinations:
         if one.name not in reached:
             say(f"warning: nothing goes to {one.name}: no route names it, nor operator")
 
 
-def _destinations(found: Config) -> Table:
+def _destinations(found: Settings) -> Table:
     table = output.table(
         *("Destination", "Service", "Format", "Zone", "Quiet hours", "Digest"),
         "No answer",
@@ -113,7 +107,7 @@ def _destinations(found: Config) -> Table:
     return table
 
 
-def _routes(found: Config) -> Table:
+def _routes(found: Settings) -> Table:
     own = any(route.quiet or route.digest for route in found.routes)
     table = output.table(
         *("Route", "To", "Reminders", "Which events"),
@@ -143,23 +137,8 @@ def _quiet(policy: QuietPolicy | None) -> str:
     passing = f", {' and '.join(kinds)} {verb}" if kinds else ""
     dropping = policy.then is Then.DROP
     then = "dropped at once" if dropping else f"then {policy.then.value}"
-    hours = " and ".join(map(_window, policy.windows))
+    hours = " and ".join(map(str, policy.windows))
     return f"{hours}{zone}, {then}{passing}"
-
-
-def _window(window: Window) -> str:
-    end = "24:00" if window.end == time(0) else f"{window.end:%H:%M}"
-    days = f"{_days(window)} " if len(window.days) < len(DAYS) else ""
-    return f"{days}{window.start:%H:%M}-{end}"
-
-
-def _days(window: Window) -> str:
-    """`Mon-Fri`, `Sat,Sun`: as they are written."""
-    names = [DAYS[day][:LETTERS].capitalize() for day in sorted(window.days)]
-    first, last = min(window.days), max(window.days)
-    if len(names) > 2 and last - first + 1 == len(names):  # noqa: PLR2004 - a span
-        return f"{names[0]}-{names[-1]}"
-    return ",".join(names)
 
 
 def _digest(policy: DigestPolicy) -> str:

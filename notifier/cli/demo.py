@@ -24,7 +24,7 @@ from notifier.demo.receiver import Arrival, WebhookReceiver
 from notifier.domain.commit import Progress, ReadEnd, ReadKind
 from notifier.domain.models import Kind, State
 from notifier.messages.humanize import count
-from notifier.settings import Config
+from notifier.settings.models import Settings
 from notifier.storage import queries
 from notifier.storage.database import reading
 from notifier.web.listen import Address
@@ -70,7 +70,7 @@ async def _play(folder: Path, console: Console) -> Summary:
     return _summary(folder / _DATABASE, receiver.arrivals)
 
 
-def _configured(folder: Path, api_port: int, receiver_port: int) -> Config:
+def _configured(folder: Path, api_port: int, receiver_port: int) -> Settings:
     text = scenario.configuration(api_port, receiver_port, folder / _DATABASE)
     file = folder / settings.NAME
     file.write_text(f"{text}timezone: {output.local_zone().key}\n", "utf-8")
@@ -78,7 +78,7 @@ def _configured(folder: Path, api_port: int, receiver_port: int) -> Config:
 
 
 async def _perform(
-    found: Config, database: Path, api: FakeApi, display: DemoConsole, console: Console
+    found: Settings, database: Path, api: FakeApi, display: DemoConsole, console: Console
 ) -> None:
     """Run the service while the scenario runs."""
     is_known, stop = anyio.Event(), anyio.Event()

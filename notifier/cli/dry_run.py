@@ -27,7 +27,6 @@ from notifier.domain.dry_run import acts, due, kept_back, made_up
 from notifier.domain.models import (
     Ambiguous,
     Delivery,
-    Destination,
     Ended,
     Event,
     Failed,
@@ -38,18 +37,17 @@ from notifier.domain.models import (
     Message,
     Milestone,
     Outcome,
-    Rate,
     Refused,
     Rendered,
     RouteTrace,
     Scope,
     Sent,
-    Silence,
     State,
     message_id,
 )
 from notifier.domain.retry_policy import Standing
 from notifier.domain.routing import deliveries, route
+from notifier.domain.rules import Destination, Rate, Silence
 from notifier.errors import NotifierError
 from notifier.kalshi.decoding import milestone as decode
 from notifier.messages.humanize import span
@@ -58,7 +56,7 @@ from notifier.messages.test_message import said
 from notifier.policies import lane
 from notifier.senders.redaction import redact
 from notifier.senders.sender import open_sender
-from notifier.settings import Config
+from notifier.settings.models import Settings
 from notifier.storage import due as outbox
 from notifier.storage import preview as store
 from notifier.storage import silences
@@ -163,7 +161,7 @@ def drilled(given: Given, wanted: Wanted, *, as_json: bool) -> int:
 
 async def _acted(
     given: Given,
-    config: Config,
+    config: Settings,
     chosen: Sequence[Destination],
     wanted: Wanted,
     as_json: bool,  # noqa: FBT001 - anyio.run knows no keywords
@@ -240,7 +238,7 @@ _Line: TypeAlias = "Row | _Owed"
 class Play:
     """The drill itself; nothing is stored."""
 
-    config: Config
+    config: Settings
     sender: Far
     clock: Clock
     ways: Mapping[str, Way]

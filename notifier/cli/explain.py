@@ -1,11 +1,9 @@
 """`notifier explain`."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import msgspec
 from rich.table import Table
@@ -18,11 +16,12 @@ from notifier.cli.global_options import Given
 from notifier.cli.lists import write_rows
 from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
-from notifier.domain.models import Json, Route, RouteTrace
+from notifier.domain.models import Json, RouteTrace
 from notifier.errors import ConfigError
 from notifier.messages.event_text import EventFormatter
 from notifier.messages.humanize import count
 from notifier.senders.terminal import plain
+from notifier.settings.models import Settings
 from notifier.storage.explain import Desk, Story, story
 
 #: As much of a message as is shown; a digest may have hundreds of lines.
@@ -68,8 +67,10 @@ def explain(given: Given, beginning: str, *, as_json: bool) -> int:
 
     Raises: NoSuchEvent.
     """
-    routes = _routes(given)
-    desk = Desk(routes=routes or (), zones=_zones(given))
+    found_settings = _settings(given)
+    routes = None if found_settings is None else found_settings.routes
+    zones = {one.name: one.zone for one in found_settings.destinations} if found_settings else {}
+    desk = Desk(routes=routes or (), zones=zones)
     now = SystemClock().now()
     with viewing(given) as conn:
         found = story(conn, beginning, desk, now=now)
@@ -96,26 +97,15 @@ def _row(found: Story, *, is_routed: bool) -> dict[str, Json]:
     }
 
 
-def _routes(given: Given) -> Sequence[Route] | None:
-    """The routes as they are configured now; None: that is wrong, which is said."""
+def _settings(given: Given) -> Settings | None:
+    """Return the routes and destinations of now; None, after a message, if they are wrong."""
     here = Path.cwd()
     try:
         path = settings.find(given.config, os.environ, cwd=here)
-        return settings.load_routes(path, os.environ, cwd=here)
+        return settings.load(path, os.environ, cwd=here, required_secrets=False)
     except ConfigError as exc:
         say(f"The routes are missing here, for the configuration is wrong:\n{exc}")
         return None
-
-
-def _zones(given: Given) -> dict[str, ZoneInfo]:
-    """The zones of the destinations' messages, as far as the configuration is right."""
-    here = Path.cwd()
-    try:
-        path = settings.find(given.config, os.environ, cwd=here)
-        plan = settings.load_plan(path, os.environ, cwd=here)
-    except ConfigError:
-        return {}
-    return {one.name: one.zone for one in plan.destinations}
 
 
 # --- for people ---------------------------------------------------------------

@@ -3,10 +3,10 @@
 import os
 
 from notifier.senders.redaction import secrets_of_environment, secrets_of_text, secrets_of_url
-from notifier.settings import Config
+from notifier.settings.models import Settings
 
 
-def hidden(config: Config) -> frozenset[str]:
+def hidden(config: Settings) -> frozenset[str]:
     """Every secret of it, and of the environment's proxies, in every form."""
     urls = [one.url for one in config.destinations]
     if config.heartbeat_url is not None:

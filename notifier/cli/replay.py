@@ -18,12 +18,13 @@ from notifier.cli.lists import write_rows
 from notifier.cli.replay_report import Recount, show
 from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
-from notifier.domain.models import URGENT, Delivery, Event, Json, Rate
+from notifier.domain.models import URGENT, Delivery, Event, Json
 from notifier.domain.preview import Rehearsal, owed
 from notifier.domain.routing import leads
+from notifier.domain.rules import Rate
 from notifier.domain.timers import TimePolicy
 from notifier.policies import lane
-from notifier.settings import Config
+from notifier.settings.models import Settings
 from notifier.storage import preview as store
 from notifier.storage.queries import stamp
 from notifier.workers.ingest import HELD
@@ -48,7 +49,7 @@ class _Stage:
     """What is replayed, by which rules, until when."""
 
     conn: Connection
-    plan: Config
+    plan: Settings
     since: datetime
     now: datetime
 
@@ -113,7 +114,7 @@ def replay(given: Given, *, since: datetime, routes: Path | None, as_json: bool)
 def _stage(given: Given, since: datetime, routes: Path | None) -> Iterator[_Stage]:
     here = Path.cwd()
     path = settings.find(given.config, os.environ, cwd=here)
-    plan = settings.load_plan(path, os.environ, cwd=here, routes=routes)
+    plan = settings.load(path, os.environ, cwd=here, required_secrets=False, routes=routes)
     now = SystemClock().now()
     with viewing(given) as conn:
         yield _Stage(conn=conn, plan=plan, since=since, now=now)

@@ -19,7 +19,7 @@ from notifier.cli.progress_line import Footer
 from notifier.cli.where import configuration, placing, unusable
 from notifier.errors import ConfigError
 from notifier.senders.redaction import redact
-from notifier.settings import Config
+from notifier.settings.models import Settings
 from notifier.storage.sqlite import SOUND_SQLITE, database_path
 from notifier.systemd import supervisor
 
@@ -45,7 +45,7 @@ def run(given: Given, *, once: bool) -> int:
     return DONE
 
 
-def _again(given: Given, footer: Footer | None) -> Config:
+def _again(given: Given, footer: Footer | None) -> Settings:
     """
     The configuration as it is now.
 
@@ -69,7 +69,7 @@ def _above(footer: Footer | None, stream: TextIO) -> TextIO:
     return footer.above(stream) if footer and stream.isatty() else stream
 
 
-def _set_up_logs(given: Given, found: Config, footer: Footer | None) -> None:
+def _set_up_logs(given: Given, found: Settings, footer: Footer | None) -> None:
     """Log as the configuration says, with none of its secrets."""
     logging.set_up(
         level=given.log_level or found.log.level.value,
@@ -79,7 +79,7 @@ def _set_up_logs(given: Given, found: Config, footer: Footer | None) -> None:
     )
 
 
-def _say_what_is_odd(found: Config) -> None:
+def _say_what_is_odd(found: Settings) -> None:
     """What whoever starts the service may not expect."""
     if found.path is None:
         _say_there_is_no_file(found)
@@ -92,8 +92,8 @@ def _say_what_is_odd(found: Config) -> None:
         )
 
 
-def _say_there_is_no_file(found: Config) -> None:
-    looked = [str(path) for path in settings.usual(os.environ, Path.cwd())]
+def _say_there_is_no_file(found: Settings) -> None:
+    looked = [str(path) for path in settings.usual_paths(os.environ, Path.cwd())]
     database = database_path(found.store)
     if not sys.stderr.isatty():
         log.warning("config.missing", looked_for=looked, database=str(database))

@@ -18,8 +18,9 @@ from notifier.cli.lists import write_rows
 from notifier.cli.store_view import viewing
 from notifier.cli.where import database, existing
 from notifier.clock import SystemClock
-from notifier.domain.models import Json, Silence
+from notifier.domain.models import Json
 from notifier.domain.routing import fits
+from notifier.domain.rules import Silence
 from notifier.domain.silences import DESTINATION, made, phrase, problem, spelt, strange
 from notifier.messages.humanize import count, instant, relative, span
 from notifier.storage import queries, silences

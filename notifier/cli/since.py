@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import typer
 
 from notifier.clock import SystemClock
-from notifier.settings.values import Unreadable, duration
+from notifier.domain.parsing import ValueParseError, parse_duration
 
 
 def since(text: str) -> datetime:
@@ -15,8 +15,8 @@ def since(text: str) -> datetime:
     Raises: BadParameter.
     """
     try:
-        return SystemClock().now() - duration(text)
-    except Unreadable as exc:
+        return SystemClock().now() - parse_duration(text)
+    except ValueParseError as exc:
         return _instant(text, exc)
 
 
@@ -28,8 +28,8 @@ def until(text: str) -> datetime:
     """
     now = SystemClock().now()
     try:
-        when = now + duration(text)
-    except Unreadable as exc:
+        when = now + parse_duration(text)
+    except ValueParseError as exc:
         when = _instant(text, exc)
     if when <= now:
         raise typer.BadParameter(f"{text!r} is over; it must lie in the future")
@@ -42,7 +42,7 @@ def _whole(when: datetime) -> datetime:
     return cut if cut == when else cut + timedelta(seconds=1)
 
 
-def _instant(text: str, no_duration: Unreadable) -> datetime:
+def _instant(text: str, no_duration: ValueParseError) -> datetime:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:

@@ -20,9 +20,9 @@ from notifier.cli.where import database, existing
 from notifier.clock import SystemClock
 from notifier.domain.auth import ALL_FEEDS, TOKEN_PREFIX, Token, TokenKind, TokenScope, token_hash
 from notifier.domain.models import Json
-from notifier.domain.suggestions import nearest
+from notifier.domain.parsing import ValueParseError, parse_destination_name
+from notifier.domain.suggestions import suggest
 from notifier.messages.humanize import instant, relative
-from notifier.settings.values import Unreadable, handle
 from notifier.storage import admin
 from notifier.workers.admin_actions import COMMAND, let_in, revoked
 
@@ -109,8 +109,8 @@ def revoke(given: Given, name: str) -> int:
 
 def _name(text: str) -> str:
     try:
-        return handle(text)
-    except Unreadable as exc:
+        return parse_destination_name(text)
+    except ValueParseError as exc:
         raise typer.BadParameter(f"{text!r} {exc.what}; {exc.advice}") from None
 
 
@@ -122,7 +122,7 @@ def _scope(given: Given, scope: str | None, feed: str | None) -> str:
         raise typer.BadParameter("a feed can only be read; leave it out", param_hint="--scope")
     known = _routes(given)
     if feed != ALL_FEEDS and feed not in known:
-        advice = nearest(feed, known) or f"there are {', '.join(known)}"
+        advice = suggest(feed, known) or f"there are {', '.join(known)}"
         raise typer.BadParameter(f"{feed!r} is no route; {advice}", param_hint="--feed")
     return feed
 
@@ -130,7 +130,8 @@ def _scope(given: Given, scope: str | None, feed: str | None) -> str:
 def _routes(given: Given) -> list[str]:
     here = Path.cwd()
     path = settings.find(given.config, os.environ, cwd=here)
-    return [one.name for one in settings.load_routes(path, os.environ, cwd=here)]
+    found = settings.load(path, os.environ, cwd=here, required_secrets=False)
+    return [one.name for one in found.routes]
 
 
 # --- for people ---------------------------------------------------------------

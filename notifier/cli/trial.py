@@ -13,13 +13,14 @@ from notifier.cli.global_options import Given
 from notifier.cli.hidden import hidden
 from notifier.cli.where import configuration, placing
 from notifier.clock import SystemClock
-from notifier.domain.models import Destination, Outcome, Rendered, Sent
-from notifier.domain.suggestions import nearest
+from notifier.domain.models import Outcome, Rendered, Sent
+from notifier.domain.rules import Destination
+from notifier.domain.suggestions import suggest
 from notifier.kalshi.decoding import milestone
 from notifier.messages.test_message import said, sample
 from notifier.senders.redaction import redact
 from notifier.senders.sender import open_sender, scheme_of
-from notifier.settings import Config
+from notifier.settings.models import Settings
 
 
 def trial(given: Given, names: Sequence[str]) -> int:
@@ -40,12 +41,12 @@ def trial(given: Given, names: Sequence[str]) -> int:
     return DONE if all_sent else FAILED
 
 
-def chosen_of(config: Config, names: Sequence[str]) -> list[Destination] | None:
+def chosen_of(config: Settings, names: Sequence[str]) -> list[Destination] | None:
     """The destinations of these names; None: some name is unknown, which is said."""
     known = {one.name: one for one in config.destinations}
     unknown = [name for name in names if name not in known]
     for name in unknown:
-        advice = nearest(name, known) or f"there are {', '.join(known)}"
+        advice = suggest(name, known) or f"there are {', '.join(known)}"
         say(f"notifier: {name!r} is no destination; {advice}")
     if unknown:
         return None
@@ -56,7 +57,7 @@ def chosen_of(config: Config, names: Sequence[str]) -> list[Destination] | None:
 
 
 async def _send_all(
-    config: Config, chosen: Sequence[Destination]
+    config: Settings, chosen: Sequence[Destination]
 ) -> Mapping[str, tuple[Outcome, Rendered]]:
     """What became of the message, by destination; all are asked at once."""
     clock = SystemClock()

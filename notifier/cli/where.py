@@ -4,16 +4,19 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from notifier import settings
 from notifier.cli.global_options import Given
 from notifier.errors import ConfigError, StoreError
-from notifier.settings import Config
+
+if TYPE_CHECKING:
+    from notifier.settings.models import Settings
 
 _SQLITE = "sqlite:///"
 
 
-def configuration(given: Given) -> Config:
+def configuration(given: Given) -> "Settings":
     """
     The whole configuration, secrets and all.
 

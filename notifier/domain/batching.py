@@ -19,17 +19,7 @@ from itertools import zip_longest
 
 from notifier.domain.coalescing import netted
 from notifier.domain.deferral import Manner, hold, joined
-from notifier.domain.models import (
-    URGENT,
-    Due,
-    Ended,
-    Form,
-    Held,
-    Kind,
-    Message,
-    State,
-    message_id,
-)
+from notifier.domain.models import URGENT, Due, Ended, Form, Held, Kind, Message, State, message_id
 from notifier.domain.timers import is_placeholder
 
 #: How often a refused digest was put more plainly decides how it goes next.

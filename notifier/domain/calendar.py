@@ -24,14 +24,13 @@ from notifier.domain.models import (
     Format,
     Kind,
     Limits,
-    Match,
     Message,
     Milestone,
-    Route,
     delivery_id,
     message_id,
 )
 from notifier.domain.routing import GRAVE, fits, matches, route
+from notifier.domain.rules import Match, Route
 from notifier.messages.cloudevents import link
 from notifier.messages.escaping import clean
 from notifier.messages.event_text import about

@@ -13,20 +13,11 @@ from datetime import datetime, timedelta
 from notifier.domain.batching import Probe, Room, Rules, compose
 from notifier.domain.commit import Claim, Settlement
 from notifier.domain.deferral import Manner
-from notifier.domain.models import (
-    URGENT,
-    Ambiguous,
-    Due,
-    Event,
-    Message,
-    Outcome,
-    Rate,
-    Sent,
-    Silence,
-)
+from notifier.domain.models import URGENT, Ambiguous, Due, Event, Message, Outcome, Sent
 from notifier.domain.retry_policy import Rescheduled, Standing, Tries, Verdict, rest, together
 from notifier.domain.retry_policy import settle as decide
 from notifier.domain.retry_policy import standing as stand
+from notifier.domain.rules import Rate, Silence
 from notifier.domain.silences import silencing, words
 
 #: Messages that would leave later than this are a digest instead.

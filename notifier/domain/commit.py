@@ -5,15 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from notifier.domain.changes import RowChange
-from notifier.domain.models import (
-    Delivery,
-    Ended,
-    Event,
-    Held,
-    Message,
-    Milestone,
-    Timer,
-)
+from notifier.domain.models import Delivery, Ended, Event, Held, Message, Milestone, Timer
 from notifier.domain.retry_policy import Standing, Verdict
 from notifier.domain.timers import LastAnnounced
 

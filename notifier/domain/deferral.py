@@ -11,16 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from notifier.domain.models import (
-    URGENT,
-    Due,
-    Ended,
-    Held,
-    QuietPolicy,
-    State,
-    Then,
-)
+from notifier.domain.models import URGENT, Due, Ended, Held, State
 from notifier.domain.quiet_hours import next_time, quiet_until
+from notifier.domain.rules import QuietPolicy, Then
 from notifier.messages.humanize import moment
 
 

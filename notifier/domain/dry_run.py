@@ -24,10 +24,9 @@ from notifier.domain.models import (
     Json,
     Kind,
     Milestone,
-    Route,
-    Silence,
     event_id,
 )
+from notifier.domain.rules import Route, Silence
 
 Decode = Callable[[bytes], Milestone]
 #: Where no route has reminders, and somebody asks for one all the same.

@@ -87,6 +87,23 @@ def literal(url: str) -> str | None:
         return _figures(host, is_host=scheme.lower() in _AT_HOSTS)
 
 
+#: Libraries of these services connect in threads of their own, and reconnect.
+_UNGUARDED = frozenset({"mqtt", "mqtts", "xmpp", "xmpps"})
+
+
+def unreachable(url: str, *, only_public: bool) -> str | None:
+    """Return why the policy forbids a URL whatever a name resolves to; None: it does not."""
+    scheme = url.partition(":")[0].lower()
+    if only_public and scheme in _UNGUARDED:
+        return f"egress: public cannot see where {scheme}:// connects to"
+    address = literal(url)
+    if address is not None and not anywhere(address):
+        return "a link-local address, or a cloud's metadata: never connected to"
+    if only_public and address is not None and not public(address):
+        return "egress: public forbids this address; any allows it"
+    return None
+
+
 def _figures(host: str, *, is_host: bool) -> str | None:
     """The address that `inet_aton` finds in figures, of which the last fills it up."""
     parts = host.split(".")

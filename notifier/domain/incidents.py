@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from notifier.domain.models import Ambiguous, Failed, Outcome, Rate, Sent
+from notifier.domain.models import Ambiguous, Failed, Outcome, Sent
 from notifier.domain.retry_policy import MAX_AGE, MAX_HINT, PATIENT
+from notifier.domain.rules import Rate
 
 #: Kalshi counts as down when nothing was read for so long, or for four polls, and
 #: so many reads in a row have failed.

@@ -9,10 +9,9 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
-from zoneinfo import ZoneInfo
 
 from notifier.domain.live_status import LiveData
 
@@ -185,151 +184,7 @@ class Timer:
     lead: timedelta = timedelta(0)
 
 
-# --- reading ------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """No sliding window of `per` sees more than `count`."""
-
-    count: int
-    per: timedelta
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
-    """One query against the list; None leaves a field unfiltered."""
-
-    category: str | None = None
-    type: str | None = None
-    competition: str | None = None
-    source_id: str | None = None
-    related_event_ticker: str | None = None
-    #: Ask live data about its milestones; nothing that tells watches apart.
-    live: bool = field(default=False, compare=False)
-
-    @property
-    def params(self) -> dict[str, str]:
-        """The query parameters of this watch; none of them watches everything."""
-        values = {
-            "category": self.category,
-            "type": self.type,
-            "competition": self.competition,
-            "source_id": self.source_id,
-            "related_event_ticker": self.related_event_ticker,
-        }
-        return {key: value for key, value in values.items() if value is not None}
-
-    @property
-    def name(self) -> str:
-        """How logs, the store and `status` call it: `category=Sports type=...`."""
-        return " ".join(f"{k}={v}" for k, v in self.params.items()) or "everything"
-
-
 # --- routing ------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Template:
-    """A user's own Jinja2 text; None keeps the built-in one."""
-
-    title: str | None = None
-    body: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DigestPolicy:
-    """When many events become one message."""
-
-    #: More than so many due together go as one message; None: never.
-    over: int | None = 10
-    #: What is not urgent waits so long for more to join, and goes with it.
-    window: timedelta | None = None
-    #: What is not urgent waits for this time of the day, and goes together.
-    at: time | None = None
-
-
-class Then(StrEnum):
-    """What becomes of what quiet hours held back."""
-
-    DELIVER = "deliver"
-    DIGEST = "digest"
-    DROP = "drop"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """A span of the day on some days of the week; may end on the following day."""
-
-    #: Monday is 0; the day on which the window begins.
-    days: frozenset[int]
-    start: time
-    #: Not after `start`: on the following day. Midnight may be either end.
-    end: time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuietPolicy:
-    """When messages are held back, and what becomes of them."""
-
-    windows: tuple[Window, ...]
-    #: None: the destination's own.
-    zone: ZoneInfo | None = None
-    then: Then = Then.DELIVER
-    #: Kinds that are never held back.
-    let_pass: frozenset[Kind] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Silence:
-    """A person's wish to hear nothing of some events until a time."""
-
-    id: str
-    match: "Match"
-    #: Only what would go there; empty: everywhere.
-    destinations: frozenset[str]
-    why: str
-    created_at: datetime
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """
-    A route's predicate: fields AND, values of one field OR, empty matches all.
-
-    Patterns are as written in the configuration: case-insensitive globs over the
-    whole value, or `~` and a regex that is searched for.
-    """
-
-    events: frozenset[Kind] = frozenset()
-    #: (key, patterns); a key is `category`, `type`, `tickers`, `title` or a dotted
-    #: path into the milestone such as `details.league`.
-    fields: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    changed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """A rule: which events go where, and how."""
-
-    name: str
-    to: tuple[str, ...]
-    match: Match = Match()
-    stop: bool = False
-    reminders: tuple[timedelta, ...] = ()
-    ignore_changes: tuple[str, ...] = (
-        "details.status",
-        "details.session_id",
-        "source_id",
-        "source_ids.*",
-    )
-    #: None: the destination's own.
-    digest: DigestPolicy | None = None
-    #: None: the destination's own.
-    quiet: QuietPolicy | None = None
-    #: By kind; the key None serves every kind that has no template of its own.
-    templates: Mapping[Kind | None, Template] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -564,25 +419,3 @@ class Refused:
 
 
 Outcome: TypeAlias = Sent | Failed | Ambiguous | Refused
-
-
-# --- destinations -------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Destination:
-    """A named place to send to. Its URL is a secret: repr hides it."""
-
-    name: str
-    url: str = field(repr=False)
-    #: None: what the service likes best.
-    format: Format | None = None
-    concurrency: int = 1
-    #: None: the service's default.
-    rate: Rate | None = None
-    #: For the times in its messages.
-    zone: ZoneInfo
-    digest: DigestPolicy = DigestPolicy()
-    quiet: QuietPolicy | None = None
-    #: What may have arrived is not sent again.
-    drop_ambiguous: bool = False

@@ -27,12 +27,11 @@ from notifier.domain.models import (
     Kind,
     Message,
     Milestone,
-    Route,
-    Silence,
     State,
 )
 from notifier.domain.retry_policy import Standing
 from notifier.domain.routing import deliveries, route
+from notifier.domain.rules import Route, Silence
 from notifier.domain.silences import silencing, words
 from notifier.domain.timers import LastAnnounced, TimePolicy, fire, reminders
 

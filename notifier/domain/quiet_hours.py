@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import product
 from zoneinfo import ZoneInfo
 
-from notifier.domain.models import QuietPolicy, Window
+from notifier.domain.rules import QuietPolicy, Window
 
 #: Quiet hours that never end are asked about again after it.
 FARTHEST = timedelta(days=8)

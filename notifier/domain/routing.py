@@ -19,13 +19,12 @@ from notifier.domain.models import (
     Event,
     Json,
     Kind,
-    Match,
     Milestone,
-    Route,
     RouteTrace,
     delivery_id,
 )
 from notifier.domain.patterns import compile_pattern
+from notifier.domain.rules import Match, Route
 
 #: Words of `details.status` that nobody may be left without.
 GRAVE = frozenset({"cancelled", "canceled", "postponed", "abandoned", "suspended", "delayed"})

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from notifier.domain import match_keys
-from notifier.domain.models import Event, Json, Kind, Match, Silence, identify
+from notifier.domain.models import Event, Json, Kind, identify
 from notifier.domain.patterns import PatternError, compile_pattern
 from notifier.domain.routing import fits
-from notifier.domain.suggestions import meant, nearest
+from notifier.domain.rules import Match, Silence
+from notifier.domain.suggestions import did_you_mean, suggest
 
 #: The key that a route's match does not have.
 DESTINATION = "destination"
@@ -114,7 +115,7 @@ def problem(key: str, pattern: str) -> str | None:
         kinds = [kind.value for kind in Kind]
         if pattern in kinds:
             return None
-        advice = nearest(pattern, kinds)
+        advice = suggest(pattern, kinds)
         return f'"{pattern}" is none of {", ".join(kinds)}' + (advice and f"; {advice}")
     try:
         compile_pattern(pattern)
@@ -127,7 +128,7 @@ def _unknown(key: str) -> str | None:
     """What is wrong with a key: without a word it would match nothing."""
     if key == DESTINATION or (wrong := match_keys.unknown(key)) is None:
         return None
-    alike = meant(_ALIKE.get(key, "")) or nearest(key, [DESTINATION])
+    alike = did_you_mean(_ALIKE.get(key, "")) or suggest(key, [DESTINATION])
     return f"unknown key; {alike}" if alike else wrong
 
 
@@ -135,7 +136,7 @@ def strange(destinations: Iterable[str], known: Sequence[str]) -> list[str]:
     """What is wrong with those destinations that nothing is sent to."""
     return [
         f"{DESTINATION}: {name!r} is no destination; "
-        + (nearest(name, known) or f"there are {', '.join(known) or 'none'}")
+        + (suggest(name, known) or f"there are {', '.join(known) or 'none'}")
         for name in destinations
         if name not in known
     ]

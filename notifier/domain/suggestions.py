@@ -1,16 +1,17 @@
-"""(a word, the words that are known) -> which of them may have been meant."""
+"""A word that is not known -> `did you mean ...?`."""
 
-import difflib
 from collections.abc import Iterable
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`did you mean ...?` with the most similar of the known words, or nothing."""
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return `did you mean ...?` with the most similar known word, or an empty text."""
+    import difflib  # noqa: PLC0415 - only for a mistake
+
     folded = {name.casefold(): name for name in known}
     close = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-    return meant(folded[close[0]]) if close else ""
+    return did_you_mean(folded[close[0]]) if close else ""
 
 
-def meant(better: str) -> str:
-    """`did you mean ...?`, or nothing."""
+def did_you_mean(better: str) -> str:
+    """Return `did you mean ...?`, or an empty text if there is nothing to suggest."""
     return f"did you mean {better}?" if better else ""

@@ -13,7 +13,7 @@ import httpx
 
 from notifier.clock import Clock
 from notifier.domain.live_status import Said
-from notifier.domain.models import Watch
+from notifier.domain.rules import Watch
 from notifier.errors import ConfigError, SourceError, SourceGarbled
 from notifier.kalshi.body import ACCEPT_ENCODING, read_body
 from notifier.kalshi.decoding import (

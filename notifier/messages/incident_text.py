@@ -18,14 +18,7 @@ from notifier.domain.incidents import (
     Trouble,
     is_refused,
 )
-from notifier.domain.models import (
-    CloudEvent,
-    Format,
-    Kind,
-    Limits,
-    Rendered,
-    identify,
-)
+from notifier.domain.models import CloudEvent, Format, Kind, Limits, Rendered, identify
 from notifier.messages.escaping import (
     Bold,
     Row,

@@ -11,17 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from notifier.domain.models import (
-    URGENT,
-    Event,
-    Form,
-    Format,
-    Limits,
-    Message,
-    Rendered,
-    Route,
-    Template,
-)
+from notifier.domain.models import URGENT, Event, Form, Format, Limits, Message, Rendered
+from notifier.domain.rules import Route, Template
 from notifier.messages.cloudevents import cloudevent, link
 from notifier.messages.digest import Digest, digest_headline
 from notifier.messages.escaping import (
@@ -117,7 +108,7 @@ class _RenderContext:
         error: str | None = None
         template = None
         if route is not None:
-            template = route.templates.get(event.kind) or route.templates.get(None)
+            template = None if route.template is None else route.template.by_kind(event.kind)
         if route is not None and template is not None:
             try:
                 return *self._templated(event, template), None

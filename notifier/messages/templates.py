@@ -29,8 +29,9 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
-from notifier.domain.models import Change, Event, Format, Json, Kind, Milestone, Template
-from notifier.domain.suggestions import nearest
+from notifier.domain.models import Change, Event, Format, Json, Kind, Milestone
+from notifier.domain.rules import Template
+from notifier.domain.suggestions import suggest
 from notifier.errors import NotifierError
 from notifier.messages.escaping import clean, escape, plain
 from notifier.messages.event_text import EventFormatter, title_of
@@ -266,7 +267,7 @@ def _problem(source: str, kinds: Sequence[Kind]) -> str | None:
     except (jinja2.TemplateError, RecursionError, ValueError) as exc:
         return _reason(exc)
     if unknown:
-        advice = nearest(min(unknown), sorted(known))
+        advice = suggest(min(unknown), sorted(known))
         return f"{min(unknown)} is unknown" + (f"; {advice}" if advice else "")
     failures = [_failure(source, kind) for kind in kinds]
     return None if None in failures else failures[0]

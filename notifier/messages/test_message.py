@@ -7,7 +7,6 @@ import msgspec
 
 from notifier.domain.models import (
     Ambiguous,
-    Destination,
     Due,
     Event,
     Form,
@@ -18,12 +17,12 @@ from notifier.domain.models import (
     Milestone,
     Outcome,
     Rendered,
-    Route,
     Sent,
     delivery_id,
     event_id,
     message_id,
 )
+from notifier.domain.rules import Destination, Route
 from notifier.messages.render import render
 
 _ID = "00000000-0000-4000-8000-000000000000"

@@ -15,16 +15,15 @@ from apprise.common import NotifyFormat, OverflowMode
 
 from notifier.domain.models import (
     Ambiguous,
-    Destination,
     Failed,
     Limits,
     Outcome,
-    Rate,
     Refused,
     Rendered,
     Scope,
     Sent,
 )
+from notifier.domain.rules import Destination, Rate
 from notifier.senders import apprise_http, apprise_smtp, registry
 from notifier.senders.attempt import (
     AttemptRecord,

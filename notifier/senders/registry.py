@@ -22,7 +22,8 @@ from apprise.manager_plugins import NotificationManager
 from apprise.plugins import url_to_dict
 from apprise.utils.parse import parse_list
 
-from notifier.domain.models import Destination, Format, Limits, Rate
+from notifier.domain.models import Format, Limits
+from notifier.domain.rules import Destination, Rate
 from notifier.errors import DestinationError
 from notifier.senders import apprise_http, apprise_smtp
 

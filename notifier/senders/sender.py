@@ -20,7 +20,8 @@ import certifi
 
 from notifier.clock import Clock, SystemClock
 from notifier.domain.egress_policy import anywhere
-from notifier.domain.models import Destination, Limits, Outcome, Rate, Rendered
+from notifier.domain.models import Limits, Outcome, Rendered
+from notifier.domain.rules import Destination, Rate
 from notifier.errors import ConfigError, DestinationError
 from notifier.senders import webhook
 from notifier.senders.egress_guard import Egress, install

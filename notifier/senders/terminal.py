@@ -7,15 +7,7 @@ from typing import TextIO
 
 import anyio
 
-from notifier.domain.models import (
-    Ambiguous,
-    Failed,
-    Format,
-    Limits,
-    Outcome,
-    Rendered,
-    Sent,
-)
+from notifier.domain.models import Ambiguous, Failed, Format, Limits, Outcome, Rendered, Sent
 
 _ESCAPES = re.compile(
     r"""

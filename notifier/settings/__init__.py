@@ -1,70 +1,44 @@
 """
-File + environment -> a frozen `Config`; everything is checked here, at the start.
+THE configuration: file + environment -> frozen `Settings`, checked whole at the start.
 
-`find` says which file, `load` reads it all; `load_store`, `load_routes`, `load_plan`
-and `load_destinations` read one part, whatever is wrong with the others.
-text -> `read_yaml` -> tree -> `override`, `expand`, `read_secrets` -> `check` (the
-keys: `shape`, what one asks of another: `cross`, what must wait: `not_yet`) ->
-`build`. The tree remembers the line of every value, so every problem has a place.
+`models` are the keys, `types` how their texts are parsed, `loading` finds and reads the
+file and reports every problem at its line, `json_schema` serves editors. The models load
+pydantic, which takes 0.1 s: what needs no more than the store, imports `loading` alone.
 """
 
 from pathlib import Path
+from typing import Any
 
-from notifier.domain.models import Json
-from notifier.settings.find import NAME, find, usual
-from notifier.settings.load import (
+from notifier.settings.loading import (
+    NAME,
+    find,
     load,
     load_destinations,
-    load_plan,
-    load_routes,
     load_store,
     place_of,
-)
-from notifier.settings.settings import (
-    ApiKey,
-    Config,
-    Egress,
-    Level,
-    Log,
-    LogFormat,
-    Retention,
-    Source,
-    Updates,
-    Web,
+    usual_paths,
 )
 
 __all__ = [
     "NAME",
-    "ApiKey",
-    "Config",
-    "Egress",
-    "Level",
-    "Log",
-    "LogFormat",
-    "Retention",
-    "Source",
-    "Updates",
-    "Web",
     "find",
     "init_text",
     "load",
     "load_destinations",
-    "load_plan",
-    "load_routes",
     "load_store",
     "place_of",
     "schema",
-    "usual",
+    "usual_paths",
 ]
 
 
-def schema() -> dict[str, Json]:
-    """The JSON Schema of notifier.yaml, for editors that complete and check."""
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of notifier.yaml, for editors that complete and check."""
     from notifier.settings.json_schema import file_schema  # noqa: PLC0415 - pydantic is slow
 
     return file_schema()
 
 
 def init_text() -> str:
-    """The commented configuration to begin with: everything, to the terminal."""
+    """Return the commented configuration to begin with: everything, to the terminal."""
     return Path(__file__).with_name("init.yaml").read_text("utf-8")

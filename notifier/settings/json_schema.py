@@ -1,76 +1,102 @@
-"""The shape of the file as a JSON Schema, for editors that complete and check."""
+"""The settings as a JSON Schema, for editors that complete and check."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import Enum
+from functools import cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core.core_schema import (
-    ModelSchema,
-    NullableSchema,
-    WithDefaultSchema,
-)
+from pydantic_core.core_schema import NullableSchema, WithDefaultSchema
 
-from notifier.domain.models import Json, Rate
-from notifier.settings.shape import FileShape
-from notifier.settings.values import UNITS, spell
+from notifier.domain.parsing import format_duration
+from notifier.domain.rules import DigestPolicy, Match, Rate
+from notifier.settings.models import Settings
 
-_MILLISECOND = timedelta(milliseconds=1)
+#: Keys that can be left out though the program's value needs them: see `fill_defaults`.
+_FILLED = {"to", "zone", "url", "private_key"}
+_FILES = {
+    "url": "A file that holds the URL.",
+    "password": "A file that holds the password.",
+    "private_key": "A file that holds the private key in PEM.",
+}
 
 
-def file_schema() -> dict[str, Json]:
-    """The JSON Schema of notifier.yaml; every key is described."""
+@cache
+def file_schema() -> dict[str, Any]:
+    """Return the JSON Schema of notifier.yaml; every key is described."""
+    schema = Settings.model_json_schema(schema_generator=_Generator)
+    definitions = schema["$defs"]
+    del definitions["Destination"]["properties"]["name"]
+    for section in definitions.values():
+        del section["title"]
+        properties = section["properties"]
+        for key in [*properties]:
+            if key in _FILES:
+                properties[f"{key}_file"] = {"type": "string", "description": _FILES[key]}
+        required = [key for key in section.pop("required", ()) if key not in {*_FILLED, "name"}]
+        if "name" in properties:
+            required = ["name"]
+        if required:
+            section["required"] = required
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **FileShape.model_json_schema(schema_generator=_Schema),
+        **schema,
         "title": "Configuration of the milestone notifier",
     }
 
 
-class _Schema(GenerateJsonSchema):
+def keys_at(path: tuple[str | int, ...]) -> tuple[str, ...]:
+    """Return the keys that the mapping at a path may have."""
+    schema = file_schema()
+    node: Mapping[str, Any] = schema
+    for part in path:
+        if isinstance(part, int):
+            node = node.get("items", {})
+        else:
+            node = node.get("properties", {}).get(part) or node.get("additionalProperties", {})
+        for option in node.get("anyOf", ()):
+            if "$ref" in option or "items" in option:
+                node = option
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    return tuple(node.get("properties", ()))
+
+
+class _Generator(GenerateJsonSchema):
     """
-    Says what an editor should know, and no more.
+    Says what an editor needs, and no more.
 
     A key left out is never written as null, names of classes say nothing, and
-    defaults are spelled as in the file.
+    defaults are written as in the file.
     """
 
     def nullable_schema(self, schema: NullableSchema) -> JsonSchemaValue:
-        """What the key holds if it is there."""
+        """Return the schema of the value, if there is one."""
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
-        """The default, if there is one."""
-        found = super().default_schema(schema)
-        return {k: v for k, v in found.items() if (k, v) != ("default", None)}
-
-    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
-        """The keys of a mapping."""
-        found = super().model_schema(schema)
-        return {key: value for key, value in found.items() if key != "title"}
+        """Return the schema with its default, if the file can have it."""
+        default = schema.get("default")
+        if default is None or isinstance(default, DigestPolicy | Match):
+            return self.generate_inner(schema["schema"])
+        return super().default_schema(schema)
 
     def field_title_should_be_set(self, schema: object) -> bool:
-        """Never: a key is its own title."""
+        """Return False: a key is its own title."""
         return not schema
 
     def encode_default(self, dft: object) -> object:
-        """One default, spelled as in the file."""
-        if isinstance(dft, tuple):
-            return [_spelled(item) for item in dft]
-        return super().encode_default(_spelled(dft))
-
-
-def _spelled(value: object) -> object:
-    """A value that JSON does not know, as the file would spell it."""
-    match value:
-        case timedelta():
-            return spell(value // _MILLISECOND)
-        case Rate():
-            units = {size: unit for unit, size in UNITS.items()}
-            return f"{value.count}/{units[value.per // _MILLISECOND]}"
-        case ZoneInfo():
-            return value.key
-        case Enum():
-            return value.value
-        case _:
-            return value
+        """Return a default as the file writes it."""
+        match dft:
+            case tuple() | frozenset():
+                return [self.encode_default(item) for item in dft]
+            case timedelta():
+                return format_duration(dft)
+            case Rate() | ZoneInfo():
+                return str(dft)
+            case Enum():
+                return dft.value
+            case _:
+                return super().encode_default(dft)

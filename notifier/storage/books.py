@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import anyio
 from sqlalchemy import Connection
 
-from notifier.domain.models import Destination, Limits, Rate, Rendered, Route
+from notifier.domain.models import Limits, Rendered
 from notifier.domain.pagination import (
     DeliveryFilter,
     EventFilter,
@@ -20,6 +20,7 @@ from notifier.domain.pagination import (
     RowJson,
     Slice,
 )
+from notifier.domain.rules import Destination, Rate, Route
 from notifier.errors import StoreError
 from notifier.storage import browse, queries, stats
 from notifier.storage.database import Database

@@ -22,16 +22,7 @@ from sqlalchemy import (
 )
 
 from notifier.domain.changes import net
-from notifier.domain.models import (
-    URGENT,
-    Change,
-    Due,
-    Event,
-    Form,
-    Kind,
-    Message,
-    State,
-)
+from notifier.domain.models import URGENT, Change, Due, Event, Form, Kind, Message, State
 from notifier.domain.timers import is_placeholder
 from notifier.kalshi import decoding
 from notifier.storage import schema as t

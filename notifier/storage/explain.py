@@ -17,12 +17,12 @@ from notifier.domain.models import (
     Limits,
     Message,
     Rendered,
-    Route,
     RouteTrace,
     State,
 )
 from notifier.domain.pagination import RowJson
 from notifier.domain.routing import route
+from notifier.domain.rules import Route
 from notifier.errors import StoreError
 from notifier.messages.render import render
 from notifier.storage import due, queries, statements

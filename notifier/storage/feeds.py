@@ -7,7 +7,8 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from notifier.domain.calendar import ListedMilestone, may_show
-from notifier.domain.models import Event, Kind, Route
+from notifier.domain.models import Event, Kind
+from notifier.domain.rules import Route
 from notifier.kalshi import decoding
 from notifier.storage import queries
 from notifier.storage import schema as t

@@ -27,14 +27,7 @@ from sqlalchemy import (
 from notifier.domain.batching import Room
 from notifier.domain.claim import Finished, Waiting
 from notifier.domain.commit import Claim, Leased, Settlement
-from notifier.domain.models import (
-    Ended,
-    Event,
-    Held,
-    Message,
-    Sent,
-    State,
-)
+from notifier.domain.models import Ended, Event, Held, Message, Sent, State
 from notifier.domain.retry_policy import (
     Dead,
     Delivered,

@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select
 
-from notifier.domain.models import Event, Kind, Milestone, Silence
+from notifier.domain.models import Event, Kind, Milestone
 from notifier.domain.preview import Hush, Known, reminded
+from notifier.domain.rules import Silence
 from notifier.domain.timers import TimePolicy
 from notifier.kalshi import decoding
 from notifier.storage import queries, silences

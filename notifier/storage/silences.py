@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select, update
 
-from notifier.domain.models import Silence
+from notifier.domain.rules import Silence
 from notifier.domain.silences import spelt, understood
 from notifier.errors import StoreError
 from notifier.storage import schema as t

@@ -14,9 +14,10 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from notifier.domain.models import Kind, Rate, Route, TimerKind
+from notifier.domain.models import Kind, TimerKind
 from notifier.domain.pagination import RowJson
 from notifier.domain.routing import spelt_lead
+from notifier.domain.rules import Rate, Route
 from notifier.storage import queries
 from notifier.storage import schema as t
 

@@ -38,7 +38,7 @@ from notifier.domain.calendar import (
     present,
     window,
 )
-from notifier.domain.models import Route
+from notifier.domain.rules import Route
 from notifier.messages.cloudevents import overview
 from notifier.storage import feeds as queries
 from notifier.storage.database import Connection, Database

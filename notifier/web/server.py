@@ -25,10 +25,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from notifier import __version__
 from notifier.clock import Clock, Skew
-from notifier.domain.models import Limits, Rate, Rendered
+from notifier.domain.models import Limits, Rendered
+from notifier.domain.rules import Rate
 from notifier.senders import webhook
 from notifier.senders.sender import scheme_of
-from notifier.settings import Config, Web
+from notifier.settings.models import Settings, WebSettings
 from notifier.storage.books import Books
 from notifier.storage.database import Database, RunInThread
 from notifier.storage.tail import Tail
@@ -68,7 +69,7 @@ class DestinationLimits(Protocol):
 class WebService:
     """Dashboard, API, feeds, metrics and health of one running service."""
 
-    config: Config
+    config: Settings
     db: Database
     sender: DestinationLimits
     deeds: Deeds
@@ -96,7 +97,7 @@ class WebService:
             db=self.db,
             rules=self.config.routes,
             now=self.clock.now,
-            zone=self.config.zone,
+            zone=self.config.timezone,
             external_url=self.config.external_url,
         )
         routes = [
@@ -127,7 +128,7 @@ class WebService:
                 tasks.start_soon(serve, local, bind_unix_socket(self.unix_socket))
             await serve(app, bound)
 
-    def _auth(self, web: Web, address: Address) -> tuple[AuthSettings, TokenStore]:
+    def _auth(self, web: WebSettings, address: Address) -> tuple[AuthSettings, TokenStore]:
         password = (
             None
             if web.password is None
@@ -183,7 +184,7 @@ class WebService:
             deeds=self.deeds,
             vitals=self.readiness,
             now=self.clock.now,
-            zone=config.zone.key,
+            zone=config.timezone.key,
             external_url=config.external_url,
             version=__version__,
             destinations=[one.name for one in config.destinations],

@@ -16,8 +16,9 @@ import structlog
 
 from notifier.clock import Clock
 from notifier.domain.auth import AuditEntry, Principal, Token, TokenKind
-from notifier.domain.models import Json, Outcome, Rendered, Sent, Silence
+from notifier.domain.models import Json, Outcome, Rendered, Sent
 from notifier.domain.pagination import MOST_ROWS, DeadFilter, DeadLetters, Redriven, RowJson, parts
+from notifier.domain.rules import Silence
 from notifier.domain.silences import made, phrase, spelt, strange
 from notifier.errors import BadWish, NotifierError
 from notifier.messages.test_message import said

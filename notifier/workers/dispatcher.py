@@ -35,10 +35,10 @@ from notifier.domain.models import (
     Message,
     Outcome,
     Rendered,
-    Route,
     Sent,
 )
 from notifier.domain.retry_policy import Dead, Standing
+from notifier.domain.rules import Route
 from notifier.messages.render import render
 from notifier.storage import due, outbox
 from notifier.storage.database import Database, Priority

@@ -34,9 +34,10 @@ from notifier.domain.commit import (
     Release,
     WatchRow,
 )
-from notifier.domain.models import Delivery, Event, Milestone, Route, Watch
+from notifier.domain.models import Delivery, Event, Milestone
 from notifier.domain.poll_schedule import Plan
 from notifier.domain.routing import deliveries, matches, route
+from notifier.domain.rules import Route, Watch
 from notifier.domain.timers import ANSWERS, Bounds, bounds, is_right, offset
 from notifier.errors import RowInvalid, SourceError, SourceGarbled
 from notifier.storage import milestones

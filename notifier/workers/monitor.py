@@ -46,7 +46,8 @@ from notifier.domain.incidents import (
     recipients,
     settle_notice,
 )
-from notifier.domain.models import Ambiguous, Failed, Limits, Outcome, Rate, Rendered, Sent
+from notifier.domain.models import Ambiguous, Failed, Limits, Outcome, Rendered, Sent
+from notifier.domain.rules import Rate
 from notifier.errors import NotifierError
 from notifier.messages.incident_text import (
     Found,

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from notifier.clock import Clock
 from notifier.concurrency import PriorityLock
-from notifier.domain.models import Rate
+from notifier.domain.rules import Rate
 
 #: A request that waits calls the watchdog's heartbeat so often.
 _HEARTBEAT_EVERY_S = 30.0

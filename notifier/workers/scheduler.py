@@ -14,8 +14,9 @@ import structlog
 from notifier.clock import Clock
 from notifier.concurrency import WakeupEvent
 from notifier.domain.commit import AlarmCommit, DueTimer
-from notifier.domain.models import Event, Kind, Route, RouteTrace
+from notifier.domain.models import Event, Kind, RouteTrace
 from notifier.domain.routing import deliveries, route
+from notifier.domain.rules import Route
 from notifier.domain.timers import TimePolicy, fire
 from notifier.storage import timers
 from notifier.storage.database import Connection, Database, Priority

@@ -13,6 +13,7 @@ from bench import POPULATION, api, folder, median, report
 from notifier import app, logging, settings
 from notifier.domain.commit import ReadKind
 from notifier.domain.poll_schedule import Plan
+from notifier.settings.models import Settings
 from notifier.storage import milestones, timers
 
 FEW = 1000
@@ -55,7 +56,7 @@ async def measure(few: Path, many: Path) -> None:
     )
 
 
-def load(path: Path) -> settings.Config:
+def load(path: Path) -> Settings:
     """The configuration in a folder."""
     return settings.load(path / "notifier.yaml", {}, cwd=path)
 

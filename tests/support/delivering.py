@@ -28,17 +28,9 @@ from notifier.concurrency import WakeupEvent
 from notifier.domain.changes import removed
 from notifier.domain.claim import Way
 from notifier.domain.deferral import Manner
-from notifier.domain.models import (
-    Failed,
-    Format,
-    Limits,
-    Outcome,
-    Rendered,
-    Route,
-    Sent,
-    Silence,
-)
+from notifier.domain.models import Failed, Format, Limits, Outcome, Rendered, Sent
 from notifier.domain.routing import deliveries, route
+from notifier.domain.rules import Route, Silence
 from notifier.domain.silences import made
 from notifier.storage import milestones, outbox, silences, standing
 from notifier.storage.database import Priority

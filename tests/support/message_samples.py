@@ -17,9 +17,8 @@ from notifier.domain.models import (
     Message,
     Milestone,
     Rendered,
-    Route,
-    Template,
 )
+from notifier.domain.rules import Route, Template, Templates
 from notifier.messages.render import render
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -134,7 +133,7 @@ def put(
     route = Route(
         name="games",
         to=("ops",),
-        templates={} if template is None else {None: template},
+        template=None if template is None else Templates(title=template.title, body=template.body),
     )
     return render(
         message(form),

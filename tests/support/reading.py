@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,21 +21,12 @@ from storing import DAY, HOOK, MINUTE, SECOND, TO_HOOK, ask, doc, inline
 from notifier import app
 from notifier.clock import Clock
 from notifier.domain.commit import ReadKind
-from notifier.domain.models import (
-    Destination,
-    Format,
-    Json,
-    Limits,
-    Outcome,
-    Rate,
-    Rendered,
-    Sent,
-    Watch,
-)
+from notifier.domain.models import Format, Json, Limits, Outcome, Rendered, Sent
 from notifier.domain.poll_schedule import Plan
+from notifier.domain.rules import Destination, Rate, Watch
 from notifier.errors import SourceError
 from notifier.kalshi.client import KalshiClient
-from notifier.settings import Config, Level, Log, LogFormat, Retention, Source, Updates
+from notifier.settings.models import Level, LogFormat, LogSettings, Settings, SourceSettings
 from notifier.storage import milestones
 
 OVERLAP = 120 * SECOND
@@ -44,22 +35,14 @@ EVERYTHING = Watch()
 SPORTS = Watch(category="Sports")
 POLITICS = Watch(category="Politics")
 
-_SOURCE = Source(
-    base_url="http://kalshi.invalid/trade-api/v2",
-    poll_every=MINUTE,
-    sweep_every=15 * MINUTE,
-    full_read_every=DAY,
-    look_back=LOOK_BACK,
-    rate=Rate(count=10, per=SECOND),
-    timeout=20 * SECOND,
-    updates=Updates.CONTENT,
-    watch=(Watch(),),
-    ignore_tickers=("SIM*",),
-    announce_existing=False,
-    started_grace=30 * MINUTE,
-    ended_grace=DAY,
-    started_again_after=15 * MINUTE,
-)
+_SOURCE: dict[str, Any] = {
+    "base_url": "http://kalshi.invalid/trade-api/v2",
+    "poll_every": MINUTE,
+    "sweep_every": 15 * MINUTE,
+    "look_back": LOOK_BACK,
+    "rate": Rate(count=10, per=SECOND),
+    "timeout": 20 * SECOND,
+}
 
 
 class StubSender:
@@ -241,11 +224,11 @@ async def process(
 
 
 def _parts(clock: Clock, kalshi: Kalshi) -> app.Dependencies:
-    async def sender(config: Config) -> StubSender:
+    async def sender(config: Settings) -> StubSender:
         del config
         return StubSender()
 
-    def source(config: Config, clock: Clock) -> KalshiClient:
+    def source(config: Settings, clock: Clock) -> KalshiClient:
         return KalshiClient(
             base_url=config.source.base_url,
             timeout=config.source.timeout,
@@ -264,17 +247,15 @@ def _parts(clock: Clock, kalshi: Kalshi) -> app.Dependencies:
     )
 
 
-def _config(database: Path, source: Mapping[str, Any]) -> Config:
+def _config(database: Path, source: Mapping[str, Any]) -> Settings:
     zone = ZoneInfo("UTC")
-    return Config(
-        path=None,
-        source=replace(_SOURCE, **source),
+    return Settings(
+        source=SourceSettings(**{**_SOURCE, **source}),
         store=f"sqlite:///{database}",
-        zone=zone,
         destinations=(Destination(name=HOOK, url="json://hook", zone=zone),),
         routes=TO_HOOK,
-        log=Log(level=Level.DEBUG, format=LogFormat.JSON),
-        retention=Retention(events=90 * DAY, deliveries=30 * DAY),
+        log=LogSettings(level=Level.DEBUG, format=LogFormat.JSON),
+        web=None,
     )
 
 

@@ -29,9 +29,10 @@ from notifier.domain.commit import (
     WatchRow,
 )
 from notifier.domain.deferral import Manner
-from notifier.domain.models import Ended, Event, Json, Message, Outcome, Route, Watch
+from notifier.domain.models import Ended, Event, Json, Message, Outcome
 from notifier.domain.retry_policy import Standing, Tries, Verdict
 from notifier.domain.routing import deliveries, leads, route
+from notifier.domain.rules import Route, Watch
 from notifier.domain.timers import TimePolicy, fire
 from notifier.kalshi import decoding
 from notifier.storage import due, milestones, outbox, standing, timers

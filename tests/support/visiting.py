@@ -14,20 +14,9 @@ from storing import DAY, HOUR, MINUTE, NOW, UTC_ZONE, Shelf, opened, row, stamp,
 
 from notifier.clock import SystemClock
 from notifier.domain.commit import ReadKind
-from notifier.domain.models import (
-    Destination,
-    Format,
-    Json,
-    Kind,
-    Match,
-    Outcome,
-    Refused,
-    Rendered,
-    Route,
-    Scope,
-    Sent,
-)
+from notifier.domain.models import Format, Json, Kind, Outcome, Refused, Rendered, Scope, Sent
 from notifier.domain.pagination import EventFilter, Slice
+from notifier.domain.rules import Destination, Match, Route
 from notifier.storage import standing
 from notifier.storage.books import Books
 from notifier.storage.database import Priority

@@ -12,7 +12,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
 from notifier.domain.auth import Principal
-from notifier.domain.models import Silence
 from notifier.domain.pagination import (
     BadCursor,
     DeliveryFilter,
@@ -21,6 +20,7 @@ from notifier.domain.pagination import (
     MilestoneFilter,
     RowJson,
 )
+from notifier.domain.rules import Silence
 from notifier.domain.silences import spelt
 from notifier.errors import BadWish, NotifierError, StoreBroken, StoreSlow
 from notifier.web.api import openapi, query_params, request_bodies

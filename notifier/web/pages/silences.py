@@ -13,9 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.domain.models import Event, Kind, Silence
+from notifier.domain.models import Event, Kind
 from notifier.domain.pagination import EventFilter, RowJson, Slice
 from notifier.domain.routing import fits
+from notifier.domain.rules import Silence
 from notifier.domain.silences import DESTINATION, made
 from notifier.errors import NotifierError
 from notifier.messages.humanize import span

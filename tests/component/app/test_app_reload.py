@@ -14,7 +14,7 @@ from simulated import SimulatedClock, backend
 
 from notifier import app
 from notifier.domain.models import Outcome, Rendered, Sent
-from notifier.settings import Config
+from notifier.settings.models import Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +42,7 @@ async def test_it_stays_ready_while_a_reload_waits_and_not_when_it_stops(
 ) -> None:
     kalshi, sender, clock = Kalshi(), Slow(), SimulatedClock()
 
-    async def open_sender(_config: Config) -> Slow:
+    async def open_sender(_config: Settings) -> Slow:
         return sender
 
     parts = replace(reading._parts(clock, kalshi), sender=open_sender)

@@ -15,8 +15,9 @@ from simulated import SimulatedClock, backend
 from storing import MINUTE, SECOND, TO_HOOK, ask, inline, stamp
 
 from notifier import app
-from notifier.domain.models import Outcome, Rate, Rendered, Sent, Watch
-from notifier.settings import Config
+from notifier.domain.models import Outcome, Rendered, Sent
+from notifier.domain.rules import Rate, Watch
+from notifier.settings.models import Settings
 from notifier.storage.books import Books
 
 pytestmark = pytest.mark.anyio
@@ -50,7 +51,7 @@ class _Sender(StubSender):
 async def _service(
     database: Path, kalshi: Kalshi, sender: _Sender, **source: Any
 ) -> AsyncIterator[app.Services]:
-    async def open_sender(_config: Config) -> _Sender:
+    async def open_sender(_config: Settings) -> _Sender:
         return sender
 
     clock = SimulatedClock()
@@ -200,7 +201,7 @@ async def test_one_round_asks_before_it_tells(
 ) -> None:
     sender, database = _Sender(), tmp_path / "notifier.db"
 
-    async def open_sender(_config: Config) -> _Sender:
+    async def open_sender(_config: Settings) -> _Sender:
         return sender
 
     kalshi.lists("m1", start_date=stamp(kalshi.clock.now() + 10 * SECOND))

@@ -15,8 +15,9 @@ from simulated import SimulatedClock, backend
 from storing import HOOK, HOUR, MINUTE, stamp
 
 from notifier import app
-from notifier.domain.models import Destination, Outcome, Rate, Rendered, Sent
-from notifier.settings import Config
+from notifier.domain.models import Outcome, Rendered, Sent
+from notifier.domain.rules import Destination, Rate
+from notifier.settings.models import OperatorSettings, Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -56,15 +57,16 @@ class Sender(StubSender):
 async def _service(database: Path, kalshi: Kalshi, sender: Sender) -> AsyncIterator[None]:
     """The service from its start to a stop; one who operates it gets no milestones."""
 
-    async def open_sender(_config: Config) -> Sender:
+    async def open_sender(_config: Settings) -> Sender:
         return sender
 
     clock = SimulatedClock()
     clock.correct(kalshi.clock.now() - clock.now())
     parts = replace(reading._parts(clock, kalshi), sender=open_sender)
     config = reading._config(database, {})
-    ops = Destination(name=OPS, url="json://ops", zone=config.zone)
-    config = replace(config, destinations=(*config.destinations, ops), operator=(OPS,))
+    ops = Destination(name=OPS, url="json://ops", zone=config.timezone)
+    update = {"destinations": (*config.destinations, ops), "operator": OperatorSettings(to=(OPS,))}
+    config = config.model_copy(update=update)
     stop = anyio.Event()
     async with app.build_services(config, parts) as loops, anyio.create_task_group() as tasks:
         tasks.start_soon(app.serve, loops, stop, database, parts)

@@ -15,16 +15,9 @@ from storing import DAY, HOUR, NOW, SECOND, ask, opened, row, stamp, stocked
 
 from notifier import settings
 from notifier.cli.dry_run import Play, Row, Scene
-from notifier.domain.models import (
-    Format,
-    Kind,
-    Limits,
-    Outcome,
-    Rate,
-    Rendered,
-    Sent,
-)
+from notifier.domain.models import Format, Kind, Limits, Outcome, Rendered, Sent
 from notifier.domain.retry_policy import Standing
+from notifier.domain.rules import Rate
 from notifier.domain.silences import made
 from notifier.policies import lane
 from notifier.storage import silences

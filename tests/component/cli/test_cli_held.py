@@ -9,7 +9,8 @@ from commanding import typed
 from storing import HOOK, HOUR, MINUTE, SECOND, UTC_ZONE, opened, row, stocked
 
 from notifier.domain.deferral import Manner
-from notifier.domain.models import Failed, QuietPolicy, Refused, Route, Scope, Then, Window
+from notifier.domain.models import Failed, Refused, Scope
+from notifier.domain.rules import QuietPolicy, Route, Then, Window
 from notifier.storage import standing
 from notifier.storage.database import Priority
 

@@ -11,7 +11,8 @@ import pytest
 from commanding import Ended, typed
 from storing import DAY, HOUR, MINUTE, NOW, Shelf, ask, opened, row, sql, stamp, stocked
 
-from notifier.domain.models import Kind, Match, Route, event_id
+from notifier.domain.models import Kind, event_id
+from notifier.domain.rules import Match, Route
 from notifier.domain.timers import TimePolicy
 from notifier.storage import preview as store
 from notifier.storage.database import reading

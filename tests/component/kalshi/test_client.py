@@ -18,7 +18,7 @@ from servers.population import population
 
 from notifier.clock import SystemClock
 from notifier.demo.fake_api import base_url, milestone
-from notifier.domain.models import Watch
+from notifier.domain.rules import Watch
 from notifier.errors import (
     ConfigError,
     SourceError,

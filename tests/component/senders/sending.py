@@ -12,7 +12,8 @@ from servers.authority import Authority
 
 from notifier.clock import SystemClock
 from notifier.domain.egress_policy import anywhere
-from notifier.domain.models import CloudEvent, Destination, Format, Outcome, Rendered
+from notifier.domain.models import CloudEvent, Format, Outcome, Rendered
+from notifier.domain.rules import Destination
 from notifier.senders.egress_guard import Egress
 from notifier.senders.sender import Sender, open_sender
 

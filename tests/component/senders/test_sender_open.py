@@ -9,7 +9,8 @@ import pytest
 from sending import destination, opened
 
 from notifier.clock import SystemClock
-from notifier.domain.models import Destination, Format, Limits, Rate
+from notifier.domain.models import Format, Limits
+from notifier.domain.rules import Destination, Rate
 from notifier.errors import ConfigError
 from notifier.senders.sender import check, open_sender
 
@@ -167,7 +168,7 @@ def test_apprise_is_not_loaded_for_terminals_and_webhooks() -> None:
     code = """
 import sys
 from zoneinfo import ZoneInfo
-from notifier.domain.models import Destination
+from notifier.domain.rules import (Destination)
 from notifier.senders.sender import check
 urls = ["terminal://", "webhook://h.example", "webhooks://h.example"]
 found = check([Destination(name="x", url=url, zone=ZoneInfo("UTC")) for url in urls])

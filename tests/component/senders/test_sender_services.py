@@ -38,15 +38,7 @@ from servers.http_sink import (
 )
 from servers.smtp_sink import smtp_sink
 
-from notifier.domain.models import (
-    Ambiguous,
-    Failed,
-    Format,
-    Outcome,
-    Refused,
-    Scope,
-    Sent,
-)
+from notifier.domain.models import Ambiguous, Failed, Format, Outcome, Refused, Scope, Sent
 
 pytestmark = pytest.mark.anyio
 

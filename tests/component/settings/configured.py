@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from notifier.errors import ConfigError
-from notifier.settings import Config, load
+from notifier.settings import load
+from notifier.settings.models import Settings
 
 
-def configure(folder: Path, text: str, **environ: str) -> Config:
+def configure(folder: Path, text: str, **environ: str) -> Settings:
     path = folder / "notifier.yaml"
     path.write_text(text)
     return load(path, environ, cwd=folder)

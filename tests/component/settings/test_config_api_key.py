@@ -72,8 +72,11 @@ def test_a_key_that_cannot_sign_is_refused_by_its_place(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{id: k}", "1: source.api_key: needs id and private_key or private_key_file"),
-        ("k", "1: source.api_key: needs id and private_key or private_key_file"),
+        (
+            "{id: k}",
+            "1: source.api_key.private_key: is missing; set private_key or private_key_file",
+        ),
+        ("k", "1: source.api_key: must be a mapping of keys to values"),
         ("{private_key_file: key.pem}", "1: source.api_key.id: is missing"),
         (
             "{id: 'a b', private_key_file: key.pem}",

@@ -5,9 +5,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from configured import configure, refused
 
-from notifier.domain.models import DigestPolicy, Kind, QuietPolicy, Then, Window
+from notifier.domain.models import Kind
 from notifier.domain.quiet_hours import quiet_until
-from notifier.settings import load, load_routes
+from notifier.domain.rules import DigestPolicy, QuietPolicy, Then, Window
+from notifier.settings import load
 
 WEEK = frozenset(range(7))
 ONE = "destinations: {a: {url: 'a://x', %s}}"
@@ -80,10 +81,7 @@ def test_quiet_hours_need_windows_and_nothing_else(tmp_path: Path) -> None:
         ),
         (
             "Mon 21:00-07:00",
-            (
-                ': "Mon 21:00-07:00" is neither off nor a mapping such as '
-                '{windows: "Mon 21:00-07:00"}'
-            ),
+            (': "Mon 21:00-07:00" is neither off nor a mapping such as {windows: "22:00-07:00"}'),
         ),
         ("{windows: []}", ".windows: is empty; quiet: off holds nothing back"),
         (
@@ -200,7 +198,7 @@ def test_routes_alone_keep_their_quiet_hours_and_digests(tmp_path: Path) -> None
     path = tmp_path / "notifier.yaml"
     path.write_text(RULE % "digest: {at: '08:00'}, quiet: {windows: '22:00-07:00'}")
 
-    (route,) = load_routes(path, {}, cwd=tmp_path)
+    (route,) = load(path, {}, cwd=tmp_path, required_secrets=False).routes
 
     assert (route,) == load(path, {}, cwd=tmp_path).routes
     assert route.digest == DigestPolicy(at=time(8))
@@ -254,8 +252,8 @@ def test_the_operator_is_told_through_destinations(
         tmp_path, f"destinations: {{a: {{url: 'a://x'}}, b: {{url: 'b://x'}}}}\n{text}"
     )
 
-    assert config.operator == names
+    assert config.operator.to == names
 
 
 def test_the_terminal_can_tell_the_operator(tmp_path: Path) -> None:
-    assert configure(tmp_path, "operator: {to: terminal}").operator == ("terminal",)
+    assert configure(tmp_path, "operator: {to: terminal}").operator.to == ("terminal",)

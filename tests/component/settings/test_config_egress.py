@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from configured import configure, refused
 
-from notifier.settings import Egress
+from notifier.settings.models import Egress
 
 NEVER = "a link-local address, or a cloud's metadata: never connected to"
 FORBIDDEN = "egress: public forbids this address; any allows it"

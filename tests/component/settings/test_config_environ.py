@@ -6,9 +6,10 @@ from configured import configure, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.domain.models import Template
+from notifier.domain.rules import Templates
 from notifier.errors import ConfigError
-from notifier.settings import Level, load
+from notifier.settings import load
+from notifier.settings.models import Level
 
 
 def test_variables_are_put_into_values(tmp_path: Path) -> None:
@@ -30,7 +31,7 @@ routes: [{name: a, template: {title: "${A} $${A}"}}]
     assert config.source.ignore_tickers == ("A",)
     assert config.destinations[0].url == "slack://${EVERY}/${B}/d"
     assert config.destinations[0].concurrency == 3
-    assert config.routes[0].templates == {None: Template(title="${A} $${A}")}
+    assert config.routes[0].template == Templates(title="${A} $${A}")
 
 
 def test_a_variable_that_is_missing_is_named_with_its_line(tmp_path: Path) -> None:
@@ -81,10 +82,10 @@ routes: [{name: a, to: my-hook}, {name: b}]
         ("File", "f://x"),
         ("new", "n://x"),
     ]
-    assert config.routes[1].templates == {None: Template(body="{{ title }}")}
+    assert config.routes[1].template == Templates(body="{{ title }}")
     assert config.log.level is Level.DEBUG
     assert config.store.endswith("/other.db")
-    assert config.zone.key == "Europe/Paris"
+    assert config.timezone.key == "Europe/Paris"
 
 
 @pytest.mark.parametrize(

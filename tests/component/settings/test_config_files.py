@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from notifier.domain.models import Json, Watch
+from notifier.domain.models import Json
+from notifier.domain.rules import Watch
 from notifier.errors import ConfigError
 from notifier.settings import init_text, load, schema
 from notifier.workers.watchdog import STALLED_S
@@ -104,7 +105,7 @@ def test_what_init_writes_works_at_once(tmp_path: Path) -> None:
 
     config = load(path, {}, cwd=tmp_path)
 
-    assert config.source.watch == (Watch(),)
+    assert config.source.watches == (Watch(),)
     assert [d.url for d in config.destinations] == ["terminal://"]
     assert config.routes[0].to == ("terminal",)
 
@@ -157,7 +158,7 @@ def test_the_schema_describes_every_key() -> None:
 
 def test_the_schema_refuses_what_the_program_refuses() -> None:
     assert at(schema(), "additionalProperties") is False
-    every = str(at(schema(), "$defs", "SourceShape", "properties", "poll_every", "pattern"))
+    every = str(at(schema(), "$defs", "SourceSettings", "properties", "poll_every", "pattern"))
 
     assert re.search(every, "30s")
     assert re.search(every, "${EVERY}")
@@ -234,7 +235,7 @@ def test_the_dashboard_of_compose_takes_no_more_than_its_commented_lines(
     web = load(None, environ, cwd=tmp_path).web
 
     assert web is not None
-    assert (web.host, web.port, web.password) == ("0.0.0.0", 8080, "hunter2")
+    assert (web.listen, web.password) == (("0.0.0.0", 8080), "hunter2")
     assert web.hosts == ("notifier",)
     assert at(service, "ports") == ["127.0.0.1:8080:8080"]
     assert at(service, "secrets") == ["slack", "web"]
@@ -252,9 +253,9 @@ def test_nor_does_that_of_kubernetes(tmp_path: Path) -> None:
     container = at(deployment, "spec", "template", "spec", "containers", "0")
 
     assert web is not None
-    assert (web.host, web.port, web.password) == ("0.0.0.0", 8080, "hunter2")
+    assert (web.listen, web.password) == (("0.0.0.0", 8080), "hunter2")
     assert web.hosts[0] == at(front, "metadata", "name")
-    assert at(container, "ports") == [{"name": "http", "containerPort": web.port}]
+    assert at(container, "ports") == [{"name": "http", "containerPort": web.address[1]}]
     assert at(front, "spec", "selector") == at(deployment, "spec", "selector", "matchLabels")
 
 

@@ -1,21 +1,15 @@
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from configured import configure, refused
 
-from notifier.domain.models import (
-    DigestPolicy,
-    Format,
-    Kind,
-    Rate,
-    Template,
-    Watch,
-)
-from notifier.domain.models import Route as Rule
+from notifier.domain.models import Format, Kind
+from notifier.domain.rules import DigestPolicy, Rate, Template, Templates, Watch
+from notifier.domain.rules import Route as Rule
 from notifier.errors import ConfigError
-from notifier.settings import Level, LogFormat, Updates, load
+from notifier.settings import load
+from notifier.settings.models import Level, LogFormat, Updates
 
 # --- defaults -----------------------------------------------------------------
 
@@ -24,7 +18,7 @@ def test_no_configuration_watches_everything_to_the_terminal(tmp_path: Path) -> 
     config = load(None, {}, cwd=tmp_path)
 
     assert config.path is None
-    assert config.source.watch == (Watch(),)
+    assert config.source.watches == (Watch(),)
     assert [(d.name, d.url) for d in config.destinations] == [("terminal", "terminal://")]
     assert config.routes == (Rule(name="all", to=("terminal",)),)
     assert config.store == f"sqlite:///{tmp_path}/notifier.db"
@@ -34,7 +28,8 @@ def test_an_empty_file_gives_the_documented_defaults(tmp_path: Path) -> None:
     config = configure(tmp_path, "")
     source = config.source
 
-    assert config == replace(load(None, {}, cwd=tmp_path), path=tmp_path / "notifier.yaml")
+    assert dict(config) == dict(load(None, {}, cwd=tmp_path))
+    assert config.path == tmp_path / "notifier.yaml"
     assert source.base_url == "https://external-api.kalshi.com/trade-api/v2"
     assert source.poll_every == source.timeout == timedelta(seconds=30)
     assert source.sweep_every == source.started_grace == timedelta(minutes=30)
@@ -45,7 +40,7 @@ def test_an_empty_file_gives_the_documented_defaults(tmp_path: Path) -> None:
     assert source.ignore_tickers == ("SIM*",)
     assert source.announce_existing is False
     assert source.started_again_after == timedelta(minutes=15)
-    assert config.zone.key == "UTC"
+    assert config.timezone.key == "UTC"
     assert (config.log.level, config.log.format) == (Level.INFO, LogFormat.AUTO)
     assert config.retention.events == timedelta(days=90)
     assert config.retention.deliveries == timedelta(days=30)
@@ -184,10 +179,7 @@ routes:
     assert first.reminders == (timedelta(days=1), timedelta(minutes=15))
     assert first.ignore_changes == ()
     assert first.digest == DigestPolicy(over=None)
-    assert first.templates == {
-        None: Template(title="T"),
-        Kind.STARTED: Template(body="B"),
-    }
+    assert first.template == Templates(title="T", started=Template(body="B"), ended=Template())
     assert second == Rule(name="rest", to=("a", "b"))
 
 
@@ -319,14 +311,14 @@ store: y
                 "1h, 30d); did you mean 15s?"
             ),
         ),
-        ("destinations:\n  ops:\n", "2: destinations.ops: needs url or url_file"),
+        ("destinations:\n  ops:\n", "2: destinations.ops.url: is missing; set url or url_file"),
         (
             "destinations: {ops: {format: html}}",
-            "1: destinations.ops: needs url or url_file",
+            "1: destinations.ops.url: is missing; set url or url_file",
         ),
         (
             "destinations: {ops: slack://hunter2}",
-            "1: destinations.ops: must be {url: ...}",
+            '1: destinations.ops: must be a mapping such as {url: "..."}',
         ),
         (
             "destinations: {a b: {url: 'a://'}}",
@@ -401,7 +393,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
-    assert configure(tmp_path, "\ufefftimezone: Europe/Paris").zone.key == "Europe/Paris"
+    assert configure(tmp_path, "\ufefftimezone: Europe/Paris").timezone.key == "Europe/Paris"
 
 
 def test_a_huge_file_is_refused(tmp_path: Path) -> None:

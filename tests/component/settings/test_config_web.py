@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from configured import configure, refused
 
-from notifier.settings import Web
+from notifier.settings.models import WebSettings
 
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$aGFzaA"
 
 
 @pytest.mark.parametrize("text", ["", "web:", "web: {}"])
 def test_left_out_it_listens_on_loopback_and_may_find_it_taken(tmp_path: Path, text: str) -> None:
-    assert configure(tmp_path, text).web == Web(host="127.0.0.1", port=8080)
+    assert configure(tmp_path, text).web == WebSettings()
 
 
 @pytest.mark.parametrize("text", ["web: off", "web: 'off'"])
@@ -29,7 +29,7 @@ def test_an_address_that_is_given_is_asked_for_even_if_it_is_the_usual_one(
 ) -> None:
     config = configure(tmp_path, "web: {listen: '127.0.0.1:8080'}")
 
-    assert config.web == Web(is_asked_for=True)
+    assert config.web == WebSettings(listen=("127.0.0.1", 8080))
 
 
 def test_links_lead_where_people_reach_it(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_it_has_more_names_and_proxies_if_they_are_given(tmp_path: Path) -> None
         "trusted_proxies: [10.0.0.0/8, 'fd00::/8', 192.0.2.7]}",
     )
 
-    assert config.web == Web(
+    assert config.web == WebSettings(
         hosts=("notifier", "notifier.monitoring.svc", "::1"),
         trusted_proxies=tuple(ip_network(one) for one in ("10.0.0.0/8", "fd00::/8", "192.0.2.7")),
     )
@@ -119,7 +119,10 @@ def test_the_password_may_be_its_hash(tmp_path: Path) -> None:
             "web: {external_url: 'https://a..b%.example'}",
             "1: web.external_url: is no name of a host; a port is no part of it",
         ),
-        ("web: on", "1: web: must be a mapping of keys to values"),
+        (
+            "web: on",
+            '1: web: "on" is neither off nor a mapping such as {listen: ...}',
+        ),
         ("web: []", "1: web: must be a mapping of keys to values"),
         (
             "web: {password: '$argon2id$v=19$m=1'}",

@@ -14,16 +14,7 @@ from storing import HOOK, HOUR, NOW, Shelf, ask, opened, row, stocked
 from notifier.clock import SystemClock
 from notifier.domain import pagination
 from notifier.domain.auth import Principal
-from notifier.domain.models import (
-    Failed,
-    Format,
-    Json,
-    Outcome,
-    Refused,
-    Rendered,
-    Scope,
-    Sent,
-)
+from notifier.domain.models import Failed, Format, Json, Outcome, Refused, Rendered, Scope, Sent
 from notifier.errors import BadWish, StoreError
 from notifier.storage import standing
 from notifier.storage.database import Priority

@@ -32,20 +32,7 @@ from storing import (
     stocked,
 )
 
-from notifier.domain.models import (
-    Destination,
-    Failed,
-    Format,
-    Kind,
-    Limits,
-    Match,
-    Rate,
-    Rendered,
-    Route,
-    Sent,
-    State,
-    Template,
-)
+from notifier.domain.models import Failed, Format, Kind, Limits, Rendered, Sent, State
 from notifier.domain.pagination import (
     BadCursor,
     DeliveryFilter,
@@ -54,6 +41,7 @@ from notifier.domain.pagination import (
     MilestoneFilter,
     Slice,
 )
+from notifier.domain.rules import Destination, Match, Rate, Route, Templates
 from notifier.domain.search import kept, sought
 from notifier.errors import StoreSlow
 from notifier.storage import browse, cursors, queries, sqlite, stats
@@ -642,7 +630,7 @@ async def test_a_digest_of_which_a_part_is_forgotten_is_not_made_up(
                     Route(
                         name="all",
                         to=(HOOK,),
-                        templates={None: Template(title="{{ milestone.no.way }}")},
+                        template=Templates(title="{{ milestone.no.way }}"),
                     ),
                 )
             },

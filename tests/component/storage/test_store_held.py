@@ -24,19 +24,9 @@ from storing import (
 )
 
 from notifier.domain.deferral import Manner
-from notifier.domain.models import (
-    Ambiguous,
-    Change,
-    Failed,
-    Outcome,
-    QuietPolicy,
-    Refused,
-    Route,
-    Scope,
-    Sent,
-    Window,
-)
+from notifier.domain.models import Ambiguous, Change, Failed, Outcome, Refused, Scope, Sent
 from notifier.domain.retry_policy import Standing, Tries
+from notifier.domain.rules import QuietPolicy, Route, Window
 from notifier.storage import due, outbox
 from notifier.storage.database import Priority, reading
 from notifier.storage.standing import lately, standing

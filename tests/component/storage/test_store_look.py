@@ -27,16 +27,8 @@ from storing import (
 
 from notifier.domain.commit import ReadKind
 from notifier.domain.deferral import Manner
-from notifier.domain.models import (
-    Failed,
-    Json,
-    QuietPolicy,
-    Refused,
-    Scope,
-    Sent,
-    Then,
-    Window,
-)
+from notifier.domain.models import Failed, Json, Refused, Scope, Sent
+from notifier.domain.rules import QuietPolicy, Then, Window
 from notifier.storage import milestones, queries, standing
 from notifier.storage.database import Priority, reading
 

@@ -34,16 +34,7 @@ from storing import (
 )
 from storing import row as shown
 
-from notifier.domain.models import (
-    URGENT,
-    Ambiguous,
-    Failed,
-    Outcome,
-    Refused,
-    Scope,
-    Sent,
-    State,
-)
+from notifier.domain.models import URGENT, Ambiguous, Failed, Outcome, Refused, Scope, Sent, State
 from notifier.domain.retry_policy import PATIENT
 from notifier.storage import outbox, retention
 from notifier.storage.database import Database, Priority

@@ -23,18 +23,9 @@ from storing import (
     stocked,
 )
 
-from notifier.domain.models import (
-    Ambiguous,
-    Ended,
-    Failed,
-    Outcome,
-    Refused,
-    Route,
-    Scope,
-    Sent,
-    State,
-)
+from notifier.domain.models import Ambiguous, Ended, Failed, Outcome, Refused, Scope, Sent, State
 from notifier.domain.retry_policy import Dead, Delivered, Standing
+from notifier.domain.rules import Route
 from notifier.storage import due, standing
 from notifier.storage.database import Priority, reading
 from notifier.storage.due import attempts_since

@@ -28,7 +28,8 @@ from storing import (
 
 from notifier.domain.changes import Row, removed
 from notifier.domain.commit import BadRow, PageCommit, ReadKind, WatchRow
-from notifier.domain.models import Failed, Route, Sent
+from notifier.domain.models import Failed, Sent
+from notifier.domain.rules import Route
 from notifier.errors import StoreError
 from notifier.storage import due, milestones, timers
 from notifier.storage.database import Database, Priority

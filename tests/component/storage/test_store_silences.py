@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from storing import HOUR, MINUTE, NOW, SECOND, Shelf, ask, opened, stocked
 
-from notifier.domain.models import Silence
+from notifier.domain.rules import Silence
 from notifier.domain.silences import made
 from notifier.errors import StoreError
 from notifier.storage import queries, silences

@@ -24,16 +24,7 @@ from storing import (
 
 from notifier.domain.commit import ReadKind
 from notifier.domain.metrics import Tally
-from notifier.domain.models import (
-    Ambiguous,
-    Ended,
-    Failed,
-    Outcome,
-    Refused,
-    Scope,
-    Sent,
-    State,
-)
+from notifier.domain.models import Ambiguous, Ended, Failed, Outcome, Refused, Scope, Sent, State
 from notifier.domain.pagination import DeadFilter
 from notifier.domain.retry_policy import Dead
 from notifier.storage import milestones

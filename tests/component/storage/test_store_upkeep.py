@@ -21,7 +21,8 @@ from storing import (
 )
 
 from notifier.domain.commit import BadRow, PageCommit
-from notifier.domain.models import Ambiguous, Message, Refused, Route, Scope, Sent
+from notifier.domain.models import Ambiguous, Message, Refused, Scope, Sent
+from notifier.domain.rules import Route
 from notifier.domain.timers import TimePolicy
 from notifier.storage import dead_letters, milestones, retention
 from notifier.storage.database import Priority

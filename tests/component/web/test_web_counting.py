@@ -12,7 +12,7 @@ from simulated import SimulatedClock, backend
 
 from notifier import app
 from notifier.domain.pagination import EventFilter, Slice
-from notifier.settings.settings import Web
+from notifier.settings.models import WebSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ async def test_what_is_done_before_the_web_is_loaded_is_counted(tmp_path: Path) 
     parts = reading._parts(clock, kalshi)
     config = reading._config(tmp_path / "notifier.db", {})
     kalshi.lists("m1")
-    async with app.build_services(replace(config, web=Web()), parts) as loops:
+    async with app.build_services(config.model_copy(update={"web": WebSettings()}), parts) as loops:
         await loops.poll.once()
         await loops.build_web().tail.catch_up()
 
@@ -40,7 +40,9 @@ async def test_what_a_webhook_was_sent_is_shown_as_a_cloudevent(tmp_path: Path) 
     hook = replace(config.destinations[0], url="webhooks://example.com/in")
     kalshi.lists("m1")
     parts = reading._parts(clock, kalshi)
-    async with app.build_services(replace(config, web=Web(), destinations=(hook,)), parts) as loops:
+    async with app.build_services(
+        config.model_copy(update={"web": WebSettings(), "destinations": (hook,)}), parts
+    ) as loops:
         await loops.poll.once()
         await loops.deliver.once()
         books = loops.build_web().books()

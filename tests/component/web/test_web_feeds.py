@@ -33,7 +33,8 @@ from storing import (
 
 from notifier.domain.calendar import MAX_ENTRIES, MAX_FEED_ITEMS
 from notifier.domain.changes import Row, removed
-from notifier.domain.models import Json, Kind, Match, Route, Template
+from notifier.domain.models import Json, Kind
+from notifier.domain.rules import Match, Route, Templates
 from notifier.storage import milestones
 from notifier.storage.database import Priority
 from notifier.web.feeds import Feeds
@@ -408,7 +409,7 @@ async def test_an_empty_feed_is_a_feed(reader: Reader) -> None:
 
 
 async def test_what_xml_cannot_hold_breaks_no_feed(tmp_path: Path) -> None:
-    rule = replace(ROUTES[0], templates={None: Template(title="{{ title }}", body="\x0b\ufffe x")})
+    rule = replace(ROUTES[0], template=Templates(title="{{ title }}", body="\x0b\ufffe x"))
     async with reading(tmp_path / "n.db", routes=(rule,)) as reader:
         await reader.shelf.show(game("m1"))
         ET.fromstring((await reader.get("nfl.atom")).content)

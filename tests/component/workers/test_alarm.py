@@ -26,7 +26,7 @@ from storing import (
 
 from notifier.clock import Clock
 from notifier.concurrency import WakeupEvent
-from notifier.domain.models import Route
+from notifier.domain.rules import Route
 from notifier.storage import milestones
 from notifier.workers.scheduler import Scheduler
 

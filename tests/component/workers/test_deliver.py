@@ -22,16 +22,8 @@ from simulated import backend
 from storing import HOOK, HOUR, MINUTE, NOW, SECOND, ask, row, stamp
 from structlog.testing import capture_logs
 
-from notifier.domain.models import (
-    Ambiguous,
-    Failed,
-    Outcome,
-    Rate,
-    Refused,
-    Rendered,
-    Scope,
-    Sent,
-)
+from notifier.domain.models import Ambiguous, Failed, Outcome, Refused, Rendered, Scope, Sent
+from notifier.domain.rules import Rate
 
 pytestmark = pytest.mark.anyio
 

@@ -24,18 +24,8 @@ from simulated import backend
 from storing import DAY, HOOK, HOUR, MINUTE, NOW, SECOND, UTC_ZONE, stamp
 
 from notifier.domain.deferral import Manner
-from notifier.domain.models import (
-    Ambiguous,
-    Change,
-    Failed,
-    Kind,
-    Match,
-    QuietPolicy,
-    Route,
-    Sent,
-    Then,
-)
-from notifier.settings import values
+from notifier.domain.models import Ambiguous, Change, Failed, Kind, Sent
+from notifier.domain.rules import Match, QuietPolicy, Route, Then, Window
 
 pytestmark = pytest.mark.anyio
 
@@ -262,7 +252,7 @@ async def test_a_crash_between_two_tries_changes_nothing_about_a_net_change(
 def _quiet(
     *windows: str, zone: ZoneInfo = UTC_ZONE, over: int | None = None, **more: Any
 ) -> Manner:
-    policy = QuietPolicy(windows=tuple(map(values.window, windows)), **more)
+    policy = QuietPolicy(windows=tuple(map(Window.parse, windows)), **more)
     return Manner(over=over, zone=zone, quiet=policy)
 
 

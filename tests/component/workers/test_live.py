@@ -25,7 +25,8 @@ from storing import (
 from structlog.testing import capture_logs
 
 from notifier.domain.live_status import Said, Status
-from notifier.domain.models import Rate, Sent
+from notifier.domain.models import Sent
+from notifier.domain.rules import Rate
 from notifier.errors import SourceRefused, SourceUnavailable, StoreBroken
 from notifier.storage import retention
 from notifier.storage.database import Priority

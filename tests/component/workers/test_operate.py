@@ -38,13 +38,13 @@ from notifier.domain.models import (
     Format,
     Limits,
     Outcome,
-    Rate,
     Refused,
     Rendered,
     Scope,
     Sent,
 )
 from notifier.domain.pagination import DeadFilter
+from notifier.domain.rules import Rate
 from notifier.storage import incidents, milestones, standing
 from notifier.storage.database import Priority
 from notifier.storage.dead_letters import redrive

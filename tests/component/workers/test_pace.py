@@ -10,7 +10,7 @@ import pytest
 from simulated import SimulatedClock, backend
 from storing import MINUTE, SECOND
 
-from notifier.domain.models import Rate
+from notifier.domain.rules import Rate
 from notifier.workers.rate_limiter import RateLimiter, RequestPriority
 
 pytestmark = pytest.mark.anyio

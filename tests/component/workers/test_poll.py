@@ -16,7 +16,7 @@ from storing import DAY, HOUR, MINUTE, NOW, SECOND, stamp
 from structlog.testing import capture_logs
 
 from notifier.domain.commit import ReadKind
-from notifier.domain.models import Rate
+from notifier.domain.rules import Rate
 from notifier.storage import milestones
 from notifier.storage.database import Priority
 

@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from notifier.domain.commit import ReadKind
-from notifier.domain.models import Rate, Watch
-from notifier.settings import Updates
+from notifier.domain.rules import Rate, Watch
+from notifier.settings.models import Updates
 
 pytestmark = pytest.mark.anyio
 

@@ -25,7 +25,7 @@ from storing import DAY, HOUR, NOW, SECOND, stamp
 from structlog.testing import capture_logs
 
 from notifier.domain.commit import ReadKind
-from notifier.domain.models import Rate, Watch
+from notifier.domain.rules import Rate, Watch
 
 pytestmark = pytest.mark.anyio
 

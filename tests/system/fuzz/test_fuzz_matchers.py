@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from message_samples import event, milestone
 
 from fuzz.bounds import at_most, guarded
-from notifier.domain.models import Kind, Match, Route
+from notifier.domain.models import Kind
+from notifier.domain.parsing import ValueParseError, parse_pattern
 from notifier.domain.routing import fits, matches, route
-from notifier.settings.values import Unreadable, pattern
+from notifier.domain.rules import Match, Route
 
 MEMORY_MIB = 64
 
@@ -20,8 +21,8 @@ def answer(expression: str, text: str) -> bool | None:
     """Whether the pattern matches the text; None if the pattern is refused."""
     with at_most(MEMORY_MIB):
         try:
-            pattern(expression)
-        except Unreadable:
+            parse_pattern(expression)
+        except ValueParseError:
             return None
         return matches((expression,), text)
 

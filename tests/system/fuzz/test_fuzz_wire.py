@@ -15,8 +15,9 @@ from message_samples import changed, event, put
 
 from fuzz.bounds import MEBIBYTE, at_most, guarded
 from notifier.domain.changes import changes
-from notifier.domain.models import Form, Format, Json, Kind, Match, Milestone, Route
+from notifier.domain.models import Form, Format, Json, Kind, Milestone
 from notifier.domain.routing import route
+from notifier.domain.rules import Match, Route
 from notifier.errors import RowInvalid, SourceGarbled
 from notifier.kalshi.body import read_body
 from notifier.kalshi.decoding import (

@@ -19,7 +19,8 @@ from servers.http_sink import Answer, http_sink
 from servers.smtp_sink import smtp_sink
 
 from notifier.clock import SystemClock
-from notifier.domain.models import Destination, Event, Format, Kind, Sent, Template
+from notifier.domain.models import Event, Format, Kind, Sent
+from notifier.domain.rules import Destination, Template
 from notifier.senders.sender import open_sender
 
 pytestmark = pytest.mark.anyio

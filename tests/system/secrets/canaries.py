@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from apprise import NotifyBase
 from apprise.manager_plugins import NotificationManager
 
-from notifier.domain.models import Destination
+from notifier.domain.rules import Destination
 from notifier.errors import DestinationError
 from notifier.senders import registry
 from notifier.senders.sender import scheme_of

@@ -21,16 +21,8 @@ from servers.smtp_sink import smtp_sink
 
 from notifier.clock import SystemClock
 from notifier.domain.egress_policy import anywhere
-from notifier.domain.models import (
-    Ambiguous,
-    Destination,
-    Failed,
-    Format,
-    Outcome,
-    Refused,
-    Rendered,
-    Sent,
-)
+from notifier.domain.models import Ambiguous, Failed, Format, Outcome, Refused, Rendered, Sent
+from notifier.domain.rules import Destination
 from notifier.errors import ConfigError
 from notifier.senders import registry
 from notifier.senders.redaction import redact, secrets_of_url

@@ -15,12 +15,12 @@ from notifier.domain.models import (
     Format,
     Limits,
     Outcome,
-    Rate,
     Refused,
     Rendered,
     Scope,
     Sent,
 )
+from notifier.domain.rules import Rate
 from simulation.machine import Machine, VirtualClock
 
 #: A mood lasts so long on the average.

@@ -23,21 +23,20 @@ from trio.testing import MockClock
 
 from notifier import app
 from notifier.clock import Clock
-from notifier.domain.models import (
+from notifier.domain.models import Kind, Rendered
+from notifier.domain.rules import (
     Destination,
     DigestPolicy,
-    Kind,
     Match,
+    OnAmbiguous,
     QuietPolicy,
     Rate,
-    Rendered,
     Route,
     Then,
-    Watch,
     Window,
 )
 from notifier.kalshi.client import KalshiClient
-from notifier.settings import Config, Level, Log, LogFormat, Retention, Source, Updates
+from notifier.settings.models import Level, LogFormat, LogSettings, Settings, SourceSettings
 from simulation import fate
 from simulation.far_end import Attempt, FarEnd
 from simulation.fate import Death, Life
@@ -319,7 +318,7 @@ class _Story:
             serve_commands=False,
         )
 
-    def _source(self, config: Config, clock: Clock) -> KalshiClient:
+    def _source(self, config: Settings, clock: Clock) -> KalshiClient:
         return KalshiClient(
             base_url=config.source.base_url,
             timeout=config.source.timeout,
@@ -328,25 +327,23 @@ class _Story:
             transport=self.wire,
         )
 
-    async def _sender(self, config: Config) -> FarEnd:
+    async def _sender(self, config: Settings) -> FarEnd:
         del config
         return self.far_end
 
-    def _config(self) -> Config:
-        return Config(
-            path=None,
+    def _config(self) -> Settings:
+        return Settings(
             source=_SOURCE,
             store=f"sqlite:///{self.database}",
-            zone=_ZONE,
             destinations=_DESTINATIONS,
             routes=_ROUTES,
-            log=Log(level=Level.DEBUG, format=LogFormat.JSON),
-            retention=Retention(events=timedelta(days=90), deliveries=timedelta(days=30)),
+            log=LogSettings(level=Level.DEBUG, format=LogFormat.JSON),
+            web=None,
         )
 
 
 _ZONE = ZoneInfo("UTC")
-_SOURCE = Source(
+_SOURCE = SourceSettings(
     base_url="http://kalshi.invalid/trade-api/v2",
     poll_every=12 * _SECOND,
     sweep_every=90 * _SECOND,
@@ -354,13 +351,6 @@ _SOURCE = Source(
     look_back=timedelta(days=1),
     rate=Rate(count=4, per=_SECOND),
     timeout=20 * _SECOND,
-    updates=Updates.CONTENT,
-    watch=(Watch(),),
-    ignore_tickers=("SIM*",),
-    announce_existing=False,
-    started_grace=timedelta(minutes=30),
-    ended_grace=timedelta(hours=24),
-    started_again_after=timedelta(minutes=15),
 )
 #: `manners` says in its own words when that is.
 _SLEEP = QuietPolicy(
@@ -382,7 +372,7 @@ _DESTINATIONS = (
         quiet=_SLEEP,
     ),
     Destination(name=GATHERS, url="json://chat", zone=_ZONE, digest=DigestPolicy(over=None)),
-    Destination(name=ONCE, url="json://once", zone=_ZONE, drop_ambiguous=True),
+    Destination(name=ONCE, url="json://once", zone=_ZONE, on_ambiguous=OnAmbiguous.DROP),
 )
 #: `verdict.owes` says in its own words where these send what.
 _ROUTES = (

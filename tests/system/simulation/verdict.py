@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from notifier.domain.models import Rate
+from notifier.domain.rules import Rate
 from simulation import manners, rows, told
 from simulation.books import CONTENT, URGENT, Books, books
 from simulation.far_end import Attempt

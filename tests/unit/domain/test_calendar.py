@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.domain.models import QuietPolicy, Window
 from notifier.domain.quiet_hours import FARTHEST, next_time, quiet_until
-from notifier.settings import values
+from notifier.domain.rules import QuietPolicy, Window
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -48,7 +47,7 @@ NIGHTS = [
 
 
 def quiet(*windows: str, zone: ZoneInfo | None = None) -> QuietPolicy:
-    return QuietPolicy(windows=tuple(map(values.window, windows)), zone=zone)
+    return QuietPolicy(windows=tuple(map(Window.parse, windows)), zone=zone)
 
 
 def end_on_the_wall(policy: QuietPolicy, zone: ZoneInfo, now: str) -> str | None:

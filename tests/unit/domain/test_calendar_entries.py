@@ -18,7 +18,8 @@ from notifier.domain.calendar import (
     may_show,
     window,
 )
-from notifier.domain.models import Kind, Match, Milestone, Route, Template
+from notifier.domain.models import Kind, Milestone
+from notifier.domain.rules import Match, Route, Templates
 
 HOUR, QUARTER = timedelta(hours=1), timedelta(minutes=15)
 GAMES = Route(
@@ -189,7 +190,7 @@ def test_a_story_is_told_as_its_message_was_and_never_changes() -> None:
 
 
 def test_a_story_uses_the_routes_template_and_escapes_what_is_foreign() -> None:
-    rule = replace(GAMES, templates={None: Template(title="Now: {{ title }}")})
+    rule = replace(GAMES, template=Templates(title="Now: {{ title }}"))
     of = milestone(title="<script>x</script>")
     told = feed_item(event(Kind.STARTED, of), rule, zone=NEW_YORK, external_url=None)
 

@@ -32,15 +32,14 @@ from notifier.domain.models import (
     Kind,
     Message,
     Outcome,
-    Rate,
     Refused,
     Scope,
     Sent,
-    Silence,
     State,
     message_id,
 )
 from notifier.domain.retry_policy import Rescheduled, Standing, Tries
+from notifier.domain.rules import Rate, Silence
 from notifier.domain.silences import made
 
 MANNER = Manner(over=None, zone=ZONE)

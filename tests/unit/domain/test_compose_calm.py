@@ -10,7 +10,8 @@ from strategies import HOUR, MINUTE, NOON
 
 from notifier.domain.batching import Composed, Probe, Room, Rules, compose
 from notifier.domain.deferral import Manner
-from notifier.domain.models import Change, Due, Form, Kind, QuietPolicy, State, Window
+from notifier.domain.models import Change, Due, Form, Kind, State
+from notifier.domain.rules import QuietPolicy, Window
 
 PLENTY = 1_000_000
 PLAIN = Manner(over=None, zone=ZONE)

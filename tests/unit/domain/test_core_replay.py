@@ -11,20 +11,7 @@ from storing import DAY, HOOK, HOUR, MINUTE, NOW, SECOND, row, stamp
 
 from notifier.domain.claim import Way
 from notifier.domain.deferral import Manner
-from notifier.domain.models import (
-    Change,
-    Event,
-    Kind,
-    QuietPolicy,
-    Rate,
-    Route,
-    State,
-    Then,
-    Timer,
-    TimerKind,
-    Window,
-    event_id,
-)
+from notifier.domain.models import Change, Event, Kind, State, Timer, TimerKind, event_id
 from notifier.domain.preview import (
     Fate,
     Hush,
@@ -35,6 +22,7 @@ from notifier.domain.preview import (
     owed,
     reminded,
 )
+from notifier.domain.rules import QuietPolicy, Rate, Route, Then, Window
 from notifier.domain.silences import made
 from notifier.domain.timers import LastAnnounced, TimePolicy, fire
 

@@ -11,16 +11,8 @@ from owed import due, started
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND
 
 from notifier.domain.deferral import Manner, hold, joined
-from notifier.domain.models import (
-    Due,
-    Ended,
-    Held,
-    Kind,
-    QuietPolicy,
-    State,
-    Then,
-    Window,
-)
+from notifier.domain.models import Due, Ended, Held, Kind, State
+from notifier.domain.rules import QuietPolicy, Then, Window
 
 UTC_ZONE = ZoneInfo("UTC")
 PARIS = ZoneInfo("Europe/Paris")

@@ -33,12 +33,12 @@ from notifier.domain.models import (
     Kind,
     Limits,
     Outcome,
-    Rate,
     Refused,
     Scope,
     Sent,
 )
 from notifier.domain.retry_policy import PATIENT
+from notifier.domain.rules import Rate
 from notifier.messages.incident_text import (
     Found,
     Reader,

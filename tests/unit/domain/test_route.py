@@ -6,17 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.domain.models import (
-    Change,
-    Event,
-    Json,
-    Kind,
-    Match,
-    Milestone,
-    Route,
-    RouteTrace,
-)
+from notifier.domain.models import Change, Event, Json, Kind, Milestone, RouteTrace
 from notifier.domain.routing import deliveries, leads, matches, route
+from notifier.domain.rules import Match, Route
 
 START = datetime(2026, 11, 22, 18, tzinfo=UTC)
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -11,17 +11,7 @@ from hypothesis import strategies as st
 from owed import due, started
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND
 
-from notifier.domain.models import (
-    Ambiguous,
-    Due,
-    Failed,
-    Form,
-    Kind,
-    Outcome,
-    Refused,
-    Scope,
-    Sent,
-)
+from notifier.domain.models import Ambiguous, Due, Failed, Form, Kind, Outcome, Refused, Scope, Sent
 from notifier.domain.retry_policy import (
     Dead,
     Delivered,

@@ -8,16 +8,7 @@ from hypothesis import strategies as st
 from owed import due
 from strategies import DAY, HOUR, NOON
 
-from notifier.domain.models import (
-    Ambiguous,
-    Due,
-    Failed,
-    Form,
-    Kind,
-    Outcome,
-    Refused,
-    Scope,
-)
+from notifier.domain.models import Ambiguous, Due, Failed, Form, Kind, Outcome, Refused, Scope
 from notifier.domain.retry_policy import Delivered, Rescheduled, abandoned, settle
 
 _HINTS = st.none() | st.timedeltas(-DAY, 30 * DAY)

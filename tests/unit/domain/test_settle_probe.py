@@ -7,16 +7,7 @@ import pytest
 from owed import due, started
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND
 
-from notifier.domain.models import (
-    Ambiguous,
-    Due,
-    Failed,
-    Form,
-    Outcome,
-    Refused,
-    Scope,
-    Sent,
-)
+from notifier.domain.models import Ambiguous, Due, Failed, Form, Outcome, Refused, Scope, Sent
 from notifier.domain.retry_policy import (
     MAX_AGE,
     Dead,

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from message_samples import changed, event, milestone
 
-from notifier.domain.models import Event, Kind, Silence
+from notifier.domain.models import Event, Kind
+from notifier.domain.rules import Silence
 from notifier.domain.silences import made, phrase, silencing, spelt, words
 
 NOW = datetime(2026, 11, 23, 19, tzinfo=UTC)

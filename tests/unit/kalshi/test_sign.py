@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 from servers.loopback import Request, Response, serving
 
 from notifier.clock import SystemClock
-from notifier.domain.models import Watch
+from notifier.domain.rules import Watch
 from notifier.errors import ConfigError
 from notifier.kalshi.client import KalshiClient
 from notifier.kalshi.signing import Signing

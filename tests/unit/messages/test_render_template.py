@@ -14,16 +14,8 @@ from message_samples import (
     read_html,
 )
 
-from notifier.domain.models import (
-    Event,
-    Form,
-    Format,
-    Kind,
-    Limits,
-    Rendered,
-    Route,
-    Template,
-)
+from notifier.domain.models import Event, Form, Format, Kind, Limits, Rendered
+from notifier.domain.rules import Route, Template, Templates
 from notifier.messages.render import render
 from notifier.messages.templates import check_template
 
@@ -152,7 +144,7 @@ def test_a_kinds_own_template_goes_before_the_one_for_all() -> None:
     route = Route(
         name="games",
         to=("ops",),
-        templates={None: Template(body="any"), Kind.STARTED: Template(body="go")},
+        template=Templates(body="any", started=Template(body="go")),
     )
     bodies = [
         render(

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.domain.models import Rate, Window
-from notifier.settings import values
-from notifier.settings.values import UNITS, Unreadable
+from notifier.domain import parsing
+from notifier.domain.parsing import UNITS, ValueParseError
+from notifier.domain.rules import Rate, Window
+from notifier.settings import types
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ from notifier.settings.values import UNITS, Unreadable
     ],
 )
 def test_a_duration_is_one_number_and_one_unit(text: str, span: timedelta) -> None:
-    assert values.duration(text) == span
+    assert parsing.parse_duration(text) == span
 
 
 @pytest.mark.parametrize(
@@ -46,38 +47,38 @@ def test_a_duration_is_one_number_and_one_unit(text: str, span: timedelta) -> No
     ],
 )
 def test_what_is_no_duration_is_refused_with_what_was_meant(text: str, advice: str) -> None:
-    with pytest.raises(Unreadable) as refused:
-        values.duration(text)
+    with pytest.raises(ValueParseError) as refused:
+        parsing.parse_duration(text)
 
     assert refused.value.advice == advice
 
 
 @pytest.mark.parametrize("text", ["4000d", "999999999999999d"])
 def test_no_duration_is_absurdly_long(text: str) -> None:
-    with pytest.raises(Unreadable, match="longer than 3650d"):
-        values.duration(text)
+    with pytest.raises(ValueParseError, match="longer than 3650d"):
+        parsing.parse_duration(text)
 
 
 @given(st.integers(0, 3650), st.sampled_from([*UNITS]))
 def test_a_spelled_duration_reads_back(number: int, unit: str) -> None:
-    span = values.duration(f"{number}{unit}")
+    span = parsing.parse_duration(f"{number}{unit}")
 
-    assert values.duration(values.spell(span // timedelta(milliseconds=1))) == span
+    assert parsing.parse_duration(parsing.format_duration(span)) == span
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_duration_or_refused(text: str) -> None:
     try:
-        span = values.duration(text)
-    except Unreadable:
+        span = parsing.parse_duration(text)
+    except ValueParseError:
         return
 
     assert span >= timedelta(0)
 
 
 def test_what_must_take_time_cannot_take_none() -> None:
-    with pytest.raises(Unreadable, match="longer than 0"):
-        values.lapse("0s")
+    with pytest.raises(ValueParseError, match="longer than 0"):
+        parsing.parse_positive_duration("0s")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_what_must_take_time_cannot_take_none() -> None:
     ],
 )
 def test_a_rate_is_a_number_in_a_unit(text: str, rate: Rate) -> None:
-    assert values.rate(text) == rate
+    assert Rate.parse(text) == rate
 
 
 @pytest.mark.parametrize(
@@ -104,8 +105,8 @@ def test_a_rate_is_a_number_in_a_unit(text: str, rate: Rate) -> None:
     ],
 )
 def test_what_is_no_rate_is_refused_with_what_was_meant(text: str, advice: str) -> None:
-    with pytest.raises(Unreadable) as refused:
-        values.rate(text)
+    with pytest.raises(ValueParseError) as refused:
+        Rate.parse(text)
 
     assert refused.value.advice == advice
 
@@ -132,7 +133,7 @@ def test_what_is_no_rate_is_refused_with_what_was_meant(text: str, advice: str) 
     ],
 )
 def test_a_window_is_days_and_hours(text: str, window: Window) -> None:
-    assert values.window(text) == window
+    assert Window.parse(text) == window
 
 
 @pytest.mark.parametrize(
@@ -144,21 +145,21 @@ def test_a_window_is_days_and_hours(text: str, window: Window) -> None:
     ],
 )
 def test_what_is_no_window_is_refused(text: str) -> None:
-    with pytest.raises(Unreadable):
-        values.window(text)
+    with pytest.raises(ValueParseError):
+        Window.parse(text)
 
 
 def test_a_zone_that_does_not_exist_is_refused_with_the_nearest() -> None:
-    with pytest.raises(Unreadable) as refused:
-        values.zone("europe/pariss")
+    with pytest.raises(ValueParseError) as refused:
+        parsing.parse_zone("europe/pariss")
 
     assert refused.value.advice == "did you mean Europe/Paris?"
 
 
 @pytest.mark.parametrize("text", ["", "..", "../etc/passwd", "Europe", "/UTC", "a\0b"])
 def test_no_text_makes_a_zone_crash(text: str) -> None:
-    with pytest.raises(Unreadable):
-        values.zone(text)
+    with pytest.raises(ValueParseError):
+        parsing.parse_zone(text)
 
 
 @pytest.mark.parametrize(
@@ -169,40 +170,40 @@ def test_no_text_makes_a_zone_crash(text: str) -> None:
     ],
 )
 def test_what_is_no_http_address_is_refused(text: str) -> None:
-    with pytest.raises(Unreadable):
-        values.http_url(text)
+    with pytest.raises(ValueParseError):
+        types.parse_address(text)
 
 
 def test_a_base_url_loses_its_last_slash() -> None:
-    assert values.base_url("http://127.0.0.1:80/v2/") == "http://127.0.0.1:80/v2"
+    assert types.parse_base_url("http://127.0.0.1:80/v2/") == "http://127.0.0.1:80/v2"
 
 
 @pytest.mark.parametrize("text", ["https://a/b?c=d", "https://a/#b", "https://user:password@a/b"])
 def test_a_base_url_holds_nothing_that_paths_cannot_follow(text: str) -> None:
-    with pytest.raises(Unreadable):
-        values.base_url(text)
+    with pytest.raises(ValueParseError):
+        types.parse_base_url(text)
 
 
 @pytest.mark.parametrize(
     ("read", "good", "bad"),
     [
-        (values.flag, "true", "True"),
-        (values.whole(1, 9), "9", "10"),
-        (values.whole(1, 9), "1", "1.0"),
-        (values.label, "a-1_b", "A"),
-        (values.label, "a" * 64, "a" * 65),
-        (values.handle, "Team.1", "-x"),
-        (values.clock_time, "08:00", "8"),
-        (values.listen, "[::1]:80", "::1:80"),
-        (values.listen, "localhost:8080", "localhost:0"),
-        (values.pattern, "~a|b", "~["),
-        (values.pattern, "[", "~*"),
-        (values.apprise_url, "slack://a/b", "slack:a/b"),
-        (values.apprise_url, "terminal://", "slack://a\n"),
-        (values.text, "x", "  "),
+        (parsing.parse_flag, "true", "True"),
+        (parsing.whole(1, 9).parse, "9", "10"),
+        (parsing.whole(1, 9).parse, "1", "1.0"),
+        (parsing.parse_route_name, "a-1_b", "A"),
+        (parsing.parse_route_name, "a" * 64, "a" * 65),
+        (parsing.parse_destination_name, "Team.1", "-x"),
+        (parsing.parse_time_of_day, "08:00", "8"),
+        (types.parse_listen, "[::1]:80", "::1:80"),
+        (types.parse_listen, "localhost:8080", "localhost:0"),
+        (parsing.parse_pattern, "~a|b", "~["),
+        (parsing.parse_pattern, "[", "~*"),
+        (parsing.parse_apprise_url, "slack://a/b", "slack:a/b"),
+        (parsing.parse_apprise_url, "terminal://", "slack://a\n"),
+        (parsing.parse_text, "x", "  "),
     ],
 )
 def test_a_value_is_read_or_refused(read: Callable[[str], object], good: str, bad: str) -> None:
     read(good)
-    with pytest.raises(Unreadable):
+    with pytest.raises(ValueParseError):
         read(bad)

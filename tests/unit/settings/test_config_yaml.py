@@ -2,28 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notifier.domain.parsing import Scalar
 from notifier.errors import ConfigError
-from notifier.settings.read_yaml import read_yaml
-from notifier.settings.tree import Items, Scalar, Table, locate, plain, under
+from notifier.settings.yaml_tree import Items, Table, locate, node_at, read_yaml
 
 
 def texts(source: str) -> object:
-    """The document with its scalars as bare texts."""
+    """The document; scalars compare like texts."""
     root, problems = read_yaml(source, source="f")
-    assert problems == ()
-
-    def bare(node: object) -> object:
-        match node:
-            case Scalar():
-                return node.text
-            case list():
-                return [bare(item) for item in node]
-            case dict():
-                return {key: bare(value) for key, value in node.items()}
-            case _:
-                return node
-
-    return bare(plain(root))
+    assert problems == []
+    return root
 
 
 def problems(source: str) -> list[str]:
@@ -159,7 +147,7 @@ def test_a_value_knows_its_line_and_a_mapping_that_of_its_key() -> None:
 def test_a_value_that_is_missing_stands_at_its_key() -> None:
     root, _ = read_yaml("a:\n\n\nb: 1\n", source="f")
 
-    node = under(root, ("a",))
+    node = node_at(root, ("a",))
     assert isinstance(node, Scalar)
     assert node.empty
     assert str(node.place) == "f:1"
@@ -169,4 +157,4 @@ def test_a_tree_holds_lists_and_mappings() -> None:
     root, _ = read_yaml("a: [1]\n", source="f")
 
     assert isinstance(root, Table)
-    assert isinstance(under(root, ("a",)), Items)
+    assert isinstance(node_at(root, ("a",)), Items)
