@@ -42,7 +42,7 @@ from notifier.kalshi.signing import Signing
 from notifier.senders.heartbeat import Heartbeat
 from notifier.senders.sender import open_sender
 from notifier.settings.models import ApiKeySettings, Settings
-from notifier.storage import milestones, outbox, retention, standing
+from notifier.storage import destination_state, milestones, outbox, retention
 from notifier.storage.backups import DailyBackups
 from notifier.storage.database import Database, Priority, RunInThread, open_database
 from notifier.storage.sqlite import InstanceLock, database_path
@@ -51,7 +51,7 @@ from notifier.systemd import Supervisor
 from notifier.web.listen import Address, ListenSocket, PortTaken
 from notifier.workers import admin_socket
 from notifier.workers.admin_actions import Deeds, answer
-from notifier.workers.dispatcher import Deliver, Sender
+from notifier.workers.dispatcher import Dispatcher, Sender
 from notifier.workers.ingest import Ingest, Source
 from notifier.workers.live_status import LiveStatusPoller
 from notifier.workers.live_status import Source as LiveSource
@@ -127,7 +127,7 @@ class Services:
 
     poll: Poller
     alarm: Scheduler
-    deliver: Deliver
+    deliver: Dispatcher
     maintain: Maintenance
     operate: Operate
     #: None: no watch wants live data.
@@ -229,10 +229,10 @@ async def serve(
             if loops.heartbeat is not None:
                 others.start_soon(loops.heartbeat.run)
             others.start_soon(parts.supervisor.feed, loops.watchdog.stalled, parts.clock)
-            parts.supervisor.ready(f"running; destinations: {len(loops.deliver.lanes)}")
+            parts.supervisor.ready(f"running; destinations: {len(loops.deliver.workers)}")
             await stop.wait()
             if last is not None and not last.is_set():
-                await run_until(last, partial(loops.deliver.ease, _EASE_S))
+                await run_until(last, partial(loops.deliver.drain, _EASE_S))
             # Before another configuration takes over it is as ready as ever.
             loops.readiness.is_stopping = last is None or last.is_set()
             # First of all: what is claimed from now on would have to be cut.
@@ -359,15 +359,15 @@ async def build_services(
         if heartbeat is not None:
             ends.push_async_callback(heartbeat.aclose)
 
-        deliver = Deliver(
+        deliver = Dispatcher(
             db=db,
             sender=sender,
             clock=clock,
-            lanes={d.name: policies.lane(d, config, sender) for d in config.destinations},
+            workers={d.name: policies.worker(d, config, sender) for d in config.destinations},
             routes={route.name: route for route in config.routes},
             wakeup=dispatcher_wakeup,
-            token=parts.token,
-            chance=parts.chance,
+            new_token=parts.token,
+            random=parts.chance,
             heartbeat=watchdog.heartbeat,
             started_again_after=time.started_again_after,
             external_url=config.external_url,
@@ -509,19 +509,19 @@ async def _settle_in(db: Database, config: Settings, time: TimePolicy, clock: Cl
     )
     await db.write(
         Priority.MAINTENANCE,
-        standing.set_destinations,
+        destination_state.set_destinations,
         {one.name: _url_fingerprint(one) for one in config.destinations},
         now,
     )
     await db.write(Priority.MAINTENANCE, retention.set_reminders, time, now)
     freed = await db.write(
         Priority.MAINTENANCE,
-        outbox.reap,
+        outbox.release_expired_leases,
         now,
         everything=True,
-        unrepeated=policies.unrepeated(config.destinations),
+        drop_ambiguous=policies.unrepeated(config.destinations),
     )
-    await db.write(Priority.MAINTENANCE, outbox.look_again, now)
+    await db.write(Priority.MAINTENANCE, outbox.requeue_deferred, now)
     log.info(
         "app.started",
         watches=len(config.source.watches),

@@ -5,9 +5,8 @@ from functools import partial
 from typing import Protocol
 
 from notifier.clock import Clock
+from notifier.domain.batching import BatchingPolicy, DestinationPolicy
 from notifier.domain.changes import DiffPolicy
-from notifier.domain.claim import Way
-from notifier.domain.deferral import Manner
 from notifier.domain.models import Limits, Milestone, Outcome, Rendered
 from notifier.domain.poll_schedule import ReadPolicy
 from notifier.domain.rules import Destination, Rate, Route
@@ -16,7 +15,7 @@ from notifier.messages.test_message import sample
 from notifier.settings.models import Settings, Updates
 from notifier.web.listen import Address
 from notifier.workers.admin_actions import Trial
-from notifier.workers.dispatcher import Lane
+from notifier.workers.dispatcher import DestinationWorker
 from notifier.workers.ingest import DiffRules
 from notifier.workers.monitor import Post
 
@@ -65,19 +64,24 @@ def unrepeated(destinations: Sequence[Destination]) -> frozenset[str]:
     return frozenset(one.name for one in destinations if one.drop_ambiguous)
 
 
-def lane(destination: Destination, config: Settings, sender: Rates) -> Lane:
-    """A destination's way out."""
-    return Lane(
-        way=Way(
-            name=destination.name,
-            manners={route.name: _manner(destination, route) for route in config.routes},
-            manner_else=_manner(destination, None),
-            rate=destination.rate or sender.default_rate(destination.name),
-            concurrency=destination.concurrency,
-            drop_ambiguous=destination.drop_ambiguous,
-        ),
-        zone=destination.zone,
+def destination_policy(
+    destination: Destination, config: Settings, sender: Rates
+) -> DestinationPolicy:
+    """How a destination is served."""
+    return DestinationPolicy(
+        name=destination.name,
+        batching={route.name: _batching(destination, route) for route in config.routes},
+        default=_batching(destination, None),
+        rate=destination.rate or sender.default_rate(destination.name),
+        concurrency=destination.concurrency,
+        drop_ambiguous=destination.drop_ambiguous,
     )
+
+
+def worker(destination: Destination, config: Settings, sender: Rates) -> DestinationWorker:
+    """What serves a destination."""
+    policy = destination_policy(destination, config, sender)
+    return DestinationWorker(policy=policy, zone=destination.zone)
 
 
 def post(destination: Destination, sender: Rates) -> Post:
@@ -89,12 +93,12 @@ def post(destination: Destination, sender: Rates) -> Post:
     )
 
 
-def _manner(destination: Destination, route: Route | None) -> Manner:
-    """How a route's events go to a destination: as the route says, if it does."""
+def _batching(destination: Destination, route: Route | None) -> BatchingPolicy:
+    """How a route's events become messages: the route's own keys go before the destination's."""
     digest, quiet = destination.digest, destination.quiet
     if route is not None:
         digest, quiet = route.digest or digest, route.quiet or quiet
-    return Manner(
+    return BatchingPolicy(
         over=digest.over,
         zone=destination.zone,
         window=digest.window,

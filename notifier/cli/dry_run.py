@@ -22,19 +22,18 @@ from notifier.cli.store_view import viewing
 from notifier.cli.trial import chosen_of
 from notifier.cli.where import configuration, database, placing
 from notifier.clock import Clock, SystemClock
-from notifier.domain.claim import Wait, Way, room, since
-from notifier.domain.dry_run import acts, due, kept_back, made_up
+from notifier.domain.batching import DestinationPolicy, capacity
+from notifier.domain.circuit_breaker import DestinationState
+from notifier.domain.deliveries import Message, Suppressed
+from notifier.domain.dry_run import acts, kept_back, made_up
 from notifier.domain.models import (
     Ambiguous,
     Delivery,
-    Ended,
     Event,
     Failed,
-    Form,
     Json,
     Kind,
     Limits,
-    Message,
     Milestone,
     Outcome,
     Refused,
@@ -43,9 +42,8 @@ from notifier.domain.models import (
     Scope,
     Sent,
     State,
-    message_id,
 )
-from notifier.domain.retry_policy import Standing
+from notifier.domain.rate_limit import window_start
 from notifier.domain.routing import deliveries, route
 from notifier.domain.rules import Destination, Rate, Silence
 from notifier.errors import NotifierError
@@ -53,14 +51,12 @@ from notifier.kalshi.decoding import milestone as decode
 from notifier.messages.humanize import span
 from notifier.messages.render import render
 from notifier.messages.test_message import said
-from notifier.policies import lane
+from notifier.policies import destination_policy
 from notifier.senders.redaction import redact
 from notifier.senders.sender import open_sender
 from notifier.settings.models import Settings
-from notifier.storage import due as outbox
+from notifier.storage import destination_state, due, silences
 from notifier.storage import preview as store
-from notifier.storage import silences
-from notifier.storage.standing import standing
 
 #: A rate is waited for, but no longer than this for one message.
 _PATIENCE = timedelta(seconds=60)
@@ -97,7 +93,7 @@ class Scene:
     milestone: Milestone
     is_made_up: bool = False
     silences: Sequence[Silence] = ()
-    standings: Mapping[str, Standing] = field(default_factory=dict)
+    standings: Mapping[str, DestinationState] = field(default_factory=dict)
     #: By destination: when requests left lately that its rate counts.
     sent: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
     #: By destination and route: when digests that gather will go.
@@ -175,7 +171,7 @@ async def _acted(
         may_reach=config.may_reach,
     )
     try:
-        ways = {one.name: lane(one, config, sender).way for one in chosen}
+        ways = {one.name: destination_policy(one, config, sender) for one in chosen}
         scene = _scene(given, wanted, ways, clock.now())
         play = Play(config=config, sender=sender, clock=clock, ways=ways, scene=scene)
         return await play.run(wanted.kinds), scene
@@ -186,7 +182,9 @@ async def _acted(
 # --- what the store knows -----------------------------------------------------
 
 
-def _scene(given: Given, wanted: Wanted, ways: Mapping[str, Way], now: datetime) -> Scene:
+def _scene(
+    given: Given, wanted: Wanted, ways: Mapping[str, DestinationPolicy], now: datetime
+) -> Scene:
     with ExitStack() as stack:
         conn = None
         if database(given).exists():
@@ -201,9 +199,9 @@ def _scene(given: Given, wanted: Wanted, ways: Mapping[str, Way], now: datetime)
             milestone=chosen,
             is_made_up=found is None,
             silences=silences.active(conn, now),
-            standings={name: standing(conn, name) for name in ways},
+            standings={name: destination_state.load(conn, name) for name in ways},
             sent={name: _lately(conn, way, now) for name, way in ways.items()},
-            gathering={name: outbox.gathering(conn, name, now) for name in ways},
+            gathering={name: due.digests_due(conn, name, now) for name in ways},
         )
 
 
@@ -217,9 +215,9 @@ def _milestone(conn: Connection, beginning: str | None) -> Milestone | None:
     return found[0] if found else None
 
 
-def _lately(conn: Connection, way: Way, now: datetime) -> list[datetime]:
-    begin = since(way, now)
-    return [] if begin is None else outbox.attempts_since(conn, way.name, begin, now)
+def _lately(conn: Connection, way: DestinationPolicy, now: datetime) -> list[datetime]:
+    begin = window_start(way.rate, now)
+    return [] if begin is None else destination_state.attempts_since(conn, way.name, begin, now)
 
 
 # --- acting -------------------------------------------------------------------
@@ -241,7 +239,7 @@ class Play:
     config: Settings
     sender: Far
     clock: Clock
-    ways: Mapping[str, Way]
+    ways: Mapping[str, DestinationPolicy]
     scene: Scene
 
     async def run(self, kinds: Collection[Kind]) -> list[Row]:
@@ -311,12 +309,12 @@ class Play:
             one.delivery,
             self.ways[name],
             silences=self.scene.silences,
-            gathering=self.scene.gathering.get(name, {}),
+            digests_due=self.scene.gathering.get(name, {}),
             now=self.clock.now(),
         )
         if found is None:
             return None
-        result = found.state.value if isinstance(found, Ended) else "held"
+        result = found.state.value if isinstance(found, Suppressed) else "held"
         words = found.reason
         if not words.startswith("silenced"):
             words += f" ({self._whose(one, words)})"
@@ -331,7 +329,7 @@ class Play:
 
     def _rested(self, one: _Owed) -> Row | None:
         """Why nothing is sent to the destination at all."""
-        stands = self.scene.standings.get(one.delivery.destination, Standing())
+        stands = self.scene.standings.get(one.delivery.destination, DestinationState())
         if stands.gone:
             how = "gone"
         elif stands.suspended_since is not None:
@@ -375,31 +373,26 @@ class Play:
         )
         return row, _is_alive(outcome)
 
-    async def _slot(self, way: Way, sent: list[datetime]) -> timedelta | None:
+    async def _slot(self, way: DestinationPolicy, sent: list[datetime]) -> timedelta | None:
         """Wait until the rate allows one more; None: that takes too long."""
         waited = timedelta(0)
         while True:
             now = self.clock.now()
-            begin = since(way, now)
+            begin = window_start(way.rate, now)
             recent = [at for at in sent if begin is not None and at > begin]
-            found = room(way, Standing(), recent, now=now, retries_first=False)
-            if not isinstance(found, Wait):
+            room = capacity(way, DestinationState(), recent, now)
+            if room.now:
                 return waited
-            waited += found.span
+            waited += room.wait
             if waited > _PATIENCE:
                 return None
-            await self.clock.sleep(found.span.total_seconds())
+            await self.clock.sleep(room.wait.total_seconds())
 
     def _message(self, one: _Owed) -> Rendered:
         name = one.delivery.destination
         destination = self._destination(name)
         return render(
-            Message(
-                id=message_id(name, [one.event.id]),
-                destination=name,
-                members=(due(one.event, one.delivery),),
-                form=Form.RICH,
-            ),
+            Message.of_event(one.event, destination=name, route=one.delivery.route),
             [one.event],
             routes={rule.name: rule for rule in self.config.routes},
             limits=self.sender.limits(name),
@@ -454,7 +447,7 @@ def _is_alive(outcome: Outcome) -> bool:
             return False
 
 
-def _rate(way: Way) -> str:
+def _rate(way: DestinationPolicy) -> str:
     """`10 in 1 min`."""
     rate = way.rate
     return "" if rate is None else f"its rate of {rate.count:,} in {span(rate.per)}"

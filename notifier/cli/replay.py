@@ -23,7 +23,7 @@ from notifier.domain.preview import Rehearsal, owed
 from notifier.domain.routing import leads
 from notifier.domain.rules import Rate
 from notifier.domain.timers import TimePolicy
-from notifier.policies import lane
+from notifier.policies import destination_policy
 from notifier.settings.models import Settings
 from notifier.storage import preview as store
 from notifier.storage.queries import stamp
@@ -147,7 +147,7 @@ def _recounted(stage: _Stage, *, compared: bool) -> Recount:
     """Everything counted."""
     plan, conn = stage.plan, stage.conn
     rehearsal = Rehearsal(
-        [lane(one, plan, _NoRates()).way for one in plan.destinations],
+        [destination_policy(one, plan, _NoRates()) for one in plan.destinations],
         policy=stage.policy,
         hushes=store.hushes(conn, stage.since, stage.now),
         living=store.living(conn),

@@ -17,18 +17,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from notifier.domain.models import (
-    Due,
-    Event,
-    Form,
-    Format,
-    Kind,
-    Limits,
-    Message,
-    Milestone,
-    delivery_id,
-    message_id,
-)
+from notifier.domain.deliveries import Message
+from notifier.domain.models import Event, Format, Kind, Limits, Milestone
 from notifier.domain.routing import GRAVE, fits, matches, route
 from notifier.domain.rules import Match, Route
 from notifier.messages.cloudevents import link
@@ -215,12 +205,7 @@ def feed_item(event: Event, rule: Route, *, zone: ZoneInfo, external_url: str | 
     """An event in a route's feeds, with the text of its message when it was seen."""
     # Live data changes; an item must not.
     event = replace(event, live=None)
-    message = Message(
-        id=message_id(rule.name, [event.id]),
-        destination=rule.name,
-        members=(_member(event, rule),),
-        form=Form.RICH,
-    )
+    message = Message.of_event(event, destination=rule.name, route=rule.name)
     html, text = (
         render(
             message,
@@ -244,24 +229,4 @@ def feed_item(event: Event, rule: Route, *, zone: ZoneInfo, external_url: str | 
         text=text.body,
         url=link(milestone, external_url),
         tags=tuple(tag for tag in tags if tag),
-    )
-
-
-def _member(event: Event, rule: Route) -> Due:
-    return Due(
-        delivery_id=delivery_id(event.id, rule.name),
-        event_id=event.id,
-        kind=event.kind,
-        milestone_id=event.milestone.id,
-        route=rule.name,
-        seq=0,
-        born_at=event.seen_at,
-        expires_at=None,
-        attempts=0,
-        form=Form.RICH,
-        frozen_in=None,
-        at=event.at,
-        lead=event.lead,
-        start=event.milestone.start,
-        over=False,
     )

@@ -1,12 +1,16 @@
-"""What one transaction carries from a loop to the store."""
+"""What one transaction of a read, or of the scheduler, writes."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from notifier.domain.changes import RowChange
-from notifier.domain.models import Delivery, Ended, Event, Held, Message, Milestone, Timer
-from notifier.domain.retry_policy import Standing, Verdict
+from notifier.domain.models import (
+    Delivery,
+    Event,
+    Milestone,
+    Timer,
+)
 from notifier.domain.timers import LastAnnounced
 
 
@@ -113,45 +117,3 @@ class AlarmCommit:
     timers: tuple[Timer, ...]
     events: tuple[Event, ...]
     deliveries: tuple[Delivery, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """What one look at a destination's due deliveries decided."""
-
-    destination: str
-    #: To be leased and sent, in this order.
-    messages: tuple[Message, ...] = ()
-    ended: tuple[Ended, ...] = ()
-    held: tuple[Held, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leased:
-    """A message that is ours to send."""
-
-    message: Message
-    token: str
-    #: Marks of the recipients who have it already.
-    served: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """What became of one message, and of its destination."""
-
-    message_id: str
-    attempt: int
-    token: str
-    destination: str
-    verdicts: tuple[tuple[str, Verdict], ...]
-    #: How the destination stood, and how it stands now.
-    before: Standing
-    standing: Standing
-    outcome: str
-    status: int | None
-    reason: str | None
-    now: datetime
-    #: Marks of the recipients who have it while others lack it: now, and before.
-    served: frozenset[str] = frozenset()
-    was_served: frozenset[str] = frozenset()

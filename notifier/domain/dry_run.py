@@ -11,21 +11,24 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from notifier.domain.batching import Room
-from notifier.domain.claim import NO_LIMIT, Waiting, Way, claim
+from notifier.domain.batching import (
+    Capacity,
+    ClaimContext,
+    DestinationPolicy,
+    plan,
+    silenced,
+)
+from notifier.domain.deliveries import Deferred, PendingDelivery, Suppressed
 from notifier.domain.models import (
     Change,
     Delivery,
-    Due,
-    Ended,
     Event,
-    Form,
-    Held,
     Json,
     Kind,
     Milestone,
     event_id,
 )
+from notifier.domain.rate_limit import UNLIMITED
 from notifier.domain.rules import Route, Silence
 
 Decode = Callable[[bytes], Milestone]
@@ -80,47 +83,33 @@ def acts(
 def kept_back(
     event: Event,
     delivery: Delivery,
-    way: Way,
+    policy: DestinationPolicy,
     *,
     silences: Sequence[Silence],
-    gathering: Mapping[str, datetime],
+    digests_due: Mapping[str, datetime],
     now: datetime,
-) -> Ended | Held | None:
+) -> Suppressed | Deferred | None:
     """What keeps the event from going there now; None: nothing does."""
-    found = claim(
-        way,
-        Room(now=1, soon=NO_LIMIT, manners=way.manners, manner_else=way.manner_else),
-        Waiting(
-            due=[due(event, delivery)],
-            silences=silences,
-            events={event.id: [event]},
-            gathering=gathering,
-        ),
+    due = [pending(event, delivery)]
+    context = ClaimContext(
         now=now,
         started_again_after=timedelta(0),
+        silenced=silenced(policy.name, due, silences, {event.id: [event]}),
+        digests_due=digests_due,
     )
-    verdicts: tuple[Ended | Held, ...] = (*found.ended, *found.held)
-    return verdicts[0] if verdicts else None
+    found = plan(due, policy, Capacity(now=1, soon=UNLIMITED), context)
+    decided: tuple[Suppressed | Deferred, ...] = (*found.suppressed, *found.deferred)
+    return decided[0] if decided else None
 
 
-def due(event: Event, delivery: Delivery) -> Due:
+def pending(event: Event, delivery: Delivery) -> PendingDelivery:
     """The delivery as if it were due."""
-    return Due(
-        delivery_id=delivery.id,
-        event_id=event.id,
-        kind=event.kind,
-        milestone_id=event.milestone.id,
+    return PendingDelivery.of_event(
+        event,
         route=delivery.route,
-        seq=0,
-        born_at=delivery.due_at,
+        delivery_id=delivery.id,
+        created_at=delivery.due_at,
         expires_at=delivery.expires_at,
-        attempts=0,
-        form=Form.RICH,
-        frozen_in=None,
-        at=event.at,
-        lead=event.lead,
-        start=event.milestone.start,
-        over=False,
     )
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from notifier.domain.circuit_breaker import MAX_RETRY_AFTER
 from notifier.domain.models import Ambiguous, Failed, Outcome, Sent
-from notifier.domain.retry_policy import MAX_AGE, MAX_HINT, PATIENT
+from notifier.domain.retry_policy import MAX_AGE, RETRY_SCHEDULE
 from notifier.domain.rules import Rate
 
 #: Kalshi counts as down when nothing was read for so long, or for four polls, and
@@ -552,7 +553,7 @@ def settle_notice(
         return unrepeated(outcome.reason)
     due_at = now + wait_after(notice.attempts)
     if isinstance(outcome, Failed) and outcome.retry_after is not None:
-        due_at = max(due_at, now + min(outcome.retry_after, MAX_HINT))
+        due_at = max(due_at, now + min(outcome.retry_after, MAX_RETRY_AFTER))
     if due_at > notice.born_at + MAX_AGE:
         return NoticeVerdict(state="dead", reason=outcome.reason)
     return NoticeVerdict(state="pending", reason=outcome.reason, due_at=due_at)
@@ -565,4 +566,4 @@ def unrepeated(reason: str) -> NoticeVerdict:
 
 def wait_after(attempts: int) -> timedelta:
     """How long a notice waits after so many tries."""
-    return PATIENT[min(max(attempts, 1), len(PATIENT)) - 1]
+    return RETRY_SCHEDULE[min(max(attempts, 1), len(RETRY_SCHEDULE)) - 1]

@@ -8,7 +8,7 @@ untrusted until `render` has escaped it.
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
@@ -203,7 +203,7 @@ class RouteTrace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event owed to one destination, as it is born."""
+    """One event owed to one destination, as it is created."""
 
     id: str
     event_id: str
@@ -215,110 +215,6 @@ class Delivery:
     created_at: datetime
     #: Not sent after this; None: the retry schedule alone decides.
     expires_at: datetime | None
-
-
-class Form(StrEnum):
-    """How a message is put; a refused form is followed by the next, plainer one."""
-
-    RICH = "rich"
-    PLAIN = "plain"
-    #: A digest that only counts.
-    COUNTS = "counts"
-    #: A former member of a refused digest: plain, and never in a digest again.
-    ALONE = "alone"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
-    """A delivery that is due, beside what its milestone has become since."""
-
-    delivery_id: str
-    event_id: str
-    kind: Kind
-    milestone_id: str
-    route: str
-    #: Order of birth.
-    seq: int
-    #: When it became due first; age limits count from here.
-    born_at: datetime
-    expires_at: datetime | None
-    #: Tries so far.
-    attempts: int
-    form: Form
-    #: Set once an attempt may have arrived: exactly its members go again.
-    frozen_in: str | None
-    #: The event's instant and, for `upcoming`, its lead.
-    at: datetime
-    lead: timedelta | None
-    #: The milestone's start as it stands now.
-    start: datetime
-    #: Kalshi no longer lists the milestone, or it has ended.
-    over: bool
-    #: Born with so many others that they go as a digest, whatever the route says.
-    storm: bool = False
-    #: Kept back to go as a digest with whatever else was, even if that is little.
-    gathered: bool = False
-    #: Until when earlier ones of its milestone and route are kept back.
-    behind: tuple[datetime, ...] = ()
-    #: `updated` only, and only where others of its milestone are due as well: all
-    #: that it would tell, and the milestone's row as it was then.
-    changes: tuple[Change, ...] = ()
-    row: Mapping[str, Json] = field(default_factory=dict, compare=False)
-    #: Tries so far, with those that cost none.
-    tries: int = 0
-    #: The milestone is gone, and that has been told there.
-    gone_told: bool = False
-    #: Since its milestone was listed something of it may have been told there.
-    heard: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """A delivery that ends without being sent, and why."""
-
-    delivery_id: str
-    state: State
-    reason: str
-    #: The event whose message tells what this one would have; None where only the
-    #: milestone's newest event can say.
-    by: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """A delivery that is kept back for a time, and why."""
-
-    delivery_id: str
-    until: datetime
-    reason: str
-    #: Then it goes as a digest with whatever else was kept back.
-    gathered: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """What one request carries: one delivery, or a digest of many."""
-
-    id: str
-    destination: str
-    #: In the order in which they are told.
-    members: tuple[Due, ...]
-    form: Form
-
-    @property
-    def route(self) -> str:
-        """The first member's route: its template serves."""
-        return self.members[0].route
-
-    @property
-    def event_ids(self) -> tuple[str, ...]:
-        """The events that it tells, in order."""
-        return tuple(member.event_id for member in self.members)
-
-    @property
-    def attempt(self) -> int:
-        """The try that is being made, counted from 1."""
-        return 1 + max(member.attempts for member in self.members)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 What routes would have made of events that are known: who was owed what, and in how
 many messages.
 
-The messages are those of `compose`, for destinations that take everything at once:
+The messages are those of `batching.plan`, for destinations that take everything at once:
 digests, quiet hours, silences, net changes and rates count; failures, retries and
 what became of a milestone while its news was held back do not.
 """
@@ -14,22 +14,19 @@ from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from itertools import chain, islice
 
-from notifier.domain.batching import Composed, Rules, compose
-from notifier.domain.claim import Wait, Way, room, since
+from notifier.domain.batching import ClaimContext, DeliveryPlan, DestinationPolicy, capacity, plan
+from notifier.domain.circuit_breaker import DestinationState
+from notifier.domain.deliveries import Message, PendingDelivery, Suppressed
 from notifier.domain.models import (
     URGENT,
     Delivery,
-    Due,
-    Ended,
     Event,
-    Form,
     Json,
     Kind,
-    Message,
     Milestone,
     State,
 )
-from notifier.domain.retry_policy import Standing
+from notifier.domain.rate_limit import window_start
 from notifier.domain.routing import deliveries, route
 from notifier.domain.rules import Route, Silence
 from notifier.domain.silences import silencing, words
@@ -123,14 +120,14 @@ class Hush:
 class _Lane:
     """A destination that takes everything at once, but no faster than its rate."""
 
-    way: Way
+    way: DestinationPolicy
     policy: TimePolicy
     hushes: Sequence[Hush]
     #: Not due yet: (when, order of birth, the delivery).
-    _later: list[tuple[datetime, int, Due]] = field(default_factory=list)
+    _later: list[tuple[datetime, int, PendingDelivery]] = field(default_factory=list)
     #: Due, in order of birth; what is urgent apart.
-    _urgent: dict[str, Due] = field(default_factory=dict)
-    _normal: dict[str, Due] = field(default_factory=dict)
+    _urgent: dict[str, PendingDelivery] = field(default_factory=dict)
+    _normal: dict[str, PendingDelivery] = field(default_factory=dict)
     #: When requests left that its rate still counts.
     _sent: list[datetime] = field(default_factory=list)
     #: Nothing can leave before.
@@ -150,7 +147,14 @@ class _Lane:
 
     def add(self, event: Event, delivery: Delivery, seq: int) -> None:
         """Something more is owed, and will be due."""
-        due = _due(event, delivery, seq)
+        due = PendingDelivery.of_event(
+            event,
+            route=delivery.route,
+            delivery_id=delivery.id,
+            created_at=delivery.due_at,
+            expires_at=delivery.expires_at,
+            seq=seq,
+        )
         if event.kind is Kind.UPDATED:
             due = self._with_changes(due, event)
         found = tuple(
@@ -160,7 +164,7 @@ class _Lane:
             self._hushed[due.delivery_id] = found
         heappush(self._later, (delivery.due_at, seq, due))
 
-    def _with_changes(self, due: Due, event: Event) -> Due:
+    def _with_changes(self, due: PendingDelivery, event: Event) -> PendingDelivery:
         """What an update would tell; of its milestone no more than that may need."""
         key = event.milestone.id
         parts = self._updates[key]
@@ -178,7 +182,7 @@ class _Lane:
             while self._later and self._later[0][0] <= at:
                 due_at, _, due = heappop(self._later)
                 if due.kind is Kind.CREATED and storms.get(due_at, False):
-                    due = replace(due, storm=True)
+                    due = replace(due, burst=True)
                 lane = self._urgent if due.kind in URGENT else self._normal
                 lane[due.delivery_id] = due
             if self._wake is None or self._wake <= at:
@@ -195,25 +199,19 @@ class _Lane:
         """Claim until nothing more can leave."""
         self._wake = None
         while self._urgent or self._normal:
-            window = since(self.way, at)
+            window = window_start(self.way.rate, at)
             self._sent = [] if window is None else [s for s in self._sent if s > window]
-            space = room(self.way, Standing(), self._sent, now=at, retries_first=False)
-            if isinstance(space, Wait):
-                self._wake = at + max(space.span, _TICK)
+            room = capacity(self.way, DestinationState(), self._sent, at)
+            if not room.now:
+                self._wake = at + max(room.wait, _TICK)
                 return
             due = list(islice(chain(self._urgent.values(), self._normal.values()), _AT_ONCE))
-            composed = compose(
-                due,
-                destination=self.way.name,
-                room=space,
-                now=at,
-                rules=self._rules(due, at),
-            )
-            if not (composed.messages or composed.ended or composed.held):
+            planned = plan(due, self.way, room, self._context(due, at))
+            if not (planned.messages or planned.suppressed or planned.deferred):
                 return
-            yield from self._settled(composed, at)
+            yield from self._settled(planned, at)
 
-    def _rules(self, due: Sequence[Due], at: datetime) -> Rules:
+    def _context(self, due: Sequence[PendingDelivery], at: datetime) -> ClaimContext:
         """What else decides about them."""
         for name in list(self._gathering):
             ahead = {instant for instant in self._gathering[name] if instant > at}
@@ -227,25 +225,27 @@ class _Lane:
             for hush in self._hushed.get(one.delivery_id, ())
             if hush.holds(at)
         }
-        return Rules(
+        return ClaimContext(
+            now=at,
             started_again_after=self.policy.started_again_after,
             silenced=silenced,
-            gathering={name: min(ahead) for name, ahead in self._gathering.items()},
+            digests_due={name: min(ahead) for name, ahead in self._gathering.items()},
+            retries_first=False,
         )
 
-    def _settled(self, composed: Composed, at: datetime) -> Iterator[Fate]:
-        for ended in composed.ended:
-            yield self._ended(ended, at)
-        for held in composed.held:
-            one = self._taken(held.delivery_id)
-            if held.gathered:
-                self._gathering[one.route].add(held.until)
-            later = replace(one, gathered=held.gathered)
-            heappush(self._later, (held.until, one.seq, later))
-        for message in composed.messages:
+    def _settled(self, planned: DeliveryPlan, at: datetime) -> Iterator[Fate]:
+        for suppressed in planned.suppressed:
+            yield self._ended(suppressed, at)
+        for deferred in planned.deferred:
+            one = self._taken(deferred.delivery_id)
+            if deferred.force_digest:
+                self._gathering[one.route].add(deferred.until)
+            later = replace(one, force_digest=deferred.force_digest)
+            heappush(self._later, (deferred.until, one.seq, later))
+        for message in planned.messages:
             yield self._left(message, at)
 
-    def _ended(self, ended: Ended, at: datetime) -> Unsent:
+    def _ended(self, ended: Suppressed, at: datetime) -> Unsent:
         self._forget(self._taken(ended.delivery_id))
         return Unsent(at=at, destination=self.way.name, state=ended.state)
 
@@ -256,11 +256,11 @@ class _Lane:
             self._sent.append(at)
         return Left(at=at, destination=self.way.name, members=len(message.members))
 
-    def _taken(self, delivery_id: str) -> Due:
+    def _taken(self, delivery_id: str) -> PendingDelivery:
         lane = self._urgent if delivery_id in self._urgent else self._normal
         return lane.pop(delivery_id)
 
-    def _forget(self, due: Due) -> None:
+    def _forget(self, due: PendingDelivery) -> None:
         self._hushed.pop(due.delivery_id, None)
         if due.kind is not Kind.UPDATED:
             return
@@ -274,26 +274,6 @@ def _part(field_of_change: str) -> str:
     return field_of_change.partition(".")[0].replace("~1", ".").replace("~0", "~")
 
 
-def _due(event: Event, delivery: Delivery, seq: int) -> Due:
-    return Due(
-        delivery_id=delivery.id,
-        event_id=event.id,
-        kind=event.kind,
-        milestone_id=event.milestone.id,
-        route=delivery.route,
-        seq=seq,
-        born_at=delivery.due_at,
-        expires_at=delivery.expires_at,
-        attempts=0,
-        form=Form.RICH,
-        frozen_in=None,
-        at=event.at,
-        lead=event.lead,
-        start=event.milestone.start,
-        over=False,
-    )
-
-
 # --- all of them --------------------------------------------------------------
 
 
@@ -302,7 +282,7 @@ class Rehearsal:
 
     def __init__(
         self,
-        ways: Iterable[Way],
+        ways: Iterable[DestinationPolicy],
         *,
         policy: TimePolicy,
         hushes: Sequence[Hush] = (),

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from notifier.domain.models import URGENT, Event, Form, Format, Limits, Message, Rendered
+from notifier.domain.deliveries import Message, RenderLevel
+from notifier.domain.models import URGENT, Event, Format, Limits, Rendered
 from notifier.domain.rules import Route, Template
 from notifier.messages.cloudevents import cloudevent, link
 from notifier.messages.digest import Digest, digest_headline
@@ -47,17 +48,17 @@ def render(
     """
     Render the message as text for people and as CloudEvents for machines.
 
-    `events` come in the order in which they are shown; more than one make a digest. A form that
-    was refused is plainer: no markup, no template, and at last only counts.
+    `events` come in the order in which they are shown; more than one make a digest. A level
+    after a refusal is plainer: no markup, no template, and at last only counts.
     """
-    is_rich = message.form is Form.RICH
+    is_rich = message.level is RenderLevel.RICH
     context = _RenderContext(
         limits=limits if is_rich else replace(limits, format=Format.TEXT),
         formatter=EventFormatter(zone=zone, now=now),
         test=test,
         external_url=external_url,
     )
-    is_digest = len(events) > 1 or message.form is Form.COUNTS
+    is_digest = len(events) > 1 or message.level is RenderLevel.COUNTS
     error: str | None = None
     # An event of a milestone that has changed since shows the milestone of today.
     shown = [
@@ -65,7 +66,7 @@ def render(
         for event in events
     ]
     if is_digest:
-        title, body = context.digest(shown, counts=message.form is Form.COUNTS)
+        title, body = context.digest(shown, counts=message.level is RenderLevel.COUNTS)
     else:
         route = routes.get(message.route) if is_rich else None
         title, body, error = context.single(shown[0], route)

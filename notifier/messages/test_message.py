@@ -5,22 +5,18 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from notifier.domain.deliveries import Message
 from notifier.domain.models import (
     Ambiguous,
-    Due,
     Event,
-    Form,
     Json,
     Kind,
     Limits,
-    Message,
     Milestone,
     Outcome,
     Rendered,
     Sent,
-    delivery_id,
     event_id,
-    message_id,
 )
 from notifier.domain.rules import Destination, Route
 from notifier.messages.render import render
@@ -44,12 +40,7 @@ def sample(
     )
     event = _event(_kind(route), now, decode)
     return render(
-        Message(
-            id=message_id(destination.name, [event.id]),
-            destination=destination.name,
-            members=(_due(event, destination, route),),
-            form=Form.RICH,
-        ),
+        Message.of_event(event, destination=destination.name, route=route.name),
         [event],
         routes={route.name: route},
         limits=limits,
@@ -111,23 +102,3 @@ def _event(kind: Kind, now: datetime, decode: Callable[[bytes], Milestone]) -> E
 
 def _stamp(when: datetime) -> str:
     return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _due(event: Event, destination: Destination, route: Route) -> Due:
-    return Due(
-        delivery_id=delivery_id(event.id, destination.name),
-        event_id=event.id,
-        kind=event.kind,
-        milestone_id=event.milestone.id,
-        route=route.name,
-        seq=0,
-        born_at=event.seen_at,
-        expires_at=None,
-        attempts=0,
-        form=Form.RICH,
-        frozen_in=None,
-        at=event.at,
-        lead=event.lead,
-        start=event.milestone.start,
-        over=False,
-    )

@@ -16,12 +16,12 @@ from sqlalchemy import (
     update,
 )
 
-from notifier.domain.models import Form, State
+from notifier.domain.deliveries import RenderLevel
+from notifier.domain.models import State
 from notifier.domain.pagination import DeadFilter, DeadLetters, RowJson, parts
-from notifier.domain.retry_policy import Standing
 from notifier.errors import StoreError
+from notifier.storage import destination_state, statements
 from notifier.storage import schema as t
-from notifier.storage import standing, statements
 
 _d, _to = t.deliveries.c, t.destinations.c
 #: Of several deliveries, so many are named.
@@ -68,7 +68,7 @@ _PUT_BACK = (
         born_at=bindparam("now", type_=t.Instant),
         attempts=0,
         crashes=0,
-        form=Form.RICH.value,
+        form=RenderLevel.RICH.value,
         frozen=False,
         held=None,
         gathered=False,
@@ -88,7 +88,7 @@ def resume(conn: Connection, destination: str, *, now: datetime) -> int:
     if conn.scalar(select(_to.name).where(_to.name == destination)) is None:
         known = ", ".join(conn.scalars(select(_to.name).order_by(_to.name))) or "none"
         raise StoreError(f"{destination!r} is no destination; there are {known}")
-    standing.restand(conn, destination, standing.standing(conn, destination), Standing(), now)
+    destination_state.reset(conn, destination, now)
     waiting = (_d.destination == destination) & (_d.state == State.PENDING.value)
     conn.execute(
         update(t.deliveries).where(waiting, _d.due_at > now, _d.held.is_(None)).values(due_at=now)

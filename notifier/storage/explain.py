@@ -8,24 +8,15 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row, bindparam, select
 
-from notifier.domain.batching import form_of
-from notifier.domain.models import (
-    URGENT,
-    Due,
-    Event,
-    Format,
-    Limits,
-    Message,
-    Rendered,
-    RouteTrace,
-    State,
-)
+from notifier.domain.batching import level_of
+from notifier.domain.deliveries import Message, PendingDelivery
+from notifier.domain.models import URGENT, Event, Format, Limits, Rendered, RouteTrace, State
 from notifier.domain.pagination import RowJson
 from notifier.domain.routing import route
 from notifier.domain.rules import Route
 from notifier.errors import StoreError
 from notifier.messages.render import render
-from notifier.storage import due, queries, statements
+from notifier.storage import due, message_events, queries, statements
 from notifier.storage import schema as t
 
 _d, _e, _m, _a = t.deliveries.c, t.events.c, t.milestones.c, t.attempts.c
@@ -170,7 +161,7 @@ def _sent(conn: Connection, row: RowJson, desk: Desk) -> RowJson | None:
     if taken is None or taken.members != len(rows):
         return None
     message = _message(rows, taken)
-    [events] = due.members(conn, [message])
+    [events] = message_events.events_of_messages(conn, [message])
     changed = {one.milestone_id for one in rows if _is_newer(one, taken.started_at)}
     rendered = _put(message, _as_then(events, changed), desk, taken.started_at)
     if (spell := desk.programs.get(message.destination)) is not None:
@@ -207,16 +198,16 @@ def _is_newer(row: Row[Any], than: datetime) -> bool:
 
 def _message(rows: Sequence[Row[Any]], taken: Row[Any]) -> Message:
     """The message of these members, in the order in which it told them."""
-    members = tuple(sorted((due.one(row, taken.started_at) for row in rows), key=_turn))
+    members = tuple(sorted((due.delivery(row, taken.started_at) for row in rows), key=_turn))
     return Message(
         id=taken.message_id,
         destination=taken.destination,
         members=members,
-        form=form_of(members),
+        level=level_of(members),
     )
 
 
-def _turn(one: Due) -> tuple[datetime | int, int]:
+def _turn(one: PendingDelivery) -> tuple[datetime | int, int]:
     return (one.at, one.seq) if one.kind in URGENT else (one.seq, one.seq)
 
 

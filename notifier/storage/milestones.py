@@ -126,7 +126,7 @@ def _known_rows(conn: Connection, ids: list[str]) -> Iterable[Sequence[Any]]:
         return conn.execute(select(*columns).where(columns[0].in_(ids)))
     cursor = conn.connection.cursor()
     cursor.execute(
-        f"SELECT {', '.join(names)} FROM milestones INDEXED BY milestones_known "  # noqa: S608 - only our own names and question marks
+        f"SELECT {', '.join(names)} FROM milestones INDEXED BY milestones_known "
         f"WHERE id IN ({','.join('?' * len(ids))})",
         ids,
     )

@@ -16,6 +16,7 @@ from sqlalchemy import (
     update,
 )
 
+from notifier.domain.circuit_breaker import RecentAttempts, after_attempt
 from notifier.domain.incidents import (
     DestinationView,
     Notice,
@@ -26,12 +27,9 @@ from notifier.domain.incidents import (
     wait_after,
 )
 from notifier.domain.models import Ambiguous, Outcome, Sent, State
-from notifier.domain.retry_policy import Tries
-from notifier.domain.retry_policy import standing as stands_after
 from notifier.messages.incident_text import notice_id
+from notifier.storage import destination_state, statements
 from notifier.storage import schema as t
-from notifier.storage import standing as stands
-from notifier.storage import statements
 
 PENDING = "pending"
 
@@ -230,10 +228,10 @@ def _end(conn: Connection, notice: Notice, verdict: NoticeVerdict, now: datetime
 
 def _restand(conn: Connection, name: str, outcome: Outcome, now: datetime) -> None:
     """A notice shows how its destination stands just as a delivery does."""
-    before, lately = stands.standing(conn, name), Tries(failed=0, total=0)
+    before, recent = destination_state.load(conn, name), RecentAttempts()
     if not isinstance(outcome, Sent):
-        lately = stands.lately(conn, name, now)
+        recent = destination_state.recent_attempts(conn, name, now)
     # The wait of the notice itself is nobody else's.
-    after = stands_after(before, outcome, now=now, due_at=None, lately=lately)
+    after = after_attempt(before, outcome, now=now, retry_at=None, recent=recent)
     if after != before:
-        stands.restand(conn, name, before, after, now)
+        destination_state.save(conn, name, before, after, now)

@@ -1,570 +1,543 @@
 """
-Statements of delivery: what is due, claim with lease and token, settle.
+The outbox: deliveries that are due, claimed under a lease, settled, or given up.
 
-Every change of a leased delivery is a compare-and-set on its token: whoever lost
-the lease changes nothing.
+A claim leases the members of a message under one token and counts the attempt before
+anything leaves. Every later change of a leased delivery is a compare-and-set on that
+token: a process that has lost its lease changes nothing.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from functools import cache, partial
-from typing import Any, Protocol, assert_never
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Row,
-    Update,
-    bindparam,
-    case,
-    delete,
-    func,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Executable, Row
 
-from notifier.domain.batching import Room
-from notifier.domain.claim import Finished, Waiting
-from notifier.domain.commit import Claim, Leased, Settlement
-from notifier.domain.models import Ended, Event, Held, Message, Sent, State
+from notifier.domain import batching
+from notifier.domain.batching import Capacity, ClaimContext, DeliveryPlan, DestinationPolicy
+from notifier.domain.circuit_breaker import DestinationState, RecentAttempts
+from notifier.domain.deliveries import Lease, Message
+from notifier.domain.models import Ambiguous, Sent, State
+from notifier.domain.rate_limit import window_start
 from notifier.domain.retry_policy import (
-    Dead,
-    Delivered,
-    Dropped,
-    Expired,
-    Rescheduled,
-    Standing,
-    Tries,
-    Verdict,
-    abandoned,
-    together,
+    MAX_SUSPENDED,
+    AttemptResult,
+    NextState,
+    Settlement,
+    after_lost_lease,
+    evaluate_attempt,
+    keep_together,
 )
 from notifier.errors import StoreError
-from notifier.storage import due, silences, standing, statements
-from notifier.storage import schema as t
-from notifier.storage.due import LEASED, PENDING
-from notifier.storage.milestones import many
+from notifier.storage import destination_state, due, message_events, silences
+from notifier.storage.sql import sql
 
-# All that follow are made once: it costs more to make a statement than to run it.
-_MEMBER = t.deliveries.alias("ahead")
-_d, _a, _to = t.deliveries.c, t.attempts.c, t.destinations.c
-_FINAL = ("settled_at", "sent_at")
-_LEASE = (
-    update(t.deliveries)
-    .where(_d.id.in_(bindparam("keys", expanding=True)), _d.state == PENDING)
-    .values(
-        state=State.LEASED.value,
-        token=bindparam("mine"),
-        message_id=bindparam("message"),
-        lease_until=bindparam("until"),
-        attempts=_d.attempts + 1,
-        tries=_d.tries + 1,
-        held=None,
-    )
+LEASE = timedelta(seconds=90)
+_FAR = datetime.max.replace(tzinfo=UTC)
+#: So many events are read in the transaction of a claim; more are read after it.
+_FEW_EVENTS = 50
+
+# Conditions on a state are literals: with a parameter SQLite cannot use partial indexes.
+_LEASE = sql(
+    "UPDATE deliveries SET state = 'leased', token = :token, message_id = :message,"
+    " lease_until = :until, attempts = attempts + 1, tries = tries + 1, held = NULL"
+    " WHERE id IN :ids AND state = 'pending'"
 )
-_ATTEMPT = t.attempts.insert()
-#: So many events are read while the writer's turn lasts; more after it.
-_LITTLE = 50
-_NEWEST = (
-    select(t.events.c.id)
-    .where(t.events.c.milestone_id == _d.milestone_id)
-    .order_by(t.events.c.seq.desc())
-    .limit(1)
-    .scalar_subquery()
+_BEGIN_ATTEMPT = sql(
+    "INSERT INTO attempts (message_id, destination, n, members, started_at)"
+    " VALUES (:message, :destination, :n, :members, :now)"
 )
-_END = (
-    update(t.deliveries)
-    .where(_d.id == bindparam("key"), _d.state == PENDING)
-    .values(
-        state=bindparam("to"),
-        reason=bindparam("why"),
-        settled_at=bindparam("now"),
-        superseded_by=case(
-            (
-                bindparam("to") == State.SUPERSEDED.value,
-                func.coalesce(bindparam("by"), _NEWEST),
-            ),
-            else_=None,
-        ),
-    )
+_END_ATTEMPT = sql(
+    "UPDATE attempts SET ended_at = :now, outcome = :outcome, status = :status, reason = :reason"
+    " WHERE outcome IS NULL AND seq ="
+    " (SELECT max(seq) FROM attempts AS last WHERE last.message_id = :message AND last.n = :n)"
 )
-#: What was told by a message that itself gives way is told by the later one.
-_HAND_ON = (
-    update(t.deliveries)
-    .where(
-        _d.destination == bindparam("home"),
-        _d.superseded_by.is_not(None),
-        _d.superseded_by
-        == select(_MEMBER.c.event_id).where(_MEMBER.c.id == bindparam("key")).scalar_subquery(),
-    )
-    .values(superseded_by=bindparam("by"))
+#: The attempts of a process that has ended may have lasted until now.
+_CUT_OFF = sql("UPDATE attempts SET ended_at = :now WHERE ended_at IS NULL")
+_DEFER = sql(
+    "UPDATE deliveries SET due_at = :until, held = :reason, gathered = :force_digest"
+    " WHERE id = :id AND state = 'pending'"
 )
-_DELIVERED = (
-    update(t.deliveries)
-    .where(
-        _d.id == bindparam("key"),
-        _d.token == bindparam("mine"),
-        _d.state == LEASED,
-    )
-    .values(
-        state=State.DELIVERED.value,
-        reason=None,
-        lease_until=None,
-        token=None,
-        settled_at=bindparam("now"),
-        sent_at=bindparam("now"),
-    )
+_SUPPRESS = sql(
+    """
+    UPDATE deliveries SET state = :state, reason = :reason, settled_at = :now,
+        superseded_by = CASE WHEN :state = 'superseded' THEN coalesce(:by, (
+            SELECT e.id FROM events AS e WHERE e.milestone_id = deliveries.milestone_id
+            ORDER BY e.seq DESC LIMIT 1
+        )) END
+    WHERE id = :id AND state = 'pending'
+    """
 )
-_HOLD = (
-    update(t.deliveries)
-    .where(_d.id == bindparam("key"), _d.state == PENDING)
-    .values(due_at=bindparam("until"), held=bindparam("why"), gathered=bindparam("together"))
+#: What a message contained that is superseded itself is contained in the later one.
+_HAND_ON = sql(
+    "UPDATE deliveries SET superseded_by = :by WHERE destination = :destination"
+    " AND superseded_by IS NOT NULL"
+    " AND superseded_by = (SELECT own.event_id FROM deliveries AS own WHERE own.id = :id)"
 )
-#: An attempt that nobody will end may have lasted until now.
-_CUT_OFF = (
-    update(t.attempts)
-    .where(_a.ended_at.is_(None))
-    .values(ended_at=bindparam("now", type_=t.Instant))
+_IS_OURS = "token = :token AND state = 'leased'"
+_DELIVERED = sql(
+    "UPDATE deliveries SET state = 'delivered', reason = NULL, token = NULL, lease_until = NULL,"
+    f" settled_at = :now, sent_at = :now WHERE id = :id AND {_IS_OURS}"
 )
-_CRASHED = update(t.deliveries).where(_d.id == bindparam("key")).values(crashes=_d.crashes + 1)
-_END_ATTEMPT = (
-    update(t.attempts)
-    .where(
-        _a.seq
-        == select(func.max(_a.seq))
-        .where(_a.message_id == bindparam("message"), _a.n == bindparam("number"))
-        .scalar_subquery(),
-        _a.outcome.is_(None),
-    )
-    .values(
-        ended_at=bindparam("now"),
-        outcome=bindparam("seen"),
-        status=bindparam("said"),
-        reason=bindparam("why"),
-    )
+_FINISH = sql(
+    "UPDATE deliveries SET state = :state, reason = :reason, token = NULL, lease_until = NULL,"
+    f" settled_at = :now, sent_at = :sent_at WHERE id IN :ids AND {_IS_OURS}"
 )
-_FORGET_SERVED = delete(t.served).where(t.served.c.message_id == bindparam("message"))
+_RETRY = sql(
+    "UPDATE deliveries SET state = 'pending', reason = :reason, token = NULL,"
+    " lease_until = NULL, due_at = :due_at, form = :level, frozen = :frozen,"
+    f" attempts = attempts - :refund WHERE id IN :ids AND {_IS_OURS}"
+)
+_REMEMBER_RECIPIENT = sql(
+    "INSERT INTO served (message_id, mark) VALUES (:message, :mark) ON CONFLICT DO NOTHING"
+)
+_FORGET_RECIPIENTS = sql("DELETE FROM served WHERE message_id = :message")
+_COUNT_EXPIRED_LEASE = sql("UPDATE deliveries SET crashes = crashes + 1 WHERE id IN :ids")
+_REQUEUE_DEFERRED = sql(
+    "UPDATE deliveries SET due_at = :now, held = NULL, gathered = FALSE"
+    " WHERE state = 'pending' AND held IS NOT NULL AND due_at > :now"
+)
 
 
 # --- claim --------------------------------------------------------------------
 
 
-class Look(Protocol):
-    """One look at what is due at a destination, and what follows from it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRequest:
+    """What a worker asks for beside settling what it has attempted."""
 
-    @property
-    def destination(self) -> str: ...
-    @property
-    def now(self) -> datetime: ...
-    @property
-    def until(self) -> datetime:
-        """What is due then is looked at."""
-
-    @property
-    def since(self) -> datetime | None:
-        """From when on attempts count for the rate; None: it has none."""
-
-    @property
-    def gathers(self) -> bool:
-        """Whether it matters which digests gather already."""
-
-    @property
-    def free(self) -> int:
-        """So many messages are leased at most."""
-
-    @property
-    def leased_until(self) -> datetime: ...
-    @property
-    def ready(self) -> Sequence[Message]:
-        """Composed a moment ago; while there are any, nothing is looked at anew."""
-
-    def space(self, standing: Standing, sent: Sequence[datetime]) -> Room | None:
-        """How much may leave; None: nothing."""
-
-    def claim(self, space: Room, waiting: Waiting) -> Claim:
-        """What becomes of what is due; the store writes all of it."""
-
-    def token(self) -> str:
-        """A fresh lease token."""
+    now: datetime
+    #: Deliveries that are due by then are claimed.
+    until: datetime
+    #: So many messages more may be under way.
+    free: int
+    #: Messages planned a moment ago; while there are any, nothing is planned anew.
+    planned: Sequence[Message] = ()
+    retries_first: bool = True
+    started_again_after: timedelta = timedelta(minutes=15)
+    new_token: Callable[[], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
-    """What one turn of delivery came to."""
+class ClaimResult:
+    """What one transaction of delivery came to."""
 
-    #: How many members each settled message still held.
-    settled: Sequence[tuple[Settlement, int]] = ()
-    leased: Sequence[Leased] = ()
-    #: What each of these tells, in its order; None: too much to be read in the turn.
-    events: Sequence[Sequence[Event]] | None = ()
-    #: Composed, but for more free hands.
-    later: Sequence[Message] = ()
-    #: Something ended or was kept back.
-    noted: bool = False
+    settled: Sequence[Settlement] = ()
+    leases: Sequence[Lease] = ()
+    #: Planned, but more than there are free slots.
+    planned: Sequence[Message] = ()
+    #: Nothing may leave for so long.
+    wait: timedelta = timedelta(0)
+    #: The destination does not work: an attempt only probes it.
+    half_open: bool = False
+    #: Something was suppressed or deferred.
+    changed: bool = False
 
 
-def exchange(
+def settle_and_claim(
     conn: Connection,
-    done: Sequence[Finished],
-    judge: "Judge",
-    ask: Look | None,
-    *,
-    limit: int,
-) -> Exchange:
-    """Settle what was tried, and lease what is to be tried next."""
-    settled = settle_all(conn, done, judge)
-    if ask is None:
-        return Exchange(settled=settled)
+    policy: DestinationPolicy,
+    results: Sequence[AttemptResult],
+    request: ClaimRequest | None,
+) -> ClaimResult:
+    """Settle what was attempted, and lease what is to be attempted next."""
+    state = destination_state.load(conn, policy.name)
+    settled = settle(conn, policy, results, state) if results else []
+    if request is None:
+        return ClaimResult(settled=settled)
+    state = next((one.after for one in reversed(settled) if _was_ours(one)), state)
     sent: list[datetime] = []
-    if ask.since is not None:
-        sent = due.attempts_since(conn, ask.destination, ask.since, ask.now)
-    space = ask.space(standing.standing(conn, ask.destination), sent)
-    if space is None:
-        return Exchange(settled=settled)
-    claim = Claim(destination=ask.destination, messages=tuple(ask.ready))
-    if not ask.ready:
-        claim = _look(conn, ask, space, limit=limit)
-        _note(conn, claim, ask.now)
-    chosen = [(one, ask.token()) for one in claim.messages[: ask.free]]
-    noted = bool(claim.ended or claim.held)
-    if not chosen:
-        return Exchange(settled=settled, noted=noted)
-    lease(conn, chosen, now=ask.now, until=ask.leased_until)
-    messages = [message for message, _ in chosen]
-    marks = due.served(conn, messages)
-    return Exchange(
+    if (since := window_start(policy.rate, request.now)) is not None:
+        sent = destination_state.attempts_since(conn, policy.name, since, request.now)
+    room = batching.capacity(policy, state, sent, request.now)
+    half_open = state.half_open
+    if room.now <= 0:
+        return ClaimResult(settled=settled, wait=room.wait, half_open=half_open)
+    free = min(request.free, room.now)
+    if room.probe is not None and request.free < policy.concurrency:
+        return ClaimResult(settled=settled, half_open=half_open)  # a probe is under way
+    plan = DeliveryPlan(messages=tuple(request.planned), suppressed=())
+    if not request.planned:
+        plan = _plan(conn, policy, room, request)
+        _suppress_and_defer(conn, policy.name, plan, request.now)
+    return ClaimResult(
         settled=settled,
-        leased=[
-            Leased(
-                message=message,
-                token=token,
-                served=marks.get(message.id, frozenset()),
-            )
-            for message, token in chosen
-        ],
-        events=due.members(conn, messages) if _is_little(messages) else None,
-        later=claim.messages[ask.free :],
-        noted=noted,
+        leases=_lease(conn, plan.messages[:free], request),
+        planned=plan.messages[free:],
+        half_open=half_open,
+        changed=bool(plan.suppressed or plan.deferred),
     )
 
 
-def _is_little(messages: Sequence[Message]) -> bool:
-    return sum(len(message.members) for message in messages) <= _LITTLE
-
-
-def _look(conn: Connection, ask: Look, space: Room, *, limit: int) -> Claim:
-    found = due.due(conn, ask.destination, ask.until, limit=limit)
+def _plan(
+    conn: Connection, policy: DestinationPolicy, room: Capacity, request: ClaimRequest
+) -> DeliveryPlan:
+    name = policy.name
+    found = due.select_due(conn, name, request.until)
     if not found:
-        return Claim(destination=ask.destination)
-    quiet = silences.active(conn, ask.now)
-    events: dict[str, list[Event]] = {}
-    if quiet:
-        events = due.carried(conn, ask.destination, found)
-    together: dict[str, datetime] = {}
-    if ask.gathers:
-        together = due.gathering(conn, ask.destination, ask.now)
-        found = due.behind(conn, ask.destination, found, ask.until)
-    waiting = Waiting(due=found, silences=quiet, events=events, gathering=together)
-    return ask.claim(space, waiting)
+        return DeliveryPlan(messages=(), suppressed=())
+    silenced: dict[str, str] = {}
+    if in_force := silences.active(conn, request.now):
+        events = message_events.contained_events(conn, name, found)
+        silenced = batching.silenced(name, found, in_force, events)
+    gathering: dict[str, datetime] = {}
+    if policy.gathers:
+        gathering = due.digests_due(conn, name, request.now)
+        found = due.with_deferred_ahead(conn, name, found, request.until)
+    context = ClaimContext(
+        now=request.now,
+        started_again_after=request.started_again_after,
+        silenced=silenced,
+        digests_due=gathering,
+        retries_first=request.retries_first,
+    )
+    return batching.plan(found, policy, room, context)
 
 
-def lease(
-    conn: Connection,
-    messages: Sequence[tuple[Message, str]],
-    *,
-    now: datetime,
-    until: datetime,
+def _suppress_and_defer(
+    conn: Connection, destination: str, plan: DeliveryPlan, now: datetime
 ) -> None:
+    suppressed = [
+        {
+            "id": one.delivery_id,
+            "state": one.state.value,
+            "reason": one.reason,
+            "by": one.by,
+            "now": now,
+        }
+        for one in plan.suppressed
+    ]
+    handed_on = [
+        {"id": one.delivery_id, "by": one.by, "destination": destination}
+        for one in plan.suppressed
+        if one.by is not None
+    ]
+    deferred = [
+        {
+            "id": one.delivery_id,
+            "until": one.until,
+            "reason": one.reason,
+            "force_digest": one.force_digest,
+        }
+        for one in plan.deferred
+    ]
+    _execute_many(conn, _HAND_ON, handed_on)
+    _execute_many(conn, _SUPPRESS, suppressed)
+    _execute_many(conn, _DEFER, deferred)
+
+
+def _lease(conn: Connection, messages: Sequence[Message], request: ClaimRequest) -> list[Lease]:
     """
-    Lease each message's members under its token, counting the attempt now.
+    Lease each message's members under a token, counting the attempt now.
 
     Raises:
-        StoreError: one of them is not pending any more, which nobody can have done.
+        StoreError: one of them is not pending any more, which cannot be.
     """
+    if not messages:
+        return []
+    tokens = [request.new_token() for _ in messages]
     leased = 0
-    for message, token in messages:
+    for message, token in zip(messages, tokens, strict=True):
         asked = {
-            "keys": [member.delivery_id for member in message.members],
-            "mine": token,
+            "ids": [member.delivery_id for member in message.members],
+            "token": token,
             "message": message.id,
-            "until": until,
+            "until": request.now + LEASE,
         }
         leased += conn.execute(_LEASE, asked).rowcount
-    many(
-        conn,
-        _ATTEMPT,
-        [
-            {
-                "message_id": message.id,
-                "destination": message.destination,
-                "n": message.attempt,
-                "members": len(message.members),
-                "started_at": now,
-            }
-            for message, _ in messages
-        ],
-    )
-    if leased != sum(len(message.members) for message, _ in messages):
+    attempts = [
+        {
+            "message": message.id,
+            "destination": message.destination,
+            "n": message.attempt,
+            "members": len(message.members),
+            "now": request.now,
+        }
+        for message in messages
+    ]
+    _execute_many(conn, _BEGIN_ATTEMPT, attempts)
+    members = sum(len(message.members) for message in messages)
+    if leased != members:
         raise StoreError("a delivery was claimed twice")
+    marks = message_events.delivered_to(conn, messages)
+    events: Sequence[tuple[Any, ...]] = [()] * len(messages)
+    if members <= _FEW_EVENTS:
+        events = message_events.events_of_messages(conn, messages)
+    return [
+        Lease(
+            message=message,
+            token=token,
+            served=marks.get(message.id, frozenset()),
+            events=its_events,
+        )
+        for message, token, its_events in zip(messages, tokens, events, strict=True)
+    ]
 
 
-def _note(conn: Connection, claim: Claim, now: datetime) -> None:
-    """Write what ends without being sent, and what is kept back."""
-    _end(conn, claim.destination, claim.ended, now)
-    many(conn, _HOLD, [_held(one) for one in claim.held])
-
-
-def _held(one: Held) -> dict[str, Any]:
-    return {
-        "key": one.delivery_id,
-        "until": one.until,
-        "why": one.reason,
-        "together": one.gathered,
-    }
-
-
-def _end(conn: Connection, destination: str, ended: Sequence[Ended], now: datetime) -> None:
-    many(
-        conn,
-        _HAND_ON,
-        [
-            {"key": one.delivery_id, "by": one.by, "home": destination}
-            for one in ended
-            if one.by is not None
-        ],
-    )
-    many(
-        conn,
-        _END,
-        [
-            {
-                "key": one.delivery_id,
-                "to": one.state.value,
-                "why": one.reason,
-                "by": one.by,
-                "now": now,
-            }
-            for one in ended
-        ],
-    )
-
-
-def look_again(conn: Connection, now: datetime) -> None:
-    """Let everything that is kept back be judged anew: other rules may hold now."""
-    conn.execute(
-        update(t.deliveries)
-        .where(_d.state == PENDING, _d.held.is_not(None), _d.due_at > now)
-        .values(due_at=now, held=None, gathered=False)
-    )
+def requeue_deferred(conn: Connection, now: datetime) -> None:
+    """Let everything that is deferred come due: the configuration may have changed."""
+    conn.execute(_REQUEUE_DEFERRED, {"now": now})
 
 
 # --- settle -------------------------------------------------------------------
 
-#: Judges what was tried, as its destination stands, and how it fared lately.
-Judge = Callable[[Finished, Standing, Callable[[], Tries]], Settlement]
 
-
-def settle_all(
-    conn: Connection, done: Sequence[Finished], judge: Judge
-) -> list[tuple[Settlement, int]]:
+def settle(
+    conn: Connection,
+    policy: DestinationPolicy,
+    results: Sequence[AttemptResult],
+    state: DestinationState,
+) -> list[Settlement]:
     """
-    Settle messages of one destination in turn; how many members each still held.
+    Settle messages of one destination in turn.
 
     Nothing else may have been written in this transaction yet.
     """
-    if not done:
+    if all(_is_plain(one) for one in results) and state == DestinationState():
+        return _settle_sent(conn, results, state) or _settle_each(conn, policy, results, state)
+    return _settle_each(conn, policy, results, state)
+
+
+def _was_ours(settlement: Settlement) -> bool:
+    return settlement.lost < len(settlement.next_states)
+
+
+def _is_plain(result: AttemptResult) -> bool:
+    lease = result.lease
+    is_single = len(lease.message.members) == 1 and not lease.served
+    return is_single and isinstance(result.outcome, Sent)
+
+
+def _settle_sent(
+    conn: Connection, results: Sequence[AttemptResult], state: DestinationState
+) -> list[Settlement]:
+    """
+    Settle single messages that were sent, with two statements for all of them.
+
+    Nothing, and nothing written: a lease was lost.
+    """
+    rows = [
+        {"id": one.lease.message.members[0].delivery_id, "token": one.lease.token, "now": one.at}
+        for one in results
+    ]
+    if _execute_many(conn, _DELIVERED, rows) != len(rows):
+        conn.rollback()
         return []
-    destination = done[0].message.destination
-    stands = standing.standing(conn, destination)
-    if (plain := _plainly_sent(conn, done, judge, stands)) is not None:
-        return plain
-    settled: list[tuple[Settlement, int]] = []
-    for one in done:
-        lately = partial(standing.lately, conn, destination, one.at)
-        settlement = judge(one, stands, lately)
-        held = settle(conn, settlement)
-        if held:
-            stands = settlement.standing
-        settled.append((settlement, held))
+    _execute_many(conn, _END_ATTEMPT, [_attempt_end(one) for one in results])
+    delivered = (NextState(state=State.DELIVERED),)
+    return [
+        Settlement(result=one, next_states=delivered, before=state, after=state) for one in results
+    ]
+
+
+def _settle_each(
+    conn: Connection,
+    policy: DestinationPolicy,
+    results: Sequence[AttemptResult],
+    state: DestinationState,
+) -> list[Settlement]:
+    settled: list[Settlement] = []
+    for result in results:
+        recent = RecentAttempts()
+        if not isinstance(result.outcome, Sent):
+            recent = destination_state.recent_attempts(conn, policy.name, result.at)
+        settlement = evaluate_attempt(result, state, recent, drop_ambiguous=policy.drop_ambiguous)
+        settlement = write_settlement(conn, settlement)
+        if _was_ours(settlement):
+            state = settlement.after
+        settled.append(settlement)
     return settled
 
 
-def _plainly_sent(
-    conn: Connection, done: Sequence[Finished], judge: Judge, stands: Standing
-) -> list[tuple[Settlement, int]] | None:
+def write_settlement(conn: Connection, settlement: Settlement) -> Settlement:
     """
-    The same for what nearly always happens, at a third of the price.
+    Write what becomes of a message, and of its destination.
 
-    None: something else has happened, and nothing was written.
+    Where its whole lease was lost, nothing at all is written.
     """
-    if not all(_is_plain(one) for one in done):
-        return None
-    unasked = Tries(failed=0, total=0)
-    settled = [judge(one, stands, lambda: unasked) for one in done]
-    if any(one.standing != stands for one in settled):
-        return None
-    rows = [
-        {"key": key, "mine": one.token, "now": one.now}
-        for one in settled
-        for key, _ in one.verdicts
-    ]
-    if many(conn, _DELIVERED, rows) != len(rows):
-        conn.rollback()
-        return None
-    many(conn, _END_ATTEMPT, [_attempt_end(one) for one in settled])
-    return [(one, 1) for one in settled]
-
-
-def _is_plain(done: Finished) -> bool:
-    is_sent = isinstance(done.outcome, Sent)
-    return is_sent and len(done.message.members) == 1 and not done.was_served
-
-
-def settle(conn: Connection, settlement: Settlement) -> int:
-    """
-    Write what became of a message; how many members were still leased by it.
-
-    If none was, the lease is lost, and nothing at all is written.
-    """
-    alike: dict[Verdict, list[str]] = defaultdict(list)
-    for key, verdict in settlement.verdicts:
-        alike[verdict].append(key)
-    held = 0
-    for verdict, keys in alike.items():
-        held += conn.execute(
-            _settled(again=isinstance(verdict, Rescheduled)),
-            _values(verdict, settlement.now) | {"keys": keys, "mine": settlement.token},
-        ).rowcount
+    result, lease = settlement.result, settlement.result.lease
+    members = [member.delivery_id for member in lease.message.members]
+    held = _write_next_states(
+        conn, lease.token, dict(zip(members, settlement.next_states, strict=True)), result.at
+    )
+    settlement = replace(settlement, lost=len(members) - held)
     if not held:
-        return 0
-    conn.execute(_END_ATTEMPT, _attempt_end(settlement))
-    _remember_served(conn, settlement)
-    if settlement.standing != settlement.before:
-        standing.restand(
-            conn,
-            settlement.destination,
-            settlement.before,
-            settlement.standing,
-            settlement.now,
+        return settlement
+    conn.execute(_END_ATTEMPT, _attempt_end(result))
+    is_pending = any(one.state is State.PENDING for one in settlement.next_states)
+    if is_pending and not isinstance(result.outcome, Sent):
+        rows = [
+            {"message": lease.message.id, "mark": mark} for mark in sorted(result.outcome.served)
+        ]
+        _execute_many(conn, _REMEMBER_RECIPIENT, rows)
+    elif lease.served:
+        conn.execute(_FORGET_RECIPIENTS, {"message": lease.message.id})
+    if settlement.after != settlement.before:
+        destination_state.save(
+            conn, lease.message.destination, settlement.before, settlement.after, result.at
         )
+    return settlement
+
+
+def _write_next_states(
+    conn: Connection, token: str, next_states: Mapping[str, NextState], now: datetime
+) -> int:
+    """Compare-and-set: only what the token still holds changes; how many deliveries."""
+    alike: dict[NextState, list[str]] = defaultdict(list)
+    for delivery_id, next_state in next_states.items():
+        alike[next_state].append(delivery_id)
+    held = 0
+    for one, ids in alike.items():
+        asked: dict[str, Any] = {"ids": ids, "token": token, "reason": one.reason}
+        if one.state is State.PENDING:
+            asked |= {
+                "due_at": one.due_at,
+                "level": one.level.value,
+                "frozen": one.frozen,
+                "refund": int(one.refunded),
+            }
+            held += conn.execute(_RETRY, asked).rowcount
+        else:
+            sent_at = now if one.state is State.DELIVERED else None
+            asked |= {"state": one.state.value, "now": now, "sent_at": sent_at}
+            held += conn.execute(_FINISH, asked).rowcount
     return held
 
 
-def _remember_served(conn: Connection, settlement: Settlement) -> None:
-    """Who has the message, until everybody has it or nobody else will."""
-    again = any(isinstance(v, Rescheduled) for _, v in settlement.verdicts)
-    if again and settlement.served:
-        rows = [
-            {"message_id": settlement.message_id, "mark": mark}
-            for mark in sorted(settlement.served)
-        ]
-        many(conn, statements.add_new(conn.dialect.name, t.served), rows)
-    elif not again and settlement.was_served:
-        conn.execute(_FORGET_SERVED, {"message": settlement.message_id})
-
-
-@cache
-def _settled(*, again: bool) -> Update:
-    """Compare-and-set: only what the token still holds gets the verdict's values."""
-    d = t.deliveries.c
-    names = ["state", "reason", *_FINAL]
-    values: dict[str, Any] = {"lease_until": None, "token": None}
-    if again:
-        names = ["state", "reason", "due_at", "form", "frozen"]
-        values["attempts"] = d.attempts - bindparam("refund")
-    values |= {name: bindparam(f"new_{name}", type_=d[name].type) for name in names}
-    return (
-        update(t.deliveries)
-        .where(d.id.in_(bindparam("keys", expanding=True)))
-        .where(d.token == bindparam("mine"), d.state == LEASED)
-        .values(values)
-    )
-
-
-def _values(verdict: Verdict, now: datetime) -> dict[str, Any]:
-    """What `_settled` is to write."""
-    final = {"new_settled_at": now, "new_sent_at": None}
-    match verdict:
-        case Delivered():
-            final |= {"new_sent_at": now}
-            return final | {"new_state": State.DELIVERED.value, "new_reason": None}
-        case Dead(reason=reason):
-            return final | {"new_state": State.DEAD.value, "new_reason": reason}
-        case Expired(reason=reason):
-            return final | {"new_state": State.EXPIRED.value, "new_reason": reason}
-        case Dropped(reason=reason):
-            return final | {"new_state": State.DROPPED.value, "new_reason": reason}
-        case Rescheduled():
-            return {
-                "new_state": State.PENDING.value,
-                "new_reason": verdict.reason,
-                "new_due_at": verdict.due_at,
-                "new_form": verdict.form.value,
-                "new_frozen": verdict.frozen,
-                "refund": int(verdict.refunded),
-            }
-        case _:
-            assert_never(verdict)
-
-
-def _attempt_end(settlement: Settlement) -> dict[str, Any]:
+def _attempt_end(result: AttemptResult) -> dict[str, Any]:
+    outcome = result.outcome
     return {
-        "message": settlement.message_id,
-        "number": settlement.attempt,
-        "now": settlement.now,
-        "seen": settlement.outcome,
-        "said": settlement.status,
-        "why": settlement.reason,
+        "message": result.lease.message.id,
+        "n": result.lease.message.attempt,
+        "now": result.at,
+        "outcome": type(outcome).__name__.lower(),
+        "status": None if isinstance(outcome, Ambiguous) else outcome.status,
+        "reason": None if isinstance(outcome, Sent) else outcome.reason,
     }
 
 
-# --- leases that nobody will settle -------------------------------------------
+def _execute_many(conn: Connection, statement: Executable, rows: Sequence[dict[str, Any]]) -> int:
+    return conn.execute(statement, rows).rowcount if rows else 0
 
 
-def reap(
+# --- leases without a settlement ----------------------------------------------
+
+
+def release_expired_leases(
     conn: Connection,
     now: datetime,
     *,
     everything: bool,
-    unrepeated: Collection[str] = (),
+    drop_ambiguous: Collection[str] = (),
 ) -> int:
     """
-    Free leases that ran out, or with `everything` all: those of an earlier boot.
+    Release leases that expired, or with `everything` all: those of an earlier process.
 
-    What may have arrived at `unrepeated` destinations is dropped. How many
-    deliveries were freed.
+    What may have arrived at the `drop_ambiguous` destinations is dropped. How many
+    deliveries were released.
     """
-    d = t.deliveries.c
-    leased = due.rows(due.LEASED)
-    if not everything:
-        leased = leased.where(d.lease_until < now)
     messages: dict[str, list[Row[Any]]] = defaultdict(list)
-    for row in conn.execute(leased):
+    for row in due.select_leased(conn, _FAR if everything else now):
         messages[row.token].append(row)
     if everything:
         conn.execute(_CUT_OFF, {"now": now})
-    stands = {
-        name: standing.standing(conn, name)
+    states = {
+        name: destination_state.load(conn, name)
         for name in {rows[0].destination for rows in messages.values()}
     }
-    for rows in messages.values():
-        verdicts = together(
+    for token, rows in messages.items():
+        next_states = keep_together(
             [
-                abandoned(
-                    due.one(row, now),
-                    crashes=row.crashes,
+                after_lost_lease(
+                    due.delivery(row, now),
+                    expired_leases=row.crashes,
                     now=now,
-                    standing=stands[row.destination],
-                    drop_ambiguous=row.destination in unrepeated,
+                    destination=states[row.destination],
+                    drop_ambiguous=row.destination in drop_ambiguous,
                 )
                 for row in rows
             ]
         )
-        for row, verdict in zip(rows, verdicts, strict=True):
-            conn.execute(_CRASHED, {"key": row.id})
-            conn.execute(
-                _settled(again=isinstance(verdict, Rescheduled)),
-                _values(verdict, now) | {"keys": [row.id], "mine": row.token},
-            )
+        ids = [row.id for row in rows]
+        conn.execute(_COUNT_EXPIRED_LEASE, {"ids": ids})
+        _write_next_states(conn, token, dict(zip(ids, next_states, strict=True)), now)
     return sum(map(len, messages.values()))
+
+
+# --- deliveries that nobody claims --------------------------------------------
+
+
+def _end_old(where: str, age: str, reason: str) -> Executable:
+    """
+    End the pending deliveries of some destinations whose `age` lies before an instant.
+
+    The members of a message that may have arrived end together or not at all: as long
+    as one of them is young enough, the message is sent again with exactly its members.
+    """
+    return sql(
+        f"""
+        UPDATE deliveries SET state = :state, reason = {reason}, settled_at = :now
+        WHERE state = 'pending' AND {where} AND {age} < :before AND NOT EXISTS (
+            SELECT 1 FROM deliveries AS other
+            WHERE deliveries.frozen AND other.frozen
+                AND other.message_id = deliveries.message_id
+                AND other.state IN ('pending', 'leased')
+                AND (other.{age} IS NULL OR other.{age} >= :before)
+        )
+        """
+    )
+
+
+_KILL_ORPHANS = _end_old("destination NOT IN :destinations", "born_at", ":reason")
+_EXPIRE_PAUSED = _end_old(
+    "destination IN (SELECT name FROM destinations WHERE gone OR paused_until > :paused_until)",
+    "expires_at",
+    "coalesce(reason, :reason)",
+)
+_GIVE_UP_SUSPENDED = _end_old(
+    "destination IN (SELECT name FROM destinations WHERE gone OR suspended_since IS NOT NULL)",
+    "born_at",
+    ":reason",
+)
+
+
+def kill_orphans(
+    conn: Connection, destinations: Collection[str], *, before: datetime, now: datetime
+) -> int:
+    """Give up what became due before an instant for other destinations than these."""
+    asked = {
+        "destinations": list(destinations),
+        "state": State.DEAD.value,
+        "reason": "the configuration has no such destination any more",
+        "before": before,
+        "now": now,
+    }
+    return conn.execute(_KILL_ORPHANS, asked).rowcount
+
+
+def expire_paused(conn: Connection, now: datetime) -> int:
+    """
+    Expire what is too late at destinations that are paused; how many.
+
+    Elsewhere a delivery expires when it is claimed.
+    """
+    asked = {
+        "paused_until": now + timedelta(seconds=5),
+        "state": State.EXPIRED.value,
+        "reason": "too late to be of use",
+        "before": now,
+        "now": now,
+    }
+    return conn.execute(_EXPIRE_PAUSED, asked).rowcount
+
+
+def give_up_suspended(conn: Connection, now: datetime) -> int:
+    """Give up what has waited too long for suspended destinations; how many."""
+    asked = {
+        "state": State.DEAD.value,
+        "reason": f"its destination has refused us for {MAX_SUSPENDED.days} days",
+        "before": now - MAX_SUSPENDED,
+        "now": now,
+    }
+    return conn.execute(_GIVE_UP_SUSPENDED, asked).rowcount

@@ -1,7 +1,5 @@
 """Statements that keep the house: reminders after a change of routes, retention."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,13 +12,10 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    or_,
     select,
-    update,
 )
 
 from notifier.domain.models import State
-from notifier.domain.retry_policy import MAX_SUSPENDED
 from notifier.domain.timers import TimePolicy, Trust
 from notifier.storage import schema as t
 from notifier.storage import statements
@@ -82,76 +77,6 @@ def clock(conn: Connection) -> Trust | None:
             )
         case _:
             return None
-
-
-def bury(conn: Connection, homes: Collection[str], *, before: datetime, now: datetime) -> int:
-    """Give up what became due before an instant for destinations that are not configured."""
-    reason = "the configuration has no such destination any more"
-    ended = _Ended(state=State.DEAD, reason=reason, settled_at=now)
-    d = t.deliveries.c
-    return _end_pending(conn, d.destination.not_in(list(homes)), d.born_at, before, ended)
-
-
-def expire(conn: Connection, now: datetime) -> int:
-    """
-    Expire what is too late at destinations that are paused; how many.
-
-    Elsewhere a delivery expires when it is claimed.
-    """
-    d, to = t.deliveries.c, t.destinations.c
-    paused = select(to.name).where(or_(to.gone, to.paused_until > now + timedelta(seconds=5)))
-    ended = _Ended(state=State.EXPIRED, reason="too late to be of use", settled_at=now)
-    return _end_pending(conn, d.destination.in_(paused), d.expires_at, now, ended)
-
-
-def give_up(conn: Connection, now: datetime) -> int:
-    """Give up what has waited too long for suspended destinations; how many."""
-    d, to = t.deliveries.c, t.destinations.c
-    suspended = select(to.name).where(or_(to.gone, to.suspended_since.is_not(None)))
-    reason = f"its destination has refused us for {MAX_SUSPENDED.days} days"
-    ended = _Ended(state=State.DEAD, reason=reason, settled_at=now)
-    before = now - MAX_SUSPENDED
-    return _end_pending(conn, d.destination.in_(suspended), d.born_at, before, ended)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ended:
-    state: State
-    reason: str
-    settled_at: datetime
-
-
-def _end_pending(
-    conn: Connection,
-    where: ColumnElement[bool],
-    age: Column[datetime],
-    before: datetime,
-    ended: _Ended,
-) -> int:
-    """
-    End the pending deliveries of some destinations whose `age` lies before an instant.
-
-    The members of a message that may have arrived end together or not at all: as long
-    as one of them is young enough, the message is sent again with exactly its members.
-    """
-    d, other = t.deliveries.c, t.deliveries.alias("other")
-    waits_with = exists(
-        select(other.c.seq).where(
-            d.frozen,
-            other.c.frozen,
-            other.c.message_id == d.message_id,
-            statements.is_state(other.c.state, *_OPEN),
-            or_(other.c[age.name].is_(None), other.c[age.name] >= before),
-        )
-    )
-    reason: Any = ended.reason
-    if ended.state is State.EXPIRED:
-        reason = func.coalesce(d.reason, reason)
-    return conn.execute(
-        update(t.deliveries)
-        .where(statements.is_pending(d.state), where, age < before, ~waits_with)
-        .values(state=ended.state.value, reason=reason, settled_at=ended.settled_at)
-    ).rowcount
 
 
 def _is_carried() -> ColumnElement[bool]:

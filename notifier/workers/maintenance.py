@@ -88,13 +88,13 @@ class Maintenance:
     async def _reap(self) -> None:
         freed = await self.db.write(
             Priority.MAINTENANCE,
-            outbox.reap,
+            outbox.release_expired_leases,
             self.clock.now(),
             everything=False,
-            unrepeated=self.unrepeated,
+            drop_ambiguous=self.unrepeated,
         )
-        await self.db.write(Priority.MAINTENANCE, retention.expire, self.clock.now())
-        dead = await self.db.write(Priority.MAINTENANCE, retention.give_up, self.clock.now())
+        await self.db.write(Priority.MAINTENANCE, outbox.expire_paused, self.clock.now())
+        dead = await self.db.write(Priority.MAINTENANCE, outbox.give_up_suspended, self.clock.now())
         if dead:
             log.error("deliveries.given_up", deliveries=dead)
         if freed:
@@ -112,7 +112,7 @@ class Maintenance:
         if self.destinations is not None:
             await self.db.write(
                 Priority.MAINTENANCE,
-                retention.bury,
+                outbox.kill_orphans,
                 self.destinations,
                 before=now - MAX_AGE,
                 now=now,

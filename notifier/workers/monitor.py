@@ -61,7 +61,7 @@ from notifier.messages.incident_text import (
     raised,
     rendered,
 )
-from notifier.storage import due, incidents, notices
+from notifier.storage import destination_state, incidents, notices
 from notifier.storage.database import Connection, Database, Priority
 
 log = structlog.get_logger()
@@ -386,7 +386,7 @@ class Operate:
             if not can_be_sent_to(notices.standing(conn, name, now=now), now=now):
                 return None
             if rate is not None:
-                sent = due.attempts_since(conn, name, counts_since(rate, now))
+                sent = destination_state.attempts_since(conn, name, counts_since(rate, now))
                 if not has_room(rate, sent, now):
                     return None
             return notices.take(conn, name, now=now, drop_ambiguous=post.drop_ambiguous)

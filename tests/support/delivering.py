@@ -25,16 +25,15 @@ from storing import (
 )
 
 from notifier.concurrency import WakeupEvent
+from notifier.domain.batching import BatchingPolicy, DestinationPolicy
 from notifier.domain.changes import removed
-from notifier.domain.claim import Way
-from notifier.domain.deferral import Manner
 from notifier.domain.models import Failed, Format, Limits, Outcome, Rendered, Sent
 from notifier.domain.routing import deliveries, route
 from notifier.domain.rules import Route, Silence
 from notifier.domain.silences import made
-from notifier.storage import milestones, outbox, silences, standing
+from notifier.storage import destination_state, milestones, outbox, silences
 from notifier.storage.database import Priority
-from notifier.workers.dispatcher import Deliver, Lane
+from notifier.workers.dispatcher import DestinationWorker, Dispatcher
 from notifier.workers.maintenance import Maintenance
 
 DESK = "desk"
@@ -124,7 +123,7 @@ def in_turn(*outcomes: Outcome) -> Answer:
 class Scene:
     """A store, a stub sender, and the delivering loop of one process after another."""
 
-    def __init__(self, shelf: Shelf, database: Path, lanes: Sequence[Lane]) -> None:
+    def __init__(self, shelf: Shelf, database: Path, workers: Sequence[DestinationWorker]) -> None:
         self.shelf = shelf
         self.database = database
         self.clock = SimulatedClock()
@@ -133,20 +132,23 @@ class Scene:
         self.pulses = 0
         #: Ends the process that runs, whatever it is doing.
         self.kill: Callable[[], None] = lambda: None
-        self.lanes = lanes
+        self.workers = workers
         self._tokens = itertools.count()
 
-    def boot(self) -> Deliver:
+    def boot(self) -> Dispatcher:
         """The loop as a new process has it: it remembers nothing."""
-        return Deliver(
+        return Dispatcher(
             db=self.shelf.store,
             sender=self.sender,
             clock=self.clock,
-            lanes={lane.name: Lane(way=lane.way, zone=lane.zone) for lane in self.lanes},
+            workers={
+                one.name: DestinationWorker(policy=one.policy, zone=one.zone)
+                for one in self.workers
+            },
             routes={rule.name: rule for rule in self.shelf.routes},
             wakeup=self.wakeup,
-            token=lambda: f"token-{next(self._tokens)}",
-            chance=lambda: 0.5,
+            new_token=lambda: f"token-{next(self._tokens)}",
+            random=lambda: 0.5,
             heartbeat=self._pulse,
         )
 
@@ -154,17 +156,20 @@ class Scene:
         """Let it be another time."""
         self.clock.correct(when - self.clock.now())
 
-    async def reload(self, *lanes: Lane) -> None:
+    async def reload(self, *workers: DestinationWorker) -> None:
         """Let another configuration take over, as the next process has it."""
-        self.lanes = lanes
+        self.workers = workers
         async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
-            await turn.write(outbox.look_again, self.clock.now())
+            await turn.write(outbox.requeue_deferred, self.clock.now())
 
-    async def reap(self, *, unrepeated: Collection[str] = ()) -> int:
+    async def release_leases(self, *, drop_ambiguous: Collection[str] = ()) -> int:
         """What a process does at its start about the one before it."""
         async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
             return await turn.write(
-                outbox.reap, self.clock.now(), everything=True, unrepeated=unrepeated
+                outbox.release_expired_leases,
+                self.clock.now(),
+                everything=True,
+                drop_ambiguous=drop_ambiguous,
             )
 
     async def silence(self, until: datetime, **keys: list[str]) -> Silence:
@@ -188,7 +193,7 @@ class Scene:
         self.pulses += 1
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Deliver]:
+    async def running(self) -> AsyncIterator[Dispatcher]:
         """A process, until it is killed."""
         deliver = self.boot()
         async with anyio.create_task_group() as tasks:
@@ -246,35 +251,31 @@ class Scene:
         return [key for (key,) in ask(self.database, text, milestone_id)]
 
 
-def lane(
+def worker(
     name: str = HOOK,
     *,
     over: int | None = None,
-    manner: Manner | None = None,
-    manners: Mapping[str, Manner] | None = None,
-    **way: Any,
-) -> Lane:
-    """A destination's way out; its manner serves every route that has none."""
-    return Lane(
-        way=Way(
-            name=name,
-            manners=manners or {},
-            manner_else=manner or Manner(over=over, zone=UTC_ZONE),
-            **way,
-        ),
+    batching: BatchingPolicy | None = None,
+    by_route: Mapping[str, BatchingPolicy] | None = None,
+    **policy: Any,
+) -> DestinationWorker:
+    """What serves a destination; `batching` serves every route that has none of its own."""
+    default = batching or BatchingPolicy(over=over, zone=UTC_ZONE)
+    return DestinationWorker(
+        policy=DestinationPolicy(name=name, batching=by_route or {}, default=default, **policy),
         zone=UTC_ZONE,
     )
 
 
 @asynccontextmanager
 async def staged(
-    database: Path, *lanes: Lane, routes: tuple[Route, ...] = (), **parts: Any
+    database: Path, *workers: DestinationWorker, routes: tuple[Route, ...] = (), **parts: Any
 ) -> AsyncIterator[Scene]:
     async with opened(database, **parts) as store:
         shelf = await stocked(store, **({"routes": routes} if routes else {}))
         async with store.turn(Priority.MAINTENANCE) as turn:
-            await turn.write(standing.set_destinations, {HOOK: "1", DESK: "2"}, NOW)
-        yield Scene(shelf, database, lanes or (lane(),))
+            await turn.write(destination_state.set_destinations, {HOOK: "1", DESK: "2"}, NOW)
+        yield Scene(shelf, database, workers or (worker(),))
 
 
 def busiest(offsets: list[float], window: float) -> int:

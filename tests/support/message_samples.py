@@ -5,16 +5,14 @@ from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from zoneinfo import ZoneInfo
 
+from notifier.domain.deliveries import Message, PendingDelivery, RenderLevel
 from notifier.domain.models import (
     Change,
-    Due,
     Event,
-    Form,
     Format,
     Json,
     Kind,
     Limits,
-    Message,
     Milestone,
     Rendered,
 )
@@ -97,30 +95,31 @@ def listed(field: str, added: tuple[str, ...] = (), removed: tuple[str, ...] = (
 MOVED = changed("start_date", "2026-09-26T16:00:00Z", "2026-09-26T19:30:00Z")
 
 
-def message(form: Form = Form.RICH) -> Message:
-    member = Due(
+def message(level: RenderLevel = RenderLevel.RICH) -> Message:
+    member = PendingDelivery(
         delivery_id="dlv_1",
         event_id="evt_1",
         kind=Kind.CREATED,
         milestone_id="a852dcb8",
         route="games",
         seq=1,
-        born_at=NOW,
+        created_at=NOW,
         expires_at=None,
-        attempts=0,
-        form=form,
+        attempts_counted=0,
+        attempts_total=0,
+        level=level,
         frozen_in=None,
         at=NOW,
         lead=None,
         start=START,
         over=False,
     )
-    return Message(id="msg_1", destination="ops", members=(member,), form=form)
+    return Message(id="msg_1", destination="ops", members=(member,), level=level)
 
 
 def put(
     *events: Event,
-    form: Form = Form.RICH,
+    level: RenderLevel = RenderLevel.RICH,
     markup: Format = Format.TEXT,
     title: int = 250,
     body: int = 4000,
@@ -136,7 +135,7 @@ def put(
         template=None if template is None else Templates(title=template.title, body=template.body),
     )
     return render(
-        message(form),
+        message(level),
         events,
         routes={"games": route},
         limits=Limits(format=markup, title=title, body=body),

@@ -6,37 +6,34 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from notifier.domain import claim as claims
-from notifier.domain.batching import Room
+from notifier.domain.batching import BatchingPolicy, DeliveryPlan, DestinationPolicy
 from notifier.domain.changes import DiffPolicy, ReadContext, Row, RowChange, StoredMilestone, diff
-from notifier.domain.claim import Finished, Waiting, Way
+from notifier.domain.circuit_breaker import DestinationState
 from notifier.domain.commit import (
     AlarmCommit,
-    Claim,
     PageCommit,
     Progress,
     ReadEnd,
     ReadKind,
     Release,
-    Settlement,
     WatchRow,
 )
-from notifier.domain.deferral import Manner
-from notifier.domain.models import Ended, Event, Json, Message, Outcome
-from notifier.domain.retry_policy import Standing, Tries, Verdict
+from notifier.domain.deliveries import Lease, Suppressed
+from notifier.domain.models import Event, Json, Outcome
+from notifier.domain.retry_policy import AttemptResult, NextState, Settlement
 from notifier.domain.routing import deliveries, leads, route
 from notifier.domain.rules import Route, Watch
 from notifier.domain.timers import TimePolicy, fire
 from notifier.kalshi import decoding
-from notifier.storage import due, milestones, outbox, standing, timers
+from notifier.storage import destination_state, message_events, milestones, outbox, timers
 from notifier.storage.database import Database, Priority, open_database
+from notifier.storage.outbox import ClaimRequest
 
 T = TypeVar("T")
 
@@ -228,139 +225,83 @@ class Shelf:
         to: str = HOOK,
         room: int = 1000,
         over: int | None = None,
-        manner: Manner | None = None,
-        ended: Sequence[Ended] = (),
-    ) -> list["Lease"]:
+        batching: BatchingPolicy | None = None,
+    ) -> list["Claimed"]:
         """Claim what is due as the dispatcher does."""
-        glance = Glance(
-            destination=to,
-            now=now,
-            room=room,
-            manner=manner or Manner(over=over, zone=UTC_ZONE),
-            tokens=self.tokens,
-            ended=tuple(ended),
+        policy = _policy(to, batching or BatchingPolicy(over=over, zone=UTC_ZONE), room)
+        request = ClaimRequest(
+            now=now, until=now, free=room, new_token=lambda: f"token-{next(self.tokens)}"
         )
         async with self.store.turn(Priority.CLAIM) as turn:
-            got = await turn.write(outbox.exchange, [], _nobody, glance, limit=1000)
-        told = got.events
-        if told is None:
-            told = await self.store.read(due.members, [one.message for one in got.leased])
+            got = await turn.write(outbox.settle_and_claim, policy, [], request)
+        messages = [one.message for one in got.leases]
+        events = [one.events for one in got.leases]
+        if messages and not events[0]:
+            events = await self.store.read(message_events.events_of_messages, messages)
         return [
-            Lease(message=one.message, token=one.token, events=list(events))
-            for one, events in zip(got.leased, told, strict=True)
+            Claimed(message=one.message, token=one.token, served=one.served, events=told)
+            for one, told in zip(got.leases, events, strict=True)
         ]
 
     async def settle(
-        self, lease: "Lease", outcome: Outcome, *, now: datetime = NOW, **way: Any
+        self, lease: Lease, outcome: Outcome, *, now: datetime = NOW, drop_ambiguous: bool = False
     ) -> int:
         """Settle a message; how many members it still held."""
-        destination = lease.message.destination
-        manner = Manner(over=None, zone=UTC_ZONE)
-        path = Way(name=destination, manners={}, manner_else=manner, **way)
-        return await self._settle(lease, outcome, partial(claims.judge, path), now=now)
+        default = BatchingPolicy(over=None, zone=UTC_ZONE)
+        policy = _policy(lease.message.destination, default, drop_ambiguous=drop_ambiguous)
+        results = [_result(lease, outcome, now)]
+        async with self.store.turn(Priority.CLAIM) as turn:
+            got = await turn.write(outbox.settle_and_claim, policy, results, None)
+        [settlement] = got.settled
+        return len(lease.message.members) - settlement.lost
 
     async def write(
         self,
-        lease: "Lease",
+        lease: Lease,
         outcome: Outcome,
-        verdicts: tuple[tuple[str, Verdict], ...],
+        next_states: tuple[NextState, ...],
         *,
         now: datetime,
     ) -> int:
-        """Settle a message with these verdicts, whatever the rules would say."""
-
-        def judge(done: Finished, before: Standing, _lately: Callable[[], Tries]) -> Settlement:
-            return Settlement(
-                message_id=done.message.id,
-                attempt=done.message.attempt,
-                token=done.token,
-                destination=done.message.destination,
-                verdicts=verdicts,
-                before=before,
-                standing=before,
-                outcome=type(outcome).__name__.lower(),
-                status=None,
-                reason=getattr(outcome, "reason", None),
-                now=now,
-            )
-
-        return await self._settle(lease, outcome, judge, now=now)
-
-    async def _settle(
-        self,
-        lease: "Lease",
-        outcome: Outcome,
-        judge: Callable[[Finished, Standing, Callable[[], Tries]], Settlement],
-        *,
-        now: datetime,
-    ) -> int:
-        done = Finished(
-            message=lease.message,
-            token=lease.token,
-            outcome=outcome,
-            at=now,
-            took=timedelta(0),
-            jitter=0.0,
+        """Settle a message with these decisions, whatever the rules would say."""
+        settlement = Settlement(
+            result=_result(lease, outcome, now),
+            next_states=next_states,
+            before=DestinationState(),
+            after=DestinationState(),
         )
         async with self.store.turn(Priority.CLAIM) as turn:
-            got = await turn.write(outbox.exchange, [done], judge, None, limit=1000)
-        [(_, held)] = got.settled
-        return held
+            settlement = await turn.write(outbox.write_settlement, settlement)
+        return len(next_states) - settlement.lost
 
-    async def reap(self, *, now: datetime, everything: bool = True) -> int:
+    async def suppress(self, *suppressed: Suppressed, now: datetime) -> None:
+        plan = DeliveryPlan(messages=(), suppressed=suppressed)
+        async with self.store.turn(Priority.CLAIM) as turn:
+            await turn.write(outbox._suppress_and_defer, HOOK, plan, now)
+
+    async def release_leases(self, *, now: datetime, everything: bool = True) -> int:
         async with self.store.turn(Priority.MAINTENANCE) as turn:
-            return await turn.write(outbox.reap, now, everything=everything)
+            return await turn.write(outbox.release_expired_leases, now, everything=everything)
 
 
-def _nobody(*_asked: object) -> Settlement:
-    raise AssertionError("nothing was to be settled")
+def _policy(
+    name: str, batching: BatchingPolicy, concurrency: int = 1, *, drop_ambiguous: bool = False
+) -> DestinationPolicy:
+    return DestinationPolicy(
+        name=name,
+        batching={},
+        default=batching,
+        concurrency=concurrency,
+        drop_ambiguous=drop_ambiguous,
+    )
 
 
-@dataclass(kw_only=True)
-class Glance:
-    """A look at what is due with as much room as the test says."""
-
-    destination: str
-    now: datetime
-    room: int
-    manner: Manner
-    tokens: Iterator[int]
-    ended: tuple[Ended, ...] = ()
-    since: datetime | None = None
-    gathers: bool = True
-    ready: Sequence[Message] = ()
-
-    @property
-    def until(self) -> datetime:
-        return self.now
-
-    @property
-    def free(self) -> int:
-        return self.room
-
-    @property
-    def leased_until(self) -> datetime:
-        return self.now + 90 * SECOND
-
-    def token(self) -> str:
-        return f"token-{next(self.tokens)}"
-
-    def space(self, _standing: Standing, _sent: Sequence[datetime]) -> Room:
-        return Room(now=self.room, soon=0, manners={}, manner_else=self.manner)
-
-    def claim(self, space: Room, waiting: Waiting) -> Claim:
-        way = Way(name=self.destination, manners={}, manner_else=self.manner)
-        found = claims.claim(way, space, waiting, now=self.now, started_again_after=15 * MINUTE)
-        return replace(found, ended=(*found.ended, *self.ended))
+def _result(lease: Lease, outcome: Outcome, now: datetime) -> AttemptResult:
+    return AttemptResult(lease=lease, outcome=outcome, at=now, took=timedelta(0), jitter=0.0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lease:
+class Claimed(Lease):
     """A message that is ours for now."""
-
-    message: Message
-    token: str
-    events: list[Event]
 
     @property
     def milestones(self) -> list[str]:
@@ -376,7 +317,7 @@ async def stocked(store: Database, *, routes: tuple[Route, ...] = TO_HOOK) -> Sh
     async with store.turn(Priority.MAINTENANCE) as turn:
         [watch] = await turn.write(milestones.set_watches, [EVERYTHING])
     async with store.turn(Priority.MAINTENANCE) as turn:
-        await turn.write(standing.set_destinations, {HOOK: "fingerprint"}, NOW)
+        await turn.write(destination_state.set_destinations, {HOOK: "fingerprint"}, NOW)
     shelf = Shelf(store=store, watch=watch, routes=routes)
     await shelf.show(kind=ReadKind.BASELINE, now=NOW - DAY)
     return shelf

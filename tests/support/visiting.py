@@ -17,7 +17,7 @@ from notifier.domain.commit import ReadKind
 from notifier.domain.models import Format, Json, Kind, Outcome, Refused, Rendered, Scope, Sent
 from notifier.domain.pagination import EventFilter, Slice
 from notifier.domain.rules import Destination, Match, Route
-from notifier.storage import standing
+from notifier.storage import destination_state
 from notifier.storage.books import Books
 from notifier.storage.database import Priority
 from notifier.web.app import build_app
@@ -117,7 +117,7 @@ async def site(
     async with opened(database) as store:
         shelf = replace(await stocked(store), routes=ROUTES)
         async with store.turn(Priority.MAINTENANCE) as turn:
-            await turn.write(standing.set_destinations, {name: name for name in URLS}, NOW)
+            await turn.write(destination_state.set_destinations, {name: name for name in URLS}, NOW)
         if lived:
             await live(shelf)
         found: list[Site] = []

@@ -15,11 +15,11 @@ from storing import DAY, HOUR, NOW, SECOND, ask, opened, row, stamp, stocked
 
 from notifier import settings
 from notifier.cli.dry_run import Play, Row, Scene
+from notifier.domain.circuit_breaker import DestinationState
 from notifier.domain.models import Format, Kind, Limits, Outcome, Rendered, Sent
-from notifier.domain.retry_policy import Standing
 from notifier.domain.rules import Rate
 from notifier.domain.silences import made
-from notifier.policies import lane
+from notifier.policies import destination_policy
 from notifier.storage import silences
 from notifier.storage.database import Priority
 
@@ -290,10 +290,10 @@ async def played(folder: Path, rate: Rate) -> tuple[list[Row], FarEnd]:
         config=found,
         sender=far,
         clock=clock,
-        ways={one.name: lane(one, found, far).way for one in found.destinations},
+        ways={one.name: destination_policy(one, found, far) for one in found.destinations},
         scene=Scene(
             milestone=row("m1").milestone,
-            standings={"desk": Standing()},
+            standings={"desk": DestinationState()},
             sent={"desk": [NOW]},
         ),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 from commanding import Ended, typed
-from storing import DAY, HOOK, MINUTE, SECOND, Lease, opened, row, stamp, stocked
+from storing import DAY, HOOK, MINUTE, SECOND, Claimed, opened, row, stamp, stocked
 
 from notifier.domain.models import Sent
 
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
                 for n, title in enumerate(titles):
                     shown = row(title=title, start_date=start)
                     await shelf.show(shown, now=at + n * SECOND)
-                lease: Lease
+                lease: Claimed
                 [lease] = await shelf.claim(now=at + 2 * SECOND, to=HOOK)
                 sent = Sent(status=200)
                 await shelf.settle(lease, sent, now=at + 2 * SECOND)

@@ -8,14 +8,14 @@ import pytest
 from commanding import typed
 from storing import HOOK, HOUR, MINUTE, SECOND, UTC_ZONE, opened, row, stocked
 
-from notifier.domain.deferral import Manner
+from notifier.domain.batching import BatchingPolicy
 from notifier.domain.models import Failed, Refused, Scope
 from notifier.domain.rules import QuietPolicy, Route, Then, Window
-from notifier.storage import standing
+from notifier.storage import destination_state
 from notifier.storage.database import Priority
 
 ALWAYS = Window(days=frozenset(range(7)), start=time(0), end=time(0))
-QUIET = Manner(over=None, zone=UTC_ZONE, quiet=QuietPolicy(windows=(ALWAYS,)))
+QUIET = BatchingPolicy(over=None, zone=UTC_ZONE, quiet=QuietPolicy(windows=(ALWAYS,)))
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
             for n, title in enumerate(("A", "B", "C")):
                 await shelf.show(row("m1", title=title), now=now + n * SECOND)
             await shelf.show(row("m2"), now=now)
-            await shelf.claim(manner=QUIET, now=now + 3 * SECOND)
+            await shelf.claim(batching=QUIET, now=now + 3 * SECOND)
 
     anyio.run(fill)
     return tmp_path
@@ -66,7 +66,9 @@ def refused(tmp_path: Path) -> Path:
             everywhere = (Route(name="all", to=(HOOK, "desk", "old")),)
             shelf = await stocked(store, routes=everywhere)
             async with store.turn(Priority.MAINTENANCE) as turn:
-                await turn.write(standing.set_destinations, {HOOK: "fingerprint", "desk": "1"}, now)
+                await turn.write(
+                    destination_state.set_destinations, {HOOK: "fingerprint", "desk": "1"}, now
+                )
             await shelf.show(row("m1"), now=now)
             for name, status, scope in (
                 (HOOK, 401, Scope.DESTINATION),
@@ -175,8 +177,8 @@ def test_the_status_counts_what_was_dropped_once_there_is_any(tmp_path: Path) ->
         async with opened(tmp_path / "notifier.db") as store:
             shelf = await stocked(store)
             await shelf.show(row("m1"), now=now)
-            manner = Manner(over=None, zone=UTC_ZONE, quiet=quiet)
-            await shelf.claim(manner=manner, now=now)
+            manner = BatchingPolicy(over=None, zone=UTC_ZONE, quiet=quiet)
+            await shelf.claim(batching=manner, now=now)
 
     anyio.run(fill)
 

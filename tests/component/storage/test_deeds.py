@@ -16,7 +16,7 @@ from notifier.domain import pagination
 from notifier.domain.auth import Principal
 from notifier.domain.models import Failed, Format, Json, Outcome, Refused, Rendered, Scope, Sent
 from notifier.errors import BadWish, StoreError
-from notifier.storage import standing
+from notifier.storage import destination_state
 from notifier.storage.database import Priority
 from notifier.workers.admin_actions import Deeds, Trial, answer
 from notifier.workers.admin_actions import Refused as NotDone
@@ -71,7 +71,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     database = tmp_path / "notifier.db"
     async with opened(database) as store:
         async with store.turn(Priority.MAINTENANCE) as turn:
-            await turn.write(standing.set_destinations, {HOOK: "x"}, NOW)
+            await turn.write(destination_state.set_destinations, {HOOK: "x"}, NOW)
         woken: list[str] = []
         clock = Clock()
         found: list[Scene] = []

@@ -22,7 +22,7 @@ from storing import (
     NOW,
     SECOND,
     UTC_ZONE,
-    Lease,
+    Claimed,
     Shelf,
     doc,
     inline,
@@ -550,7 +550,7 @@ async def _sent(shelf: Shelf, **other: Any) -> Any:
     return (await _explained(shelf, **other))["deliveries"][0]["sent"]
 
 
-async def _deliver(shelf: Shelf, **how: Any) -> list[Lease]:
+async def _deliver(shelf: Shelf, **how: Any) -> list[Claimed]:
     leases = await shelf.claim(now=NOW, **how)
     for lease in leases:
         await shelf.settle(lease, Sent(status=200), now=NOW + SECOND)

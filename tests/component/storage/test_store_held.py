@@ -14,7 +14,7 @@ from storing import (
     NOW,
     SECOND,
     UTC_ZONE,
-    Lease,
+    Claimed,
     Shelf,
     ask,
     opened,
@@ -23,17 +23,16 @@ from storing import (
     stocked,
 )
 
-from notifier.domain.deferral import Manner
+from notifier.domain.batching import BatchingPolicy
+from notifier.domain.circuit_breaker import DestinationState, RecentAttempts
 from notifier.domain.models import Ambiguous, Change, Failed, Outcome, Refused, Scope, Sent
-from notifier.domain.retry_policy import Standing, Tries
 from notifier.domain.rules import QuietPolicy, Route, Window
-from notifier.storage import due, outbox
+from notifier.storage import destination_state, due, outbox
 from notifier.storage.database import Priority, reading
-from notifier.storage.standing import lately, standing
 
 pytestmark = pytest.mark.anyio
 
-PLAIN = Manner(over=None, zone=UTC_ZONE)
+PLAIN = BatchingPolicy(over=None, zone=UTC_ZONE)
 NIGHT = Window(days=frozenset(range(7)), start=time(17), end=time(7))
 QUIET = replace(PLAIN, quiet=QuietPolicy(windows=(NIGHT,)))
 GATHERING = replace(PLAIN, over=10, window=MINUTE)
@@ -60,9 +59,9 @@ def _events(database: Path) -> list[str]:
     return [key for (key,) in ask(database, "SELECT id FROM events ORDER BY seq")]
 
 
-def _standing(database: Path) -> Standing:
+def _standing(database: Path) -> DestinationState:
     with reading(database) as conn:
-        return standing(conn, HOOK)
+        return destination_state.load(conn, HOOK)
 
 
 async def _titled(shelf: Shelf, *titles: str, now: datetime = NOW) -> None:
@@ -77,7 +76,7 @@ async def _told(shelf: Shelf, *titles: str) -> None:
         await shelf.settle(lease, Sent())
 
 
-async def _fail(shelf: Shelf, *, now: datetime) -> Lease:
+async def _fail(shelf: Shelf, *, now: datetime) -> Claimed:
     [lease] = await shelf.claim(now=now)
     await shelf.settle(lease, Failed(reason="503"), now=now)
     return lease
@@ -117,7 +116,7 @@ async def test_a_net_change_is_the_same_however_often_it_is_claimed(
     first = await _fail(shelf, now=NOW)
     second = await _fail(shelf, now=NOW + 5 * SECOND)
     await shelf.claim(now=NOW + MINUTE)
-    await shelf.reap(now=NOW + HOUR)
+    await shelf.release_leases(now=NOW + HOUR)
     [third] = await shelf.claim(now=NOW + HOUR)
 
     assert first.events == second.events == third.events
@@ -150,10 +149,10 @@ async def test_what_is_held_waits_for_its_time_and_nobody_is_woken_before(
 ) -> None:
     await shelf.show(row("m1"))
 
-    assert await shelf.claim(manner=QUIET) == []
+    assert await shelf.claim(batching=QUIET) == []
     assert await shelf.store.read(due.next_due, [HOOK]) == {HOOK: MORNING}
     assert await shelf.claim(now=MORNING - SECOND) == []
-    [lease] = await shelf.claim(now=MORNING, manner=QUIET)
+    [lease] = await shelf.claim(now=MORNING, batching=QUIET)
 
     assert lease.milestones == ["m1"]
     assert _deliveries(database, "held, gathered, attempts") == [(None, 0, 1)]
@@ -163,7 +162,7 @@ async def test_who_is_held_is_no_older_for_it_and_paid_for_no_try(
     shelf: Shelf, database: Path
 ) -> None:
     await shelf.show(row("m1"))
-    await shelf.claim(manner=QUIET)
+    await shelf.claim(batching=QUIET)
 
     assert _deliveries(database, "state, attempts, held, message_id") == [
         ("pending", 0, UNTIL_SEVEN, None)
@@ -172,12 +171,12 @@ async def test_who_is_held_is_no_older_for_it_and_paid_for_no_try(
 
 async def test_looking_again_lets_other_rules_decide(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"), row("m2"))
-    await shelf.claim(manner=GATHERING, room=1)
+    await shelf.claim(batching=GATHERING, room=1)
     later = NOW + SECOND
     async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-        await turn.write(outbox.look_again, later)
+        await turn.write(outbox.requeue_deferred, later)
     judged = _deliveries(database, "held, gathered")
-    await shelf.claim(now=later, manner=QUIET)
+    await shelf.claim(now=later, batching=QUIET)
 
     assert judged == [(None, 0)] * 2
     assert _deliveries(database, "held, gathered") == [(UNTIL_SEVEN, 0)] * 2
@@ -189,26 +188,26 @@ async def test_looking_again_hurries_no_retry_and_parts_no_digest_that_is_ripe(
     await shelf.show(row("bad"))
     await _fail(shelf, now=NOW)
     await shelf.show(row("m1"), row("m2"))
-    await shelf.claim(manner=GATHERING)
+    await shelf.claim(batching=GATHERING)
     ripe = NOW + MINUTE
     before = _deliveries(database, "due_at, gathered")
     async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-        await turn.write(outbox.look_again, ripe)
+        await turn.write(outbox.requeue_deferred, ripe)
 
     assert _deliveries(database, "due_at, gathered") == before
-    [lease] = await shelf.claim(now=ripe, manner=GATHERING)
+    [lease] = await shelf.claim(now=ripe, batching=GATHERING)
     assert lease.milestones == ["bad", "m1", "m2"]
 
 
 async def test_the_first_of_a_digest_says_when_the_others_go(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"))
-    await shelf.claim(manner=GATHERING)
+    await shelf.claim(batching=GATHERING)
     await shelf.show(row("m2"), now=NOW + 20 * SECOND)
-    await shelf.claim(now=NOW + 20 * SECOND, manner=GATHERING)
+    await shelf.claim(now=NOW + 20 * SECOND, batching=GATHERING)
 
     [first, second] = _deliveries(database, "due_at")
     assert first == second
-    [lease] = await shelf.claim(now=NOW + MINUTE, manner=GATHERING)
+    [lease] = await shelf.claim(now=NOW + MINUTE, batching=GATHERING)
     assert lease.milestones == ["m1", "m2"]
 
 
@@ -243,24 +242,24 @@ async def test_the_time_of_a_suspension_counts_for_no_age(shelf: Shelf, database
 async def test_what_had_failed_is_due_at_once_when_the_destination_works_again(
     shelf: Shelf, database: Path
 ) -> None:
+    await shelf.show(row("quiet"))
+    await shelf.claim(batching=QUIET)
     await shelf.show(*(row(f"m{n}") for n in range(5)))
     for lease in await shelf.claim():
         await shelf.settle(lease, Failed(reason="503"))
-    await shelf.show(row("quiet"))
-    await shelf.claim(manner=QUIET)
     opened_at = _standing(database).open_since
     soon = NOW + 30 * SECOND
     [probe, *_] = await shelf.claim(now=soon, room=1)
     await shelf.settle(probe, Sent(), now=soon)
 
     assert opened_at == NOW
-    assert _standing(database) == Standing()
-    leases = await shelf.claim(now=soon, manner=replace(PLAIN, over=2))
+    assert _standing(database) == DestinationState()
+    leases = await shelf.claim(now=soon, batching=replace(PLAIN, over=2))
     assert [sorted(one.milestones) for one in leases] == [
         sorted({f"m{n}" for n in range(5)} - set(probe.milestones))
     ]
     # What quiet hours hold is held all the same.
-    assert _deliveries(database, "held")[-1] == (UNTIL_SEVEN,)
+    assert _deliveries(database, "held")[0] == (UNTIL_SEVEN,)
 
 
 async def test_a_retry_that_quiet_hours_hold_is_held_though_the_destination_works(
@@ -268,7 +267,7 @@ async def test_a_retry_that_quiet_hours_hold_is_held_though_the_destination_work
 ) -> None:
     await shelf.show(row("quiet"))
     await _fail(shelf, now=NOW)
-    await shelf.claim(now=NOW + 5 * SECOND, manner=QUIET)
+    await shelf.claim(now=NOW + 5 * SECOND, batching=QUIET)
     before = _deliveries(database, "due_at, held")
     await shelf.show(*(row(f"m{n}") for n in range(4)))
     for lease in await shelf.claim(now=NOW + 6 * SECOND):
@@ -295,7 +294,9 @@ async def test_an_answer_that_a_message_gets_is_no_failure_of_its_destination(
         await shelf.settle(lease, outcome)
 
     with reading(database) as conn:
-        assert lately(conn, HOOK, NOW) == Tries(failed=1, total=3)
+        assert destination_state.recent_attempts(conn, HOOK, NOW) == RecentAttempts(
+            failed=1, total=3
+        )
 
 
 async def test_how_a_destination_fared_is_remembered_for_five_minutes(
@@ -312,10 +313,10 @@ async def test_how_a_destination_fared_is_remembered_for_five_minutes(
         await shelf.settle(lease, outcome)
 
     with reading(database) as conn:
-        soon = lately(conn, HOOK, NOW + 299 * SECOND)
-        late = lately(conn, HOOK, NOW + 301 * SECOND)
+        soon = destination_state.recent_attempts(conn, HOOK, NOW + 299 * SECOND)
+        late = destination_state.recent_attempts(conn, HOOK, NOW + 301 * SECOND)
 
-    assert (soon, late) == (Tries(failed=2, total=3), Tries(failed=0, total=0))
+    assert (soon, late) == (RecentAttempts(failed=2, total=3), RecentAttempts(failed=0, total=0))
 
 
 # --- who has it already -------------------------------------------------------
@@ -352,7 +353,9 @@ async def test_a_crash_drops_what_may_have_arrived_only_where_that_is_wanted(
     await shelf.show(row("m1"))
     await shelf.claim()
     async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-        freed = await turn.write(outbox.reap, NOW, everything=True, unrepeated={HOOK})
+        freed = await turn.write(
+            outbox.release_expired_leases, NOW, everything=True, drop_ambiguous={HOOK}
+        )
 
     assert freed == 1
     [(state, crashes, reason)] = _deliveries(database, "state, crashes, reason")

@@ -25,11 +25,11 @@ from storing import (
     stocked,
 )
 
+from notifier.domain.batching import BatchingPolicy
 from notifier.domain.commit import ReadKind
-from notifier.domain.deferral import Manner
 from notifier.domain.models import Failed, Json, Refused, Scope, Sent
 from notifier.domain.rules import QuietPolicy, Then, Window
-from notifier.storage import milestones, queries, standing
+from notifier.storage import destination_state, milestones, queries
 from notifier.storage.database import Priority, reading
 
 pytestmark = pytest.mark.anyio
@@ -196,12 +196,12 @@ async def test_the_status_says_why_the_last_read_failed(shelf: Shelf, database: 
 
 
 _WINDOW = QuietPolicy(windows=(Window(days=frozenset(range(7)), start=time(17), end=time(7)),))
-QUIET = Manner(over=None, zone=UTC_ZONE, quiet=_WINDOW)
+QUIET = BatchingPolicy(over=None, zone=UTC_ZONE, quiet=_WINDOW)
 
 
 async def test_a_held_delivery_says_why_and_until_when(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"), row("m2"))
-    await shelf.claim(manner=QUIET)
+    await shelf.claim(batching=QUIET)
     held = _deliveries(database)
     [status] = _status(database, NOW)["destinations"]
     [ended] = _status(database, NOW + 13 * HOUR)["destinations"]
@@ -222,9 +222,9 @@ async def test_what_was_held_says_how_it_ended_once_it_has(shelf: Shelf, databas
     [lease] = await shelf.claim()
     await shelf.settle(lease, Sent())
     await shelf.show(row("m1", title="B"))
-    await shelf.claim(manner=QUIET)
+    await shelf.claim(batching=QUIET)
     await shelf.show(row("m1", title="C"))
-    await shelf.claim(manner=QUIET)
+    await shelf.claim(batching=QUIET)
     morning = NOW + 13 * HOUR
     [lease] = await shelf.claim(now=morning)
     await shelf.settle(lease, Sent(), now=morning)
@@ -305,8 +305,8 @@ async def test_what_waits_for_a_destination_that_refuses_all_says_so(
 
 async def test_what_was_dropped_in_the_last_day_is_counted(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"))
-    drop = Manner(over=None, zone=UTC_ZONE, quiet=replace(_WINDOW, then=Then.DROP))
-    await shelf.claim(manner=drop)
+    drop = BatchingPolicy(over=None, zone=UTC_ZONE, quiet=replace(_WINDOW, then=Then.DROP))
+    await shelf.claim(batching=drop)
 
     [hook] = _status(database, NOW + HOUR)["destinations"]
     [later] = _status(database, NOW + 2 * DAY)["destinations"]
@@ -319,7 +319,7 @@ async def test_a_destination_out_of_the_configuration_is_shown_while_it_is_owed(
 ) -> None:
     await shelf.show(row("m1"))
     async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-        await turn.write(standing.set_destinations, {"other": "fingerprint"}, NOW)
+        await turn.write(destination_state.set_destinations, {"other": "fingerprint"}, NOW)
 
     shown = _status(database, NOW)["destinations"]
     [waiting] = _deliveries(database, now=NOW)
@@ -341,7 +341,7 @@ async def test_a_destination_that_comes_back_starts_afresh(shelf: Shelf, databas
     await shelf.settle(lease, Refused(reason="401", scope=Scope.DESTINATION))
     for names in ({"other": "1"}, {HOOK: "fingerprint"}):
         async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-            await turn.write(standing.set_destinations, names, NOW + HOUR)
+            await turn.write(destination_state.set_destinations, names, NOW + HOUR)
 
     [hook] = _status(database, NOW + HOUR)["destinations"]
 

@@ -26,7 +26,7 @@ from storing import (
     MINUTE,
     NOW,
     SECOND,
-    Lease,
+    Claimed,
     ask,
     opened,
     stamp,
@@ -34,9 +34,18 @@ from storing import (
 )
 from storing import row as shown
 
-from notifier.domain.models import URGENT, Ambiguous, Failed, Outcome, Refused, Scope, Sent, State
-from notifier.domain.retry_policy import PATIENT
-from notifier.storage import outbox, retention
+from notifier.domain.models import (
+    URGENT,
+    Ambiguous,
+    Failed,
+    Outcome,
+    Refused,
+    Scope,
+    Sent,
+    State,
+)
+from notifier.domain.retry_policy import RETRY_SCHEDULE
+from notifier.storage import outbox
 from notifier.storage.database import Database, Priority
 
 T = TypeVar("T")
@@ -95,7 +104,7 @@ class Deliveries(RuleBasedStateMachine):
         self.owed = 0
         self.number = 0
         #: Everything that was ever claimed, and the tokens that still hold.
-        self.leases: list[Lease] = []
+        self.leases: list[Claimed] = []
         self.live: set[str] = set()
         #: How often each was claimed.
         self.claimed = Counter[str]()
@@ -151,10 +160,10 @@ class Deliveries(RuleBasedStateMachine):
             self._claim(None, 100)
             self._answer(lease, outcome)
 
-    def _oldest(self) -> Lease:
+    def _oldest(self) -> Claimed:
         return next(one for one in self.leases if one.token in self.live)
 
-    def _claim(self, over: int | None, room: int) -> list[Lease]:
+    def _claim(self, over: int | None, room: int) -> list[Claimed]:
         before = self._rows()
         found = self._do(self.shelf.claim(now=self.now, over=over, room=room))
         for lease in found:
@@ -172,7 +181,7 @@ class Deliveries(RuleBasedStateMachine):
         """Also to those who have lost their lease, or have settled it already."""
         self._answer(data.draw(st.sampled_from(self.leases[-6:])), outcome)
 
-    def _answer(self, lease: Lease, outcome: Outcome) -> None:
+    def _answer(self, lease: Claimed, outcome: Outcome) -> None:
         before = self._dump()
         held = self._do(self.shelf.settle(lease, outcome, now=self.now, drop_ambiguous=self.once))
         if lease.token not in self.live:
@@ -201,9 +210,9 @@ class Deliveries(RuleBasedStateMachine):
     def keeps_the_house(self) -> None:
         async def keep() -> None:
             async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
-                await turn.write(retention.expire, self.now)
+                await turn.write(outbox.expire_paused, self.now)
             async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
-                await turn.write(retention.give_up, self.now)
+                await turn.write(outbox.give_up_suspended, self.now)
 
         self._do(keep())
 
@@ -234,23 +243,31 @@ class Deliveries(RuleBasedStateMachine):
         for one in self._rows().values():
             assert one.tries == self.claimed[one.id]
             assert one.attempts <= one.tries
-            assert one.kind in _URGENT or one.attempts <= len(PATIENT) + 1
+            assert one.kind in _URGENT or one.attempts <= len(RETRY_SCHEDULE) + 1
+
+    @invariant()
+    def what_may_have_arrived_lives_and_dies_together(self) -> None:
+        rows = self._rows()
+        for one in rows.values():
+            if one.frozen and one.state in {"pending", "leased"}:
+                _, members = self.doubtful[one.id]
+                assert {rows[key].state for key in members} == {one.state}
 
     # --- checks of a claim ---
 
-    def _is_mine_alone(self, lease: Lease, before: dict[str, _Row]) -> None:
+    def _is_mine_alone(self, lease: Claimed, before: dict[str, _Row]) -> None:
         for key in _members(lease):
             assert key not in self.sent, "sent again"
             assert before[key].state == "pending"
 
-    def _is_as_before(self, lease: Lease) -> None:
+    def _is_as_before(self, lease: Claimed) -> None:
         """What may have arrived goes again whole and as it was, or not at all."""
         members = _members(lease)
         for key in members & self.doubtful.keys():
             assert not self.once
             assert self.doubtful[key] == (lease.message.id, members)
 
-    def _overtakes_nothing(self, lease: Lease, before: dict[str, _Row]) -> None:
+    def _overtakes_nothing(self, lease: Claimed, before: dict[str, _Row]) -> None:
         members = _members(lease)
         for one in (before[key] for key in members if before[key].kind not in _URGENT):
             for other in self._rows().values():
@@ -268,23 +285,23 @@ class Deliveries(RuleBasedStateMachine):
         self.owed += sum(step.event is not None for step in steps)
 
     def _reap(self, *, everything: bool) -> None:
-        async def reap() -> int:
+        async def release_leases() -> int:
             async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
                 return await turn.write(
-                    outbox.reap,
+                    outbox.release_expired_leases,
                     self.now,
                     everything=everything,
-                    unrepeated={HOOK} if self.once else (),
+                    drop_ambiguous={HOOK} if self.once else (),
                 )
 
-        self._do(reap())
+        self._do(release_leases())
         held = {one.token for one in self._rows().values()}
         for lease in self.leases:
             if lease.token in self.live - held:
                 self._may_have_arrived(lease, is_doubtful=True)
         self.live &= {token for token in held if token is not None}
 
-    def _may_have_arrived(self, lease: Lease, *, is_doubtful: bool) -> None:
+    def _may_have_arrived(self, lease: Claimed, *, is_doubtful: bool) -> None:
         rows, members = self._rows(), _members(lease)
         for key in members:
             if is_doubtful:
@@ -317,7 +334,7 @@ class Deliveries(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-def _members(lease: Lease) -> frozenset[str]:
+def _members(lease: Claimed) -> frozenset[str]:
     return frozenset(member.delivery_id for member in lease.message.members)
 
 

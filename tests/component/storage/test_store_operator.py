@@ -26,7 +26,7 @@ from storing import (
 from notifier.domain.commit import ReadKind
 from notifier.domain.incidents import Notice, NoticeKind, NoticeVerdict, View
 from notifier.domain.models import Ambiguous, Failed, Kind, Outcome, Sent
-from notifier.storage import due, incidents, milestones, notices
+from notifier.storage import destination_state, incidents, milestones, notices
 from notifier.storage.database import Database, Priority
 
 pytestmark = pytest.mark.anyio
@@ -146,7 +146,7 @@ async def test_a_notice_is_counted_and_noted_before_it_is_sent(
     assert message.startswith("ntc_")
     assert count == 1
     async with shelf.store.turn(Priority.CLAIM) as turn:
-        assert await turn.write(due.attempts_since, HOOK, NOW - SECOND) == [NOW]
+        assert await turn.write(destination_state.attempts_since, HOOK, NOW - SECOND) == [NOW]
 
     again = await _take(shelf.store, NOW + 5 * SECOND)
     assert again is not None

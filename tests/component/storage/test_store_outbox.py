@@ -14,7 +14,7 @@ from storing import (
     MINUTE,
     NOW,
     SECOND,
-    Lease,
+    Claimed,
     Shelf,
     ask,
     opened,
@@ -23,12 +23,13 @@ from storing import (
     stocked,
 )
 
-from notifier.domain.models import Ambiguous, Ended, Failed, Outcome, Refused, Scope, Sent, State
-from notifier.domain.retry_policy import Dead, Delivered, Standing
+from notifier.domain.circuit_breaker import DestinationState
+from notifier.domain.deliveries import Suppressed
+from notifier.domain.models import Ambiguous, Failed, Outcome, Refused, Scope, Sent, State
+from notifier.domain.retry_policy import NextState
 from notifier.domain.rules import Route
-from notifier.storage import due, standing
+from notifier.storage import destination_state, due
 from notifier.storage.database import Priority, reading
-from notifier.storage.due import attempts_since
 
 pytestmark = pytest.mark.anyio
 
@@ -225,10 +226,10 @@ async def test_a_start_is_worth_nothing_once_the_milestone_has_ended(
 async def test_what_ends_without_being_sent_says_why(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"))
     [key] = ask(database, "SELECT id FROM deliveries")
-    end = Ended(delivery_id=key[0], state=State.DROPPED, reason="quiet hours")
+    end = Suppressed(delivery_id=key[0], state=State.DROPPED, reason="quiet hours")
     await shelf.show(row("m2"))
 
-    await shelf.claim(room=0, ended=[end])
+    await shelf.suppress(end, now=NOW)
 
     [dropped, _] = _deliveries(database, "state, reason, settled_at IS NULL")
     assert dropped == ("dropped", "quiet hours", 0)
@@ -289,7 +290,7 @@ async def test_a_late_settlement_changes_nothing(
 ) -> None:
     await shelf.show(row("m1"))
     [late] = await shelf.claim()
-    await shelf.reap(now=NOW + SECOND)
+    await shelf.release_leases(now=NOW + SECOND)
     [current] = await shelf.claim(now=NOW + SECOND)
     tables = ("deliveries", "attempts", "destinations")
     before = [ask(database, f"SELECT * FROM {table}") for table in tables]
@@ -424,7 +425,7 @@ async def test_no_member_expires_out_of_a_message_that_may_have_arrived(
     [digest] = await shelf.claim(now=later, over=1)
     assert digest.milestones == ["m1", "m2"]
 
-    await shelf.reap(now=START + 31 * MINUTE)
+    await shelf.release_leases(now=START + 31 * MINUTE)
 
     [again] = await shelf.claim(now=START + 32 * MINUTE, over=1)
     assert again.message.id == digest.message.id
@@ -434,11 +435,9 @@ async def test_no_member_expires_out_of_a_message_that_may_have_arrived(
 async def test_members_of_one_message_may_end_differently(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"), row("m2"))
     [lease] = await shelf.claim(over=1)
-    one, two = (member.delivery_id for member in lease.message.members)
+    dead = NextState(state=State.DEAD, reason="too big")
 
-    held = await shelf.write(
-        lease, Sent(), ((one, Delivered()), (two, Dead(reason="too big"))), now=NOW
-    )
+    held = await shelf.write(lease, Sent(), (NextState(state=State.DELIVERED), dead), now=NOW)
 
     assert held == 2
     assert _deliveries(database, "state, reason") == [
@@ -456,10 +455,10 @@ async def _deliver_everything(shelf: Shelf, *, now: datetime = NOW) -> None:
 # --- leases that nobody will settle -------------------------------------------
 
 
-async def _crash(shelf: Shelf, *, now: datetime) -> Lease:
+async def _crash(shelf: Shelf, *, now: datetime) -> Claimed:
     """Claim, die, start again."""
     [lease] = await shelf.claim(now=now)
-    assert await shelf.reap(now=now) == 1
+    assert await shelf.release_leases(now=now) == 1
     return lease
 
 
@@ -501,8 +500,8 @@ async def test_a_running_service_frees_only_leases_that_ran_out(
     await shelf.show(row("m1"))
     [lease] = await shelf.claim()
 
-    early = await shelf.reap(now=NOW + 90 * SECOND, everything=False)
-    late = await shelf.reap(now=NOW + 91 * SECOND, everything=False)
+    early = await shelf.release_leases(now=NOW + 90 * SECOND, everything=False)
+    late = await shelf.release_leases(now=NOW + 91 * SECOND, everything=False)
 
     assert (early, late) == (0, 1)
     assert await shelf.settle(lease, Sent(), now=NOW + 92 * SECOND) == 0
@@ -516,7 +515,7 @@ async def test_a_start_that_a_crash_cut_off_expires_when_it_is_too_late(
     await shelf.ring(now=START)
     await shelf.claim(now=START)
 
-    await shelf.reap(now=START + 31 * MINUTE)
+    await shelf.release_leases(now=START + 31 * MINUTE)
 
     assert _deliveries(database, "kind, state")[-1] == ("started", "expired")
 
@@ -524,9 +523,9 @@ async def test_a_start_that_a_crash_cut_off_expires_when_it_is_too_late(
 # --- destinations -------------------------------------------------------------
 
 
-def _standing(database: Path) -> Standing:
+def _standing(database: Path) -> DestinationState:
     with reading(database) as conn:
-        return standing.standing(conn, HOOK)
+        return destination_state.load(conn, HOOK)
 
 
 async def test_a_suspension_outlives_a_restart_and_ends_with_another_url(
@@ -537,14 +536,14 @@ async def test_a_suspension_outlives_a_restart_and_ends_with_another_url(
     await shelf.settle(lease, Refused(reason="401", scope=Scope.DESTINATION))
 
     async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-        await turn.write(standing.set_destinations, {HOOK: "fingerprint"}, NOW)
+        await turn.write(destination_state.set_destinations, {HOOK: "fingerprint"}, NOW)
     same = _standing(database)
     async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-        await turn.write(standing.set_destinations, {HOOK: "another"}, NOW)
+        await turn.write(destination_state.set_destinations, {HOOK: "another"}, NOW)
     other = _standing(database)
 
     assert (same.suspended_since, same.probes, same.reason) == (NOW, 1, "401")
-    assert other == Standing()
+    assert other == DestinationState()
 
 
 async def test_the_attempts_of_a_destination_are_remembered_newest_first(
@@ -556,6 +555,6 @@ async def test_the_attempts_of_a_destination_are_remembered_newest_first(
         await shelf.settle(lease, Sent(), now=NOW + n * SECOND)
 
     with reading(database) as conn:
-        some = attempts_since(conn, HOOK, NOW, NOW + MINUTE)
+        some = destination_state.attempts_since(conn, HOOK, NOW, NOW + MINUTE)
 
     assert some == [NOW + 2 * SECOND, NOW + SECOND]

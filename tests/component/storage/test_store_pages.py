@@ -170,7 +170,7 @@ async def test_events_come_back_as_they_were_told(shelf: Shelf) -> None:
     [step] = await shelf.show(row("m1", title="New", related_event_tickers=["B", "A"]))
     [lease] = await shelf.claim()
 
-    assert lease.events == [step.event]
+    assert lease.events == (step.event,)
     assert [change.field for change in lease.events[0].changes] == [
         "related_event_tickers",
         "title",

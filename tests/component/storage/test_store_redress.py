@@ -12,7 +12,7 @@ from storing import HOOK, HOUR, NOW, Shelf, ask, opened, row, stocked
 from notifier.domain.models import Refused, Scope
 from notifier.domain.pagination import DeadFilter
 from notifier.errors import StoreError, StoreSlow
-from notifier.storage import dead_letters, standing
+from notifier.storage import dead_letters, destination_state
 from notifier.storage.database import Priority, reading
 from notifier.storage.dead_letters import redrive
 
@@ -177,7 +177,7 @@ async def test_the_dead_letters_of_a_destination_that_is_no_more_are_put_back(
 ) -> None:
     await _kill(shelf, "m1")
     async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-        await turn.write(standing.set_destinations, {"other": "fingerprint"}, NOW)
+        await turn.write(destination_state.set_destinations, {"other": "fingerprint"}, NOW)
 
     assert await _redrive(shelf, to=HOOK) == ["HTTP 400"]
 

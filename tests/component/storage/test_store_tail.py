@@ -13,7 +13,7 @@ from storing import (
     MINUTE,
     NOW,
     SECOND,
-    Lease,
+    Claimed,
     Shelf,
     opened,
     row,
@@ -23,10 +23,11 @@ from storing import (
 )
 
 from notifier.domain.commit import ReadKind
+from notifier.domain.deliveries import Suppressed
 from notifier.domain.metrics import Tally
-from notifier.domain.models import Ambiguous, Ended, Failed, Outcome, Refused, Scope, Sent, State
+from notifier.domain.models import Ambiguous, Failed, Outcome, Refused, Scope, Sent, State
 from notifier.domain.pagination import DeadFilter
-from notifier.domain.retry_policy import Dead
+from notifier.domain.retry_policy import NextState
 from notifier.storage import milestones
 from notifier.storage.database import Priority
 from notifier.storage.dead_letters import redrive
@@ -66,10 +67,10 @@ class Watching:
     def tally(self) -> Tally:
         return self.tail.tally
 
-    async def tell(self, lease: Lease, outcome: Outcome) -> None:
+    async def tell(self, lease: Claimed, outcome: Outcome) -> None:
         await self.shelf.settle(lease, outcome, now=self.clock.wall)
 
-    async def claim(self) -> list[Lease]:
+    async def claim(self) -> list[Claimed]:
         return await self.shelf.claim(now=self.clock.wall)
 
 
@@ -155,7 +156,7 @@ async def test_a_try_that_a_crash_cut_off_may_have_arrived(watching: Watching) -
     await watching.tail.catch_up()
     assert not watching.tally.tries
 
-    await watching.shelf.reap(now=NOW + 2 * MINUTE)
+    await watching.shelf.release_leases(now=NOW + 2 * MINUTE)
     await watching.tail.catch_up()
 
     assert watching.tally.tries == {(HOOK, "cut_off"): 1}
@@ -218,8 +219,8 @@ async def test_what_is_not_sent_counts_by_why(
     await watching.shelf.show(row("m1"))
     with sql(watching.database) as ask:
         [(key,)] = ask("SELECT id FROM deliveries WHERE milestone_id = 'm1'")
-    over = Ended(delivery_id=key, state=state, reason=reason)
-    await watching.shelf.claim(now=NOW, room=0, ended=[over])
+    over = Suppressed(delivery_id=key, state=state, reason=reason)
+    await watching.shelf.suppress(over, now=NOW)
     for _ in range(2):
         await watching.tail.catch_up()
 
@@ -232,8 +233,7 @@ async def test_what_is_given_up_counts_once_even_if_it_is_given_up_again(
     await watching.shelf.show(row("m1"))
     for again in range(2):
         [lease] = await watching.claim()
-        [member] = lease.message.members
-        dead = ((member.delivery_id, Dead(reason="HTTP 400")),)
+        dead = (NextState(state=State.DEAD, reason="HTTP 400"),)
         refused = Refused(reason="HTTP 400", scope=Scope.MESSAGE, status=400)
         await watching.shelf.write(lease, refused, dead, now=watching.clock.wall)
         await watching.tail.catch_up()
@@ -252,7 +252,7 @@ async def test_a_clock_that_jumps_back_hides_and_repeats_nothing(
     async def give_up(name: str) -> None:
         await watching.shelf.show(row(name), now=watching.clock.wall)
         for lease in await watching.claim():
-            dead = tuple((one.delivery_id, Dead(reason="x")) for one in lease.message.members)
+            dead = (NextState(state=State.DEAD, reason="x"),) * len(lease.message.members)
             failed = Failed(reason="x")
             await watching.shelf.write(lease, failed, dead, now=watching.clock.wall)
 

@@ -21,10 +21,11 @@ from storing import (
 )
 
 from notifier.domain.commit import BadRow, PageCommit
-from notifier.domain.models import Ambiguous, Message, Refused, Scope, Sent
+from notifier.domain.deliveries import Message
+from notifier.domain.models import Ambiguous, Refused, Scope, Sent
 from notifier.domain.rules import Route
 from notifier.domain.timers import TimePolicy
-from notifier.storage import dead_letters, milestones, retention
+from notifier.storage import dead_letters, milestones, outbox, retention
 from notifier.storage.database import Priority
 
 pytestmark = pytest.mark.anyio
@@ -153,10 +154,8 @@ async def test_forgetting_goes_in_batches_so_that_nobody_waits_long(
 ) -> None:
     for page in range(3):
         await shelf.show(*(row(f"m{page}-{n}") for n in range(400)))
-    [lease] = await shelf.claim(over=1, room=1)
-    rest = await shelf.claim(over=1)
-    for one in (lease, *rest):
-        await shelf.settle(one, Sent())
+    while leases := await shelf.claim(over=1, room=1):
+        await shelf.settle(leases[0], Sent())
 
     rounds = await _prune_all(shelf)
 
@@ -218,9 +217,9 @@ async def test_what_is_owed_to_a_destination_that_is_no_more_dies_of_age(
     await shelf.show(row("young"), now=NOW + 2 * DAY)
 
     async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-        spared = await turn.write(retention.bury, [HOOK], before=LATER, now=LATER)
+        spared = await turn.write(outbox.kill_orphans, [HOOK], before=LATER, now=LATER)
     async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-        buried = await turn.write(retention.bury, ["desk"], before=NOW + DAY, now=LATER)
+        buried = await turn.write(outbox.kill_orphans, ["desk"], before=NOW + DAY, now=LATER)
 
     states = ask(database, "SELECT milestone_id, state FROM deliveries ORDER BY seq")
     assert (spared, buried) == (0, 1)
@@ -241,7 +240,7 @@ async def test_a_start_that_waits_for_a_paused_destination_expires_in_time(
     ended = []
     for minutes in (20, 31):
         async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-            ended.append(await turn.write(retention.expire, start + minutes * MINUTE))
+            ended.append(await turn.write(outbox.expire_paused, start + minutes * MINUTE))
 
     assert ended == [0, 1]
     assert ask(database, "SELECT kind, state, reason FROM deliveries ORDER BY seq") == [
@@ -257,7 +256,7 @@ async def test_where_messages_leave_nothing_is_ended_behind_their_back(
     await shelf.ring(now=NOW + 2 * HOUR)
 
     async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-        assert await turn.write(retention.expire, NOW + 3 * HOUR) == 0
+        assert await turn.write(outbox.expire_paused, NOW + 3 * HOUR) == 0
 
 
 async def test_who_has_a_message_is_forgotten_once_nobody_waits_for_it(
@@ -287,7 +286,7 @@ async def test_what_waits_for_a_destination_that_is_gone_dies_after_seven_days(
     dead = []
     for days in (6, 8):
         async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-            dead.append(await turn.write(retention.give_up, NOW + days * DAY))
+            dead.append(await turn.write(outbox.give_up_suspended, NOW + days * DAY))
 
     assert dead == [0, 2]
     assert ask(database, "SELECT DISTINCT state, reason FROM deliveries") == [
@@ -318,8 +317,9 @@ class _FrozenDigest:
             run("UPDATE destinations SET suspended_since = 0, gone = 1")
 
     async def resume(self) -> None:
-        async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
-            await turn.write(dead_letters.resume, HOOK, now=NOW + 8 * DAY)
+        await self.shelf.store.write(
+            Priority.MAINTENANCE, dead_letters.resume, HOOK, now=NOW + 8 * DAY
+        )
 
 
 @pytest.fixture
@@ -334,7 +334,7 @@ async def test_members_that_may_have_arrived_are_given_up_together(
     message = await digest.make()
     await digest.suspend()
     async with digest.shelf.store.turn(Priority.MAINTENANCE) as turn:
-        await turn.write(retention.give_up, NOW + 8 * DAY)
+        await turn.write(outbox.give_up_suspended, NOW + 8 * DAY)
     after_eight = digest.states()
     await digest.resume()
     again = await digest.shelf.claim(now=NOW + 8 * DAY, over=1)
@@ -342,7 +342,7 @@ async def test_members_that_may_have_arrived_are_given_up_together(
         again[0], Refused(reason="401", scope=Scope.DESTINATION), now=NOW + 8 * DAY
     )
     async with digest.shelf.store.turn(Priority.MAINTENANCE) as turn:
-        await turn.write(retention.give_up, NOW + 30 * DAY)
+        await turn.write(outbox.give_up_suspended, NOW + 30 * DAY)
 
     assert after_eight == ["pending", "pending", "dead"]
     assert [(one.message.id, one.message.event_ids) for one in again] == [
@@ -358,7 +358,7 @@ async def test_members_for_a_destination_no_longer_configured_die_together(
     seen = []
     for before in (NOW + DAY, NOW + 3 * DAY):
         async with digest.shelf.store.turn(Priority.MAINTENANCE) as turn:
-            await turn.write(retention.bury, ["desk"], before=before, now=LATER)
+            await turn.write(outbox.kill_orphans, ["desk"], before=before, now=LATER)
         seen.append(digest.states())
 
     assert seen == [["pending", "pending", "dead"], ["dead", "dead", "dead"]]
@@ -378,7 +378,7 @@ async def test_starts_that_may_have_arrived_expire_together(shelf: Shelf, databa
     ended = []
     for seconds in (30 * 60 + 30, 31 * 60 + 1):
         async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-            ended.append(await turn.write(retention.expire, start + seconds * SECOND))
+            ended.append(await turn.write(outbox.expire_paused, start + seconds * SECOND))
 
     assert ended == [0, 2]
 

@@ -14,9 +14,9 @@ from delivering import (
     always,
     busiest,
     in_turn,
-    lane,
     staged,
     unless,
+    worker,
 )
 from simulated import backend
 from storing import HOOK, HOUR, MINUTE, NOW, SECOND, ask, row, stamp
@@ -65,7 +65,7 @@ async def test_what_is_held_back_is_sent_when_it_becomes_due(database: Path) -> 
 async def test_the_events_of_a_milestone_go_in_order_one_at_a_time(
     database: Path,
 ) -> None:
-    async with staged(database, lane(concurrency=5)) as scene, scene.running():
+    async with staged(database, worker(concurrency=5)) as scene, scene.running():
         scene.sender.takes[HOOK] = 10
         await scene.show("m1", title="one")
         await anyio.sleep(1)
@@ -83,7 +83,7 @@ async def test_the_events_of_a_milestone_go_in_order_one_at_a_time(
 async def test_a_destination_with_concurrency_gets_several_at_once(
     database: Path,
 ) -> None:
-    async with staged(database, lane(concurrency=3)) as scene, scene.running():
+    async with staged(database, worker(concurrency=3)) as scene, scene.running():
         scene.sender.takes[HOOK] = 10
         await scene.show(*(f"m{n}" for n in range(6)))
         await anyio.sleep(100)
@@ -95,7 +95,7 @@ async def test_a_destination_with_concurrency_gets_several_at_once(
 async def test_deliveries_for_a_destination_that_is_no_longer_there_just_wait(
     database: Path,
 ) -> None:
-    async with staged(database, lane(HOOK), routes=BOTH) as scene, scene.running():
+    async with staged(database, worker(HOOK), routes=BOTH) as scene, scene.running():
         await scene.show("m1")
         await anyio.sleep(600)
 
@@ -169,8 +169,8 @@ async def test_waiting_behind_a_retry_costs_next_to_nothing(database: Path) -> N
 async def test_a_service_that_asks_for_patience_gets_it_and_costs_no_try(
     database: Path,
 ) -> None:
-    lanes = (lane(HOOK), lane(DESK))
-    async with staged(database, *lanes, routes=BOTH) as scene, scene.running():
+    workers = (worker(HOOK), worker(DESK))
+    async with staged(database, *workers, routes=BOTH) as scene, scene.running():
         patience = Failed(reason="429", retry_after=10 * MINUTE)
         scene.sender.answers[HOOK] = in_turn(patience, Sent())
         await scene.show("m1")
@@ -205,7 +205,7 @@ async def test_a_refused_message_goes_once_more_plainly_and_then_dies_alone(
 async def test_what_may_have_arrived_goes_again_with_the_same_id_and_members(
     database: Path,
 ) -> None:
-    async with staged(database, lane(over=2)) as scene, scene.running():
+    async with staged(database, worker(over=2)) as scene, scene.running():
         scene.sender.answers[HOOK] = in_turn(Ambiguous(reason="no answer"), Sent())
         await scene.show("m1", "m2", "m3")
         await anyio.sleep(1)
@@ -222,7 +222,7 @@ async def test_what_may_have_arrived_goes_again_with_the_same_id_and_members(
 async def test_no_member_leaves_a_message_that_may_have_arrived(
     database: Path,
 ) -> None:
-    async with staged(database, lane(over=1)) as scene, scene.running():
+    async with staged(database, worker(over=1)) as scene, scene.running():
         await scene.show("m1")
         await scene.show("m2", start_date=stamp(START + 20 * MINUTE))
         await anyio.sleep((START + 28 * MINUTE - NOW).total_seconds())
@@ -248,7 +248,7 @@ async def test_what_a_crash_cut_off_goes_again_with_the_same_id(
             await anyio.sleep(5)
         assert scene.states() == ["leased"]
 
-        await scene.shelf.reap(now=scene.clock.now())
+        await scene.shelf.release_leases(now=scene.clock.now())
         async with scene.running():
             await anyio.sleep(60)
 
@@ -288,8 +288,8 @@ async def test_a_lost_lease_is_logged_and_its_settlement_changes_nothing(
 
 
 async def test_a_slow_destination_delays_no_other(database: Path) -> None:
-    lanes = (lane(HOOK), lane(DESK))
-    async with staged(database, *lanes, routes=BOTH) as scene, scene.running():
+    workers = (worker(HOOK), worker(DESK))
+    async with staged(database, *workers, routes=BOTH) as scene, scene.running():
         scene.sender.takes[HOOK] = 29
         for second in range(5):
             await scene.show(f"m{second}")
@@ -327,7 +327,7 @@ async def test_a_suspended_destination_is_probed_ever_more_rarely_until_it_heals
     database: Path,
 ) -> None:
     refusal = Refused(reason="401", scope=Scope.DESTINATION)
-    async with staged(database, lane(concurrency=3)) as scene, scene.running():
+    async with staged(database, worker(concurrency=3)) as scene, scene.running():
         scene.sender.answers[HOOK] = in_turn(refusal, refusal, refusal, Sent())
         await scene.show("m1")
         await anyio.sleep(60)
@@ -366,7 +366,7 @@ async def test_no_sliding_window_sees_more_than_the_rate(
     database: Path, count: int, window: float
 ) -> None:
     rate = Rate(count=count, per=timedelta(seconds=window))
-    async with staged(database, lane(rate=rate)) as scene, scene.running():
+    async with staged(database, worker(rate=rate)) as scene, scene.running():
         for second in range(10):
             await scene.show(f"m{second}a", f"m{second}b")
             await anyio.sleep(1.3)
@@ -380,7 +380,7 @@ async def test_no_sliding_window_sees_more_than_the_rate(
 
 async def test_a_rate_holds_across_a_restart(database: Path) -> None:
     rate = Rate(count=3, per=MINUTE)
-    async with staged(database, lane(rate=rate)) as scene:
+    async with staged(database, worker(rate=rate)) as scene:
         await scene.show(*(f"m{n}" for n in range(8)))
         for _ in range(20):
             async with scene.running():
@@ -394,7 +394,7 @@ async def test_a_clock_that_is_set_back_does_not_silence_a_destination(
     database: Path,
 ) -> None:
     async with (
-        staged(database, lane(rate=Rate(count=1, per=SECOND))) as scene,
+        staged(database, worker(rate=Rate(count=1, per=SECOND))) as scene,
         scene.running(),
     ):
         await scene.show("m1")
@@ -409,7 +409,7 @@ async def test_a_clock_that_is_set_back_does_not_silence_a_destination(
 async def test_more_than_the_limit_due_together_are_one_digest(
     database: Path,
 ) -> None:
-    async with staged(database, lane(over=10)) as scene, scene.running():
+    async with staged(database, worker(over=10)) as scene, scene.running():
         await scene.show(*(f"a{n}" for n in range(10)))
         await anyio.sleep(60)
         few = [len(one.milestones) for one in scene.sender.requests]
@@ -425,7 +425,7 @@ async def test_what_a_rate_would_hold_for_long_goes_as_a_digest(
     database: Path,
 ) -> None:
     rate = Rate(count=2, per=MINUTE)
-    async with staged(database, lane(rate=rate, over=10)) as scene, scene.running():
+    async with staged(database, worker(rate=rate, over=10)) as scene, scene.running():
         await scene.show(*(f"m{n}" for n in range(5)))
         await anyio.sleep(600)
 
@@ -435,7 +435,7 @@ async def test_what_a_rate_would_hold_for_long_goes_as_a_digest(
 async def test_a_thousand_starts_at_one_instant_are_one_message(
     database: Path,
 ) -> None:
-    async with staged(database, lane(over=10)) as scene, scene.running():
+    async with staged(database, worker(over=10)) as scene, scene.running():
         for page in range(2):
             await scene.show(*(f"m{page}-{n}" for n in range(500)))
         await anyio.sleep(7200)
@@ -509,8 +509,8 @@ async def test_one_round_keeps_to_the_rate_but_does_not_wait_for_the_suspended(
     database: Path,
 ) -> None:
     rate = Rate(count=1, per=10 * SECOND)
-    lanes = (lane(HOOK, rate=rate), lane(DESK))
-    async with staged(database, *lanes, routes=BOTH) as scene:
+    workers = (worker(HOOK, rate=rate), worker(DESK))
+    async with staged(database, *workers, routes=BOTH) as scene:
         scene.sender.answers[DESK] = always(Refused(reason="401", scope=Scope.DESTINATION))
         await scene.show("m1", "m2", "m3")
 
@@ -534,13 +534,13 @@ async def test_whatever_happens_everything_owed_is_accounted_for(
         Refused(reason="400", scope=Scope.MESSAGE),
         Failed(reason="429", retry_after=MINUTE),
     )
-    async with staged(database, lane(over=3)) as scene:
+    async with staged(database, worker(over=3)) as scene:
         scene.sender.answers[HOOK] = in_turn(*outcomes * 20, Sent())
         for n in range(30):
             async with scene.running():
                 await scene.show(f"m{n}", f"n{n}", f"o{n}", f"m{n // 2}", title=f"t{n}")
                 await anyio.sleep(37)
-            await scene.shelf.reap(now=scene.clock.now())
+            await scene.shelf.release_leases(now=scene.clock.now())
         async with scene.running():
             await anyio.sleep(3 * 86400 + 3600)
 

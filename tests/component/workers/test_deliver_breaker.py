@@ -14,9 +14,9 @@ from delivering import (
     Scene,
     always,
     in_turn,
-    lane,
     staged,
     unless,
+    worker,
 )
 from simulated import backend
 from storing import DAY, HOOK, HOUR, NOW, SECOND, ask, stamp
@@ -106,7 +106,7 @@ async def test_it_opens_when_half_of_ten_in_five_minutes_fail(database: Path) ->
 async def test_an_open_breaker_lets_one_message_at_a_time_pass(
     database: Path,
 ) -> None:
-    async with staged(database, lane(concurrency=4)) as scene, scene.running():
+    async with staged(database, worker(concurrency=4)) as scene, scene.running():
         scene.sender.answers[HOOK] = always(UNAVAILABLE)
         scene.sender.takes[HOOK] = 1
         await scene.show(*(f"m{n}" for n in range(20)))
@@ -122,7 +122,7 @@ async def test_an_open_breaker_lets_one_message_at_a_time_pass(
 async def test_what_waited_leaves_as_a_digest_as_soon_as_it_works_again(
     database: Path,
 ) -> None:
-    async with staged(database, lane(over=10)) as scene, scene.running():
+    async with staged(database, worker(over=10)) as scene, scene.running():
         scene.sender.answers[HOOK] = always(UNAVAILABLE)
         await scene.show(*_five())
         await anyio.sleep(1)
@@ -237,8 +237,8 @@ async def test_a_restart_does_not_close_a_breaker(database: Path) -> None:
 async def test_a_broken_destination_is_no_business_of_the_others(
     database: Path,
 ) -> None:
-    lanes = (lane(HOOK), lane(DESK))
-    async with staged(database, *lanes, routes=BOTH) as scene, scene.running():
+    workers = (worker(HOOK), worker(DESK))
+    async with staged(database, *workers, routes=BOTH) as scene, scene.running():
         scene.sender.answers[HOOK] = always(UNAVAILABLE)
         for second in range(8):
             await scene.show(f"m{second}")
@@ -270,7 +270,7 @@ async def test_one_round_does_not_wait_for_a_destination_that_is_down(
     database: Path,
 ) -> None:
     rate = Rate(count=4, per=SECOND)
-    async with staged(database, lane(rate=rate)) as scene:
+    async with staged(database, worker(rate=rate)) as scene:
         scene.sender.answers[HOOK] = always(UNAVAILABLE)
         await scene.show(*(f"m{n}" for n in range(8)))
 
@@ -292,7 +292,7 @@ async def test_one_round_does_not_wait_for_a_destination_that_is_down(
 async def test_what_may_have_arrived_is_not_repeated_where_that_is_not_wanted(
     database: Path,
 ) -> None:
-    async with staged(database, lane(drop_ambiguous=True)) as scene, scene.running():
+    async with staged(database, worker(drop_ambiguous=True)) as scene, scene.running():
         scene.sender.answers[HOOK] = in_turn(UNAVAILABLE, SILENT, Sent())
         await scene.show("m1")
         await anyio.sleep(3600)
@@ -304,13 +304,13 @@ async def test_what_may_have_arrived_is_not_repeated_where_that_is_not_wanted(
 async def test_a_crash_repeats_nothing_where_that_is_not_wanted(
     database: Path,
 ) -> None:
-    lanes = (lane(HOOK, drop_ambiguous=True), lane(DESK))
-    async with staged(database, *lanes, routes=BOTH) as scene:
+    workers = (worker(HOOK, drop_ambiguous=True), worker(DESK))
+    async with staged(database, *workers, routes=BOTH) as scene:
         scene.sender.takes |= {HOOK: 10, DESK: 10}
         async with scene.running():
             await scene.show("m1")
             await anyio.sleep(5)
-        await scene.reap(unrepeated={HOOK})
+        await scene.release_leases(drop_ambiguous={HOOK})
         async with scene.running():
             await anyio.sleep(600)
 
@@ -325,7 +325,7 @@ async def test_a_crash_repeats_nothing_where_that_is_not_wanted(
 async def test_those_who_lack_it_get_it_and_those_who_have_it_do_not_again(
     database: Path,
 ) -> None:
-    async with staged(database, lane(drop_ambiguous=True)) as scene, scene.running():
+    async with staged(database, worker(drop_ambiguous=True)) as scene, scene.running():
         scene.sender.answers[HOOK] = in_turn(
             Ambiguous(reason="bob", served=frozenset({"ann"}), unsure=False),
             Ambiguous(reason="bob", served=frozenset({"ann", "cid"}), unsure=False),
@@ -373,7 +373,7 @@ async def test_a_recipient_who_cannot_be_reached_breaks_no_destination(
 
 async def _with_retries(scene: Scene, count: int) -> None:
     """So many that have failed once, as a digest, and are due again."""
-    rated, scene.lanes = scene.lanes, (lane(over=1),)
+    rated, scene.workers = scene.workers, (worker(over=1),)
     scene.sender.answers[HOOK] = always(UNAVAILABLE)
     async with scene.running():
         await scene.show(*(f"old{n}" for n in range(count)))
@@ -381,14 +381,14 @@ async def _with_retries(scene: Scene, count: int) -> None:
     scene.sender.answers.clear()
     scene.sender.requests.clear()
     await anyio.sleep(60)
-    scene.lanes = rated
+    scene.workers = rated
 
 
 @pytest.mark.parametrize("took", [0.0, 0.3], ids=["at once", "slowly"])
 async def test_retries_and_first_tries_take_turns_where_the_rate_is_low(
     database: Path, took: float
 ) -> None:
-    slow = lane(rate=Rate(count=1, per=SECOND))
+    slow = worker(rate=Rate(count=1, per=SECOND))
     async with staged(database, slow) as scene:
         await _with_retries(scene, 40)
         await scene.show(*(f"new{n}" for n in range(40)))
@@ -403,7 +403,7 @@ async def test_retries_and_first_tries_take_turns_where_the_rate_is_low(
 
 
 async def test_news_does_not_wait_for_a_backlog_of_retries(database: Path) -> None:
-    async with staged(database, lane(rate=Rate(count=1, per=SECOND))) as scene:
+    async with staged(database, worker(rate=Rate(count=1, per=SECOND))) as scene:
         await _with_retries(scene, 60)
         async with scene.running():
             begin = scene.clock.now()
@@ -450,7 +450,7 @@ async def test_the_time_of_a_suspension_makes_nothing_older(database: Path) -> N
 async def test_a_slow_message_does_not_stop_the_other_slots_of_its_lane(
     database: Path,
 ) -> None:
-    async with staged(database, lane(concurrency=3)) as scene, scene.running():
+    async with staged(database, worker(concurrency=3)) as scene, scene.running():
         scene.sender.takes |= {"slow": 25, HOOK: 1}
         await scene.show("slow")
         await scene.show(*(f"m{n}" for n in range(4)))
@@ -465,7 +465,7 @@ async def test_a_slow_message_does_not_stop_the_other_slots_of_its_lane(
 
 
 async def test_a_slow_message_does_not_keep_a_retry_waiting(database: Path) -> None:
-    async with staged(database, lane(concurrency=2)) as scene, scene.running():
+    async with staged(database, worker(concurrency=2)) as scene, scene.running():
         scene.sender.takes |= {"slow": 25, HOOK: 1}
         scene.sender.answers[HOOK] = in_turn(UNAVAILABLE, Sent())
         await scene.show("slow")
@@ -476,7 +476,7 @@ async def test_a_slow_message_does_not_keep_a_retry_waiting(database: Path) -> N
 
 
 async def test_a_rate_holds_over_several_at_once(database: Path) -> None:
-    way = lane(concurrency=4, rate=Rate(count=2, per=10 * SECOND))
+    way = worker(concurrency=4, rate=Rate(count=2, per=10 * SECOND))
     async with staged(database, way) as scene, scene.running():
         scene.sender.takes[HOOK] = 3
         await scene.show(*(f"m{n}" for n in range(6)))
@@ -492,7 +492,7 @@ async def test_a_rate_holds_over_several_at_once(database: Path) -> None:
 async def test_a_start_does_not_wait_for_what_was_composed_before_it(
     database: Path,
 ) -> None:
-    async with staged(database, lane(concurrency=2)) as scene, scene.running():
+    async with staged(database, worker(concurrency=2)) as scene, scene.running():
         await scene.show("m1")
         await anyio.sleep(7199)
         scene.sender.takes[HOOK] = 1.5
@@ -511,7 +511,7 @@ async def test_a_start_does_not_wait_for_what_was_composed_before_it(
 
 
 async def test_what_has_finished_when_it_is_cut_off_is_settled(database: Path) -> None:
-    async with staged(database, lane(concurrency=2)) as scene:
+    async with staged(database, worker(concurrency=2)) as scene:
         scene.sender.takes |= {"slow": 25, HOOK: 1}
         async with scene.running():
             await scene.show("slow")
@@ -553,7 +553,7 @@ async def test_nothing_that_was_taken_is_sent_again(database: Path) -> None:
         taken.extend(event.id for event in message.events)
         return Sent()
 
-    async with staged(database, lane(concurrency=5, over=8)) as scene:
+    async with staged(database, worker(concurrency=5, over=8)) as scene:
         scene.sender.answers[HOOK] = answer
         for round_ in range(6):
             async with scene.running() as deliver:
@@ -628,7 +628,7 @@ async def test_a_crash_during_a_suspension_kills_nothing_that_may_wait(
             scene.sender.takes[HOOK] = 6 * HOUR.total_seconds()
             await anyio.sleep(6 * HOUR.total_seconds() + 1)
             assert scene.states() == ["leased"]
-        await scene.reap()
+        await scene.release_leases()
 
         assert scene.states() == ["pending"]
 
@@ -648,7 +648,7 @@ async def test_a_service_that_is_down_and_asks_for_patience_opens_its_breaker(
 async def test_only_one_probe_is_under_way_however_many_hands_are_free(
     database: Path,
 ) -> None:
-    async with staged(database, lane(concurrency=8)) as scene, scene.running():
+    async with staged(database, worker(concurrency=8)) as scene, scene.running():
         scene.sender.answers[HOOK] = always(UNAVAILABLE)
         await scene.show(*(f"m{n}" for n in range(20)))
         await anyio.sleep(29)

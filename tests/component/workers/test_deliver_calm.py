@@ -17,13 +17,13 @@ from delivering import (
     Scene,
     always,
     in_turn,
-    lane,
     staged,
+    worker,
 )
 from simulated import backend
 from storing import DAY, HOOK, HOUR, MINUTE, NOW, SECOND, UTC_ZONE, stamp
 
-from notifier.domain.deferral import Manner
+from notifier.domain.batching import BatchingPolicy
 from notifier.domain.models import Ambiguous, Change, Failed, Kind, Sent
 from notifier.domain.rules import Match, QuietPolicy, Route, Then, Window
 
@@ -234,7 +234,7 @@ async def test_a_crash_between_two_tries_changes_nothing_about_a_net_change(
         scene.sender.takes[HOOK] = 10
         async with scene.running():
             await anyio.sleep(5)
-        await scene.reap()
+        await scene.release_leases()
         await _titled(scene, "D")
         async with scene.running():
             await anyio.sleep(60)
@@ -251,9 +251,9 @@ async def test_a_crash_between_two_tries_changes_nothing_about_a_net_change(
 
 def _quiet(
     *windows: str, zone: ZoneInfo = UTC_ZONE, over: int | None = None, **more: Any
-) -> Manner:
+) -> BatchingPolicy:
     policy = QuietPolicy(windows=tuple(map(Window.parse, windows)), **more)
-    return Manner(over=over, zone=zone, quiet=policy)
+    return BatchingPolicy(over=over, zone=zone, quiet=policy)
 
 
 def _wall(scene: Scene, zone: ZoneInfo = UTC_ZONE) -> list[str]:
@@ -262,8 +262,8 @@ def _wall(scene: Scene, zone: ZoneInfo = UTC_ZONE) -> list[str]:
 
 
 async def test_what_comes_in_quiet_hours_goes_when_they_end(database: Path) -> None:
-    manner = _quiet("19:00-07:00")
-    async with staged(database, lane(manner=manner)) as scene, scene.running():
+    batching = _quiet("19:00-07:00")
+    async with staged(database, worker(batching=batching)) as scene, scene.running():
         await anyio.sleep(1800)
         await scene.show("m1")
         await anyio.sleep(3600)
@@ -291,8 +291,8 @@ async def test_what_comes_in_quiet_hours_goes_when_they_end(database: Path) -> N
 async def test_what_was_held_goes_as_it_comes_as_a_digest_or_not_at_all(
     database: Path, then: Then, told: list[list[str]], states: list[str]
 ) -> None:
-    manner = _quiet("17:00-07:00", over=10, then=then)
-    async with staged(database, lane(manner=manner)) as scene, scene.running():
+    batching = _quiet("17:00-07:00", over=10, then=then)
+    async with staged(database, worker(batching=batching)) as scene, scene.running():
         await scene.show("m1")
         await anyio.sleep(60)
         await scene.show("m2")
@@ -306,8 +306,8 @@ async def test_what_was_held_goes_as_it_comes_as_a_digest_or_not_at_all(
 
 
 async def test_many_that_were_held_go_as_a_digest_in_any_case(database: Path) -> None:
-    manner = _quiet("17:00-07:00", over=10)
-    async with staged(database, lane(manner=manner)) as scene, scene.running():
+    batching = _quiet("17:00-07:00", over=10)
+    async with staged(database, worker(batching=batching)) as scene, scene.running():
         await scene.show(*(f"m{n}" for n in range(11)))
         await anyio.sleep(14 * 3600)
 
@@ -317,8 +317,8 @@ async def test_many_that_were_held_go_as_a_digest_in_any_case(database: Path) ->
 async def test_kinds_that_pass_are_not_held_not_even_behind_held_ones(
     database: Path,
 ) -> None:
-    manner = _quiet("17:00-07:00", let_pass=frozenset({Kind.STARTED, Kind.ENDED}))
-    async with staged(database, lane(manner=manner)) as scene, scene.running():
+    batching = _quiet("17:00-07:00", let_pass=frozenset({Kind.STARTED, Kind.ENDED}))
+    async with staged(database, worker(batching=batching)) as scene, scene.running():
         await scene.show("m1", end_date=stamp(START + HOUR))
         await anyio.sleep(7200)
         await scene.start()
@@ -333,8 +333,8 @@ async def test_kinds_that_pass_are_not_held_not_even_behind_held_ones(
 async def test_a_start_that_is_held_too_long_expires_at_once_and_says_why(
     database: Path,
 ) -> None:
-    manner = _quiet("19:00-20:10", "20:50-07:00")
-    async with staged(database, lane(manner=manner)) as scene, scene.running():
+    batching = _quiet("19:00-20:10", "20:50-07:00")
+    async with staged(database, worker(batching=batching)) as scene, scene.running():
         await scene.show("m1")
         await scene.show("m2", start_date=stamp(START + HOUR))
         await anyio.sleep(7200)
@@ -354,8 +354,8 @@ async def test_a_start_that_is_held_too_long_expires_at_once_and_says_why(
 async def test_a_held_start_of_a_milestone_that_moves_meanwhile_is_superseded(
     database: Path,
 ) -> None:
-    manner = _quiet("19:59-20:20")
-    async with staged(database, lane(manner=manner)) as scene, scene.running():
+    batching = _quiet("19:59-20:20")
+    async with staged(database, worker(batching=batching)) as scene, scene.running():
         await scene.show("m1")
         await anyio.sleep(7200)
         await scene.start()
@@ -371,8 +371,8 @@ async def test_a_held_start_of_a_milestone_that_moves_meanwhile_is_superseded(
 async def test_updates_of_a_quiet_night_are_told_in_the_morning_as_one(
     database: Path,
 ) -> None:
-    manner = _quiet("18:10-07:00")
-    async with staged(database, lane(manner=manner)) as scene, scene.running():
+    batching = _quiet("18:10-07:00")
+    async with staged(database, worker(batching=batching)) as scene, scene.running():
         await scene.show("m1", "m2", title="A")
         await anyio.sleep(1200)
         for title in ("B", "C"):
@@ -391,8 +391,8 @@ async def test_updates_of_a_quiet_night_are_told_in_the_morning_as_one(
 async def test_what_may_have_arrived_is_held_by_quiet_hours_and_never_dropped(
     database: Path,
 ) -> None:
-    manner = _quiet("18:10-07:00", then=Then.DROP)
-    async with staged(database, lane(manner=manner)) as scene, scene.running():
+    batching = _quiet("18:10-07:00", then=Then.DROP)
+    async with staged(database, worker(batching=batching)) as scene, scene.running():
         scene.sender.answers[HOOK] = in_turn(*[Ambiguous(reason="no answer")] * 4, UNAVAILABLE)
         await scene.show("m1")
         await anyio.sleep(700)
@@ -412,15 +412,15 @@ async def test_what_may_have_arrived_is_held_by_quiet_hours_and_never_dropped(
 async def test_other_quiet_hours_count_as_soon_as_they_are_configured(
     database: Path,
 ) -> None:
-    async with staged(database, lane(manner=_quiet("17:00-07:00"))) as scene:
+    async with staged(database, worker(batching=_quiet("17:00-07:00"))) as scene:
         async with scene.running():
             await scene.show("m1", "m2")
             await anyio.sleep(60)
-        await scene.reload(lane(manner=_quiet("17:00-18:30")))
+        await scene.reload(worker(batching=_quiet("17:00-18:30")))
         async with scene.running():
             await anyio.sleep(60)
             held = set(scene.states("held"))
-        await scene.reload(lane())
+        await scene.reload(worker())
         async with scene.running():
             await anyio.sleep(1)
 
@@ -445,8 +445,8 @@ async def test_nights_in_which_the_clocks_jump_end_at_seven_like_any_other(
     database: Path, name: str, evening: str, morning: str
 ) -> None:
     zone = ZoneInfo(name)
-    manner = _quiet("22:00-07:00", zone=zone, over=3)
-    async with staged(database, lane(manner=manner)) as scene:
+    batching = _quiet("22:00-07:00", zone=zone, over=3)
+    async with staged(database, worker(batching=batching)) as scene:
         begin = datetime.fromisoformat(f"{evening}T21:00").replace(tzinfo=zone)
         end = (begin + timedelta(hours=11)).astimezone(UTC_ZONE)
         assert begin.utcoffset() != end.astimezone(zone).utcoffset()
@@ -468,14 +468,14 @@ async def test_nights_in_which_the_clocks_jump_end_at_seven_like_any_other(
 # --- digests that gather ------------------------------------------------------
 
 
-WINDOW = Manner(over=10, zone=UTC_ZONE, window=30 * SECOND)
-DAILY = Manner(over=10, zone=PARIS, at=time(8))
+WINDOW = BatchingPolicy(over=10, zone=UTC_ZONE, window=30 * SECOND)
+DAILY = BatchingPolicy(over=10, zone=PARIS, at=time(8))
 
 
 async def test_the_first_waits_and_others_join_into_one_message(
     database: Path,
 ) -> None:
-    async with staged(database, lane(manner=WINDOW)) as scene, scene.running():
+    async with staged(database, worker(batching=WINDOW)) as scene, scene.running():
         await scene.show("m1")
         await anyio.sleep(1)
         waiting = scene.states("held")
@@ -494,7 +494,7 @@ async def test_the_first_waits_and_others_join_into_one_message(
 
 
 async def test_what_comes_as_a_digest_leaves_goes_with_it(database: Path) -> None:
-    async with staged(database, lane(manner=WINDOW)) as scene:
+    async with staged(database, worker(batching=WINDOW)) as scene:
         async with scene.running():
             await scene.show("m1")
             await anyio.sleep(29)
@@ -509,7 +509,7 @@ async def test_what_comes_as_a_digest_leaves_goes_with_it(database: Path) -> Non
 async def test_a_later_update_does_not_leave_before_what_gathers_for_a_later_digest(
     database: Path,
 ) -> None:
-    async with staged(database, lane(manner=WINDOW)) as scene:
+    async with staged(database, worker(batching=WINDOW)) as scene:
         await scene.show("m2")
         await anyio.sleep(1)
         await scene.show("m1", title="A")
@@ -525,14 +525,14 @@ async def test_a_later_update_does_not_leave_before_what_gathers_for_a_later_dig
 
 
 @pytest.mark.parametrize(
-    ("manner", "leaves"),
-    [(WINDOW, 61), (Manner(over=10, zone=UTC_ZONE, at=time(18, 0, 30)), 30 + 86400)],
+    ("batching", "leaves"),
+    [(WINDOW, 61), (BatchingPolicy(over=10, zone=UTC_ZONE, at=time(18, 0, 30)), 30 + 86400)],
     ids=["window", "at"],
 )
 async def test_a_retried_digest_takes_along_nothing_whose_milestone_still_gathers(
-    database: Path, manner: Manner, leaves: float
+    database: Path, batching: BatchingPolicy, leaves: float
 ) -> None:
-    async with staged(database, lane(manner=manner)) as scene:
+    async with staged(database, worker(batching=batching)) as scene:
         scene.sender.answers[HOOK] = in_turn(UNAVAILABLE, Sent())
         await scene.show("m2")
         async with scene.running():
@@ -555,8 +555,8 @@ async def test_a_kind_that_passes_gathers_and_goes_though_an_earlier_one_is_quie
 ) -> None:
     passing = frozenset({Kind.UPDATED})
     quiet = _quiet("17:00-07:00", over=10, then=Then.DIGEST, let_pass=passing)
-    manner = replace(quiet, window=30 * SECOND)
-    async with staged(database, lane(manner=manner)) as scene, scene.running():
+    batching = replace(quiet, window=30 * SECOND)
+    async with staged(database, worker(batching=batching)) as scene, scene.running():
         await scene.show("m1", title="A")
         await anyio.sleep(1)
         await scene.show("m1", title="B")
@@ -567,7 +567,7 @@ async def test_a_kind_that_passes_gathers_and_goes_though_an_earlier_one_is_quie
 
 
 async def test_a_retry_does_not_gather_again(database: Path) -> None:
-    async with staged(database, lane(manner=WINDOW)) as scene, scene.running():
+    async with staged(database, worker(batching=WINDOW)) as scene, scene.running():
         scene.sender.answers[HOOK] = in_turn(UNAVAILABLE, Failed(reason="503"))
         await scene.show("m1")
         await anyio.sleep(50)
@@ -580,10 +580,10 @@ async def test_each_route_gathers_by_itself(database: Path) -> None:
         Route(name="games", match=Match(fields=(("title", ("a*",)),)), to=(HOOK,)),
         Route(name="rest", to=(HOOK,)),
     )
-    slow = Manner(over=10, zone=UTC_ZONE, window=5 * MINUTE)
-    manners: Mapping[str, Manner] = {"games": WINDOW, "rest": slow}
+    slow = BatchingPolicy(over=10, zone=UTC_ZONE, window=5 * MINUTE)
+    route_batching: Mapping[str, BatchingPolicy] = {"games": WINDOW, "rest": slow}
     async with (
-        staged(database, lane(manners=manners), routes=routes) as scene,
+        staged(database, worker(by_route=route_batching), routes=routes) as scene,
         scene.running(),
     ):
         await scene.show("r1", title="r")
@@ -600,7 +600,7 @@ async def test_each_route_gathers_by_itself(database: Path) -> None:
 async def test_a_daily_digest_goes_at_its_time_on_the_wall_each_day(
     database: Path,
 ) -> None:
-    async with staged(database, lane(manner=DAILY)) as scene:
+    async with staged(database, worker(batching=DAILY)) as scene:
         scene.set_clock(datetime(2027, 3, 27, 10, tzinfo=PARIS).astimezone(UTC_ZONE))
         async with scene.running():
             for n in range(9):
@@ -614,7 +614,7 @@ async def test_a_daily_digest_goes_at_its_time_on_the_wall_each_day(
 
 
 async def test_starts_do_not_wait_for_a_digest(database: Path) -> None:
-    async with staged(database, lane(manner=DAILY)) as scene, scene.running():
+    async with staged(database, worker(batching=DAILY)) as scene, scene.running():
         await scene.show("m1")
         await anyio.sleep(7200)
         await scene.start()
@@ -655,8 +655,8 @@ async def test_what_falls_under_a_silence_is_dropped_until_it_ends_by_itself(
 async def test_a_silence_of_one_destination_leaves_the_others_alone(
     database: Path,
 ) -> None:
-    lanes = (lane(HOOK), lane(DESK))
-    async with staged(database, *lanes, routes=BOTH) as scene, scene.running():
+    workers = (worker(HOOK), worker(DESK))
+    async with staged(database, *workers, routes=BOTH) as scene, scene.running():
         await scene.silence(NOW + HOUR, destination=[DESK])
         await scene.show("m1")
         await anyio.sleep(1)
@@ -701,15 +701,15 @@ async def test_what_is_silenced_in_part_is_told_whole(database: Path) -> None:
 
 
 async def test_nobody_hears_of_a_milestone_after_its_removal(database: Path) -> None:
-    daily = Manner(over=10, zone=UTC_ZONE, at=time(8))
-    at_once = Manner(over=10, zone=UTC_ZONE)
+    daily = BatchingPolicy(over=10, zone=UTC_ZONE, at=time(8))
+    at_once = BatchingPolicy(over=10, zone=UTC_ZONE)
     routes = (
         Route(name="daily", to=(HOOK,), match=Match(events=frozenset({Kind.CREATED}))),
         Route(name="now", to=(HOOK,), match=Match(events=frozenset({Kind.REMOVED}))),
     )
-    manners = {"daily": daily, "now": at_once}
+    route_batching = {"daily": daily, "now": at_once}
     async with (
-        staged(database, lane(manners=manners), routes=routes) as scene,
+        staged(database, worker(by_route=route_batching), routes=routes) as scene,
         scene.running(),
     ):
         await scene.show("m1")
@@ -728,7 +728,7 @@ async def test_nobody_hears_of_a_milestone_after_its_removal(database: Path) -> 
 async def test_a_window_ends_however_often_the_process_begins_anew(
     database: Path,
 ) -> None:
-    windowed = lane(manner=Manner(over=10, zone=UTC_ZONE, window=30 * MINUTE))
+    windowed = worker(batching=BatchingPolicy(over=10, zone=UTC_ZONE, window=30 * MINUTE))
     async with staged(database, windowed) as scene:
         await scene.show("m1", "m2")
         for _ in range(7):
@@ -743,12 +743,12 @@ async def test_a_window_ends_however_often_the_process_begins_anew(
 async def test_whoever_hangs_does_not_hold_up_the_others_before_a_change(
     database: Path,
 ) -> None:
-    async with staged(database, lane(HOOK), lane(DESK), routes=BOTH) as scene:
+    async with staged(database, worker(HOOK), worker(DESK), routes=BOTH) as scene:
         async with scene.running() as deliver, anyio.create_task_group() as tasks:
             scene.sender.takes[HOOK] = 20
             await scene.show("m1")
             await anyio.sleep(1)
-            tasks.start_soon(deliver.ease, 32)
+            tasks.start_soon(deliver.drain, 32)
             for key in ("m2", "m3", "m4"):
                 await scene.show(key)
                 await anyio.sleep(1)

@@ -94,10 +94,9 @@ async def test_what_is_old_is_forgotten_batch_by_batch(database: Path) -> None:
         for page in range(3):
             rows = [row(f"m{page}-{n}") for n in range(500)]
             await shelf.show(*rows, now=long_ago)
-        for lease in await shelf.claim(now=long_ago, over=1, room=2):
-            await shelf.settle(lease, Sent(), now=long_ago)
-        for lease in await shelf.claim(now=long_ago, over=1, room=2):
-            await shelf.settle(lease, Sent(), now=long_ago)
+        while leases := await shelf.claim(now=long_ago, over=1, room=2):
+            for lease in leases:
+                await shelf.settle(lease, Sent(), now=long_ago)
         scene = _Scene(shelf)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(scene.maintain().run)

@@ -45,7 +45,7 @@ from notifier.domain.models import (
 )
 from notifier.domain.pagination import DeadFilter
 from notifier.domain.rules import Rate
-from notifier.storage import incidents, milestones, standing
+from notifier.storage import destination_state, incidents, milestones
 from notifier.storage.database import Priority
 from notifier.storage.dead_letters import redrive
 from notifier.workers.monitor import Operate, Post
@@ -226,7 +226,7 @@ async def _scene(
         shelf = await stocked(store)
         async with store.turn(Priority.MAINTENANCE) as turn:
             names = dict.fromkeys((HOOK, OPS, DESK), "fingerprint")
-            await turn.write(standing.set_destinations, names, NOW)
+            await turn.write(destination_state.set_destinations, names, NOW)
         scene = Scene(shelf, database, to=to, rate=rate)
         scene.clock.correct(at - NOW)
         await scene.read()

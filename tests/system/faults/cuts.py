@@ -38,7 +38,7 @@ from faults.acknowledged import Acknowledged, judge
 from faults.unsynced import NAME, Disk, PowerCut
 from notifier.domain.commit import ReadKind
 from notifier.domain.models import Failed, Sent
-from notifier.storage import milestones, retention, sqlite, standing
+from notifier.storage import destination_state, milestones, retention, sqlite
 from notifier.storage.database import Database, Priority, open_database
 
 _LONGEST = 60
@@ -93,9 +93,9 @@ async def _work(world: World, store: Database) -> None:
     async with store.turn(Priority.MAINTENANCE) as turn:
         [watch] = await turn.write(milestones.set_watches, [EVERYTHING])
     async with store.turn(Priority.MAINTENANCE) as turn:
-        await turn.write(standing.set_destinations, {HOOK: "fingerprint"}, world.now)
+        await turn.write(destination_state.set_destinations, {HOOK: "fingerprint"}, world.now)
     shelf = Shelf(store=store, watch=watch, tokens=world.tokens, reads=world.reads)
-    await shelf.reap(now=world.now)
+    await shelf.release_leases(now=world.now)
     if watch.baselined_at is None:
         await shelf.show(kind=ReadKind.BASELINE, now=NOW - DAY)
     for _ in range(_LONGEST):

@@ -22,9 +22,9 @@ from faults.trusting import AUTHORITY
 from faults.unprivileged import is_possible
 from faults.veiled import Veil, veil
 from faults.verdict import arrivals
-from notifier.domain.retry_policy import PATIENT
+from notifier.domain.retry_policy import RETRY_SCHEDULE
 
-_TRIES = len(PATIENT) + 1
+_TRIES = len(RETRY_SCHEDULE) + 1
 
 
 def _replace(there: Scene, old: str, new: str) -> None:

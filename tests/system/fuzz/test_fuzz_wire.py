@@ -15,7 +15,8 @@ from message_samples import changed, event, put
 
 from fuzz.bounds import MEBIBYTE, at_most, guarded
 from notifier.domain.changes import changes
-from notifier.domain.models import Form, Format, Json, Kind, Milestone
+from notifier.domain.deliveries import RenderLevel
+from notifier.domain.models import Format, Json, Kind, Milestone
 from notifier.domain.routing import route
 from notifier.domain.rules import Match, Route
 from notifier.errors import RowInvalid, SourceGarbled
@@ -140,7 +141,7 @@ def told(of: Milestone) -> None:
         route(each, [Route(name="all", to=("ops",), match=wants)])
         for markup in Format:
             assert len(put(each, markup=markup, body=2000).body) <= 2000
-    digest = put(*events, form=Form.RICH, body=2000, external_url="https://x.example")
+    digest = put(*events, level=RenderLevel.RICH, body=2000, external_url="https://x.example")
     assert len(digest.body) <= 2000
     for one in digest.events:
         json.loads(one.milestone)

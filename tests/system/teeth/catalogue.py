@@ -3,7 +3,7 @@
 from teeth.tooth import Edit, Kind, LedgerRow, Seeds, Tooth
 
 _OUTBOX = "notifier/storage/outbox.py"
-_SETTLE = "notifier/domain/retry_policy.py"
+_RETRY_POLICY = "notifier/domain/retry_policy.py"
 
 TEETH: tuple[Tooth, ...] = (
     Tooth(
@@ -12,13 +12,8 @@ TEETH: tuple[Tooth, ...] = (
         edits=(
             Edit(
                 file=_OUTBOX,
-                old='        _d.token == bindparam("mine"),\n',
-                new='        bindparam("mine") != "",\n',
-            ),
-            Edit(
-                file=_OUTBOX,
-                old='.where(d.token == bindparam("mine"), d.state == LEASED)',
-                new='.where(bindparam("mine") != "", d.state == LEASED)',
+                old="_IS_OURS = \"token = :token AND state = 'leased'\"",
+                new="_IS_OURS = \":token <> '' AND state = 'leased'\"",
             ),
         ),
         judge=LedgerRow("lease-lost"),
@@ -75,8 +70,8 @@ TEETH: tuple[Tooth, ...] = (
         edits=(
             Edit(
                 file=_OUTBOX,
-                old="        attempts=_d.attempts + 1,\n        tries=_d.tries + 1,\n",
-                new="",
+                old=" attempts = attempts + 1, tries = tries + 1, held = NULL",
+                new=" held = NULL",
             ),
         ),
         judge=Seeds(1, 12),
@@ -87,14 +82,14 @@ TEETH: tuple[Tooth, ...] = (
         removed="what may have arrived goes again with exactly its members and its id",
         edits=(
             Edit(
-                file=_SETTLE,
-                old="    return _again(delivery, outcome.reason, due, frozen=frozen)",
-                new="    return _again(delivery, outcome.reason, due)",
+                file=_RETRY_POLICY,
+                old="_in_time(delivery, now + wait, now), frozen=frozen)",
+                new="_in_time(delivery, now + wait, now))",
             ),
             Edit(
-                file=_SETTLE,
-                old="    return _again(delivery, reason, due, frozen=True)",
-                new="    return _again(delivery, reason, due)",
+                file=_RETRY_POLICY,
+                old="    return _retry(delivery, LEASE_EXPIRED, due_at, frozen=True)",
+                new="    return _retry(delivery, LEASE_EXPIRED, due_at)",
             ),
         ),
         judge=Seeds(1, 12),
@@ -106,8 +101,8 @@ TEETH: tuple[Tooth, ...] = (
         edits=(
             Edit(
                 file="notifier/storage/due.py",
-                old="    return _has_sibling(or_(a.state == LEASED, waits))",
-                new="    return _has_sibling(and_(a.seq < 0, waits))",
+                old="    ahead.state = 'leased'\n    OR d.kind",
+                new="    ahead.seq < 0\n    AND d.kind",
             ),
         ),
         judge=Seeds(1, 12),
@@ -132,8 +127,8 @@ TEETH: tuple[Tooth, ...] = (
         edits=(
             Edit(
                 file="notifier/app.py",
-                old="            now, everything=True, ",
-                new="            now, everything=False, ",
+                old="        now,\n        everything=True,\n",
+                new="        now,\n        everything=False,\n",
             ),
         ),
         judge=LedgerRow("leased-at-death"),

@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from storing import DAY, HOOK, HOUR, MINUTE, NOW, SECOND, row, stamp
 
-from notifier.domain.claim import Way
-from notifier.domain.deferral import Manner
+from notifier.domain.batching import BatchingPolicy, DestinationPolicy
 from notifier.domain.models import Change, Event, Kind, State, Timer, TimerKind, event_id
 from notifier.domain.preview import (
     Fate,
@@ -60,7 +59,7 @@ def titled(number: int, before: str, after: str, at: datetime) -> Event:
 
 def rehearsed(
     events: Sequence[Event],
-    manner: Manner,
+    manner: BatchingPolicy,
     *,
     rate: Rate | None = None,
     until: datetime = NOW + 2 * DAY,
@@ -68,7 +67,7 @@ def rehearsed(
 ) -> tuple[list[Fate], int]:
     """What would have become of them, and how many wait still."""
     policy = TimePolicy()
-    way = Way(name=HOOK, manners={}, manner_else=manner, rate=rate)
+    way = DestinationPolicy(name=HOOK, batching={}, default=manner, rate=rate)
     rehearsal = Rehearsal([way], policy=policy, hushes=hushes, living=100)
     fates: list[Fate] = []
     for one in events:
@@ -88,7 +87,7 @@ def unsent(fates: Sequence[Fate]) -> Counter[State]:
     return Counter(one.state for one in fates if isinstance(one, Unsent))
 
 
-PLAIN = Manner(over=10, zone=ZONE)
+PLAIN = BatchingPolicy(over=10, zone=ZONE)
 AT_NIGHT = QuietPolicy(windows=(Window(days=EVERY_DAY, start=time(17), end=time(20)),))
 
 
@@ -102,13 +101,13 @@ def test_more_than_a_digest_allows_would_have_been_one_message() -> None:
 
 
 def test_so_many_new_ones_at_once_would_have_been_a_digest_whatever_the_rules() -> None:
-    fates, _ = rehearsed([event(n) for n in range(60)], Manner(over=None, zone=ZONE))
+    fates, _ = rehearsed([event(n) for n in range(60)], BatchingPolicy(over=None, zone=ZONE))
 
     assert messages(fates) == [(timedelta(0), 60)]
 
 
 def test_what_gathers_until_a_time_of_day_would_have_gone_together() -> None:
-    daily = Manner(over=None, zone=ZONE, at=time(20))
+    daily = BatchingPolicy(over=None, zone=ZONE, at=time(20))
     news = [event(n, at=NOW + n * MINUTE) for n in range(5)]
 
     fates, _ = rehearsed(news, daily)
@@ -117,7 +116,7 @@ def test_what_gathers_until_a_time_of_day_would_have_gone_together() -> None:
 
 
 def test_a_window_ends_for_all_that_have_joined_it() -> None:
-    window = Manner(over=None, zone=ZONE, window=30 * SECOND)
+    window = BatchingPolicy(over=None, zone=ZONE, window=30 * SECOND)
     news = [event(0), event(1, at=NOW + 20 * SECOND), event(2, at=NOW + MINUTE)]
 
     fates, _ = rehearsed(news, window)
@@ -153,7 +152,7 @@ def test_a_start_that_quiet_hours_outlast_would_have_expired() -> None:
 
 
 def test_updates_that_wait_together_would_have_been_their_net_change() -> None:
-    window = Manner(over=None, zone=ZONE, window=MINUTE)
+    window = BatchingPolicy(over=None, zone=ZONE, window=MINUTE)
     moved = [titled(1, "A", "B", NOW), titled(2, "B", "C", NOW + SECOND)]
     undone = [titled(3, "C", "D", NOW + HOUR), titled(4, "D", "C", NOW + HOUR + SECOND)]
 
@@ -186,7 +185,7 @@ def test_a_rate_would_have_made_them_wait_or_share_a_message() -> None:
 
 
 def test_what_is_held_when_the_story_ends_is_counted_as_waiting() -> None:
-    daily = Manner(over=None, zone=ZONE, at=time(20))
+    daily = BatchingPolicy(over=None, zone=ZONE, at=time(20))
 
     fates, waiting = rehearsed([event(0)], daily, until=NOW + HOUR)
 

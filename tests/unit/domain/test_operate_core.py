@@ -37,7 +37,7 @@ from notifier.domain.models import (
     Scope,
     Sent,
 )
-from notifier.domain.retry_policy import PATIENT
+from notifier.domain.retry_policy import RETRY_SCHEDULE
 from notifier.domain.rules import Rate
 from notifier.messages.incident_text import (
     Found,
@@ -311,7 +311,7 @@ def test_a_notice_is_tried_for_three_days_whatever_is_wrong(outcome: Outcome) ->
         now = verdict.due_at
 
     assert verdict.state == "dead"
-    assert tries == len(PATIENT) + 1
+    assert tries == len(RETRY_SCHEDULE) + 1
     assert now - NOW <= 72 * HOUR
     assert settle_notice(notice, Sent(), now=now).state == "delivered"
 

@@ -15,7 +15,8 @@ from message_samples import (
     read_html,
 )
 
-from notifier.domain.models import Event, Form, Format, Kind
+from notifier.domain.deliveries import RenderLevel
+from notifier.domain.models import Event, Format, Kind
 
 BOTH = "Start: moved from Sat 12:00 to 15:30 EDT (3 h 30 min later) and 1 more change"
 GAME = "“The game is about to begin!”"
@@ -154,7 +155,7 @@ def test_counts_hold_no_foreign_text() -> None:
     told = put(
         *many(Kind.CREATED, 7, title="<b>evil</b>"),
         *many(Kind.ENDED, 1),
-        form=Form.COUNTS,
+        level=RenderLevel.COUNTS,
         markup=Format.HTML,
     )
 
@@ -165,14 +166,14 @@ def test_counts_hold_no_foreign_text() -> None:
 
 
 def test_a_single_event_as_counts_is_still_a_digest() -> None:
-    told = put(event(Kind.CREATED), form=Form.COUNTS)
+    told = put(event(Kind.CREATED), level=RenderLevel.COUNTS)
 
     assert told.digest
     assert told.body == "1 created\nhttps://kalshi.com/"
 
 
 def test_counts_of_one_kind_name_nothing_that_was_refused() -> None:
-    told = put(*many(Kind.CREATED, 2, title="evil"), form=Form.COUNTS)
+    told = put(*many(Kind.CREATED, 2, title="evil"), level=RenderLevel.COUNTS)
 
     assert "evil" not in told.title + told.body
     assert told.title == "2 milestones: 2 created"

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 import pytest
 from message_samples import MOVED, START, event, lines, milestone, put
 
+from notifier.domain.deliveries import RenderLevel
 from notifier.domain.live_status import LiveData, Status
-from notifier.domain.models import Event, Form, Kind
+from notifier.domain.models import Event, Kind
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -155,12 +156,12 @@ def test_a_digest_tells_an_on_time_start_as_started() -> None:
     assert "live data" not in message.body
 
 
-@pytest.mark.parametrize("form", [Form.RICH, Form.COUNTS])
-def test_no_count_of_a_digest_makes_a_fact_of_it(form: Form) -> None:
+@pytest.mark.parametrize("level", [RenderLevel.RICH, RenderLevel.COUNTS])
+def test_no_count_of_a_digest_makes_a_fact_of_it(level: RenderLevel) -> None:
     message = put(
         told(Kind.STARTED, Status.NOT_STARTED, name="a"),
         told(Kind.UPCOMING, Status.NOT_STARTED, name="b"),
-        form=form,
+        level=level,
         now=START + SECOND,
     )
 

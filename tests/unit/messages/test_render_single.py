@@ -23,7 +23,8 @@ from message_samples import (
     read_html,
 )
 
-from notifier.domain.models import Change, Event, Form, Format, Json, Kind
+from notifier.domain.deliveries import RenderLevel
+from notifier.domain.models import Change, Event, Format, Json, Kind
 
 WHEN = "Starts Sat 26 Sep, 15:30 EDT (in 3 h 20 min)"
 QUOTE = "“The game is about to begin!”"
@@ -351,7 +352,7 @@ def test_where_a_service_has_no_titles_the_title_opens_the_body() -> None:
 
 
 def test_the_plain_form_has_no_markup() -> None:
-    told = put(event(Kind.CREATED), form=Form.PLAIN, markup=Format.HTML)
+    told = put(event(Kind.CREATED), level=RenderLevel.PLAIN, markup=Format.HTML)
 
     assert told.format is Format.TEXT
     assert lines(told) == [WHEN, QUOTE, ABOUT, LINK]

@@ -14,7 +14,8 @@ from message_samples import (
     read_html,
 )
 
-from notifier.domain.models import Event, Form, Format, Kind, Limits, Rendered
+from notifier.domain.deliveries import RenderLevel
+from notifier.domain.models import Event, Format, Kind, Limits, Rendered
 from notifier.domain.rules import Route, Template, Templates
 from notifier.messages.render import render
 from notifier.messages.templates import check_template
@@ -216,9 +217,9 @@ def test_a_title_that_prints_nothing_gives_way() -> None:
     assert told.template_error == "route games, created: title: prints nothing"
 
 
-@pytest.mark.parametrize("form", [Form.PLAIN, Form.COUNTS, Form.ALONE])
-def test_a_refused_message_goes_again_without_the_template(form: Form) -> None:
-    told = put(event(Kind.CREATED), form=form, template=Template(body="mine"))
+@pytest.mark.parametrize("level", [RenderLevel.PLAIN, RenderLevel.COUNTS, RenderLevel.ALONE])
+def test_a_refused_message_goes_again_without_the_template(level: RenderLevel) -> None:
+    told = put(event(Kind.CREATED), level=level, template=Template(body="mine"))
 
     assert "mine" not in told.body
 

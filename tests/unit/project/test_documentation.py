@@ -15,7 +15,7 @@ import typer
 from notifier import settings
 from notifier.cli.commands import app
 from notifier.domain.models import Json, State
-from notifier.domain.retry_policy import HASTY, PATIENT
+from notifier.domain.retry_policy import RETRY_SCHEDULE, URGENT_RETRY_SCHEDULE
 from notifier.messages.humanize import span
 
 ROOT = Path(__file__).parents[3]
@@ -224,7 +224,7 @@ def test_every_state_of_a_delivery_is_documented() -> None:
     assert states == [state.value for state in State]
 
 
-@pytest.mark.parametrize("waits", [PATIENT, HASTY], ids=["patient", "hasty"])
+@pytest.mark.parametrize("waits", [RETRY_SCHEDULE, URGENT_RETRY_SCHEDULE], ids=["patient", "hasty"])
 def test_the_documented_waits_are_the_real_ones(waits: tuple[timedelta, ...]) -> None:
     spelt = ", ".join(
         span(wait) if wait < timedelta(days=1) else f"{wait // timedelta(hours=1)} h"

@@ -1,4 +1,4 @@
-"""How a destination stands after an attempt."""
+"""The state of a destination after an attempt."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 import pytest
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND
 
+from notifier.domain.circuit_breaker import DestinationState, RecentAttempts, after_attempt
 from notifier.domain.models import Ambiguous, Failed, Outcome, Refused, Scope, Sent
-from notifier.domain.retry_policy import Standing, Tries, standing
 
 SENT = Sent(status=200)
 DOWN = Failed(reason="503", status=503)
@@ -17,20 +17,22 @@ BAD = Refused(reason="400", status=400, scope=Scope.MESSAGE)
 UNKNOWN = Refused(reason="401", status=401, scope=Scope.DESTINATION)
 GONE = Refused(reason="410", status=410, scope=Scope.GONE)
 
-WELL = Standing()
-ALONE = Tries(failed=1, total=1)
-SUSPENDED = Standing(paused_until=NOON, suspended_since=NOON - 15 * MINUTE, probes=1, reason="401")
+WORKING = DestinationState()
+ALONE = RecentAttempts(failed=1, total=1)
+SUSPENDED = DestinationState(
+    paused_until=NOON, suspended_since=NOON - 15 * MINUTE, probes=1, reason="401"
+)
 
 
 def _after(
-    before: Standing,
+    before: DestinationState,
     outcome: Outcome,
     *,
     now: datetime = NOON,
-    due_at: datetime | None = None,
-    lately: Tries = ALONE,
-) -> Standing:
-    return standing(before, outcome, now=now, due_at=due_at, lately=lately)
+    retry_at: datetime | None = None,
+    recent: RecentAttempts = ALONE,
+) -> DestinationState:
+    return after_attempt(before, outcome, now=now, retry_at=retry_at, recent=recent)
 
 
 @pytest.mark.parametrize(
@@ -39,11 +41,11 @@ def _after(
 def test_what_concerns_one_message_leaves_the_destination_as_it_is(
     outcome: Outcome,
 ) -> None:
-    assert replace(_after(WELL, outcome), failures=0) == WELL
+    assert replace(_after(WORKING, outcome), failures=0) == WORKING
 
 
 def test_a_service_that_asks_for_patience_is_left_alone_for_as_long() -> None:
-    after = _after(WELL, BUSY, due_at=NOON + 20 * MINUTE)
+    after = _after(WORKING, BUSY, retry_at=NOON + 20 * MINUTE)
 
     assert after.paused_until == NOON + 20 * MINUTE
     assert after.suspended_since is None
@@ -53,35 +55,35 @@ def test_a_service_that_asks_for_patience_is_left_alone_for_as_long() -> None:
 def test_it_is_left_alone_too_when_the_message_does_not_go_again(
     hint: timedelta, wait: timedelta
 ) -> None:
-    after = _after(WELL, replace(BUSY, retry_after=hint))
+    after = _after(WORKING, replace(BUSY, retry_after=hint))
 
     assert after.paused_until == NOON + wait
 
 
 def test_the_longest_pause_that_was_asked_for_counts() -> None:
-    paused = _after(WELL, BUSY, due_at=NOON + HOUR)
+    paused = _after(WORKING, BUSY, retry_at=NOON + HOUR)
 
-    assert _after(paused, BUSY, due_at=NOON + MINUTE).paused_until == NOON + HOUR
+    assert _after(paused, BUSY, retry_at=NOON + MINUTE).paused_until == NOON + HOUR
 
 
 def test_a_success_beside_it_does_not_end_a_pause_that_was_asked_for() -> None:
-    paused = _after(WELL, BUSY, due_at=NOON + HOUR)
+    paused = _after(WORKING, BUSY, retry_at=NOON + HOUR)
 
     assert _after(paused, SENT, now=NOON + SECOND) == paused
-    assert _after(paused, SENT, now=NOON + HOUR) == WELL
+    assert _after(paused, SENT, now=NOON + HOUR) == WORKING
 
 
 # --- suspended ----------------------------------------------------------------
 
 
 def test_a_destination_that_refuses_us_is_suspended() -> None:
-    assert _after(WELL, UNKNOWN) == Standing(
+    assert _after(WORKING, UNKNOWN) == DestinationState(
         paused_until=NOON + 15 * MINUTE, suspended_since=NOON, probes=1, reason="401"
     )
 
 
 def test_probes_come_after_a_quarter_of_an_hour_doubling_to_six_hours() -> None:
-    stands, now, waits = WELL, NOON, []
+    stands, now, waits = WORKING, NOON, []
     for _ in range(8):
         stands = _after(stands, UNKNOWN, now=now)
         assert stands.paused_until is not None
@@ -101,7 +103,7 @@ def test_months_of_probes_overflow_nothing() -> None:
 
 
 def test_a_success_ends_a_suspension() -> None:
-    assert _after(SUSPENDED, SENT) == WELL
+    assert _after(SUSPENDED, SENT) == WORKING
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,7 @@ def test_any_other_end_of_a_probe_leaves_it_suspended_until_the_next(
     outcome: Outcome,
 ) -> None:
     # Else the whole backlog would be spent on a destination that takes nothing.
-    after = _after(SUSPENDED, outcome, due_at=NOON + SECOND)
+    after = _after(SUSPENDED, outcome, retry_at=NOON + SECOND)
 
     assert after.suspended_since == SUSPENDED.suspended_since
     assert after.paused_until == NOON + 30 * MINUTE
@@ -119,7 +121,7 @@ def test_any_other_end_of_a_probe_leaves_it_suspended_until_the_next(
 
 
 def test_what_had_left_before_the_suspension_is_no_probe() -> None:
-    suspended = _after(WELL, UNKNOWN)
+    suspended = _after(WORKING, UNKNOWN)
 
     assert _after(suspended, UNKNOWN, now=NOON + SECOND) == suspended
     assert _after(suspended, DOWN, now=NOON + SECOND) == suspended
@@ -129,19 +131,19 @@ def test_what_had_left_before_the_suspension_is_no_probe() -> None:
 
 
 def test_a_destination_that_says_it_is_gone_is_gone() -> None:
-    after = _after(WELL, GONE)
+    after = _after(WORKING, GONE)
 
     assert after.gone
     assert after.suspended_since == NOON
 
 
 def test_a_suspended_destination_may_turn_out_to_be_gone_at_any_time() -> None:
-    assert _after(_after(WELL, UNKNOWN), GONE, now=NOON + SECOND).gone
+    assert _after(_after(WORKING, UNKNOWN), GONE, now=NOON + SECOND).gone
 
 
 @pytest.mark.parametrize("outcome", [SENT, DOWN, BUSY, UNKNOWN], ids=str)
 def test_nothing_that_was_seen_brings_back_what_is_gone(outcome: Outcome) -> None:
-    gone = _after(WELL, GONE)
+    gone = _after(WORKING, GONE)
 
     assert _after(gone, outcome, now=NOON + DAY) == gone
 
@@ -149,10 +151,12 @@ def test_nothing_that_was_seen_brings_back_what_is_gone(outcome: Outcome) -> Non
 # --- the breaker --------------------------------------------------------------
 
 
-OPEN = Standing(paused_until=NOON, open_since=NOON - MINUTE, probes=1, failures=5, reason="503")
+OPEN = DestinationState(
+    paused_until=NOON, open_since=NOON - MINUTE, probes=1, failures=5, reason="503"
+)
 
 
-def _fail(times: int, *, before: Standing = WELL) -> Standing:
+def _fail(times: int, *, before: DestinationState = WORKING) -> DestinationState:
     for _ in range(times):
         before = _after(before, DOWN)
     return before
@@ -160,7 +164,7 @@ def _fail(times: int, *, before: Standing = WELL) -> Standing:
 
 def test_five_failures_in_a_row_open_the_breaker() -> None:
     assert _fail(4).open_since is None
-    assert _fail(5) == Standing(
+    assert _fail(5) == DestinationState(
         paused_until=NOON + 30 * SECOND,
         open_since=NOON,
         probes=1,
@@ -179,21 +183,21 @@ def test_any_other_answer_begins_the_count_anew(outcome: Outcome) -> None:
     [(5, 10, True), (4, 10, False), (4, 8, False), (9, 9, False), (20, 41, False)],
 )
 def test_half_of_ten_lately_open_it_too(failed: int, total: int, is_open: bool) -> None:
-    after = _after(WELL, DOWN, lately=Tries(failed=failed, total=total))
+    after = _after(WORKING, DOWN, recent=RecentAttempts(failed=failed, total=total))
 
     assert (after.open_since is not None) is is_open
 
 
 def test_a_hint_to_be_patient_is_no_failure() -> None:
-    lately = Tries(failed=10, total=10)
+    recent = RecentAttempts(failed=10, total=10)
 
-    assert _after(_fail(4), BUSY, lately=lately).open_since is None
+    assert _after(_fail(4), BUSY, recent=recent).open_since is None
 
 
 def test_who_served_some_of_several_recipients_has_not_failed() -> None:
     partly = replace(SILENT, served=frozenset({"ann"}))
 
-    assert _after(_fail(4), partly, lately=Tries(failed=10, total=10)) == _fail(4)
+    assert _after(_fail(4), partly, recent=RecentAttempts(failed=10, total=10)) == _fail(4)
 
 
 def test_probes_of_a_breaker_double_to_a_quarter_of_an_hour() -> None:
@@ -224,7 +228,7 @@ def test_what_had_left_before_the_breaker_opened_is_no_probe() -> None:
 
 @pytest.mark.parametrize("outcome", [SENT, BAD], ids=["sent", "400"])
 def test_any_answer_but_a_failure_closes_the_breaker(outcome: Outcome) -> None:
-    assert _after(OPEN, outcome) == WELL
+    assert _after(OPEN, outcome) == WORKING
 
 
 def test_a_destination_that_is_back_and_refuses_us_is_suspended() -> None:
@@ -235,7 +239,7 @@ def test_a_destination_that_is_back_and_refuses_us_is_suspended() -> None:
 
 
 def test_a_breaker_does_not_shorten_a_pause_that_was_asked_for() -> None:
-    paused = _after(_fail(4), BUSY, due_at=NOON + HOUR)
+    paused = _after(_fail(4), BUSY, retry_at=NOON + HOUR)
 
     after = _after(paused, DOWN)
 
