@@ -26,7 +26,7 @@ import structlog
 from anyio.abc import TaskStatus
 
 from notifier import __version__, policies
-from notifier.clock import Clock, Skew, SystemClock
+from notifier.clock import Clock, SystemClock
 from notifier.concurrency import WakeupEvent, run_until
 from notifier.domain.commit import Progress, ReadEnd, ReadKind
 from notifier.domain.incidents import OperatorPolicy
@@ -111,8 +111,6 @@ class Dependencies:
     supervisor: Supervisor = field(default_factory=Supervisor)
     #: The socket for commands; a simulation has none.
     serve_commands: bool = True
-    #: What is known of the machine's clock: a reload must not forget it.
-    skew: Skew = field(default_factory=Skew)
     #: Whether there is a web; a simulation has none.
     serve_web: bool = True
     #: The socket of the web, kept over a reload.
@@ -191,7 +189,6 @@ async def once(config: Settings, parts: Dependencies | None = None) -> bool:
         await loops.alarm.fire_due()
         was_told = await loops.deliver.once()
         await loops.operate.once()
-        await loops.maintain.remember_clock()
         if loops.heartbeat is not None:
             await loops.heartbeat.once()
         return was_told and was_read
@@ -342,8 +339,6 @@ async def build_services(
             started_again_after=config.source.started_again_after,
             leads=leads(config.routes),
         )
-        clock.take_up(await db.read(retention.clock))
-        parts.skew.hear(clock)
         await _settle_in(db, config, time, clock)
         tail = Tail(db=db, tally=parts.tally, clock=clock)
         if _address(config, parts) is not None:
@@ -381,7 +376,7 @@ async def build_services(
             watches=[watch.name for watch in config.source.watch if watch.live],
             heartbeat=watchdog.heartbeat,
         )
-        readiness = Readiness(db=db, skew=parts.skew, stalled=watchdog.stalled)
+        readiness = Readiness(db=db, skew=clock.skew, stalled=watchdog.stalled)
         deeds = Deeds(
             db=db,
             clock=clock,
@@ -401,7 +396,6 @@ async def build_services(
                 readiness=readiness,
                 clock=clock,
                 tail=tail,
-                skew=parts.skew,
                 new_token=parts.token,
                 run_in_thread=parts.run_in_thread,
             )
@@ -422,7 +416,6 @@ async def build_services(
                     dispatcher_wakeup=dispatcher_wakeup,
                     watcher=_watching(parts.watcher, heartbeat),
                     heartbeat=watchdog.heartbeat,
-                    skew=parts.skew,
                 ),
                 db=db,
                 clock=clock,
@@ -462,7 +455,6 @@ async def build_services(
                     poll_every=config.source.poll_every,
                     full_read_every=config.source.full_read_every,
                 ),
-                skew=parts.skew,
                 heartbeat=watchdog.heartbeat,
             ),
             live=live if live.watches else None,

@@ -9,8 +9,7 @@ moved into the past, or that passed while nobody watched, is told late within
 a new start of such a milestone is its first.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from notifier.domain.models import Event, Kind, Milestone, Timer, TimerKind, event_id
@@ -19,15 +18,6 @@ from notifier.domain.models import Event, Kind, Milestone, Timer, TimerKind, eve
 _PLACEHOLDERS_END = datetime(2001, 1, 1, tzinfo=UTC)
 #: No alarm rings to the microsecond: what is later by no more is on time.
 _SLACK = timedelta(seconds=5)
-#: So many answers in a row must agree before our clock is corrected.
-ANSWERS = 5
-#: A clock that is off by no more is right: `Date` has whole seconds.
-_RIGHT = timedelta(seconds=1)
-#: Whoever repairs a clock that we correct for comes so close to our correction: it is
-#: as exact as `Date` is.
-_REPAIRED = timedelta(seconds=2)
-#: Far less than what passes for a jump.
-_DRIFT_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,81 +243,3 @@ def _ended(
 
 def _second(instant: datetime) -> str:
     return str(int(instant.timestamp()))
-
-
-# --- the clock ----------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """One answer's proof: true time minus ours lies between `low` and `high`."""
-
-    low: timedelta
-    high: timedelta
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
-    """What the machine's clock is taken for; another process may take it up."""
-
-    #: Tells one run of the machine from another; empty: nobody can.
-    boot: str
-    #: Seconds by which the wall clock is ahead of the time since the boot.
-    lead: float
-    #: It is corrected by that.
-    offset: timedelta
-    #: An answer has borne that out: one alone does not shake it.
-    is_sure: bool
-
-    def holds_for(self, boot: str) -> bool:
-        """Whether it says anything of a machine: not after it was started again."""
-        return bool(boot) and self.boot == boot
-
-    def is_like(self, other: "Trust") -> bool:
-        """Whether it need not be stored anew: clocks drift a little."""
-        drift = abs(self.lead - other.lead)
-        return drift <= _DRIFT_S and replace(self, lead=other.lead) == other
-
-
-def bounds(*, sent_at: datetime, received_at: datetime, date: datetime) -> Bounds:
-    """What an answer whose `Date` has whole seconds proves about our clock."""
-    return Bounds(low=date - received_at, high=date + timedelta(seconds=1) - sent_at)
-
-
-def is_right(jump: timedelta, proof: Bounds) -> bool | None:
-    """
-    Whether an answer bears out a jump of the machine's clock that ours did not follow.
-
-    One is enough: it need not find the time, only choose between two. None while it
-    fits both, or neither.
-    """
-    ours, machines = _miss(proof, timedelta(0)), _miss(proof, jump)
-    if ours == machines or min(ours, machines) > _RIGHT:
-        return None
-    return machines < ours
-
-
-def _miss(proof: Bounds, off: timedelta) -> timedelta:
-    """How far a clock that is off by so much is from what was proved."""
-    return max(proof.low - off, off - proof.high, timedelta(0))
-
-
-def is_repair(jump: timedelta, offset: timedelta) -> bool:
-    """Whether a jump makes the machine's clock right that we correct by `offset`."""
-    return abs(offset - jump) <= min(_REPAIRED, abs(offset) / 2)
-
-
-def offset(seen: Sequence[Bounds], *, answers: int = ANSWERS) -> timedelta | None:
-    """
-    How far our clock is off, if the last answers all say so by over a second.
-
-    None while any of them leaves room for a clock that is right, and while they
-    contradict each other: one slow or lying answer must not move starts.
-    """
-    last = seen[-answers:]
-    if len(last) < answers:
-        return None
-    low, high = max(b.low for b in last), min(b.high for b in last)
-    slow = all(b.low > _RIGHT for b in last)
-    fast = all(b.high < -_RIGHT for b in last)
-    return (low + high) / 2 if (slow or fast) and low <= high else None

@@ -1,6 +1,6 @@
 """Statements that keep the house: reminders after a change of routes, retention."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -16,14 +16,13 @@ from sqlalchemy import (
 )
 
 from notifier.domain.models import State
-from notifier.domain.timers import TimePolicy, Trust
+from notifier.domain.timers import TimePolicy
 from notifier.storage import schema as t
 from notifier.storage import statements
 from notifier.storage.timers import rearm_reminders
 
 #: Rows that one transaction forgets at most: nobody waits long behind it.
 _BATCH = 500
-_CLOCK = "clock"
 _OPEN = (State.PENDING, State.LEASED)
 _KEPT = tuple(state.value for state in (*_OPEN, State.DEAD))
 
@@ -47,36 +46,6 @@ def set_fact(conn: Connection, key: str, value: object) -> None:
     """Remember a value under a key."""
     statement = statements.put(conn.dialect.name, t.facts, ("key",), "value")
     conn.execute(statement, {"key": key, "value": value})
-
-
-def remember_clock(conn: Connection, trust: Trust) -> None:
-    """Note what the machine's clock is taken for."""
-    value = {
-        "boot": trust.boot,
-        "lead_s": trust.lead,
-        "offset_s": trust.offset.total_seconds(),
-        "sure": trust.is_sure,
-    }
-    set_fact(conn, _CLOCK, value)
-
-
-def clock(conn: Connection) -> Trust | None:
-    """What the machine's clock was taken for at last; None: nobody knows."""
-    match fact(conn, _CLOCK):
-        case {
-            "boot": str(boot),
-            "lead_s": (float() | int()) as lead,
-            "offset_s": (float() | int()) as offset,
-            "sure": bool(sure),
-        }:
-            return Trust(
-                boot=boot,
-                lead=float(lead),
-                offset=timedelta(seconds=offset),
-                is_sure=sure,
-            )
-        case _:
-            return None
 
 
 def _is_carried() -> ColumnElement[bool]:

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from notifier import __version__
-from notifier.clock import Clock, Skew
+from notifier.clock import Clock
 from notifier.domain.models import Limits, Rendered
 from notifier.domain.rules import Rate
 from notifier.senders import webhook
@@ -77,7 +77,6 @@ class WebService:
     clock: Clock
     #: Counts since before the workers started.
     tail: Tail
-    skew: Skew
     #: Returns a new random secret.
     new_token: Callable[[], str]
     run_in_thread: RunInThread
@@ -107,7 +106,7 @@ class WebService:
                 self.tail,
                 self.tail.tally,
                 version=__version__,
-                skew=lambda: self.skew.known,
+                skew=self.clock.skew,
                 offload=self.run_in_thread,
             ),
         ]

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from notifier.clock import Clock, Skew
+from notifier.clock import Clock
 from notifier.concurrency import WakeupEvent
 from notifier.domain import poll_schedule
 from notifier.domain.changes import (
@@ -25,6 +25,7 @@ from notifier.domain.changes import (
     diff,
     removed,
 )
+from notifier.domain.clock_offset import offset_bounds
 from notifier.domain.commit import (
     BadRow,
     PageCommit,
@@ -38,7 +39,6 @@ from notifier.domain.models import Delivery, Event, Milestone
 from notifier.domain.poll_schedule import Plan
 from notifier.domain.routing import deliveries, matches, route
 from notifier.domain.rules import Route, Watch
-from notifier.domain.timers import ANSWERS, Bounds, bounds, is_right, offset
 from notifier.errors import RowInvalid, SourceError, SourceGarbled
 from notifier.storage import milestones
 from notifier.storage.database import Connection, Database, Priority
@@ -58,7 +58,6 @@ _ASKED_FOR = 20
 _NAMED = 10
 #: Bytes of a bad row that are kept for a person to look at.
 _BAD_BYTES = 64 * 1024
-_WARN_SKEW = timedelta(seconds=5)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: The watch of everything.
 ALL = Watch().name
@@ -192,10 +191,6 @@ class Ingest:
     watcher: Callable[[ReadKind, Progress, ReadEnd | None], None]
     #: Called whenever a read has something to show for itself.
     heartbeat: Callable[[str], None]
-    _bounds: list[Bounds] = field(default_factory=list)
-    #: What the answers say of our clock.
-    skew: Skew = field(default_factory=Skew)
-    _settled: int = 0
     _last_id: int = 0
 
     async def read(self, plan: Plan) -> None:
@@ -503,41 +498,9 @@ class Ingest:
             return  # our own clock was set back meanwhile: it proves nothing
         if read.watermark is None and not read.progress.pages:
             read.watermark = poll_schedule.watermark(date=page.date, took=took)
-        proof = bounds(sent_at=page.sent_at, received_at=page.received_at, date=page.date)
-        if self._follows_jump(proof):
-            return
-        self._bounds.append(proof)
-        del self._bounds[:-ANSWERS]
-        is_sure = self.clock.trust().is_sure
-        off = offset(self._bounds, answers=ANSWERS if is_sure else 1)
-        if off is not None or len(self._bounds) == ANSWERS:
-            self.skew.note(off or timedelta(0))
-        if off is None:
-            if not is_sure:
-                self.clock.correct(timedelta(0))
-            return
-        self._bounds.clear()
-        self.clock.correct(off)
-        self.scheduler_wakeup.set()
-        grave = abs(off) > _WARN_SKEW
-        (log.warning if grave else log.info)(
-            "clock.corrected", offset_s=round(off.total_seconds(), 3)
-        )
-
-    def _follows_jump(self, proof: Bounds) -> bool:
-        """Let the answer settle a jump of the machine's clock; whether ours moved."""
-        jump = self.clock.jump()
-        follow = None if jump is None else is_right(jump.by, proof)
-        if jump is not None and follow is not None:
-            self.clock.settle(jump.number, follow=follow)
-        self.skew.hear(self.clock)
-        settled = self.clock.settled()
-        if settled != self._settled:
-            # What the answers have proved, they have proved of another clock.
-            self._settled = settled
-            self._bounds.clear()
+        proof = offset_bounds(sent_at=page.sent_at, received_at=page.received_at, date=page.date)
+        if self.clock.observe(proof):
             self.scheduler_wakeup.set()
-        return bool(follow)
 
 
 def _tell_bad(rows: Sequence[BadRow]) -> None:

@@ -11,7 +11,6 @@ import structlog
 from notifier.clock import Clock
 from notifier.concurrency import WakeupEvent
 from notifier.domain.retry_policy import MAX_AGE
-from notifier.domain.timers import Trust
 from notifier.errors import StoreError
 from notifier.storage import incidents, outbox, retention
 from notifier.storage.database import Database, Priority
@@ -51,7 +50,6 @@ class Maintenance:
     back_up: BackUp | None = None
     _prune_at: float = 0.0
     _alive_at: float = 0.0
-    _trust: Trust | None = None
 
     async def run(self) -> None:
         """Keep the house for ever."""
@@ -68,18 +66,10 @@ class Maintenance:
             self.heartbeat("maintain")
             if self.clock.monotonic() >= self._alive_at:
                 await self._be_alive()
-            await self.remember_clock()
             await self._reap()
             if self.clock.monotonic() >= self._prune_at:
                 await self._prune()
             await self.clock.sleep(_EVERY_S)
-
-    async def remember_clock(self) -> None:
-        """Store what the clock is taken for, if that has changed, for the next life."""
-        trust = self.clock.trust()
-        if self._trust is None or not trust.is_like(self._trust):
-            await self.db.write(Priority.MAINTENANCE, retention.remember_clock, trust)
-            self._trust = trust
 
     async def _be_alive(self) -> None:
         await self.db.write(Priority.MAINTENANCE, incidents.alive, self.clock.now())

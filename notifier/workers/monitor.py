@@ -25,7 +25,7 @@ import anyio.lowlevel
 import structlog
 from anyio.abc import TaskGroup
 
-from notifier.clock import Clock, Skew
+from notifier.clock import Clock
 from notifier.domain.incidents import (
     Changes,
     Condition,
@@ -114,7 +114,6 @@ class Operate:
     #: Every destination in force, the operator's and the others.
     posts: Mapping[str, Post]
     policy: OperatorPolicy
-    skew: Skew
     heartbeat: Callable[[str], None]
     _begun: datetime | None = None
     _begun_s: float = 0.0
@@ -184,14 +183,13 @@ class Operate:
     async def _look(self) -> tuple[View, Wrong]:
         """Store what became wrong, or right again; what it all looks like then."""
         now = self.clock.now()
-        self.skew.hear(self.clock)
         view = await self._view(now)
         found = conditions(
             view,
             now=now,
             policy=self.policy,
             begun=self._begun,
-            skew=self.skew.known,
+            skew=self.clock.skew(),
         )
         changed = changes(view, found)
         if changed:

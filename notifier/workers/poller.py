@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from notifier.clock import Clock, Jump
+from notifier.clock import Clock
 from notifier.concurrency import WakeupEvent
 from notifier.domain import poll_schedule
 from notifier.domain.commit import ReadKind
@@ -66,8 +66,8 @@ class Poller:
     #: The watches that this process has polled, or tried to, and has swept.
     _polled: set[str] = field(default_factory=set)
     _swept: set[str] = field(default_factory=set)
-    #: The last jump of the machine's clock after which somebody was asked.
-    _jumps: int = 0
+    #: The last jump of the machine's clock after which the API was asked.
+    _asked: int = 0
     _poll: _Lane = field(default_factory=_Lane)
     _sweep: _Lane = field(default_factory=_Lane)
 
@@ -83,7 +83,7 @@ class Poller:
             at = plan.at if jump is None else self.clock.now()
             if await self._is_time(at, self._poll):
                 if await self._attempt(plan) and jump is not None:
-                    self._jumps = jump.number
+                    self._asked = jump
                 self._polled.add(plan.watch.name)
                 self._sweep.wakeup.set()
 
@@ -102,7 +102,7 @@ class Poller:
                 if await self._attempt(plan):
                     self._swept.add(plan.watch.name)
                     if jump is not None:
-                        self._jumps = jump.number
+                        self._asked = jump
                 self._poll.wakeup.set()
 
     async def once(self) -> bool:
@@ -120,10 +120,10 @@ class Poller:
                 worked &= await self._attempt(sweep)
         return worked
 
-    def _new_jump(self) -> Jump | None:
-        """A jump of the machine's clock that no answer was asked about."""
-        jump = self.clock.jump()
-        return None if jump is None or jump.number == self._jumps else jump
+    def _new_jump(self) -> int | None:
+        """A jump of the machine's clock after which the API has not been asked yet."""
+        jump = self.clock.doubt()
+        return None if jump == self._asked else jump
 
     async def _next_poll(self) -> Plan | None:
         now, watches = self.clock.now(), await self.db.read(milestones.watches)

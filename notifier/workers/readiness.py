@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from notifier.clock import Skew
 from notifier.errors import StoreError
 from notifier.storage import milestones
 from notifier.storage.database import Database
@@ -30,7 +29,7 @@ class Readiness:
     """Reports the state of the service; costs one short query."""
 
     db: Database
-    skew: Skew
+    skew: Callable[[], timedelta | None]
     stalled: Callable[[], Sequence[str]]
     #: The service finishes what is under way and takes on nothing more.
     is_stopping: bool = False
@@ -38,7 +37,7 @@ class Readiness:
     async def __call__(self) -> HealthReport:
         """Report the state now."""
         stalled = list(self.stalled())
-        skew = self.skew.known
+        skew = self.skew()
         unready = [f"the {worker} loop is stuck" for worker in stalled]
         if self.is_stopping:
             unready.append("it is stopping")

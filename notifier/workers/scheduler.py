@@ -43,8 +43,11 @@ class Scheduler:
     heartbeat: Callable[[str], None]
 
     async def run(self) -> None:
-        """Fire timers for ever."""
+        """Fire timers for ever; a clock in doubt holds them, for a minute at most."""
         while True:
+            while self.clock.doubt() is not None:
+                self.heartbeat("alarm")
+                await self.wakeup.wait(_LONGEST_SLEEP_S)
             await self.fire_due()
             await self._wait_for(await self.db.read(timers.next_fire))
 

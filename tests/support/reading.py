@@ -15,7 +15,7 @@ from servers.api_faults import Stale
 from servers.faulty_api import FaultyApi
 from servers.loopback import Request, Response
 from servers.memory_transport import MemoryTransport
-from simulated import SimulatedClock
+from simulated import MachineClock, SimulatedClock
 from storing import DAY, HOOK, MINUTE, SECOND, TO_HOOK, ask, doc, inline
 
 from notifier import app
@@ -146,7 +146,13 @@ def _asked(at: datetime, target: str) -> Asked:
 class Scene:
     """One process."""
 
-    def __init__(self, loops: app.Services, kalshi: Kalshi, clock: Clock, database: Path) -> None:
+    def __init__(
+        self,
+        loops: app.Services,
+        kalshi: Kalshi,
+        clock: SimulatedClock | MachineClock,
+        database: Path,
+    ) -> None:
         self.loops = loops
         self.kalshi = kalshi
         self.clock = clock
@@ -211,7 +217,7 @@ async def process(
     database: Path,
     kalshi: Kalshi,
     *,
-    clock: Clock | None = None,
+    clock: SimulatedClock | MachineClock | None = None,
     is_known: bool = True,
     **source: Any,
 ) -> AsyncIterator[Scene]:

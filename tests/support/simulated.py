@@ -8,7 +8,7 @@ from storing import NOW
 from trio.testing import MockClock
 
 from notifier.clock import SystemClock
-from notifier.domain.timers import Trust
+from notifier.domain.clock_offset import OffsetBounds
 
 
 def backend() -> tuple[str, dict[str, MockClock]]:
@@ -22,6 +22,8 @@ class SimulatedClock:
     def __init__(self) -> None:
         self._begun = trio.current_time()
         self._set_by = timedelta(0)
+        #: How far the machine's clock is said to be off.
+        self.off: timedelta | None = None
 
     def now(self) -> datetime:
         return NOW + timedelta(seconds=self.monotonic()) + self._set_by
@@ -32,23 +34,19 @@ class SimulatedClock:
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(max(0.0, seconds))
 
+    def observe(self, bounds: OffsetBounds) -> bool:
+        del bounds
+        return False
+
+    def doubt(self) -> None:
+        """It is believed."""
+
+    def skew(self) -> timedelta | None:
+        return self.off
+
     def correct(self, offset: timedelta) -> None:
+        """Set it, as a test wants it."""
         self._set_by += offset
-
-    def jump(self) -> None:
-        """It never does by itself."""
-
-    def settle(self, number: int, *, follow: bool) -> None:
-        raise AssertionError(f"there was no jump to settle: {number}, {follow}")
-
-    def settled(self) -> int:
-        return 0
-
-    def trust(self) -> Trust:
-        return Trust(boot="", lead=0.0, offset=timedelta(0), is_sure=True)
-
-    def take_up(self, trust: Trust | None) -> None:
-        """It has nothing to learn."""
 
 
 class MachineClock(SystemClock):
@@ -65,6 +63,10 @@ class MachineClock(SystemClock):
             wall=lambda: NOW.timestamp() + self.up() + self.set_by,
             steady=self.up,
         )
+
+    def correct(self, offset: timedelta) -> None:
+        """Let an answer say that it is off by that."""
+        self.observe(OffsetBounds(low=offset, high=offset))
 
     def up(self) -> float:
         """Seconds since its birth, asleep or not."""

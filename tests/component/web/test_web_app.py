@@ -10,7 +10,6 @@ import pytest
 from storing import NOW, opened, row, stocked
 from webapp import webapp
 
-from notifier.clock import Skew
 from notifier.errors import StoreBroken
 from notifier.storage import milestones
 from notifier.storage.database import Priority
@@ -37,13 +36,14 @@ async def test_a_service_is_ready_after_its_first_read_with_a_correct_clock(
     tmp_path: Path,
 ) -> None:
     stuck: list[str] = []
+    skew: timedelta | None = None
     async with opened(tmp_path / "notifier.db") as db:
         await db.write(Priority.MAINTENANCE, milestones.set_watches, ["everything"])
-        check = Readiness(db=db, skew=Skew(), stalled=lambda: stuck)
+        check = Readiness(db=db, skew=lambda: skew, stalled=lambda: stuck)
         before = await check()
         await (await stocked(db)).show(row("m1"), now=NOW)
         after = await check()
-        check.skew.note(timedelta(seconds=-61))
+        skew = timedelta(seconds=-61)
         stuck.append("poll")
         check.is_stopping = True
         worse = await check()
@@ -63,9 +63,8 @@ async def test_an_unreadable_store_makes_the_service_unready_but_not_unhealthy()
         async def read(self, _query: object) -> list[object]:
             raise StoreBroken("the disk is gone")
 
-    skew = Skew(known=timedelta(seconds=60))
     broken: Any = Broken()
-    check = Readiness(db=broken, skew=skew, stalled=list)
+    check = Readiness(db=broken, skew=lambda: timedelta(seconds=60), stalled=list)
 
     assert await check() == HealthReport(
         stalled=[], unready=["the store cannot be read"], skew_s=60

@@ -24,7 +24,6 @@ from storing import (
     stocked,
 )
 
-from notifier.clock import Clock
 from notifier.concurrency import WakeupEvent
 from notifier.domain.rules import Route
 from notifier.storage import milestones
@@ -46,7 +45,9 @@ def database(tmp_path: Path) -> Path:
 class _Scene:
     """One store under one alarm."""
 
-    def __init__(self, shelf: Shelf, database: Path, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, shelf: Shelf, database: Path, *, clock: SimulatedClock | MachineClock | None = None
+    ) -> None:
         self.shelf = shelf
         self.database = database
         self.clock = clock or SimulatedClock()
@@ -104,7 +105,7 @@ async def _scene(
     database: Path,
     *,
     routes: tuple[Route, ...] | None = None,
-    clock: Clock | None = None,
+    clock: SimulatedClock | MachineClock | None = None,
 ) -> AsyncIterator[_Scene]:
     async with opened(database) as store:
         shelf = await (stocked(store, routes=routes) if routes else stocked(store))
@@ -332,57 +333,50 @@ async def test_a_clock_that_jumps_back_repeats_no_start(database: Path) -> None:
         assert scene.owed() == ["m1", "m2"]
 
 
-async def test_a_start_is_not_told_before_its_time_while_a_jump_is_in_doubt(
-    database: Path,
-) -> None:
+async def test_a_jump_holds_starts_until_an_answer_finds_it_wrong(database: Path) -> None:
     machine = MachineClock()
     async with _scene(database, clock=machine) as scene:
         await scene.show("near", NOW + HOUR)
         await scene.show("far", NOW + 2 * HOUR)
         await anyio.sleep(3599)
         machine.set_by = 86_400.0
-        await anyio.sleep(2)
-        assert scene.told() == [("near", NOW + HOUR, NOW + HOUR)]
+        await anyio.sleep(3)
+        assert scene.told() == []
 
-        _settle(machine, follow=False)
+        machine.correct(0 * SECOND)
+        await anyio.sleep(1)
+        assert [(key, at) for key, at, _ in scene.told()] == [("near", NOW + HOUR)]
         await anyio.sleep(3600)
         assert [key for key, _, _ in scene.told()] == ["near", "far"]
 
 
-async def test_a_start_that_a_jump_has_passed_is_told_when_it_is_confirmed(
-    database: Path,
+@pytest.mark.parametrize("answer_s", [30, None])
+async def test_a_jump_holds_starts_until_an_answer_or_for_a_minute(
+    database: Path, answer_s: int | None
 ) -> None:
     machine = MachineClock()
     async with _scene(database, clock=machine) as scene:
         await scene.show("m1", NOW + 2 * HOUR)
         await anyio.sleep(600.5)
         machine.set_by = 2 * 3600.0
-        await anyio.sleep(30)
+        await anyio.sleep(answer_s or 59)
         early = scene.told()
-        _settle(machine, follow=True)
-        await anyio.sleep(1)
+        if answer_s is not None:
+            machine.correct(2 * HOUR)
+        await anyio.sleep(2)
 
         assert early == []
         assert [key for key, _, _ in scene.told()] == ["m1"]
 
 
-def _settle(machine: MachineClock, *, follow: bool) -> None:
-    jump = machine.jump()
-    assert jump is not None
-    machine.settle(jump.number, follow=follow)
-
-
-async def test_a_jump_that_nobody_can_confirm_is_believed_after_a_minute(
-    database: Path,
-) -> None:
+async def test_a_new_process_holds_starts_until_the_first_answer(database: Path) -> None:
     machine = MachineClock()
     async with _scene(database, clock=machine) as scene:
-        await scene.show("m1", NOW + 2 * HOUR)
-        await anyio.sleep(600.5)
-        machine.set_by = 2 * 3600.0
-        await anyio.sleep(60)
+        await scene.show("m1", NOW + 30 * SECOND)
+        await anyio.sleep(40)
         early = scene.told()
-        await anyio.sleep(3)
+        machine.correct(0 * SECOND)
+        await anyio.sleep(1)
 
         assert early == []
         assert [key for key, _, _ in scene.told()] == ["m1"]

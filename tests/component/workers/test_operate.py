@@ -29,7 +29,6 @@ from storing import (
 )
 from structlog.testing import capture_logs
 
-from notifier.clock import Skew
 from notifier.domain.commit import BadRow, ReadKind
 from notifier.domain.incidents import OperatorPolicy
 from notifier.domain.models import (
@@ -131,7 +130,6 @@ class Scene:
         self.clock = SimulatedClock()
         self.sender = StubSender(self.clock)
         self.kalshi = StubKalshi()
-        self.skew = Skew()
         self.to = to
         self.rate = rate
         self.drop_ambiguous = False
@@ -148,7 +146,6 @@ class Scene:
                 for name in (HOOK, OPS, DESK)
             },
             policy=OperatorPolicy(to=self.to, poll_every=30 * SECOND, full_read_every=HOUR),
-            skew=self.skew,
             heartbeat=self._pulse,
         )
 
@@ -497,7 +494,7 @@ async def test_one_that_merely_has_nothing_more_to_try_is_not_said_to_work(
         assert scene.told(DESK) == ["hook is suspended", "ops fails"]
         assert scene.ask("SELECT key FROM conditions") == [("suspended:hook",)]
 
-        scene.skew.note(9 * SECOND)
+        scene.clock.off = 9 * SECOND
         await anyio.sleep(120)
         scene.sender.answers.clear()
         await anyio.sleep(600)
@@ -667,7 +664,7 @@ async def test_a_destination_that_asks_a_notice_for_patience_is_left_alone(
 async def test_a_stop_lets_a_notice_that_is_on_its_way_arrive(database: Path) -> None:
     async with _scene(database) as scene:
         scene.sender.takes[OPS] = 10
-        scene.skew.note(9 * SECOND)
+        scene.clock.off = 9 * SECOND
         for _ in range(3):
             async with scene.running():
                 scene.stands(HOOK, suspended_since=NOW)
@@ -745,7 +742,7 @@ async def test_no_window_of_the_rate_sees_more_whoever_sends(database: Path) -> 
         scene.takes_one(OPS)
         scene.stands(HOOK, suspended_since=NOW)
         scene.stands(DESK, suspended_since=NOW)
-        scene.skew.note(9 * SECOND)
+        scene.clock.off = 9 * SECOND
         await anyio.sleep(600)
 
         sent = [request.at for request in scene.sender.requests]
@@ -764,7 +761,7 @@ async def test_a_slow_destination_delays_neither_others_nor_the_looking(
         scene.sender.takes[DESK] = 30
         scene.stands(HOOK, suspended_since=NOW)
         await anyio.sleep(12)
-        scene.skew.note(9 * SECOND)
+        scene.clock.off = 9 * SECOND
         await anyio.sleep(6)
 
         assert scene.told(OPS) == [
@@ -899,18 +896,18 @@ async def test_a_clock_that_is_off_by_more_than_five_seconds_is_told(
 ) -> None:
     async with _scene(database) as scene:
         async with scene.running():
-            scene.skew.note(4 * SECOND)
+            scene.clock.off = 4 * SECOND
             await anyio.sleep(60)
             assert scene.told() == []
-            scene.skew.note(-16 * SECOND)
+            scene.clock.off = -12 * SECOND
             await anyio.sleep(60)
             assert scene.told() == ["This machine's clock is 12 s fast"]
 
-        scene.skew.known = None
+        scene.clock.off = None
         async with scene.running():
             await anyio.sleep(600)
             assert len(scene.told()) == 1
-            scene.skew.note(0 * SECOND)
+            scene.clock.off = 0 * SECOND
             await anyio.sleep(60)
             assert scene.told()[1:] == ["This machine's clock is right again"]
 

@@ -381,17 +381,17 @@ async def test_a_jump_of_the_machines_clock_asks_for_one_poll_at_once(
             machine.set_by = 3600.0
             await anyio.sleep(5)
             assert len(kalshi.polls) == before + 1
-            assert machine.jump() is None
+            assert machine.doubt() is None
             assert kalshi.clock.now() - machine.now() < SECOND / 1000
 
-            # Whoever does not say what time it is is not asked again and again.
+            # An answer without a `Date` settles nothing, and is not asked for again and again.
             kalshi.api.plan(NoDate(), times=None)
             machine.set_by = -3600.0
             await anyio.sleep(50)
             assert len(kalshi.polls) == before + 2
 
 
-async def test_a_jump_of_the_machines_clock_asks_for_a_sweep_where_nobody_is_polled(
+async def test_a_jump_of_the_machines_clock_asks_for_a_sweep_where_no_poll_is_made(
     database: Path, kalshi: Kalshi
 ) -> None:
     machine = MachineClock()
@@ -407,7 +407,7 @@ async def test_a_jump_of_the_machines_clock_asks_for_a_sweep_where_nobody_is_pol
             await anyio.sleep(30)
             assert len(kalshi.sweeps) == before + 1
             assert not kalshi.polls
-            assert machine.jump() is None
+            assert machine.doubt() is None
             assert kalshi.clock.now() - machine.now() < SECOND / 1000
 
 
@@ -425,4 +425,4 @@ async def test_a_jump_of_the_machines_clock_does_not_hurry_a_source_that_fails(
             await anyio.sleep(58)
 
         assert len(kalshi.polls) - before <= 6
-        assert machine.jump() is not None
+        assert machine.doubt() is not None

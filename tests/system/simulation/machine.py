@@ -11,7 +11,7 @@ import anyio.lowlevel
 import trio
 from sqlalchemy import Engine, event
 
-from notifier.domain.timers import Trust
+from notifier.domain.clock_offset import ANSWERS, OffsetBounds, agreed_offset
 
 T = TypeVar("T")
 
@@ -26,6 +26,9 @@ class Crash(BaseException):
 class VirtualClock:
     """Trio's clock as wall clock; never wrong, so that there is one truth."""
 
+    def __init__(self) -> None:
+        self._seen: list[OffsetBounds] = []
+
     def now(self) -> datetime:
         return BIRTH + timedelta(seconds=trio.current_time())
 
@@ -35,23 +38,17 @@ class VirtualClock:
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(max(0.0, seconds))
 
-    def correct(self, offset: timedelta) -> None:
-        raise AssertionError(f"the clock was right, and was moved by {offset}")
+    def observe(self, bounds: OffsetBounds) -> bool:
+        self._seen = [*self._seen, bounds][-ANSWERS:]
+        if (offset := agreed_offset(self._seen)) is not None:
+            raise AssertionError(f"the clock is right, and would be moved by {offset}")
+        return False
 
-    def jump(self) -> None:
-        pass
+    def doubt(self) -> None:
+        """It is believed."""
 
-    def settle(self, number: int, *, follow: bool) -> None:
-        raise AssertionError(f"there was no jump to settle: {number}, {follow}")
-
-    def settled(self) -> int:
-        return 0
-
-    def trust(self) -> Trust:
-        return Trust(boot="", lead=0.0, offset=timedelta(0), is_sure=True)
-
-    def take_up(self, trust: Trust | None) -> None:
-        """It has nothing to learn."""
+    def skew(self) -> None:
+        """No answer is asked."""
 
 
 class Machine:
