@@ -13,6 +13,7 @@ import secrets
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,7 +31,6 @@ from notifier.clock import Clock, SystemClock
 from notifier.concurrency import WakeupEvent, run_until
 from notifier.domain.commit import Progress, ReadEnd, ReadKind
 from notifier.domain.incidents import OperatorPolicy
-from notifier.domain.metrics import Tally
 from notifier.domain.models import Limits
 from notifier.domain.routing import leads
 from notifier.domain.rules import Destination, Rate
@@ -39,6 +39,7 @@ from notifier.errors import ConfigError, StoreLocked
 from notifier.kalshi.client import KalshiClient
 from notifier.kalshi.decoding import fingerprint, milestone
 from notifier.kalshi.signing import Signing
+from notifier.metrics import Metrics
 from notifier.senders.heartbeat import Heartbeat
 from notifier.senders.sender import open_sender
 from notifier.settings.models import ApiKeySettings, Settings
@@ -46,7 +47,6 @@ from notifier.storage import destination_state, milestones, outbox, retention
 from notifier.storage.backups import DailyBackups
 from notifier.storage.database import Database, Priority, RunInThread, open_database
 from notifier.storage.sqlite import InstanceLock, database_path
-from notifier.storage.tail import Tail
 from notifier.systemd import Supervisor
 from notifier.web.listen import Address, ListenSocket, PortTaken
 from notifier.workers import admin_socket
@@ -116,7 +116,7 @@ class Dependencies:
     #: The socket of the web, kept over a reload.
     listen: ListenSocket = field(default_factory=ListenSocket)
     #: What metrics have counted: a reload must not begin anew.
-    tally: Tally = field(default_factory=Tally)
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +301,6 @@ async def _reload(
     except PortTaken as exc:
         _reject(parts, [str(exc)])
         return
-    parts.tally.reloaded(parts.clock.now())
     log.info("config.reloaded", path=str(fresh.path))
     wishes.config = fresh
     wishes.turn.set()
@@ -309,7 +308,7 @@ async def _reload(
 
 def _reject(parts: Dependencies, problems: Sequence[str]) -> None:
     """Say what is wrong with the new configuration; metrics know of it."""
-    parts.tally.rejected()
+    parts.metrics.reload_rejected()
     log.error("config.rejected", problems=list(problems))
 
 
@@ -339,11 +338,10 @@ async def build_services(
             started_again_after=config.source.started_again_after,
             leads=leads(config.routes),
         )
-        await _settle_in(db, config, time, clock)
-        tail = Tail(db=db, tally=parts.tally, clock=clock)
-        if _address(config, parts) is not None:
-            # Before the loops begin: what they do until the web is loaded counts.
-            await tail.begin()
+        destinations = [one.name for one in config.destinations]
+        parts.metrics.started(__version__, destinations, clock.now())
+        for name, attempts in (await _settle_in(db, config, time, clock)).items():
+            parts.metrics.count_cut_off(name, attempts)
 
         source = (parts.source or _source)(config, clock)
         ends.push_async_callback(source.aclose)
@@ -364,6 +362,7 @@ async def build_services(
             new_token=parts.token,
             random=parts.chance,
             heartbeat=watchdog.heartbeat,
+            metrics=parts.metrics,
             started_again_after=time.started_again_after,
             external_url=config.external_url,
         )
@@ -395,7 +394,7 @@ async def build_services(
                 deeds=deeds,
                 readiness=readiness,
                 clock=clock,
-                tail=tail,
+                metrics=parts.metrics,
                 new_token=parts.token,
                 run_in_thread=parts.run_in_thread,
             )
@@ -416,6 +415,7 @@ async def build_services(
                     dispatcher_wakeup=dispatcher_wakeup,
                     watcher=_watching(parts.watcher, heartbeat),
                     heartbeat=watchdog.heartbeat,
+                    metrics=parts.metrics,
                 ),
                 db=db,
                 clock=clock,
@@ -431,6 +431,7 @@ async def build_services(
                 wakeup=scheduler_wakeup,
                 dispatcher_wakeup=dispatcher_wakeup,
                 heartbeat=watchdog.heartbeat,
+                metrics=parts.metrics,
             ),
             deliver=deliver,
             maintain=Maintenance(
@@ -442,6 +443,7 @@ async def build_services(
                 destinations=[one.name for one in config.destinations],
                 unrepeated=policies.unrepeated(config.destinations),
                 heartbeat=watchdog.heartbeat,
+                metrics=parts.metrics,
                 back_up=DailyBackups(database, run_in_thread=parts.run_in_thread).write,
             ),
             operate=Operate(
@@ -491,7 +493,9 @@ def _dashboard_url(listen: ListenSocket, external_url: str | None) -> str | None
     return listen.address.url if external_url is None else f"{external_url.rstrip('/')}/"
 
 
-async def _settle_in(db: Database, config: Settings, time: TimePolicy, clock: Clock) -> None:
+async def _settle_in(
+    db: Database, config: Settings, time: TimePolicy, clock: Clock
+) -> Counter[str]:
     """Make the store agree with the configuration, and free what a crash left."""
     now = clock.now()
     await db.write(
@@ -519,8 +523,9 @@ async def _settle_in(db: Database, config: Settings, time: TimePolicy, clock: Cl
         watches=len(config.source.watches),
         destinations=len(config.destinations),
         routes=len(config.routes),
-        leases_freed=freed,
+        leases_freed=freed.total(),
     )
+    return freed
 
 
 def _url_fingerprint(destination: Destination) -> str:

@@ -6,7 +6,7 @@ anything leaves. Every later change of a leased delivery is a compare-and-set on
 token: a process that has lost its lease changes nothing.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Executable, Row
 from notifier.domain import batching
 from notifier.domain.batching import Capacity, ClaimContext, DeliveryPlan, DestinationPolicy
 from notifier.domain.circuit_breaker import DestinationState, RecentAttempts
-from notifier.domain.deliveries import Lease, Message
+from notifier.domain.deliveries import Lease, Message, Suppressed
 from notifier.domain.models import Ambiguous, Sent, State
 from notifier.domain.rate_limit import window_start
 from notifier.domain.retry_policy import (
@@ -131,6 +131,7 @@ class ClaimResult:
     wait: timedelta = timedelta(0)
     #: The destination does not work: an attempt only probes it.
     half_open: bool = False
+    suppressed: Sequence[Suppressed] = ()
     #: Something was suppressed or deferred.
     changed: bool = False
 
@@ -166,6 +167,7 @@ def settle_and_claim(
         leases=_lease(conn, plan.messages[:free], request),
         planned=plan.messages[free:],
         half_open=half_open,
+        suppressed=plan.suppressed,
         changed=bool(plan.suppressed or plan.deferred),
     )
 
@@ -430,12 +432,12 @@ def release_expired_leases(
     *,
     everything: bool,
     drop_ambiguous: Collection[str] = (),
-) -> int:
+) -> Counter[str]:
     """
     Release leases that expired, or with `everything` all: those of an earlier process.
 
-    What may have arrived at the `drop_ambiguous` destinations is dropped. How many
-    deliveries were released.
+    What may have arrived at the `drop_ambiguous` destinations is dropped. By destination:
+    how many messages were released.
     """
     messages: dict[str, list[Row[Any]]] = defaultdict(list)
     for row in due.select_leased(conn, _FAR if everything else now):
@@ -462,7 +464,7 @@ def release_expired_leases(
         ids = [row.id for row in rows]
         conn.execute(_COUNT_EXPIRED_LEASE, {"ids": ids})
         _write_next_states(conn, token, dict(zip(ids, next_states, strict=True)), now)
-    return sum(map(len, messages.values()))
+    return Counter(rows[0].destination for rows in messages.values())
 
 
 # --- deliveries that nobody claims --------------------------------------------

@@ -27,19 +27,19 @@ from notifier import __version__
 from notifier.clock import Clock
 from notifier.domain.models import Limits, Rendered
 from notifier.domain.rules import Rate
+from notifier.metrics import Metrics
 from notifier.senders import webhook
 from notifier.senders.sender import scheme_of
 from notifier.settings.models import Settings, WebSettings
 from notifier.storage.books import Books
 from notifier.storage.database import Database, RunInThread
-from notifier.storage.tail import Tail
 from notifier.web.api import api
 from notifier.web.app import build_app
 from notifier.web.auth import AuthSettings, Password, TokenStore
 from notifier.web.feeds import Feeds
 from notifier.web.listen import Address, ListenSocket, bind_unix_socket
-from notifier.web.metrics import metrics
 from notifier.web.ports import Ports
+from notifier.web.prometheus import metrics_route
 from notifier.workers.admin_actions import COMMAND, Deeds
 from notifier.workers.readiness import Readiness
 
@@ -75,8 +75,7 @@ class WebService:
     deeds: Deeds
     readiness: Readiness
     clock: Clock
-    #: Counts since before the workers started.
-    tail: Tail
+    metrics: Metrics
     #: Returns a new random secret.
     new_token: Callable[[], str]
     run_in_thread: RunInThread
@@ -102,12 +101,11 @@ class WebService:
         routes = [
             *api(ports),
             *documents.routes(),
-            *metrics(
-                self.tail,
-                self.tail.tally,
-                version=__version__,
-                skew=self.clock.skew,
-                offload=self.run_in_thread,
+            metrics_route(
+                self.db,
+                self.metrics,
+                now=self.clock.now,
+                clock_offset=self.clock.skew,
             ),
         ]
         app = build_app(

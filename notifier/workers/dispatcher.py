@@ -26,6 +26,7 @@ from notifier.domain.models import Ambiguous, Failed, Limits, Outcome, Rendered,
 from notifier.domain.retry_policy import AttemptResult, Settlement
 from notifier.domain.rules import Route
 from notifier.messages.render import render
+from notifier.metrics import Metrics
 from notifier.storage import due, message_events, outbox
 from notifier.storage.database import Database, Priority
 from notifier.storage.outbox import ClaimRequest
@@ -109,6 +110,7 @@ class Dispatcher:
     #: Uniform in [0, 1).
     random: Callable[[], float]
     heartbeat: Callable[[str], None]
+    metrics: Metrics = field(default_factory=Metrics)
     #: A start that moves by no more is not announced again.
     started_again_after: timedelta = timedelta(minutes=15)
     #: Where links in messages lead; None: to Kalshi.
@@ -252,6 +254,8 @@ class Dispatcher:
                 del worker.finished[: len(results)]
             for settlement in done.settled:
                 self._report(worker, settlement)
+            for one in done.suppressed:
+                self.metrics.count_unsent(one.state, one.reason)
             if request is None:
                 return ()
             worker.planned = done.planned
@@ -358,6 +362,11 @@ class Dispatcher:
         )
         if settlement.lost:
             log.warning("lease.lost", message_id=message.id, destination=worker.name)
+        else:
+            self.metrics.count_attempt(worker.name, outcome, result.lease.events, at=result.at)
+            for one in settlement.next_states:
+                if one.state not in {State.PENDING, State.DELIVERED}:
+                    self.metrics.count_unsent(one.state, one.reason)
         if before.open_since is None and after.open_since is not None:
             log.warning("breaker.opened", destination=worker.name, reason=after.reason)
         if before.open_since is not None and not after.half_open:

@@ -40,6 +40,7 @@ from notifier.domain.poll_schedule import Plan
 from notifier.domain.routing import deliveries, matches, route
 from notifier.domain.rules import Route, Watch
 from notifier.errors import RowInvalid, SourceError, SourceGarbled
+from notifier.metrics import Metrics
 from notifier.storage import milestones
 from notifier.storage.database import Connection, Database, Priority
 from notifier.workers.rate_limiter import RateLimiter, RequestPriority
@@ -191,6 +192,7 @@ class Ingest:
     watcher: Callable[[ReadKind, Progress, ReadEnd | None], None]
     #: Called whenever a read has something to show for itself.
     heartbeat: Callable[[str], None]
+    metrics: Metrics = field(default_factory=Metrics)
     _last_id: int = 0
 
     async def read(self, plan: Plan) -> None:
@@ -281,6 +283,7 @@ class Ingest:
             return page, new_bad, milestones.commit_page(conn, page)
 
         page, new_bad, held = await self.db.write(Priority.PAGE, commit)
+        self.metrics.count_events(step.event for step in page.steps if step.event is not None)
         await self._release(held)
         _tell_bad(new_bad)
         self._ring(page.steps, wake=bool(page.deliveries) or is_last)
@@ -390,12 +393,14 @@ class Ingest:
     async def _break_off(self, read: _Read, exc: SourceError) -> None:
         end = self._ended(read, self.clock.now(), error=str(exc))
         held = await self.db.write(Priority.PAGE, milestones.end_read, end)
+        self.metrics.count_read(end.kind.value, None)
         await self._release(held)
         self.dispatcher_wakeup.set()
 
     async def _finish(self, read: _Read) -> None:
         """Count who was absent from a complete read, and ask for them by id."""
         took = self.clock.now() - read.started_at
+        self.metrics.count_read(read.plan.kind.value, took)
         quiet = read.progress.events == 0 and read.plan.kind in _ROUTINE
         (log.debug if quiet else log.info)(
             "read.completed",
@@ -443,15 +448,17 @@ class Ingest:
             return
         now = self.clock.now()
 
-        def commit(conn: Connection) -> list[BadRow]:
+        def commit(conn: Connection) -> tuple[list[Event], list[BadRow]]:
             known = milestones.known(conn, [milestone_id], read.plan.watch)
             if raw is not None:
                 return self._keep(conn, read, known, raw, now)
             gone = [removed(one, now=now) for one in known.values()]
             milestones.remove(conn, gone, self._owed(gone, due_at=now, now=now), now)
-            return []
+            return gone, []
 
-        _tell_bad(await self.db.write(Priority.PAGE, commit))
+        events, new_bad = await self.db.write(Priority.PAGE, commit)
+        self.metrics.count_events(events)
+        _tell_bad(new_bad)
         self.dispatcher_wakeup.set()
         self.scheduler_wakeup.set()
 
@@ -462,7 +469,7 @@ class Ingest:
         known: dict[str, StoredMilestone],
         raw: bytes,
         now: datetime,
-    ) -> list[BadRow]:
+    ) -> tuple[list[Event], list[BadRow]]:
         """Write the row of a milestone that is still there, like one of a page."""
         fingerprint = self.fingerprint(raw)
         steps: tuple[RowChange, ...] = ()
@@ -486,7 +493,7 @@ class Ingest:
                 bad=bad,
             ),
         )
-        return new_bad
+        return [step.event for step in steps if step.event is not None], new_bad
 
     # --- the clock ---
 

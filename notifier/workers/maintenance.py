@@ -1,7 +1,7 @@
 """LOOP keep: free leases that ran out, forget what is finished and old, back up."""
 
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -10,8 +10,10 @@ import structlog
 
 from notifier.clock import Clock
 from notifier.concurrency import WakeupEvent
+from notifier.domain.models import State
 from notifier.domain.retry_policy import MAX_AGE
 from notifier.errors import StoreError
+from notifier.metrics import Metrics
 from notifier.storage import incidents, outbox, retention
 from notifier.storage.database import Database, Priority
 
@@ -48,6 +50,7 @@ class Maintenance:
     unrepeated: Collection[str] = ()
     #: None: nobody wants copies.
     back_up: BackUp | None = None
+    metrics: Metrics = field(default_factory=Metrics)
     _prune_at: float = 0.0
     _alive_at: float = 0.0
 
@@ -83,12 +86,17 @@ class Maintenance:
             everything=False,
             drop_ambiguous=self.unrepeated,
         )
-        await self.db.write(Priority.MAINTENANCE, outbox.expire_paused, self.clock.now())
-        dead = await self.db.write(Priority.MAINTENANCE, outbox.give_up_suspended, self.clock.now())
+        now = self.clock.now()
+        expired = await self.db.write(Priority.MAINTENANCE, outbox.expire_paused, now)
+        dead = await self.db.write(Priority.MAINTENANCE, outbox.give_up_suspended, now)
+        self.metrics.count_unsent(State.EXPIRED, None, expired)
+        self.metrics.count_unsent(State.DEAD, None, dead)
+        for destination, attempts in freed.items():
+            self.metrics.count_cut_off(destination, attempts)
         if dead:
             log.error("deliveries.given_up", deliveries=dead)
         if freed:
-            log.warning("lease.reaped", deliveries=freed)
+            log.warning("lease.reaped", messages=freed.total())
             self.dispatcher_wakeup.set()
 
     async def _prune(self) -> None:
@@ -100,13 +108,14 @@ class Maintenance:
             deliveries_before=now - self.keep_deliveries,
         )
         if self.destinations is not None:
-            await self.db.write(
+            orphans = await self.db.write(
                 Priority.MAINTENANCE,
                 outbox.kill_orphans,
                 self.destinations,
                 before=now - MAX_AGE,
                 now=now,
             )
+            self.metrics.count_unsent(State.DEAD, None, orphans)
         if forgotten:
             log.info("store.pruned", rows=forgotten)
         else:

@@ -6,7 +6,7 @@ clock, and a commit that arms an earlier timer rings its bell.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
@@ -18,6 +18,7 @@ from notifier.domain.models import Event, Kind, RouteTrace
 from notifier.domain.routing import deliveries, route
 from notifier.domain.rules import Route
 from notifier.domain.timers import TimePolicy, fire
+from notifier.metrics import Metrics
 from notifier.storage import timers
 from notifier.storage.database import Connection, Database, Priority
 
@@ -41,6 +42,7 @@ class Scheduler:
     #: Rung when deliveries were born.
     dispatcher_wakeup: WakeupEvent
     heartbeat: Callable[[str], None]
+    metrics: Metrics = field(default_factory=Metrics)
 
     async def run(self) -> None:
         """Fire timers for ever; a clock in doubt holds them, for a minute at most."""
@@ -95,6 +97,7 @@ class Scheduler:
         fired = await self.db.write(Priority.TIMERS, commit)
         if fired is None:
             return 0
+        self.metrics.count_events(fired.events)
         self.dispatcher_wakeup.set()
         log.info(
             "timers.fired",

@@ -165,12 +165,13 @@ class Scene:
     async def release_leases(self, *, drop_ambiguous: Collection[str] = ()) -> int:
         """What a process does at its start about the one before it."""
         async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
-            return await turn.write(
+            released = await turn.write(
                 outbox.release_expired_leases,
                 self.clock.now(),
                 everything=True,
                 drop_ambiguous=drop_ambiguous,
             )
+            return released.total()
 
     async def silence(self, until: datetime, **keys: list[str]) -> Silence:
         """A person's wish to hear nothing of these."""

@@ -281,7 +281,8 @@ class Shelf:
 
     async def release_leases(self, *, now: datetime, everything: bool = True) -> int:
         async with self.store.turn(Priority.MAINTENANCE) as turn:
-            return await turn.write(outbox.release_expired_leases, now, everything=everything)
+            released = await turn.write(outbox.release_expired_leases, now, everything=everything)
+            return released.total()
 
 
 def _policy(

@@ -285,9 +285,9 @@ class Deliveries(RuleBasedStateMachine):
         self.owed += sum(step.event is not None for step in steps)
 
     def _reap(self, *, everything: bool) -> None:
-        async def release_leases() -> int:
+        async def release_leases() -> None:
             async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
-                return await turn.write(
+                await turn.write(
                     outbox.release_expired_leases,
                     self.now,
                     everything=everything,

@@ -22,16 +22,24 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return backend()
 
 
-async def test_what_is_done_before_the_web_is_loaded_is_counted(tmp_path: Path) -> None:
+async def test_workers_count_what_they_do(tmp_path: Path) -> None:
     clock, kalshi = SimulatedClock(), Kalshi()
     parts = reading._parts(clock, kalshi)
-    config = reading._config(tmp_path / "notifier.db", {})
+    config = reading._config(tmp_path / "notifier.db", {"announce_existing": True})
     kalshi.lists("m1")
-    async with app.build_services(config.model_copy(update={"web": WebSettings()}), parts) as loops:
-        await loops.poll.once()
-        await loops.build_web().tail.catch_up()
+    async with app.build_services(config, parts) as services:
+        await services.poll.once()
+        await services.alarm.fire_due()
+        await services.deliver.once()
+    value = parts.metrics.registry.get_sample_value
 
-    assert parts.tally.reads == {("baseline", "complete"): 1}
+    assert value("notifier_read_runs_total", {"kind": "baseline", "result": "complete"}) == 1
+    assert value("notifier_events_total", {"kind": "created"}) == 1
+    [destination] = [one.name for one in config.destinations]
+    sent = {"destination": destination, "outcome": "sent"}
+    assert value("notifier_notifications_total", sent) == 1
+    latency = {"destination": destination}
+    assert value("notifier_notification_latency_seconds_count", latency) == 1
 
 
 async def test_what_a_webhook_was_sent_is_shown_as_a_cloudevent(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -17,12 +16,20 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as families
 from starlette.applications import Starlette
-from storing import HOOK, MINUTE, NOW, Shelf, inline, opened, row, stamp, stocked
+from storing import HOOK, MINUTE, NOW, SECOND, Shelf, opened, row, stamp, stocked
 
-from notifier.domain.metrics import Tally
-from notifier.domain.models import Failed, Sent
-from notifier.storage.tail import Tail
-from notifier.web.metrics import metrics
+from notifier.domain.models import (
+    Ambiguous,
+    Event,
+    Failed,
+    Kind,
+    Refused,
+    Scope,
+    Sent,
+    State,
+)
+from notifier.metrics import Metrics
+from notifier.web.prometheus import metrics_route
 
 pytestmark = pytest.mark.anyio
 CONFIG = Path(__file__).parents[3] / "config"
@@ -33,53 +40,43 @@ needs_promtool = pytest.mark.skipif(
 SECRETIVE = "Secret <title> {of} a game"
 
 
-class Clocks:
-    def now(self) -> Any:
-        return NOW + MINUTE
-
-    def monotonic(self) -> float:
-        return 0.0
-
-
 @asynccontextmanager
-async def scraping(database: Path, tally: Tally) -> AsyncIterator[tuple[Shelf, httpx.AsyncClient]]:
+async def scraping(
+    database: Path, metrics: Metrics
+) -> AsyncIterator[tuple[Shelf, httpx.AsyncClient]]:
     async with opened(database) as store:
         shelf = await stocked(store)
-        tail = Tail(db=store, tally=tally, clock=Clocks())
-        await tail.begin()
-        app = Starlette(
-            routes=metrics(
-                tail,
-                tally,
-                version="1.2.3",
-                skew=lambda: timedelta(seconds=-2),
-                offload=inline,
-            )
+        metrics.started("1.2.3", [HOOK], NOW)
+        route = metrics_route(
+            store,
+            metrics,
+            now=lambda: NOW + MINUTE,
+            clock_offset=lambda: timedelta(seconds=-2),
         )
-        transport = httpx.ASGITransport(app)
+        transport = httpx.ASGITransport(Starlette(routes=[route]))
         async with httpx.AsyncClient(transport=transport, base_url="http://n") as c:
             yield shelf, c
 
 
-async def busy(shelf: Shelf) -> None:
+async def busy(shelf: Shelf, metrics: Metrics) -> None:
     """A bit of everything."""
     soon = stamp(NOW + MINUTE)
-    await shelf.show(
-        row("m1", title=SECRETIVE, start_date=soon),
-        row("m2", title=SECRETIVE),
-        row("m3"),
-        read_id=int(NOW.timestamp()) * 1_000_000,
+    steps = await shelf.show(
+        row("m1", title=SECRETIVE, start_date=soon), row("m2", title=SECRETIVE), row("m3")
     )
-    first, second, _ = await shelf.claim(now=NOW)
-    await shelf.settle(first, Sent(status=200), now=NOW)
-    await shelf.settle(second, Failed(reason=SECRETIVE, status=503), now=NOW)
-    await shelf.ring(now=NOW + MINUTE)
+    events = [step.event for step in steps if step.event is not None]
+    metrics.count_events(events)
+    metrics.count_read("poll", timedelta(seconds=2))
+    metrics.count_read("sweep", None)
+    metrics.count_attempt(HOOK, Sent(status=200), events[:1], at=NOW + 3 * SECOND)
+    metrics.count_attempt(HOOK, Failed(reason=SECRETIVE, status=503), events[1:2], at=NOW)
 
 
 @pytest.fixture
 async def text(tmp_path: Path) -> str:
-    async with scraping(tmp_path / "n.db", Tally()) as (shelf, client):
-        await busy(shelf)
+    metrics = Metrics()
+    async with scraping(tmp_path / "n.db", metrics) as (shelf, client):
+        await busy(shelf, metrics)
         answer = await client.get("/metrics")
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/plain")
@@ -101,14 +98,17 @@ async def test_the_metrics_say_what_happened(text: str) -> None:
 
     assert found["notifier_build_info[('version', '1.2.3')]"] == 1
     assert found["notifier_events_total[('kind', 'created')]"] == 3
-    assert found["notifier_events_total[('kind', 'started')]"] == 1
+    latency = f"notifier_notification_latency_seconds_sum[{to}]"
+    assert found[latency] == 3
+    failed_sweeps = "notifier_read_runs_total[('kind', 'sweep'), ('result', 'failed')]"
+    assert found[failed_sweeps] == 1
     assert found[f"notifier_notifications_total[{to}, ('outcome', 'sent')]"] == 1
     failed = f"notifier_notifications_failed_total[{to}, ('reason', 'unavailable')]"
     assert found[failed] == 1
     polls = "notifier_read_runs_total[('kind', 'poll'), ('result', 'complete')]"
     assert found[polls] == 1
     assert found["notifier_milestones[]"] == 3
-    assert found[f"notifier_pending[{to}]"] == 2
+    assert found[f"notifier_pending[{to}]"] == 3
     assert found[f"notifier_oldest_pending_age_seconds[{to}]"] == 60
     assert found["notifier_clock_offset_seconds[]"] == -2
     assert found["notifier_config_last_reload_successful[]"] == 1
@@ -129,8 +129,9 @@ async def test_nothing_of_kalshis_is_a_label(text: str) -> None:
 
 
 async def test_openmetrics_is_spoken_to_those_who_ask_for_it(tmp_path: Path) -> None:
-    async with scraping(tmp_path / "n.db", Tally()) as (shelf, client):
-        await busy(shelf)
+    metrics = Metrics()
+    async with scraping(tmp_path / "n.db", metrics) as (shelf, client):
+        await busy(shelf, metrics)
         wish = {"accept": "application/openmetrics-text; version=1.0.0"}
         answer = await client.get("/metrics", headers=wish)
 
@@ -143,8 +144,8 @@ async def test_openmetrics_is_spoken_to_those_who_ask_for_it(tmp_path: Path) -> 
 async def test_a_refused_configuration_shows_until_a_good_one_comes(
     tmp_path: Path,
 ) -> None:
-    tally = Tally()
-    async with scraping(tmp_path / "n.db", tally) as (_, client):
+    metrics = Metrics()
+    async with scraping(tmp_path / "n.db", metrics) as (_, client):
 
         async def told() -> tuple[float, float]:
             found = samples((await client.get("/metrics")).text)
@@ -153,23 +154,88 @@ async def test_a_refused_configuration_shows_until_a_good_one_comes(
                 found["notifier_config_last_reload_success_timestamp_seconds[]"],
             )
 
-        begun = (NOW + MINUTE).timestamp()
+        begun = NOW.timestamp()
         assert await told() == (1, begun)
-        tally.rejected()
+        metrics.reload_rejected()
         assert await told() == (0, begun)
-        tally.reloaded(NOW + 9 * MINUTE)
-        assert await told() == (1, begun + 8 * 60)
+        metrics.started("1.2.3", [HOOK], NOW + 9 * MINUTE)
+        assert await told() == (1, begun + 9 * 60)
 
 
 async def test_counters_begin_at_nothing_so_that_their_first_rise_shows(
     tmp_path: Path,
 ) -> None:
-    async with scraping(tmp_path / "n.db", Tally()) as (_, client):
+    async with scraping(tmp_path / "n.db", Metrics()) as (_, client):
         found = samples((await client.get("/metrics")).text)
 
     counters = [name for name in found if "_total[" in name and "process_" not in name]
     assert len(counters) > 20
     assert all(found[name] == 0 for name in counters)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "repeats"),
+    [
+        (Failed(reason="x", status=503), "unavailable", 0),
+        (Failed(reason="x", status=429), "rate_limited", 0),
+        (Failed(reason="x"), "unreachable", 0),
+        (Refused(reason="x", scope=Scope.MESSAGE, status=400), "refused", 0),
+        (Ambiguous(reason="x"), "no_answer", 1),
+    ],
+)
+def test_a_failure_is_counted_by_the_class_of_its_reason(
+    outcome: Failed | Refused | Ambiguous, reason: str, repeats: int
+) -> None:
+    metrics = Metrics()
+    metrics.started("1", [HOOK], NOW)
+
+    metrics.count_attempt(HOOK, outcome, (), at=NOW)
+
+    value = metrics.registry.get_sample_value
+    failed = {"destination": HOOK, "reason": reason}
+    assert value("notifier_notifications_failed_total", failed) == 1
+    assert value("notifier_repeats_possible_total", {"destination": HOOK}) == repeats
+
+
+def test_an_attempt_that_was_cut_off_may_be_repeated() -> None:
+    metrics = Metrics()
+    metrics.count_cut_off(HOOK, 2)
+
+    value = metrics.registry.get_sample_value
+    assert value("notifier_notifications_total", {"destination": HOOK, "outcome": "cut_off"}) == 2
+    assert value("notifier_repeats_possible_total", {"destination": HOOK}) == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "series"),
+    [
+        (State.DROPPED, "silenced: rain", "silence"),
+        (State.EXPIRED, "quiet hours until 07:00", "quiet"),
+        (State.DROPPED, "quiet hours until 07:00", "quiet"),
+        (State.EXPIRED, "too late to be of use", "expired"),
+        (State.SUPERSEDED, "the start has moved", "superseded"),
+        (State.DROPPED, "it may have arrived", "dropped"),
+    ],
+)
+def test_what_ends_unsent_is_counted_by_why(state: State, reason: str, series: str) -> None:
+    metrics = Metrics()
+    metrics.count_unsent(state, reason)
+    metrics.count_unsent(State.DEAD, "gave up")
+
+    value = metrics.registry.get_sample_value
+    assert value("notifier_notifications_suppressed_total", {"reason": series}) == 1
+    assert value("notifier_dead_lettered_total") == 1
+
+
+def test_the_lateness_of_a_start_is_never_negative() -> None:
+    event = Event(id="e", kind=Kind.STARTED, milestone=row("m1").milestone, at=NOW, seen_at=NOW)
+    metrics = Metrics()
+    metrics.count_attempt(HOOK, Sent(), [event], at=NOW + 2 * SECOND)
+    metrics.count_attempt(HOOK, Sent(), [event], at=NOW - MINUTE)
+
+    value = metrics.registry.get_sample_value
+    assert value("notifier_start_lateness_seconds_sum") == 2
+    assert value("notifier_start_lateness_seconds_count") == 2
 
 
 # --- what is shipped ----------------------------------------------------------
