@@ -19,9 +19,16 @@ from notifier.cli.store_view import viewing
 from notifier.cli.where import database, existing
 from notifier.clock import SystemClock
 from notifier.domain.models import Json
-from notifier.domain.routing import fits
+from notifier.domain.routing import matches
 from notifier.domain.rules import Silence
-from notifier.domain.silences import DESTINATION, made, phrase, problem, spelt, strange
+from notifier.domain.silences import (
+    DESTINATION,
+    create_silence,
+    find_problem,
+    format_keys,
+    keys_of,
+    unknown_destinations,
+)
 from notifier.messages.humanize import count, instant, relative, span
 from notifier.storage import queries, silences
 from notifier.storage.admin import with_audit
@@ -146,19 +153,19 @@ def _problem(pair: str) -> str | None:
     key, equals, text = pair.partition("=")
     if not key or not equals:
         return f"{pair!r} is not KEY=PATTERN, such as category=Sports"
-    wrong = problem(key, text) if text else "has no value"
+    wrong = find_problem(key, text) if text else "has no value"
     return None if wrong is None else f"{key}: {wrong}"
 
 
 def _check_destinations(keys: Mapping[str, Sequence[str]], known: Sequence[str]) -> None:
-    problems = strange(keys.get(DESTINATION, ()), known)
+    problems = unknown_destinations(keys.get(DESTINATION, ()), known)
     if problems:
         raise typer.BadParameter("\n".join(problems), param_hint=_MATCH)
 
 
 def _made(keys: Mapping[str, list[str]], *, why: str, until: datetime, now: datetime) -> Silence:
     try:
-        return made(keys, why=why, created_at=now, until=until)
+        return create_silence(keys, why=why, created_at=now, until=until)
     except ValueError as exc:
         raise typer.BadParameter(str(exc)) from None
 
@@ -167,18 +174,18 @@ def _made(keys: Mapping[str, list[str]], *, why: str, until: datetime, now: date
 
 
 def _effect(silence: Silence, now: datetime) -> str:
-    keys = spelt(silence)
+    keys = keys_of(silence)
     to = keys.pop(DESTINATION, ["anybody"])
     until = instant(silence.until, zone=output.local_zone(), now=now)
     left = relative(silence.until, now=now)
-    what = phrase(keys) or "any event"
+    what = format_keys(keys) or "any event"
     return f"Nothing of {what} goes to {' or '.join(to)} until {until} ({left})."
 
 
 def _record(conn: Connection, silence: Silence, now: datetime) -> str:
     """What it would have come to."""
     past = queries.events_since(conn, now - _PAST)
-    suits = [fits(event, silence.match) for event in past]
+    suits = [matches(event, silence.match) for event in past]
     events = f"{count(len(suits), 'event')} of the last {_PAST.days} days"
     return f"It matches {sum(suits):,} of the {events}."
 
@@ -191,7 +198,7 @@ def _table(rows: Sequence[_Row], now: datetime) -> Table:
             output.short(row.id),
             instant(row.until, zone=zone, now=now),
             _left(row, now),
-            output.folding(phrase(row.match)),
+            output.folding(format_keys(row.match)),
             output.folding(row.why),
         )
     return table

@@ -18,7 +18,7 @@ from notifier.cli.where import database
 from notifier.clock import SystemClock
 from notifier.domain.models import Json, Kind
 from notifier.domain.retry_policy import MAX_AGE
-from notifier.domain.silences import phrase
+from notifier.domain.silences import format_keys
 from notifier.messages.humanize import count, relative
 from notifier.storage import queries
 from notifier.workers import admin_socket
@@ -190,7 +190,7 @@ def _facts(status: _Status, now: datetime) -> Table:
 
 def _silenced(silence: _Silence, now: datetime) -> Text:
     ends = f"{output.short(silence.id)} ends {relative(silence.until, now=now)}: "
-    return output.folding(f"{ends}{phrase(silence.match)} ({silence.why})")
+    return output.folding(f"{ends}{format_keys(silence.match)} ({silence.why})")
 
 
 def _running(status: _Status) -> Text:

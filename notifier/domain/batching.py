@@ -27,7 +27,7 @@ from notifier.domain.models import URGENT, Event, Kind, State, message_id
 from notifier.domain.quiet_hours import next_time, quiet_until
 from notifier.domain.rate_limit import slots
 from notifier.domain.rules import QuietPolicy, Rate, Silence, Then
-from notifier.domain.silences import silencing, words
+from notifier.domain.silences import find_silence, silenced_reason
 from notifier.domain.timers import is_placeholder
 from notifier.messages.humanize import moment
 
@@ -240,10 +240,10 @@ def silenced(
     found: dict[str, str] = {}
     for one in due:
         matching = [
-            silencing(event, destination, silences) for event in events.get(one.event_id, ())
+            find_silence(event, destination, silences) for event in events.get(one.event_id, ())
         ]
         if matching and matching[-1] is not None and all(matching):
-            found[one.delivery_id] = words(matching[-1])
+            found[one.delivery_id] = silenced_reason(matching[-1])
     return found
 
 

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from notifier.domain.deliveries import Message
 from notifier.domain.models import Event, Format, Kind, Limits, Milestone
-from notifier.domain.routing import GRAVE, fits, matches, route
+from notifier.domain.routing import CRITICAL_STATUSES, matches, matches_any, route
 from notifier.domain.rules import Match, Route
 from notifier.messages.cloudevents import link
 from notifier.messages.escaping import clean
@@ -119,7 +119,7 @@ def calendar_shows(milestone: Milestone, routes: Sequence[Route], name: str) -> 
         seen_at=milestone.start,
     )
     for rule in routes:
-        is_taken = fits(event, Match(fields=rule.match.fields))
+        is_taken = matches(event, Match(fields=rule.match.fields))
         if rule.name == name:
             return is_taken
         if is_taken and rule.stop and not rule.match.events and not rule.match.changed:
@@ -130,7 +130,9 @@ def calendar_shows(milestone: Milestone, routes: Sequence[Route], name: str) -> 
 def may_show(category: str, kind: str, rule: Route) -> bool:
     """Whether a calendar can show a milestone of that category and type."""
     known = {"category": category, "type": kind}
-    return all(matches(patterns, known[key]) for key, patterns in rule.match.fields if key in known)
+    return all(
+        matches_any(patterns, known[key]) for key, patterns in rule.match.fields if key in known
+    )
 
 
 def calendar_entry(
@@ -178,7 +180,7 @@ def _status(listed: ListedMilestone) -> tuple[Status, str]:
     if listed.gone_at is not None:
         return Status.CANCELLED, "Kalshi no longer lists it."
     words = set(re.split(r"[^a-z]+", listed.milestone.status))
-    if not words & GRAVE:
+    if not words & CRITICAL_STATUSES:
         return Status.CONFIRMED, ""
     text = f"Kalshi lists it as {clean(listed.milestone.status, 80)}."
     return (Status.CANCELLED if words & _CANCELLED else Status.TENTATIVE), text

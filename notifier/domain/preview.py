@@ -29,7 +29,7 @@ from notifier.domain.models import (
 from notifier.domain.rate_limit import window_start
 from notifier.domain.routing import deliveries, route
 from notifier.domain.rules import Route, Silence
-from notifier.domain.silences import silencing, words
+from notifier.domain.silences import find_silence, silenced_reason
 from notifier.domain.timers import LastAnnounced, TimePolicy, fire, reminders
 
 #: Deliveries that one claim looks at.
@@ -158,7 +158,7 @@ class _Lane:
         if event.kind is Kind.UPDATED:
             due = self._with_changes(due, event)
         found = tuple(
-            hush for hush in self.hushes if silencing(event, self.way.name, [hush.silence])
+            hush for hush in self.hushes if find_silence(event, self.way.name, [hush.silence])
         )
         if found:
             self._hushed[due.delivery_id] = found
@@ -220,7 +220,7 @@ class _Lane:
             else:
                 del self._gathering[name]
         silenced = {
-            one.delivery_id: words(hush.silence)
+            one.delivery_id: silenced_reason(hush.silence)
             for one in due
             for hush in self._hushed.get(one.delivery_id, ())
             if hush.holds(at)

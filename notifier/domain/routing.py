@@ -1,10 +1,10 @@
 """
-(event, routes) -> destinations, and why (not).
+Routing: (event, routes) -> destinations, and why each route takes the event or not.
 
 Patterns are globs over the whole value (`*`, `?` and `[...]` as in a shell, a
 literal bracket is `[[]`), or, after a `~`, a regular expression that is searched
-for. Neither minds case (see `patterns.py`). A pattern matches no absent value:
-`details.league: "*"` wants a league, whatever it is.
+for, both without case (see `patterns`). A pattern matches no absent value:
+`details.league: "*"` matches every milestone that has a league.
 """
 
 import json
@@ -23,27 +23,30 @@ from notifier.domain.models import (
     RouteTrace,
     delivery_id,
 )
+from notifier.domain.parsing import format_duration
 from notifier.domain.patterns import compile_pattern
 from notifier.domain.rules import Match, Route
 
-#: Words of `details.status` that nobody may be left without.
-GRAVE = frozenset({"cancelled", "canceled", "postponed", "abandoned", "suspended", "delayed"})
-#: A start is worth telling for so long, and for as long as one is told late.
+#: Words of `details.status` whose changes `ignore_changes` cannot hide.
+CRITICAL_STATUSES = frozenset(
+    {"cancelled", "canceled", "postponed", "abandoned", "suspended", "delayed"}
+)
+#: `started` expires after this, or after `started_grace` if that is longer.
 STARTED_LIFE = timedelta(minutes=30)
-#: A reminder is worth nothing this long after its moment.
+#: `upcoming` expires this long after its moment, and at the start.
 REMINDER_LIFE = timedelta(minutes=30)
-#: As much of a foreign text as a reason quotes.
-QUOTED = 80
+#: Characters of a value that a reason quotes.
+MAX_QUOTED = 80
 
 
 def route(event: Event, routes: Sequence[Route]) -> tuple[RouteTrace, ...]:
     """
-    Say for every route, in order, whether it takes the event, and why.
+    Return for every route, in order, whether it takes the event, and why.
 
-    A trace's `to` are the destinations that no earlier route has named: together
-    they are everyone who is owed the event, each once.
+    A trace's `to` are the destinations that no earlier route has named: together they
+    are all destinations that are owed the event, each once.
     """
-    subject = _Subject(event)
+    subject = _RoutedEvent(event)
     traces: list[RouteTrace] = []
     owner: dict[str, str] = {}
     stopper: str | None = None
@@ -66,10 +69,14 @@ def deliveries(
     now: datetime,
     started_grace: timedelta,
 ) -> tuple[Delivery, ...]:
-    """What is owed for the event. A missed one owes nothing to anyone."""
+    """Return the deliveries of an event; a missed event has none."""
     if event.missed:
         return ()
-    expires_at = _expiry(event, started_grace)
+    expires_at = None
+    if event.kind is Kind.STARTED:
+        expires_at = event.at + max(started_grace, STARTED_LIFE)
+    elif event.kind is Kind.UPCOMING:
+        expires_at = min(event.at + REMINDER_LIFE, event.milestone.start)
     return tuple(
         Delivery(
             id=delivery_id(event.id, destination),
@@ -88,35 +95,35 @@ def deliveries(
 
 
 def leads(routes: Sequence[Route]) -> tuple[timedelta, ...]:
-    """How long before a start somebody wants a reminder; each once, ascending."""
+    """Return the reminders of all routes, as times before a start; each once, ascending."""
     return tuple(sorted({lead for rule in routes for lead in rule.reminders}))
 
 
-def fits(event: Event, match: Match) -> bool:
+def matches(event: Event, match: Match) -> bool:
     """
-    Whether a match takes an event where no route is asked.
+    Whether a match takes an event by itself, without a route.
 
-    A reminder is of its kind like any other event, and no change is ignored.
+    `upcoming` is a kind like any other, and no change is ignored.
     """
-    return _Subject(event).suits(match)
+    return _RoutedEvent(event).matches(match)
 
 
-def matches(patterns: tuple[str, ...], value: str) -> bool:
-    """Whether any of the patterns fits the value."""
+def matches_any(patterns: tuple[str, ...], value: str) -> bool:
+    """Whether any of the patterns matches the value."""
     return _matcher(patterns)(value)
 
 
-# --- what a walk leaves behind ------------------------------------------------
+# --- traces -------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1024)
 def _passed(name: str, why: str) -> RouteTrace:
-    """The trace of a route that does not take an event; most are alike."""
+    """Return the trace of a route that does not take an event; most are equal."""
     return RouteTrace(route=name, matched=False, why=why)
 
 
 def _taken(rule: Route, owner: dict[str, str]) -> RouteTrace:
-    """The trace of a route that takes the event; marks its destinations as owned."""
+    """Return the trace of a route that takes an event; mark its destinations as owned."""
     to = tuple(name for name in dict.fromkeys(rule.to) if name not in owner)
     late = [f"{name} has it from {owner[name]}" for name in rule.to if name in owner]
     owner.update(dict.fromkeys(to, rule.name))
@@ -124,48 +131,37 @@ def _taken(rule: Route, owner: dict[str, str]) -> RouteTrace:
     return RouteTrace(route=rule.name, matched=True, why=why, to=to)
 
 
-def _expiry(event: Event, started_grace: timedelta) -> datetime | None:
-    """When telling it becomes worth nothing."""
-    match event.kind:
-        case Kind.STARTED:
-            return event.at + max(started_grace, STARTED_LIFE)
-        case Kind.UPCOMING:
-            return min(event.at + REMINDER_LIFE, event.milestone.start)
-        case _:
-            return None
-
-
 # --- the predicate ------------------------------------------------------------
 
 
-class _Subject:
-    """An event under question: what several routes ask of it is read once."""
+class _RoutedEvent:
+    """An event whose values are read once, though several routes ask for them."""
 
-    __slots__ = ("_event", "_fields", "_grave", "_values")
+    __slots__ = ("_critical", "_event", "_fields", "_values")
 
     def __init__(self, event: Event) -> None:
         self._event = event
         self._fields = tuple(change.field for change in event.changes)
-        self._grave = any(map(_is_grave, event.changes))
+        self._critical = any(map(_is_critical, event.changes))
         self._values: dict[str, tuple[str, ...]] = {}
 
     def objections(self, rule: Route) -> list[str]:
-        """Every reason why the route does not take the event; none: it does."""
-        ignored = () if self._grave else rule.ignore_changes
+        """Return every reason why the route does not take the event; none: it does."""
+        ignored = () if self._critical else rule.ignore_changes
         found = (
             _kind_objection(self._event, rule),
             *self._objections(rule.match, ignored),
         )
         return [reason for reason in found if reason is not None]
 
-    def suits(self, match: Match) -> bool:
-        """Whether the match alone takes the event."""
+    def matches(self, match: Match) -> bool:
+        """Whether the match takes the event by itself."""
         kinds = match.events
         is_wanted = not kinds or self._event.kind in kinds
         return is_wanted and not any(self._objections(match, ()))
 
     def _objections(self, match: Match, ignored: tuple[str, ...]) -> Iterator[str | None]:
-        """Against everything but the kind."""
+        """Yield what is against every key but `events`; None: nothing."""
         for key, patterns in match.fields:
             values = self._values.get(key)
             if values is None:
@@ -176,9 +172,15 @@ class _Subject:
 
 
 def _kind_objection(event: Event, rule: Route) -> str | None:
-    """Against the kind, or against a reminder that this route did not ask for."""
+    """Return what is against the kind, or against a reminder that the route does not list."""
     if event.kind is Kind.UPCOMING:
-        return None if event.lead in rule.reminders else _lead_objection(event, rule)
+        if event.lead in rule.reminders:
+            return None
+        if not rule.reminders:
+            return "kind is upcoming, and this route has no reminders"
+        wanted = _either([format_duration(lead) for lead in rule.reminders])
+        lead = "at no known time" if event.lead is None else format_duration(event.lead)
+        return f"the reminder is {lead} before the start, wants {wanted}"
     if not rule.match.events or event.kind in rule.match.events:
         return None
     return _unwanted_kind(event.kind, rule.match.events)
@@ -186,28 +188,19 @@ def _kind_objection(event: Event, rule: Route) -> str | None:
 
 @lru_cache(maxsize=128)
 def _unwanted_kind(kind: Kind, wanted: frozenset[Kind]) -> str:
-    """Against a kind; the wanted ones are named in the order of `Kind`."""
+    """Return what is against a kind; the wanted ones are named in the order of `Kind`."""
     return f"kind is {kind}, wants {_either([k.value for k in Kind if k in wanted])}"
 
 
-def _lead_objection(event: Event, rule: Route) -> str:
-    """Against a reminder at a lead that this route does not list."""
-    if not rule.reminders:
-        return "kind is upcoming, and this route has no reminders"
-    wanted = _either([spelt_lead(lead) for lead in rule.reminders])
-    asked = "at no known time" if event.lead is None else spelt_lead(event.lead)
-    return f"the reminder is {asked} before the start, wants {wanted}"
-
-
 def _field_objection(key: str, values: tuple[str, ...], patterns: tuple[str, ...]) -> str | None:
-    """Against the values of one key of `match`; what is short may be remembered."""
-    if len(values) == 1 and len(values[0]) <= QUOTED:
+    """Return what is against the values of one key of `match`; short values are cached."""
+    if len(values) == 1 and len(values[0]) <= MAX_QUOTED:
         return _known_objection(key, values, patterns)
     return _objection(key, values, patterns)
 
 
 def _objection(key: str, values: tuple[str, ...], patterns: tuple[str, ...]) -> str | None:
-    """None when any of the values fits any of the patterns."""
+    """Return None if any of the values matches any of the patterns."""
     if any(map(_matcher(patterns), values)):
         return None
     shown = ", ".join(map(_quote, values[:5])) or "absent"
@@ -216,7 +209,7 @@ def _objection(key: str, values: tuple[str, ...], patterns: tuple[str, ...]) -> 
     return f"{key} {verb} {shown}{more}, wants {_either(patterns)}"
 
 
-#: Categories and types are few and come again and again.
+#: There are few categories and types.
 _known_objection = lru_cache(maxsize=1024)(_objection)
 
 
@@ -224,7 +217,7 @@ _known_objection = lru_cache(maxsize=1024)(_objection)
 def _change_objection(
     fields: tuple[str, ...], wanted: tuple[str, ...], ignored: tuple[str, ...]
 ) -> str | None:
-    """Against an update for the fields that it changed; `wanted` beats `ignored`."""
+    """Return what is against an update that changes these fields; `wanted` beats `ignored`."""
     if wanted:
         if any(map(_matcher(wanted), fields)):
             return None
@@ -235,25 +228,25 @@ def _change_objection(
     return f"only {_list(fields)} changed, which {verb} ignored"
 
 
-def _is_grave(change: Change) -> bool:
-    """Whether it takes a milestone into, or out of, one of the `GRAVE` states."""
+def _is_critical(change: Change) -> bool:
+    """Whether a change sets or ends one of the `CRITICAL_STATUSES`."""
     return change.field == "details.status" and (
-        _grave_words(change.before) != _grave_words(change.after)
+        _critical_words(change.before) != _critical_words(change.after)
     )
 
 
-def _grave_words(status: Json) -> frozenset[str]:
-    """Which `GRAVE` words a status holds: an open word such as `start_delayed`."""
+def _critical_words(status: Json) -> frozenset[str]:
+    """Return the `CRITICAL_STATUSES` that a status contains, such as `start_delayed`."""
     if not isinstance(status, str):
         return frozenset()
-    return GRAVE.intersection(re.split(r"[^a-z]+", status.lower()))
+    return CRITICAL_STATUSES.intersection(re.split(r"[^a-z]+", status.lower()))
 
 
 # --- the values of a milestone ------------------------------------------------
 
 
 def _values(milestone: Milestone, key: str) -> tuple[str, ...]:
-    """The texts that the patterns of a key are held against."""
+    """Return the texts that the patterns of a key are compared with."""
     match key:
         case "category":
             return (milestone.category,)
@@ -269,12 +262,12 @@ def _values(milestone: Milestone, key: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def _path(key: str) -> tuple[str, ...]:
-    """The keys of a dotted path; `~1` is a dot inside one, `~0` a tilde."""
+    """Return the keys of a dotted path; `~1` is a dot inside one, `~0` a tilde."""
     return tuple(part.replace("~1", ".").replace("~0", "~") for part in key.split("."))
 
 
 def _texts(value: Json, path: tuple[str, ...]) -> Iterator[str]:
-    """The scalars at a path; a list on the way, or at its end, stands for each."""
+    """Yield the scalars at a path; of a list on the way, or at its end, those of each item."""
     if isinstance(value, str):
         if not path:
             yield value
@@ -293,47 +286,38 @@ def _texts(value: Json, path: tuple[str, ...]) -> Iterator[str]:
 
 @lru_cache(maxsize=1024)
 def _matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
-    """A predicate that says whether any of the patterns fits a value."""
+    """Return a predicate: any of the patterns matches a value."""
     plain = frozenset(p.casefold() for p in patterns if not re.search(r"^~|[*?\[]", p))
     rest = [compile_pattern(p) for p in patterns if re.search(r"^~|[*?\[]", p)]
 
-    def fits(value: str) -> bool:
+    def match(value: str) -> bool:
         return value.casefold() in plain or any(each(value) for each in rest)
 
-    return fits if rest else lambda value: value.casefold() in plain
+    return match if rest else lambda value: value.casefold() in plain
 
 
-# --- the words of a reason ----------------------------------------------------
+# --- the text of a reason ----------------------------------------------------
 
 
 def _either(words: Sequence[str]) -> str:
-    """`a`, `a or b`, `a, b or c`."""
+    """Return `a`, `a or b`, `a, b or c`."""
     *rest, last = words
     return f"{', '.join(rest)} or {last}" if rest else last
 
 
 def _list(fields: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and 3 more`: the fields that changed."""
+    """Return `a`, `a and b`, `a, b and 3 more`: the fields that changed."""
     if not fields:
         return "no field"
     if len(fields) == 1:
         return fields[0]
-    shown, more = (fields, 0) if len(fields) <= 4 else (fields[:3], len(fields) - 3)  # noqa: PLR2004 - as many as one takes in at a glance
+    shown, more = (fields, 0) if len(fields) <= 4 else (fields[:3], len(fields) - 3)  # noqa: PLR2004 - short enough to list
     if more:
         return f"{', '.join(shown)} and {more} more"
     return f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def _quote(value: str) -> str:
-    """A foreign text, cut so that a reason stays one line."""
+    """Return a foreign text, cut so that a reason stays one line."""
     flat = " ".join(value.split())
-    return flat if len(flat) <= QUOTED else flat[: QUOTED - 1] + "…"
-
-
-def spelt_lead(lead: timedelta) -> str:
-    """A lead as the configuration spells it."""
-    seconds = lead.total_seconds()
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g}{unit}"
-    return f"{lead / timedelta(milliseconds=1):g}ms"
+    return flat if len(flat) <= MAX_QUOTED else flat[: MAX_QUOTED - 1] + "…"

@@ -1,9 +1,9 @@
 """
-(event, destination, silences) -> the silence that it falls under.
+(event, destination, silences) -> the silence that suppresses the delivery.
 
-A silence's match is a route's, with one key more: `destination`. Nothing of it
-belongs to a route: a reminder is of its kind like any other event, and no change is
-ignored. `changed` speaks of updates, so it silences nothing else by itself.
+A silence's match is a route's, with one key more: `destination`. It is evaluated
+without a route: `upcoming` is a kind like any other, and no change is ignored. `changed`
+is about updates, so a silence with it alone suppresses only these.
 """
 
 import json
@@ -12,73 +12,65 @@ from datetime import UTC, datetime
 
 from notifier.domain import match_keys
 from notifier.domain.models import Event, Json, Kind, identify
-from notifier.domain.patterns import PatternError, compile_pattern
-from notifier.domain.routing import fits
-from notifier.domain.rules import Match, Silence
+from notifier.domain.parsing import describe
+from notifier.domain.routing import matches
+from notifier.domain.rules import Match, MatchError, Silence
 from notifier.domain.suggestions import did_you_mean, suggest
 
 #: The key that a route's match does not have.
 DESTINATION = "destination"
-#: A key that can be matched, as a regular expression.
-KEY = "^(?:{})$".format(
-    "|".join(
-        (
-            *match_keys.OWN_KEYS,
-            *match_keys.MILESTONE_KEYS,
-            DESTINATION,
-            match_keys.DOTTED,
-        )
-    )
+#: A key of a silence's match, as a regular expression.
+KEY_PATTERN = "^(?:{})$".format(
+    "|".join((*match_keys.OWN_KEYS, *match_keys.MILESTONE_KEYS, DESTINATION, match_keys.DOTTED))
 )
-#: A reason is a line, no report.
-LONGEST_WHY = 200
-#: Other words for keys, which are not like them.
-_ALIKE = {"kind": "events", "to": DESTINATION}
+MAX_REASON = 200
+#: Other words for keys, which are not similar to them.
+_SYNONYMS = {"kind": "events", "to": DESTINATION}
 
 
-def silencing(event: Event, destination: str, silences: Sequence[Silence]) -> Silence | None:
-    """The first of the silences that the event falls under there; None: none."""
-    return next(
-        (
-            silence
-            for silence in silences
-            if (not silence.destinations or destination in silence.destinations)
-            and fits(event, silence.match)
-        ),
-        None,
-    )
+def find_silence(event: Event, destination: str, silences: Sequence[Silence]) -> Silence | None:
+    """Return the first silence that suppresses an event at a destination; None: none."""
+    for silence in silences:
+        is_there = not silence.destinations or destination in silence.destinations
+        if is_there and matches(event, silence.match):
+            return silence
+    return None
 
 
-def words(silence: Silence) -> str:
-    """Why what fell under it was dropped."""
+def silenced_reason(silence: Silence) -> str:
+    """Return why a delivery is dropped."""
     until = silence.until.isoformat().replace("+00:00", "Z")
     return f"silenced until {until} by {silence.id}: {silence.why}"
 
 
-# --- as people and the store write it -----------------------------------------
+# --- creating -----------------------------------------------------------------
 
 
-def made(keys: Mapping[str, Json], *, why: str, created_at: datetime, until: datetime) -> Silence:
+def create_silence(
+    keys: Mapping[str, Json], *, why: str, created_at: datetime, until: datetime
+) -> Silence:
     """
-    The silence that these keys and their patterns mean.
+    Create a silence from keys with a list of patterns each.
 
-    Equal wishes of one instant have equal ids.
+    Equal keys and times give equal ids.
 
-    Raises:
-        ValueError: it would silence nothing, or cannot be meant; the text says why.
+    Raises: ValueError if it would suppress nothing, or is wrong; the text says why.
     """
     if until.tzinfo is None or until <= created_at:
         raise ValueError("a silence must end in the future")
     line = "".join(filter(str.isprintable, " ".join(why.split())))
     if not line:
         raise ValueError("a silence needs a reason")
-    if len(line) > LONGEST_WHY:
-        raise ValueError(f"a reason has at most {LONGEST_WHY} characters")
+    if len(line) > MAX_REASON:
+        raise ValueError(f"a reason has at most {MAX_REASON} characters")
     try:
         until, created_at = until.astimezone(UTC), created_at.astimezone(UTC)
     except OverflowError:
         raise ValueError("its end is beyond all calendars") from None
-    match, destinations = understood(_checked(keys))
+    if not keys:
+        raise ValueError("a silence needs something to match")
+    checked = {key: _check_patterns(key, patterns) for key, patterns in keys.items()}
+    match, destinations = parse_stored(checked)
     keys_text = json.dumps(_keys(match, destinations))
     return Silence(
         id=identify("sil_", keys_text, until.isoformat(), created_at.isoformat()),
@@ -90,50 +82,36 @@ def made(keys: Mapping[str, Json], *, why: str, created_at: datetime, until: dat
     )
 
 
-def _checked(keys: Mapping[str, Json]) -> dict[str, list[str]]:
-    """Keys with texts that can be matched, and nothing else."""
-    if not keys:
-        raise ValueError("a silence needs something to match")
-    found: dict[str, list[str]] = {}
-    for key, patterns in keys.items():
-        if isinstance(patterns, str) or not isinstance(patterns, Sequence):
-            raise ValueError(f"{key}: must be a list of patterns")  # noqa: TRY004 - whoever asks is told, as of any other mistake
-        found[key] = [text for text in patterns if isinstance(text, str) and text]
-        if not patterns or len(found[key]) < len(patterns):
-            raise ValueError(f"{key}: has no value")
-        for text in found[key]:
-            if (wrong := problem(key, text)) is not None:
-                raise ValueError(f"{key}: {wrong}")
-    return found
+def _check_patterns(key: str, patterns: Json) -> list[str]:
+    """Return the patterns of a key. Raises: ValueError if one of them is wrong."""
+    if isinstance(patterns, str) or not isinstance(patterns, Sequence):
+        raise ValueError(f"{key}: must be a list of patterns")  # noqa: TRY004 - as any other mistake
+    texts = [one for one in patterns if isinstance(one, str) and one]
+    if not texts or len(texts) < len(patterns):
+        raise ValueError(f"{key}: has no value")
+    for text in texts:
+        if (problem := find_problem(key, text)) is not None:
+            raise ValueError(f"{key}: {problem}")
+    return texts
 
 
-def problem(key: str, pattern: str) -> str | None:
-    """What is wrong with a key, or with a pattern of it; None: nothing."""
-    if (wrong := _unknown(key)) is not None:
-        return wrong
-    if key == "events":
-        kinds = [kind.value for kind in Kind]
-        if pattern in kinds:
-            return None
-        advice = suggest(pattern, kinds)
-        return f'"{pattern}" is none of {", ".join(kinds)}' + (advice and f"; {advice}")
+def find_problem(key: str, pattern: str) -> str | None:
+    """Return what is wrong with a key, or with a pattern of it; None: nothing."""
+    if key == DESTINATION:
+        return None
+    if match_keys.unknown(key) is not None:
+        similar = did_you_mean(_SYNONYMS.get(key, "")) or suggest(key, [DESTINATION])
+        if similar:
+            return f"unknown key; {similar}"
     try:
-        compile_pattern(pattern)
-    except PatternError as exc:
-        return f'"{pattern}" {exc}'
+        Match.parse({key: [pattern]})
+    except MatchError as exc:
+        return describe(exc.problems[0][1], pattern)
     return None
 
 
-def _unknown(key: str) -> str | None:
-    """What is wrong with a key: without a word it would match nothing."""
-    if key == DESTINATION or (wrong := match_keys.unknown(key)) is None:
-        return None
-    alike = did_you_mean(_ALIKE.get(key, "")) or suggest(key, [DESTINATION])
-    return f"unknown key; {alike}" if alike else wrong
-
-
-def strange(destinations: Iterable[str], known: Sequence[str]) -> list[str]:
-    """What is wrong with those destinations that nothing is sent to."""
+def unknown_destinations(destinations: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Return the problem of each destination that is not known."""
     return [
         f"{DESTINATION}: {name!r} is no destination; "
         + (suggest(name, known) or f"there are {', '.join(known) or 'none'}")
@@ -142,12 +120,14 @@ def strange(destinations: Iterable[str], known: Sequence[str]) -> list[str]:
     ]
 
 
-def understood(keys: Mapping[str, Sequence[str]]) -> tuple[Match, frozenset[str]]:
-    """
-    The match and the destinations that stored keys mean.
+# --- stored and shown ---------------------------------------------------------
 
-    Raises:
-        ValueError: there is no such kind, or they contradict each other.
+
+def parse_stored(keys: Mapping[str, Sequence[str]]) -> tuple[Match, frozenset[str]]:
+    """
+    Return the match and the destinations of keys whose patterns were checked before.
+
+    Raises: ValueError if there is no such kind, or if keys contradict each other.
     """
     events = frozenset(map(Kind, keys.get("events", ())))
     changed = tuple(keys.get("changed", ()))
@@ -161,8 +141,8 @@ def understood(keys: Mapping[str, Sequence[str]]) -> tuple[Match, frozenset[str]
     return match, frozenset(keys.get(DESTINATION, ()))
 
 
-def spelt(silence: Silence) -> dict[str, list[str]]:
-    """Its keys and their patterns, from which it can be understood again."""
+def keys_of(silence: Silence) -> dict[str, list[str]]:
+    """Return the keys and patterns of a silence: `parse_stored` reads them."""
     return _keys(silence.match, silence.destinations)
 
 
@@ -176,6 +156,6 @@ def _keys(match: Match, destinations: frozenset[str]) -> dict[str, list[str]]:
     return {key: patterns for key, patterns in keys.items() if patterns}
 
 
-def phrase(keys: Mapping[str, Sequence[str]]) -> str:
-    """`category=Sports, events=created, events=started`, as it is typed."""
+def format_keys(keys: Mapping[str, Sequence[str]]) -> str:
+    """Return `category=Sports, events=created, events=started`, as it is typed."""
     return ", ".join(f"{key}={one}" for key, patterns in keys.items() for one in patterns)

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from notifier.domain.live_status import Status
 from notifier.domain.models import Event, Format, Kind
-from notifier.domain.routing import GRAVE
+from notifier.domain.routing import CRITICAL_STATUSES
 from notifier.messages.cloudevents import link, overview
 from notifier.messages.escaping import (
     Anchor,
@@ -243,7 +243,7 @@ def _fact(event: Event, formatter: EventFormatter) -> str:
 
 def _doubt(event: Event, formatter: EventFormatter) -> str:
     status, live = event.milestone.status, formatter.live(event)
-    doubt = f" – Kalshi lists it as {status}" if status in GRAVE else ""
+    doubt = f" – Kalshi lists it as {status}" if status in CRITICAL_STATUSES else ""
     is_ahead = event.milestone.start > formatter.now
     if live is None or not live.is_held_up or (is_ahead and live.status is Status.NOT_STARTED):
         return doubt

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from notifier.domain.live_status import LiveData
 from notifier.domain.models import Change, Event, Json, Kind, Milestone
-from notifier.domain.routing import GRAVE
+from notifier.domain.routing import CRITICAL_STATUSES
 from notifier.messages.escaping import clean, plain, shorten
 from notifier.messages.humanize import (
     NOT_SET,
@@ -131,7 +131,7 @@ class EventFormatter:
 
     def _started(self, event: Event, title: str) -> Headline:
         doubt = ""
-        if event.milestone.status in GRAVE:
+        if event.milestone.status in CRITICAL_STATUSES:
             doubt = f" (Kalshi lists it as {event.milestone.status})"
         elif event.again_from is not None:
             doubt = f" (announced before at {self.moment(event.again_from)})"
@@ -155,11 +155,11 @@ class EventFormatter:
         if start is not None and is_set(event.milestone.start):
             now = "" if _parsed(start.before) is None else "now "
             after = f" – {now}{self.instant(event.milestone.start)}"
-        if new in GRAVE:
+        if new in CRITICAL_STATUSES:
             before = new.capitalize()
         elif start is not None:
             before = _start_verb(start)
-        elif old in GRAVE:
+        elif old in CRITICAL_STATUSES:
             before = f"No longer {old}"
         elif "title" in by_field:
             before = "Renamed"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from notifier.domain.live_status import Status
 from notifier.domain.models import Event, Format, Kind
-from notifier.domain.routing import GRAVE
+from notifier.domain.routing import CRITICAL_STATUSES
 from notifier.messages.escaping import (
     Anchor,
     Bold,
@@ -118,7 +118,7 @@ def _notes(event: Event, formatter: EventFormatter) -> Iterator[Line]:
 
 def _doubts(event: Event, formatter: EventFormatter) -> Iterator[Line]:
     """What Kalshi's status and live data say beside the schedule."""
-    if event.kind in {Kind.STARTED, Kind.UPCOMING} and event.milestone.status in GRAVE:
+    if event.kind in {Kind.STARTED, Kind.UPCOMING} and event.milestone.status in CRITICAL_STATUSES:
         yield (f"Kalshi lists it as {event.milestone.status}.",)
     live, is_ahead = formatter.live(event), event.milestone.start > formatter.now
     if live is not None and not (is_ahead and live.status is Status.NOT_STARTED):

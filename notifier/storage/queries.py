@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, bindparam, func, literal_column, select
 
 from notifier.domain.live_status import LiveData
 from notifier.domain.models import Change, Event, Json, Kind, State, TimerKind
-from notifier.domain.silences import spelt
+from notifier.domain.silences import keys_of
 from notifier.kalshi import decoding
 from notifier.storage import schema as t
 from notifier.storage import silences, statements
@@ -344,7 +344,7 @@ def silence_rows(
             "created_at": stamp(silence.created_at),
             "until": stamp(silence.until),
             "expired_at": stamp(expired_at),
-            "match": spelt(silence),
+            "match": keys_of(silence),
             "why": silence.why,
         }
 

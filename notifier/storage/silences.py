@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, select, update
 
 from notifier.domain.rules import Silence
-from notifier.domain.silences import spelt, understood
+from notifier.domain.silences import keys_of, parse_stored
 from notifier.errors import StoreError
 from notifier.storage import schema as t
 from notifier.storage import statements
@@ -46,7 +46,7 @@ def add(conn: Connection, silence: Silence) -> None:
         statements.add_new(conn.dialect.name, t.silences),
         {
             "id": silence.id,
-            "match": spelt(silence),
+            "match": keys_of(silence),
             "why": silence.why,
             "created_at": silence.created_at,
             "until": silence.until,
@@ -82,7 +82,7 @@ def _named(silences: Sequence[Silence]) -> str:
 
 
 def _silence(row: Row[Any]) -> Silence:
-    match, destinations = understood(row.match)
+    match, destinations = parse_stored(row.match)
     return Silence(
         id=row.id,
         match=match,

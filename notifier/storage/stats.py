@@ -16,7 +16,7 @@ from sqlalchemy import (
 
 from notifier.domain.models import Kind, TimerKind
 from notifier.domain.pagination import RowJson
-from notifier.domain.routing import spelt_lead
+from notifier.domain.parsing import format_duration
 from notifier.domain.rules import Rate, Route
 from notifier.storage import queries
 from notifier.storage import schema as t
@@ -230,7 +230,7 @@ def routes(conn: Connection, rules: Sequence[Route], now: datetime) -> list[RowJ
             "match": _match(rule),
             "to": list(rule.to),
             "stop": rule.stop,
-            "reminders": [spelt_lead(lead) for lead in rule.reminders],
+            "reminders": [format_duration(lead) for lead in rule.reminders],
             "events_24h": taken.get(rule.name, {}),
             "latest": _latest(conn, rule),
         }

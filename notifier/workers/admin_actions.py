@@ -19,7 +19,7 @@ from notifier.domain.auth import AuditEntry, Principal, Token, TokenKind
 from notifier.domain.models import Json, Outcome, Rendered, Sent
 from notifier.domain.pagination import MOST_ROWS, DeadFilter, DeadLetters, Redriven, RowJson, parts
 from notifier.domain.rules import Silence
-from notifier.domain.silences import made, phrase, spelt, strange
+from notifier.domain.silences import create_silence, format_keys, keys_of, unknown_destinations
 from notifier.errors import BadWish, NotifierError
 from notifier.messages.test_message import said
 from notifier.storage import admin, dead_letters, silences
@@ -123,17 +123,17 @@ class Deeds:
         """
         now = self.clock.now()
         try:
-            silence = made(match, why=why, created_at=now, until=until)
+            silence = create_silence(match, why=why, created_at=now, until=until)
         except ValueError as exc:
             raise BadWish(str(exc)) from exc
-        if wrong := strange(sorted(silence.destinations), self.trial.destinations):
+        if wrong := unknown_destinations(sorted(silence.destinations), self.trial.destinations):
             raise BadWish("; ".join(wrong))
         await self._write(
             partial(silences.add, silence=silence), lambda _done: silenced(who, silence)
         )
         self.look()
         self.changed()
-        log.info("silence.added", id=silence.id, match=phrase(spelt(silence)))
+        log.info("silence.added", id=silence.id, match=format_keys(keys_of(silence)))
         return silence
 
     async def expire(self, who: Principal, beginning: str) -> Silence:
@@ -211,7 +211,7 @@ def silenced(who: Principal, silence: Silence) -> AuditEntry:
         silence.created_at,
         "silence",
         silence.id,
-        match=phrase(spelt(silence)),
+        match=format_keys(keys_of(silence)),
         until=silence.until.isoformat(),
         why=silence.why,
     )
@@ -223,7 +223,7 @@ def expired(who: Principal, now: datetime, silence: Silence) -> AuditEntry:
 
 
 def let_in(who: Principal, token: Token) -> AuditEntry:
-    """A token was made."""
+    """A token was created."""
     return _note(who, token.created_at, "token add", token.name, scope=token.scope)
 
 

@@ -37,7 +37,7 @@ from notifier.domain.commit import (
 )
 from notifier.domain.models import Delivery, Event, Milestone
 from notifier.domain.poll_schedule import Plan
-from notifier.domain.routing import deliveries, matches, route
+from notifier.domain.routing import deliveries, matches_any, route
 from notifier.domain.rules import Route, Watch
 from notifier.errors import RowInvalid, SourceError, SourceGarbled
 from notifier.metrics import Metrics
@@ -320,7 +320,9 @@ class Ingest:
 
     def _is_ignored(self, milestone: Milestone) -> bool:
         patterns, tickers = self.rules.ignore_tickers, milestone.tickers
-        return bool(patterns and tickers) and all(matches(patterns, ticker) for ticker in tickers)
+        return bool(patterns and tickers) and all(
+            matches_any(patterns, ticker) for ticker in tickers
+        )
 
     def _reading(self, read: _Read, now: datetime) -> ReadContext:
         return ReadContext(id=read.id, policy=self.rules.diff, silent=read.silent, seen_at=now)

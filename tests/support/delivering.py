@@ -30,7 +30,7 @@ from notifier.domain.changes import removed
 from notifier.domain.models import Failed, Format, Limits, Outcome, Rendered, Sent
 from notifier.domain.routing import deliveries, route
 from notifier.domain.rules import Route, Silence
-from notifier.domain.silences import made
+from notifier.domain.silences import create_silence
 from notifier.storage import destination_state, milestones, outbox, silences
 from notifier.storage.database import Priority
 from notifier.workers.dispatcher import DestinationWorker, Dispatcher
@@ -175,7 +175,7 @@ class Scene:
 
     async def silence(self, until: datetime, **keys: list[str]) -> Silence:
         """A person's wish to hear nothing of these."""
-        wish = made(keys, why="too noisy", created_at=self.clock.now(), until=until)
+        wish = create_silence(keys, why="too noisy", created_at=self.clock.now(), until=until)
         async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
             await turn.write(silences.add, wish)
         return wish

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from notifier.domain.models import Json
-from notifier.domain.silences import KEY
+from notifier.domain.silences import KEY_PATTERN
 from notifier.web.api import query_params, request_bodies
 from notifier.web.api.query_params import NOTHING, Parameter, Question
 from notifier.web.api.schemas import SHAPES, Schema, ref
@@ -51,7 +51,7 @@ _SILENCE: Schema = {
             "type": "object",
             "minProperties": 1,
             "maxProperties": request_bodies.MOST_KEYS,
-            "propertyNames": {"maxLength": 200, "pattern": KEY},
+            "propertyNames": {"maxLength": 200, "pattern": KEY_PATTERN},
             "additionalProperties": _PATTERNS,
         },
         "until": {"type": "string", "format": "date-time"},

@@ -21,7 +21,7 @@ from notifier.domain.pagination import (
     RowJson,
 )
 from notifier.domain.rules import Silence
-from notifier.domain.silences import spelt
+from notifier.domain.silences import keys_of
 from notifier.errors import BadWish, NotifierError, StoreBroken, StoreSlow
 from notifier.web.api import openapi, query_params, request_bodies
 from notifier.web.api.query_params import NOTHING, Wrong, part_of
@@ -267,7 +267,7 @@ def _row(silence: Silence, *, expired_at: datetime | None = None) -> RowJson:
         "created_at": _stamp(silence.created_at),
         "until": _stamp(silence.until),
         "expired_at": None if expired_at is None else _stamp(expired_at),
-        "match": spelt(silence),
+        "match": keys_of(silence),
         "why": silence.why,
     }
 

@@ -15,9 +15,9 @@ from starlette.routing import BaseRoute, Route
 
 from notifier.domain.models import Event, Kind
 from notifier.domain.pagination import EventFilter, RowJson, Slice
-from notifier.domain.routing import fits
+from notifier.domain.routing import matches
 from notifier.domain.rules import Silence
-from notifier.domain.silences import DESTINATION, made
+from notifier.domain.silences import DESTINATION, create_silence
 from notifier.errors import NotifierError
 from notifier.messages.humanize import span
 from notifier.storage.books import Books
@@ -89,7 +89,7 @@ class _Page:
             until = _until(given, now=now, zone=self.dress.zone)
             if forms.field(form, "step") == "preview":
                 why = given.why or "a preview"
-                silence = made(given.match, why=why, created_at=now, until=until)
+                silence = create_silence(given.match, why=why, created_at=now, until=until)
                 preview = await _preview(ports.books, silence, now=now)
                 return await self._listed(request, given=given, preview=preview)
             await ports.deeds.silence(by, given.match, until=until, why=given.why)
@@ -227,7 +227,7 @@ async def _preview(books: Books, silence: Silence, *, now: datetime) -> Preview:
 
 
 def _fitting(silence: Silence, rows: Sequence[RowJson]) -> list[RowJson]:
-    return [row for row in rows if fits(_event(row), silence.match)]
+    return [row for row in rows if matches(_event(row), silence.match)]
 
 
 def _event(row: filters.Row) -> Event:

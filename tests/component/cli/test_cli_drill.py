@@ -18,7 +18,7 @@ from notifier.cli.dry_run import Play, Row, Scene
 from notifier.domain.circuit_breaker import DestinationState
 from notifier.domain.models import Format, Kind, Limits, Outcome, Rendered, Sent
 from notifier.domain.rules import Rate
-from notifier.domain.silences import made
+from notifier.domain.silences import create_silence
 from notifier.policies import destination_policy
 from notifier.storage import silences
 from notifier.storage.database import Priority
@@ -111,7 +111,9 @@ def test_quiet_hours_digests_and_silences_keep_back_and_say_so(
 ) -> None:
     stored(tmp_path)
     now = datetime.now(UTC)
-    hush = made({"destination": ["mute"]}, why="maintenance", created_at=now, until=now + DAY)
+    hush = create_silence(
+        {"destination": ["mute"]}, why="maintenance", created_at=now, until=now + DAY
+    )
 
     async def silence() -> None:
         async with opened(tmp_path / "notifier.db") as store:

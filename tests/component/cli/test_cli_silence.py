@@ -12,7 +12,7 @@ import pytest
 from commanding import Ended, Kalshi, Running, kalshi, started, typed
 from storing import DAY, HOOK, MINUTE, doc, opened, row, stamp, stocked
 
-from notifier.domain.silences import made
+from notifier.domain.silences import create_silence
 from notifier.storage import silences
 from notifier.storage.sqlite import InstanceLock, writer
 from notifier.workers import admin_socket
@@ -112,7 +112,7 @@ def test_a_silence_that_is_over_is_shown_only_when_asked_for(folder: Path) -> No
     engine = writer(folder / "notifier.db")
     with engine.begin() as conn:
         keys = {"category": ["*"]}
-        over = made(keys, why="over", created_at=now - DAY, until=now - MINUTE)
+        over = create_silence(keys, why="over", created_at=now - DAY, until=now - MINUTE)
         silences.add(conn, over)
     engine.dispose()
 

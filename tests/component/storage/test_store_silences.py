@@ -8,7 +8,7 @@ import pytest
 from storing import HOUR, MINUTE, NOW, SECOND, Shelf, ask, opened, stocked
 
 from notifier.domain.rules import Silence
-from notifier.domain.silences import made
+from notifier.domain.silences import create_silence
 from notifier.errors import StoreError
 from notifier.storage import queries, silences
 from notifier.storage.database import Priority, reading
@@ -36,7 +36,7 @@ async def _add(
     now: datetime = NOW,
     until: datetime = NOW + HOUR,
 ) -> Silence:
-    silence = made(keys, why=why, created_at=now, until=until)
+    silence = create_silence(keys, why=why, created_at=now, until=until)
     async with shelf.store.turn(Priority.MAINTENANCE) as turn:
         await turn.write(silences.add, silence)
     return silence

@@ -11,7 +11,7 @@ from message_samples import event, milestone
 from fuzz.bounds import at_most, guarded
 from notifier.domain.models import Kind
 from notifier.domain.parsing import ValueParseError, parse_pattern
-from notifier.domain.routing import fits, matches, route
+from notifier.domain.routing import matches, matches_any, route
 from notifier.domain.rules import Match, Route
 
 MEMORY_MIB = 64
@@ -24,7 +24,7 @@ def answer(expression: str, text: str) -> bool | None:
             parse_pattern(expression)
         except ValueParseError:
             return None
-        return matches((expression,), text)
+        return matches_any((expression,), text)
 
 
 #: Expressions on which a backtracking search does not end, and texts for them.
@@ -54,14 +54,14 @@ def test_catastrophic_backtracking_is_impossible(
     expression: str, text: str, *, found: bool
 ) -> None:
     with guarded():
-        assert matches((expression,), text) is found
+        assert matches_any((expression,), text) is found
 
 
 @pytest.mark.parametrize("expression", ["~^KX.*TEST.*-.*$", "~.*sim.*game.*"])
 def test_a_full_read_is_matched_in_seconds(expression: str) -> None:
     tickers = (f"KXMVESPORTSMULTIGAMEEXTENDED-{n:049X}" for n in range(137_200))
     with guarded():
-        assert not any(matches((expression,), ticker) for ticker in tickers)
+        assert not any(matches_any((expression,), ticker) for ticker in tickers)
 
 
 CHARACTERS = ["a", "b", "É", "é", "ß", "ſ", "K", "\u212a", "1", "_", " ", "\n", "\u00a0"]
@@ -98,7 +98,7 @@ def test_an_expression_matches_what_it_matches_in_python(expression: str, text: 
         warnings.simplefilter("ignore", FutureWarning)
         found = re.search(expression, text, re.IGNORECASE) is not None
 
-    assert matches((f"~{expression}",), text) is found
+    assert matches_any((f"~{expression}",), text) is found
 
 
 HOSTILE = st.text(st.sampled_from("ab(|)[]{}*+?.^$\\~-,!<=>:P1 \n'é"), max_size=30)
@@ -149,4 +149,4 @@ def test_any_details_can_be_matched(key: str, details: object) -> None:
 
     (trace,) = route(happened, [Route(name="all", to=("ops",), match=asked)])
 
-    assert trace.matched is fits(happened, asked)
+    assert trace.matched is matches(happened, asked)

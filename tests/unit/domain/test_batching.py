@@ -14,7 +14,7 @@ from notifier.domain.circuit_breaker import DestinationState
 from notifier.domain.deliveries import PendingDelivery, RenderLevel
 from notifier.domain.models import Change, Kind, State
 from notifier.domain.rules import QuietPolicy, Silence, Window
-from notifier.domain.silences import made
+from notifier.domain.silences import create_silence
 
 QUIET = replace(
     PLAIN,
@@ -177,7 +177,7 @@ def test_everything_obsolete_ends_whatever_room_there_is() -> None:
 
 def _silence(*destinations: str) -> Silence:
     keys = {"events": ["updated"]} | ({"destination": list(destinations)} if destinations else {})
-    return made(keys, why="noisy", created_at=NOON, until=NOON + HOUR)
+    return create_silence(keys, why="noisy", created_at=NOON, until=NOON + HOUR)
 
 
 def test_a_silence_drops_what_it_matches_and_is_named() -> None:

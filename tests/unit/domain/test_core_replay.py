@@ -22,7 +22,7 @@ from notifier.domain.preview import (
     reminded,
 )
 from notifier.domain.rules import QuietPolicy, Rate, Route, Then, Window
-from notifier.domain.silences import made
+from notifier.domain.silences import create_silence
 from notifier.domain.timers import LastAnnounced, TimePolicy, fire
 
 ZONE = ZoneInfo("UTC")
@@ -163,7 +163,7 @@ def test_updates_that_wait_together_would_have_been_their_net_change() -> None:
 
 
 def test_a_silence_of_then_would_have_dropped_what_fell_due_in_it() -> None:
-    silence = made({"type": ["football_game"]}, why="x", created_at=NOW, until=NOW + DAY)
+    silence = create_silence({"type": ["football_game"]}, why="x", created_at=NOW, until=NOW + DAY)
     ended_early = Hush(silence=silence, over=NOW + HOUR)
     news = [event(0), event(1, at=NOW + 2 * HOUR)]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.domain.models import Change, Event, Json, Kind, Milestone, RouteTrace
-from notifier.domain.routing import deliveries, leads, matches, route
+from notifier.domain.routing import deliveries, leads, matches_any, route
 from notifier.domain.rules import Match, Route
 
 START = datetime(2026, 11, 22, 18, tzinfo=UTC)
@@ -139,24 +139,24 @@ def test_every_value_that_failed_is_told() -> None:
     ],
 )
 def test_patterns_fit_as_written(pattern: str, value: str, *, fits: bool) -> None:
-    assert matches((pattern,), value) is fits
+    assert matches_any((pattern,), value) is fits
 
 
 @given(st.text())
 def test_any_text_without_marks_fits_itself_in_any_case(text: str) -> None:
     plain = re.sub(r"^~+|[*?\[]", "", text)
 
-    assert matches((plain.upper(),), plain.lower()) == (
+    assert matches_any((plain.upper(),), plain.lower()) == (
         plain.upper().casefold() == plain.lower().casefold()
     )
-    assert matches((plain,), plain)
+    assert matches_any((plain,), plain)
 
 
 @given(st.text(), st.text(), st.text())
 def test_a_star_stands_for_any_text(before: str, middle: str, after: str) -> None:
     before, after = (re.sub(r"[*?\[~]", "", t) for t in (before, after))
 
-    assert matches((f"{before}*{after}",), before + middle + after)
+    assert matches_any((f"{before}*{after}",), before + middle + after)
 
 
 def test_any_ticker_of_either_list_counts() -> None:

@@ -10,7 +10,13 @@ from message_samples import changed, event, milestone
 
 from notifier.domain.models import Event, Kind
 from notifier.domain.rules import Silence
-from notifier.domain.silences import made, phrase, silencing, spelt, words
+from notifier.domain.silences import (
+    create_silence,
+    find_silence,
+    format_keys,
+    keys_of,
+    silenced_reason,
+)
 
 NOW = datetime(2026, 11, 23, 19, tzinfo=UTC)
 UNTIL = datetime(2026, 11, 24, 7, tzinfo=UTC)
@@ -20,11 +26,11 @@ ELECTION = milestone(category="Elections", sort="election", details={})
 
 
 def silence(keys: Mapping[str, Any], *, why: str = "too noisy", until: datetime = UNTIL) -> Silence:
-    return made(keys, why=why, created_at=NOW, until=until)
+    return create_silence(keys, why=why, created_at=NOW, until=until)
 
 
 def falls(keys: Mapping[str, Sequence[str]], one: Event, *, to: str = "ops") -> bool:
-    return silencing(one, to, [silence(keys)]) is not None
+    return find_silence(one, to, [silence(keys)]) is not None
 
 
 @pytest.mark.parametrize(
@@ -38,7 +44,7 @@ def falls(keys: Mapping[str, Sequence[str]], one: Event, *, to: str = "ops") -> 
         ({"details.league": ["Pro *"]}, True, False),
         ({"category": ["Sports"], "type": ["election"]}, False, False),
     ],
-    ids=lambda value: phrase(value) if isinstance(value, dict) else "",
+    ids=lambda value: format_keys(value) if isinstance(value, dict) else "",
 )
 def test_keys_match_as_in_a_route(keys: dict[str, list[str]], game: bool, election: bool) -> None:
     assert falls(keys, event(Kind.STARTED, GAME)) is game
@@ -87,10 +93,10 @@ def test_the_first_of_several_silences_is_the_reason() -> None:
         for name, why in (("Elections", "one"), ("Sports", "two"), ("*", "three"))
     ]
 
-    found = silencing(event(Kind.CREATED, GAME), "ops", silences)
+    found = find_silence(event(Kind.CREATED, GAME), "ops", silences)
 
     assert found is silences[1]
-    assert silencing(event(Kind.CREATED, GAME), "ops", []) is None
+    assert find_silence(event(Kind.CREATED, GAME), "ops", []) is None
 
 
 def test_the_reason_names_the_silence_its_end_and_what_it_is_for() -> None:
@@ -99,7 +105,7 @@ def test_the_reason_names_the_silence_its_end_and_what_it_is_for() -> None:
 
     assert one.id.startswith("sil_")
     assert len(one.id) == 30
-    assert words(one) == f"silenced until 2026-11-24T07:00:00Z by {one.id}: too noisy"
+    assert silenced_reason(one) == f"silenced until 2026-11-24T07:00:00Z by {one.id}: too noisy"
 
 
 def test_an_id_tells_one_wish_from_another() -> None:
@@ -123,14 +129,14 @@ def test_what_is_spelt_can_be_understood_again() -> None:
 
     one = silence(keys)
 
-    assert spelt(one) == {
+    assert keys_of(one) == {
         "events": ["updated"],
         "title": ["~(a|b)", "*final*"],
         "changed": ["start_date"],
         "destination": ["desk", "ops"],
     }
-    assert silence(spelt(one)) == one
-    assert phrase({"title": ["~(a|b)", "*final*"], "type": ["x"]}) == (
+    assert silence(keys_of(one)) == one
+    assert format_keys({"title": ["~(a|b)", "*final*"], "type": ["x"]}) == (
         "title=~(a|b), title=*final*, type=x"
     )
 
