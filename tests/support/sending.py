@@ -1,4 +1,4 @@
-"""What the sender's tests send, and from where."""
+"""Destinations, messages and senders for the tests of the senders."""
 
 import io
 from collections.abc import AsyncIterator
@@ -17,10 +17,12 @@ from notifier.domain.rules import Destination
 from notifier.senders.egress_guard import Egress
 from notifier.senders.sender import Sender, open_sender
 
+LIMIT = timedelta(seconds=10)
+
 
 @cache
 def authority() -> Authority:
-    """The one whom the tests' senders trust; its keys are made once."""
+    """The authority that the tests' senders trust; its keys are made once."""
     return Authority()
 
 
@@ -29,15 +31,8 @@ def destination(
     *,
     name: str = "ops",
     format: Format | None = None,  # noqa: A002 - the field's name
-    concurrency: int = 1,
 ) -> Destination:
-    return Destination(
-        name=name,
-        url=url,
-        format=format,
-        concurrency=concurrency,
-        zone=ZoneInfo("UTC"),
-    )
+    return Destination(name=name, url=url, format=format, zone=ZoneInfo("UTC"))
 
 
 def rendered(
@@ -64,11 +59,11 @@ def rendered(
 @asynccontextmanager
 async def opened(
     *destinations: Destination,
-    attempt_limit: timedelta = timedelta(seconds=10),
+    attempt_limit: timedelta = LIMIT,
     output: TextIO | None = None,
     may_reach: Egress = anywhere,
 ) -> AsyncIterator[Sender]:
-    """A sender as production has it, but for whom it trusts."""
+    """A sender as in production, except that it trusts the tests' authority."""
     sender = await open_sender(
         destinations,
         output=output or io.StringIO(),
@@ -87,8 +82,10 @@ async def send_once(
     url: str,
     message: Rendered | None = None,
     *,
-    attempt_limit: timedelta = timedelta(seconds=10),
+    served: frozenset[str] = frozenset(),
+    attempt_limit: timedelta = LIMIT,
+    may_reach: Egress = anywhere,
 ) -> Outcome:
-    """The outcome of one message to one destination."""
-    async with opened(destination(url), attempt_limit=attempt_limit) as sender:
-        return await sender.send("ops", message or rendered())
+    """The outcome of one message to one destination, by a sender of its own."""
+    async with opened(destination(url), attempt_limit=attempt_limit, may_reach=may_reach) as sender:
+        return await sender.send("ops", message or rendered(), served=served)
