@@ -137,7 +137,7 @@ def _after_failure(
     recent: RecentAttempts,
 ) -> DestinationState:
     is_open = before.open_since is not None
-    if outcome.served and not is_open:
+    if outcome.delivered_to and not is_open:
         return before  # the destination works; one of its recipients does not
     retry_after = outcome.retry_after if isinstance(outcome, Failed) else None
     after = before

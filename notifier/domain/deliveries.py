@@ -161,6 +161,6 @@ class Lease:
     message: Message
     token: str
     #: Marks of the recipients that have it already.
-    served: frozenset[str] = frozenset()
+    delivered_to: frozenset[str] = frozenset()
     #: The events of the members, in order; empty where they have not been read yet.
     events: tuple[Event, ...] = ()

@@ -291,7 +291,7 @@ class Failed:
     status: int | None = None
     retry_after: timedelta | None = None
     #: Marks of those of several recipients who have it.
-    served: frozenset[str] = frozenset()
+    delivered_to: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,8 +299,8 @@ class Ambiguous:
     """It may have arrived: the request was written, no answer came."""
 
     reason: str
-    served: frozenset[str] = frozenset()
-    #: False: those who are not `served` surely lack it.
+    delivered_to: frozenset[str] = frozenset()
+    #: False: those who are not `delivered_to` surely lack it.
     unsure: bool = True
 
 
@@ -311,7 +311,7 @@ class Refused:
     reason: str
     scope: Scope
     status: int | None = None
-    served: frozenset[str] = frozenset()
+    delivered_to: frozenset[str] = frozenset()
 
 
 Outcome: TypeAlias = Sent | Failed | Ambiguous | Refused

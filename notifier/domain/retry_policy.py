@@ -175,13 +175,13 @@ def next_state(
     match outcome:
         case Sent():
             return NextState(state=State.DELIVERED)
-        case Refused(scope=Scope.MESSAGE, reason=reason) if outcome.served:
+        case Refused(scope=Scope.MESSAGE, reason=reason) if outcome.delivered_to:
             # Another rendering would reach those recipients who have it as well.
             return NextState(state=State.DEAD, reason=reason)
         case Refused(scope=Scope.MESSAGE, reason=reason):
             return _plainer(delivery, reason, in_digest=in_digest, now=now)
         case Refused():
-            return _wait_suspended(delivery, outcome.reason, now, frozen=bool(outcome.served))
+            return _wait_suspended(delivery, outcome.reason, now, frozen=bool(outcome.delivered_to))
         case Ambiguous(unsure=True) if drop_ambiguous:
             return _dropped(outcome.reason)
         case Failed() | Ambiguous():

@@ -87,10 +87,12 @@ class AppriseChannel:
         """How often the service may be asked."""
         return registry.rate_of(self._plugin)
 
-    async def send(self, message: Rendered, *, served: frozenset[str] = frozenset()) -> Outcome:
+    async def send(
+        self, message: Rendered, *, delivered_to: frozenset[str] = frozenset()
+    ) -> Outcome:
         """Make one attempt, and evaluate what the plugin returned and what was observed."""
         record = AttemptRecord()
-        recipients = DeliveredRecipients(self._salt, message.message_id, served)
+        recipients = DeliveredRecipients(self._salt, message.message_id, delivered_to)
         #: False as well if the thread does not end in time.
         result: bool | _PluginError = False
         try:
@@ -106,8 +108,8 @@ class AppriseChannel:
         except BaseException:
             record.abort()
             raise
-        outcome = self._outcome(record, result=result, served=served)
-        outcome = partial_outcome(outcome, before=served, after=recipients.marks)
+        outcome = self._outcome(record, result=result, delivered_to=delivered_to)
+        outcome = partial_outcome(outcome, before=delivered_to, after=recipients.marks)
         if isinstance(outcome, Sent):
             return outcome
         return replace(outcome, reason=redact(outcome.reason, self._secrets))
@@ -156,7 +158,7 @@ class AppriseChannel:
         return confirms_success(record.observations, now=self._now(), read_error=self._read_error)
 
     def _outcome(
-        self, record: AttemptRecord, *, result: bool | _PluginError, served: frozenset[str]
+        self, record: AttemptRecord, *, result: bool | _PluginError, delivered_to: frozenset[str]
     ) -> Outcome:
         accepted = result is True
         is_observed = self._protocol is not WireProtocol.OTHER
@@ -184,7 +186,7 @@ class AppriseChannel:
                 return Failed(reason="not sent; the service gives no reason")
             reason = "the service's plugin refused the message before sending it"
             return Refused(reason=reason, scope=Scope.MESSAGE)
-        if isinstance(outcome, Sent) and is_observed and not (record.observations or served):
+        if isinstance(outcome, Sent) and is_observed and not (record.observations or delivered_to):
             reason = "the service's plugin says that it sent, and sent nothing"
             return Refused(reason=reason, scope=Scope.MESSAGE)
         return outcome

@@ -114,9 +114,9 @@ def partial_outcome(outcome: Outcome, *, before: frozenset[str], after: frozense
     reason = f"partly sent; {outcome.reason}"
     if isinstance(outcome, Refused):
         scope = Scope.MESSAGE if after > before else outcome.scope
-        return replace(outcome, reason=reason, scope=scope, served=after)
+        return replace(outcome, reason=reason, scope=scope, delivered_to=after)
     unsure = isinstance(outcome, Ambiguous)
-    return Ambiguous(reason=reason, served=after, unsure=unsure)
+    return Ambiguous(reason=reason, delivered_to=after, unsure=unsure)
 
 
 def confirms_success(

@@ -54,11 +54,13 @@ class Channel(Protocol):
     def rate(self) -> Rate | None:
         """How often it may be asked when the configuration has no rate."""
 
-    async def send(self, message: Rendered, *, served: frozenset[str] = frozenset()) -> Outcome:
+    async def send(
+        self, message: Rendered, *, delivered_to: frozenset[str] = frozenset()
+    ) -> Outcome:
         """
         Make one attempt. An exception here is a bug: every failure is an outcome.
 
-        Recipients whose marks are in `served` have the message and are skipped. If
+        Recipients whose marks are in `delivered_to` have the message and are skipped. If
         some have it after the attempt and some do not, the outcome carries the marks
         of all who have it. A channel with one recipient knows no marks.
         """
@@ -78,16 +80,16 @@ class Sender:
         destination: str,
         message: Rendered,
         *,
-        served: frozenset[str] = frozenset(),
+        delivered_to: frozenset[str] = frozenset(),
     ) -> Outcome:
         """
         Make one attempt, within the attempt limit; every failure is an outcome.
 
         A message that some of several recipients have already goes only to the others:
-        `served` is what the last outcome under this `message_id` carried, in this process
+        `delivered_to` is what the last outcome under this `message_id` carried, in this process
         or an earlier one. Marks of another `message_id` or URL have no effect.
         """
-        return await self._channels[destination].send(message, served=served)
+        return await self._channels[destination].send(message, delivered_to=delivered_to)
 
     def limits(self, destination: str) -> Limits:
         """What the service can take. A title of 0 means that it has none."""

@@ -36,7 +36,7 @@ class TerminalChannel:
         self,
         message: Rendered,
         *,
-        served: frozenset[str] = frozenset(),  # noqa: ARG002 - it has one recipient
+        delivered_to: frozenset[str] = frozenset(),  # noqa: ARG002 - it has one recipient
     ) -> Outcome:
         """Write it. A closed output fails; one that is not read in time is ambiguous."""
         text = readable(message)

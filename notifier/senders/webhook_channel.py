@@ -83,7 +83,7 @@ class WebhookChannel:
         self,
         message: Rendered,
         *,
-        served: frozenset[str] = frozenset(),  # noqa: ARG002 - it has one recipient
+        delivered_to: frozenset[str] = frozenset(),  # noqa: ARG002 - it has one recipient
     ) -> Outcome:
         """Make one attempt, and evaluate what the receiver answered."""
         record = AttemptRecord()

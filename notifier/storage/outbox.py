@@ -270,7 +270,7 @@ def _lease(conn: Connection, messages: Sequence[Message], request: ClaimRequest)
         Lease(
             message=message,
             token=token,
-            served=marks.get(message.id, frozenset()),
+            delivered_to=marks.get(message.id, frozenset()),
             events=its_events,
         )
         for message, token, its_events in zip(messages, tokens, events, strict=True)
@@ -307,7 +307,7 @@ def _was_ours(settlement: Settlement) -> bool:
 
 def _is_plain(result: AttemptResult) -> bool:
     lease = result.lease
-    is_single = len(lease.message.members) == 1 and not lease.served
+    is_single = len(lease.message.members) == 1 and not lease.delivered_to
     return is_single and isinstance(result.outcome, Sent)
 
 
@@ -370,10 +370,11 @@ def write_settlement(conn: Connection, settlement: Settlement) -> Settlement:
     is_pending = any(one.state is State.PENDING for one in settlement.next_states)
     if is_pending and not isinstance(result.outcome, Sent):
         rows = [
-            {"message": lease.message.id, "mark": mark} for mark in sorted(result.outcome.served)
+            {"message": lease.message.id, "mark": mark}
+            for mark in sorted(result.outcome.delivered_to)
         ]
         _execute_many(conn, _REMEMBER_RECIPIENT, rows)
-    elif lease.served:
+    elif lease.delivered_to:
         conn.execute(_FORGET_RECIPIENTS, {"message": lease.message.id})
     if settlement.after != settlement.before:
         destination_state.save(

@@ -46,11 +46,13 @@ _LONGEST_SLOT_S = 60.0
 class Sender(Protocol):
     """What the dispatcher needs of the senders."""
 
-    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
+    async def send(
+        self, destination: str, message: Rendered, *, delivered_to: frozenset[str]
+    ) -> Outcome:
         """
         Make one attempt and return what was seen; takes 30 s at most.
 
-        `served` marks those of several recipients who have the message already.
+        `delivered_to` marks those of several recipients who have the message already.
         """
 
     def limits(self, destination: str) -> Limits: ...
@@ -327,13 +329,13 @@ class Dispatcher:
             )
             if rendered.template_error is not None:
                 log.error("template.failed", route=message.route, reason=rendered.template_error)
-            return await self.sender.send(worker.name, rendered, served=lease.served)
+            return await self.sender.send(worker.name, rendered, delivered_to=lease.delivered_to)
         except Exception as exc:
             log.exception("message.broken", message_id=message.id)
             reason = f"a bug of this program: {type(exc).__name__}"
             if rendered is None:
                 return Failed(reason=reason)
-            return Ambiguous(reason=reason, served=lease.served)
+            return Ambiguous(reason=reason, delivered_to=lease.delivered_to)
 
     def _report(self, worker: DestinationWorker, settlement: Settlement) -> None:
         """Log what became of a message, and of its destination."""

@@ -83,7 +83,9 @@ class Exchange(Protocol):
 class Sender(Protocol):
     """What the loop needs of the far end."""
 
-    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
+    async def send(
+        self, destination: str, message: Rendered, *, delivered_to: frozenset[str]
+    ) -> Outcome:
         """One attempt; what was seen. Takes 30 s at most."""
 
     def limits(self, destination: str) -> Limits: ...
@@ -400,7 +402,7 @@ class Operate:
                 self.sender.limits(notice.destination),
                 plain=notice.attempts > 1,
             )
-            return await self.sender.send(notice.destination, message, served=frozenset())
+            return await self.sender.send(notice.destination, message, delivered_to=frozenset())
         except Exception as exc:
             log.exception("notice.broken", condition=notice.key)
             reason = f"a bug of this program: {type(exc).__name__}"

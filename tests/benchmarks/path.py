@@ -42,9 +42,9 @@ class StubSender:
     """Takes every message at once."""
 
     async def send(
-        self, _destination: str, _message: Rendered, *, served: frozenset[str]
+        self, _destination: str, _message: Rendered, *, delivered_to: frozenset[str]
     ) -> Outcome:
-        del served
+        del delivered_to
         return Sent(status=204)
 
     def limits(self, _destination: str) -> Limits:

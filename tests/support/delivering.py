@@ -50,7 +50,7 @@ class Request:
     destination: str
     message: Rendered
     #: Who had it before, as the sender was told.
-    served: frozenset[str]
+    delivered_to: frozenset[str]
 
     @property
     def milestones(self) -> list[str]:
@@ -70,13 +70,15 @@ class StubSender:
     under_way: int = 0
     most_under_way: int = 0
 
-    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
+    async def send(
+        self, destination: str, message: Rendered, *, delivered_to: frozenset[str]
+    ) -> Outcome:
         self.requests.append(
             Request(
                 at=self.clock.now(),
                 destination=destination,
                 message=message,
-                served=served,
+                delivered_to=delivered_to,
             )
         )
         self.under_way += 1

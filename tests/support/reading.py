@@ -48,8 +48,10 @@ _SOURCE: dict[str, Any] = {
 class StubSender:
     """Far ends that take everything; nobody sends here."""
 
-    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
-        del destination, message, served
+    async def send(
+        self, destination: str, message: Rendered, *, delivered_to: frozenset[str]
+    ) -> Outcome:
+        del destination, message, delivered_to
         return Sent(status=204)
 
     def limits(self, destination: str) -> Limits:

@@ -82,10 +82,10 @@ async def send_once(
     url: str,
     message: Rendered | None = None,
     *,
-    served: frozenset[str] = frozenset(),
+    delivered_to: frozenset[str] = frozenset(),
     attempt_limit: timedelta = LIMIT,
     may_reach: Egress = anywhere,
 ) -> Outcome:
     """The outcome of one message to one destination, by a sender of its own."""
     async with opened(destination(url), attempt_limit=attempt_limit, may_reach=may_reach) as sender:
-        return await sender.send("ops", message or rendered(), served=served)
+        return await sender.send("ops", message or rendered(), delivered_to=delivered_to)

@@ -239,7 +239,9 @@ class Shelf:
         if messages and not events[0]:
             events = await self.store.read(message_events.events_of_messages, messages)
         return [
-            Claimed(message=one.message, token=one.token, served=one.served, events=told)
+            Claimed(
+                message=one.message, token=one.token, delivered_to=one.delivered_to, events=told
+            )
             for one, told in zip(got.leases, events, strict=True)
         ]
 

@@ -30,8 +30,10 @@ class Slow(StubSender):
 
     begun: anyio.Event = field(default_factory=anyio.Event)
 
-    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
-        del destination, message, served
+    async def send(
+        self, destination: str, message: Rendered, *, delivered_to: frozenset[str]
+    ) -> Outcome:
+        del destination, message, delivered_to
         self.begun.set()
         await anyio.sleep(15)
         return Sent(status=204)

@@ -41,8 +41,10 @@ class _Sender(StubSender):
 
     taken: list[Rendered] = field(default_factory=list)
 
-    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
-        del destination, served
+    async def send(
+        self, destination: str, message: Rendered, *, delivered_to: frozenset[str]
+    ) -> Outcome:
+        del destination, delivered_to
         self.taken.append(message)
         return Sent(status=204)
 

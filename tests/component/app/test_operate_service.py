@@ -40,8 +40,10 @@ class Sender(StubSender):
 
     taken: list[tuple[str, Rendered]] = field(default_factory=list)
 
-    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
-        del served
+    async def send(
+        self, destination: str, message: Rendered, *, delivered_to: frozenset[str]
+    ) -> Outcome:
+        del delivered_to
         self.taken.append((destination, message))
         return Sent(status=204)
 

@@ -36,8 +36,10 @@ async def attempt(
     attempt_limit: timedelta = LIMIT,
 ) -> Outcome:
     """One attempt by a new sender that knows only what the last outcome carried."""
-    served = frozenset[str]() if last is None or isinstance(last, Sent) else last.served
-    return await send_once(url, rendered(message_id), served=served, attempt_limit=attempt_limit)
+    delivered_to = frozenset[str]() if last is None or isinstance(last, Sent) else last.delivered_to
+    return await send_once(
+        url, rendered(message_id), delivered_to=delivered_to, attempt_limit=attempt_limit
+    )
 
 
 @pytest.fixture
@@ -78,8 +80,8 @@ async def test_marks_add_up_until_everyone_has_the_mail(post: SmtpSink) -> None:
     assert isinstance(first, Ambiguous)
     assert isinstance(second, Ambiguous)
     assert first.reason == "partly sent; SMTP 450: 4.2.1 busy"
-    assert (len(first.served), len(second.served)) == (1, 2)
-    assert first.served < second.served
+    assert (len(first.delivered_to), len(second.delivered_to)) == (1, 2)
+    assert first.delivered_to < second.delivered_to
     assert third == Sent(status=250)
     assert receivers(post) == [ANN, BOB, CY]
 
@@ -107,7 +109,7 @@ async def test_a_failing_server_takes_no_marks_away(post: SmtpSink) -> None:
     assert isinstance(first, Ambiguous)
     assert second == Ambiguous(
         reason="partly sent; connection lost while sending",
-        served=first.served,
+        delivered_to=first.delivered_to,
         unsure=False,
     )
     assert third == Sent(status=250)
@@ -137,7 +139,7 @@ async def test_a_refused_recipient_keeps_the_mail_from_no_other(post: SmtpSink) 
     assert isinstance(first, Refused)
     assert first.reason == "partly sent; SMTP 550: 5.1.1 nobody"
     assert first.scope is Scope.MESSAGE
-    assert len(first.served) == 2
+    assert len(first.delivered_to) == 2
     assert second == first
     assert receivers(post) == [ANN, CY]
 
@@ -162,7 +164,7 @@ async def test_only_the_target_that_lacks_the_message_gets_it(sink: HttpSink, se
     targets = posted(sink, key)
     assert isinstance(first, Ambiguous)
     assert first.reason == "partly sent; HTTP 503"
-    assert len(first.served) == 1
+    assert len(first.delivered_to) == 1
     assert second == Sent(status=200)
     assert len(set(map(str, targets[:2]))) == 2
     assert targets[2:] == targets[1:2]
@@ -178,9 +180,9 @@ async def test_a_missing_channel_does_not_suspend_the_destination(sink: HttpSink
     assert isinstance(first, Refused)
     assert first.scope is Scope.MESSAGE
     assert first.reason == "partly sent; Slack: channel_not_found"
-    assert len(first.served) == 1
+    assert len(first.delivered_to) == 1
     assert isinstance(second, Refused)
-    assert second.served == first.served
+    assert second.delivered_to == first.delivered_to
     assert len(sink.requests) == 3
 
 
@@ -191,7 +193,7 @@ async def test_an_error_that_the_plugin_takes_for_a_success_marks_no_target(sink
     second = await attempt(BOT, first)
 
     assert isinstance(first, Refused)
-    assert first.served == frozenset()
+    assert first.delivered_to == frozenset()
     assert second == first
     assert len(sink.requests) == 4
 
@@ -205,7 +207,7 @@ async def test_an_aborted_attempt_keeps_its_marks(sink: HttpSink) -> None:
         second = await attempt(url, first)
 
     assert isinstance(first, Ambiguous)
-    assert len(first.served) == 1
+    assert len(first.delivered_to) == 1
     assert second == Sent(status=200)
     topics = posted(sink, "topic")
     assert topics[2:] == topics[1:2]
@@ -261,7 +263,7 @@ async def test_a_plugin_without_http_marks_whom_it_served(
 
     assert isinstance(first, Ambiguous)
     assert first.reason == reason
-    assert len(first.served) == 1
+    assert len(first.delivered_to) == 1
     assert second == first
     assert asked == ["ann", "bob", "bob"]
 
@@ -270,7 +272,7 @@ async def test_a_plugin_without_http_marks_whom_it_served(
 PROCESS = """
 import sys, anyio
 from sending import send_once
-print(*sorted(anyio.run(send_once, sys.argv[1]).served))
+print(*sorted(anyio.run(send_once, sys.argv[1]).delivered_to))
 """
 
 
@@ -293,8 +295,8 @@ async def test_marks_are_the_same_in_every_process(post: SmtpSink, sink: HttpSin
         )
 
         assert isinstance(ours, Ambiguous)
-        assert len(ours.served) >= 2
-        assert other.stdout.decode().split() == sorted(ours.served)
+        assert len(ours.delivered_to) >= 2
+        assert other.stdout.decode().split() == sorted(ours.delivered_to)
 
 
 async def test_a_mark_shows_neither_recipient_nor_secret_nor_that_one_got_two_messages(
@@ -306,7 +308,10 @@ async def test_a_mark_shows_neither_recipient_nor_secret_nor_that_one_got_two_me
     outcomes = [await attempt(url, message_id=one) for one in ("msg_ONE", "msg_TWO")]
 
     marks = [
-        one for outcome in outcomes if isinstance(outcome, Ambiguous) for one in outcome.served
+        one
+        for outcome in outcomes
+        if isinstance(outcome, Ambiguous)
+        for one in outcome.delivered_to
     ]
     assert len(set(marks)) == 2
     for mark in marks:

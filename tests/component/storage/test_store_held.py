@@ -331,7 +331,7 @@ async def test_who_has_a_message_that_others_lack_is_remembered(
 ) -> None:
     await shelf.show(row("m1"))
     [lease] = await shelf.claim()
-    partly = Ambiguous(reason="bob", served=frozenset({"ann", "cid"}), unsure=False)
+    partly = Ambiguous(reason="bob", delivered_to=frozenset({"ann", "cid"}), unsure=False)
     await shelf.settle(lease, partly)
 
     assert _served(database) == ["ann", "cid"]
@@ -340,7 +340,7 @@ async def test_who_has_a_message_that_others_lack_is_remembered(
 async def test_nothing_is_dropped_that_some_surely_lack(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"), row("m2"))
     first, second = await shelf.claim()
-    partly = Ambiguous(reason="bob", served=frozenset({"ann"}), unsure=False)
+    partly = Ambiguous(reason="bob", delivered_to=frozenset({"ann"}), unsure=False)
     await shelf.settle(first, partly, drop_ambiguous=True)
     await shelf.settle(second, Ambiguous(reason="?"), drop_ambiguous=True)
 

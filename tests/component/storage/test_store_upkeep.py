@@ -264,7 +264,7 @@ async def test_who_has_a_message_is_forgotten_once_nobody_waits_for_it(
 ) -> None:
     await shelf.show(row("m1"))
     [lease] = await shelf.claim()
-    partly = Ambiguous(reason="partly sent", served=frozenset({"rcp_1"}))
+    partly = Ambiguous(reason="partly sent", delivered_to=frozenset({"rcp_1"}))
     await shelf.settle(lease, partly)
     await _prune(shelf)
     kept = ask(database, "SELECT mark FROM served")

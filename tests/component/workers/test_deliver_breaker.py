@@ -327,14 +327,14 @@ async def test_those_who_lack_it_get_it_and_those_who_have_it_do_not_again(
 ) -> None:
     async with staged(database, worker(drop_ambiguous=True)) as scene, scene.running():
         scene.sender.answers[HOOK] = in_turn(
-            Ambiguous(reason="bob", served=frozenset({"ann"}), unsure=False),
-            Ambiguous(reason="bob", served=frozenset({"ann", "cid"}), unsure=False),
+            Ambiguous(reason="bob", delivered_to=frozenset({"ann"}), unsure=False),
+            Ambiguous(reason="bob", delivered_to=frozenset({"ann", "cid"}), unsure=False),
             Sent(),
         )
         await scene.show("m1")
         await anyio.sleep(600)
 
-        told = [sorted(one.served) for one in scene.sender.requests]
+        told = [sorted(one.delivered_to) for one in scene.sender.requests]
         assert told == [[], ["ann"], ["ann", "cid"]]
         assert len({one.message.message_id for one in scene.sender.requests}) == 1
         assert scene.states() == ["delivered"]
@@ -344,7 +344,7 @@ async def test_those_who_lack_it_get_it_and_those_who_have_it_do_not_again(
 async def test_who_has_a_message_is_remembered_over_a_restart(database: Path) -> None:
     async with staged(database) as scene:
         scene.sender.answers[HOOK] = in_turn(
-            Ambiguous(reason="bob", served=frozenset({"ann"}), unsure=False), Sent()
+            Ambiguous(reason="bob", delivered_to=frozenset({"ann"}), unsure=False), Sent()
         )
         async with scene.running():
             await scene.show("m1")
@@ -352,7 +352,7 @@ async def test_who_has_a_message_is_remembered_over_a_restart(database: Path) ->
         async with scene.running():
             await anyio.sleep(60)
 
-        assert [sorted(one.served) for one in scene.sender.requests] == [[], ["ann"]]
+        assert [sorted(one.delivered_to) for one in scene.sender.requests] == [[], ["ann"]]
 
 
 async def test_a_recipient_who_cannot_be_reached_breaks_no_destination(
@@ -360,7 +360,7 @@ async def test_a_recipient_who_cannot_be_reached_breaks_no_destination(
 ) -> None:
     async with staged(database) as scene, scene.running():
         scene.sender.answers[HOOK] = always(
-            Ambiguous(reason="bob", served=frozenset({"ann"}), unsure=False)
+            Ambiguous(reason="bob", delivered_to=frozenset({"ann"}), unsure=False)
         )
         await scene.show(*_five(), *(f"n{n}" for n in range(10)))
         await anyio.sleep(60)

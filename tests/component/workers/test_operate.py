@@ -93,8 +93,10 @@ class StubSender:
     requests: list[Request] = field(default_factory=list)
     format: Format = Format.TEXT
 
-    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
-        del served
+    async def send(
+        self, destination: str, message: Rendered, *, delivered_to: frozenset[str]
+    ) -> Outcome:
+        del delivered_to
         self.requests.append(Request(at=self.clock.now(), destination=destination, message=message))
         await anyio.sleep(self.takes.get(destination, 0))
         answer = self.answers.get(destination)

@@ -106,9 +106,11 @@ class FarEnd:
     async def aclose(self) -> None:
         pass
 
-    async def send(self, destination: str, message: Rendered, *, served: frozenset[str]) -> Outcome:
+    async def send(
+        self, destination: str, message: Rendered, *, delivered_to: frozenset[str]
+    ) -> Outcome:
         """One attempt: on its way, perhaps there, and what is seen of it here."""
-        del served  # it has one recipient
+        del delivered_to  # it has one recipient
         attempt = Attempt(
             number=len(self.attempts) + 1,
             destination=destination,

@@ -195,7 +195,7 @@ def test_a_hint_to_be_patient_is_no_failure() -> None:
 
 
 def test_who_served_some_of_several_recipients_has_not_failed() -> None:
-    partly = replace(SILENT, served=frozenset({"ann"}))
+    partly = replace(SILENT, delivered_to=frozenset({"ann"}))
 
     assert _after(_fail(4), partly, recent=RecentAttempts(failed=10, total=10)) == _fail(4)
 

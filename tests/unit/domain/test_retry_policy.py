@@ -214,10 +214,12 @@ def test_what_a_destination_refuses_as_a_whole_waits_seven_days_at_no_cost(
 
 
 def test_what_some_recipients_have_is_not_rendered_otherwise() -> None:
-    served = frozenset({"ann"})
+    delivered_to = frozenset({"ann"})
 
-    assert _next(due(attempts=1), replace(BAD, served=served)) == _ended(State.DEAD, "400")
-    waiting = _next(due(attempts=1), replace(UNKNOWN, served=served))
+    assert _next(due(attempts=1), replace(BAD, delivered_to=delivered_to)) == _ended(
+        State.DEAD, "400"
+    )
+    waiting = _next(due(attempts=1), replace(UNKNOWN, delivered_to=delivered_to))
     assert (waiting.frozen, waiting.refunded) == (True, True)
 
 
@@ -261,7 +263,7 @@ def test_otherwise_members_are_decided_one_by_one(
 @pytest.mark.parametrize("outcome", [DOWN, BUSY], ids=["503", "429"])
 def test_where_nothing_is_repeated_only_what_may_have_arrived_is_dropped(outcome: Outcome) -> None:
     dropped = _ended(State.DROPPED, "it may have arrived: no answer")
-    some = replace(SILENT, served=frozenset({"ann"}))
+    some = replace(SILENT, delivered_to=frozenset({"ann"}))
     both = [_next(due(seq, attempts=1), SILENT, drop_ambiguous=True) for seq in (1, 2)]
 
     assert keep_together(both) == (dropped, dropped)

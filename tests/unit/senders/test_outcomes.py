@@ -309,7 +309,7 @@ def test_a_message_that_some_have_is_sent_unchanged_to_the_others(
 ) -> None:
     assert partial_outcome(outcome, before=before, after=ANN) == Ambiguous(
         reason="partly sent; HTTP 503",
-        served=ANN,
+        delivered_to=ANN,
         # What surely failed for the others leaves no doubt about them.
         unsure=isinstance(outcome, Ambiguous),
     )
@@ -326,7 +326,7 @@ def test_a_refusal_beside_a_success_is_that_of_one_recipient(
         reason="partly sent; HTTP 404",
         scope=Scope.MESSAGE if after == BOTH else scope,
         status=404,
-        served=after,
+        delivered_to=after,
     )
 
 
