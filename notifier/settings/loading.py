@@ -25,6 +25,7 @@ from notifier.settings.yaml_tree import (
     Node,
     Problem,
     Table,
+    is_hidden,
     key_place,
     locate,
     node_at,
@@ -545,7 +546,8 @@ def _problems(tree: Table, errors: Iterable["ErrorDetails"]) -> Iterator[Problem
                 _place_of_key(tree, path), path, "; ".join(filter(None, ("unknown key", advice)))
             )
         elif is_key and isinstance(cause, ValueParseError):
-            what = "; ".join(filter(None, (cause.what, cause.advice)))
+            advice = "" if is_hidden(str(path[-1])) else cause.advice
+            what = "; ".join(filter(None, (cause.what, advice)))
             yield Problem(_place_of_key(tree, path), path, what)
         elif isinstance(cause, MatchError):
             for at, problem in cause.problems:

@@ -64,17 +64,17 @@ class Problem(NamedTuple):
 
 
 def format_path(path: Path) -> str:
-    """
-    Return a path as people write it: `routes[0].match.details.league`.
-
-    A missing colon or comma makes a key of a URL, or of half of one: it is not shown.
-    """
-    is_url = re.compile(r"://|[=&?@%]|whsec_").search
+    """Return a path as people write it: `routes[0].match.details.league`."""
     parts = (
-        f"[{part}]" if isinstance(part, int) else f".{'***' if is_url(part) else part}"
+        f"[{part}]" if isinstance(part, int) else f".{'***' if is_hidden(part) else part}"
         for part in path
     )
     return "".join(parts).removeprefix(".")
+
+
+def is_hidden(key: str) -> bool:
+    """Whether a key may be a secret: a missing colon or comma makes a key of a URL."""
+    return re.search(r"://|[=&?@%]|whsec_", key) is not None
 
 
 def locate(node: Node, path: Path) -> tuple[Place, Path]:

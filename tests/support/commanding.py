@@ -35,7 +35,9 @@ class Ended:
 
 def typed(*args: object, cwd: Path, **environ: str) -> Ended:
     """A command run in this process; its environment has nothing of ours but this."""
-    absent = [name for name in os.environ if name.startswith(("NOTIFIER_", "XDG_"))]
+    # pytest-xdist sets COLUMNS, which would fold tables.
+    ours = ("NOTIFIER_", "XDG_", "COLUMNS")
+    absent = [name for name in os.environ if name.startswith(ours)]
     env: dict[str, str | None] = {**dict.fromkeys(absent), "HOME": str(cwd), **environ}
     with contextlib.chdir(cwd):
         result = CliRunner().invoke(app, list(map(str, args)), env=env)

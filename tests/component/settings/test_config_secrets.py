@@ -69,6 +69,7 @@ def test_a_secret_is_given_once(tmp_path: Path) -> None:
         "destinations: {a: {url: *hunter2, zone: !hunter2 x}}",
         "destinations: {a: {url: {hunter2}}}",
         "destinations: {a: {url: @hunter2}}",
+        "destinations: {'json://hunter2': x}",
         "destinations: {a: {url: 'x://hunter2', rate: '${S}', concurrency: '${S}'}}",
         "routes: [{name: '${S}', to: ['${S}'], match: {title: '~(${S}'}}]",
         "routes: [{name: '${S}'}, {name: '${S}'}]",
