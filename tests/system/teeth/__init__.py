@@ -6,10 +6,7 @@ runs a row of the fault ledger, or seeds of the simulation, there. They must go 
 and for the reason that is expected; without the change they must be green.
 
 * __main__   `python -m teeth`, from the folder `tests/system`
-* tooth      what is taken away, who must notice, and what they may say
-* catalogue  every tooth
-* copy       the folder in which it is done
+* catalogue  every tooth: what is taken away, who must notice, what they may say
+* bite       a judge asked before and after, in a copy; the table in docs/proof.md
 * judge      `python -m teeth.judge`, inside the copy: a row or seeds, told as JSON
-* bite       a judge asked before and after
-* page       the table, on a terminal and in docs/proof.md
 """

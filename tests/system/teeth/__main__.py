@@ -8,10 +8,8 @@ from pathlib import Path
 
 import anyio
 
-from teeth import page
-from teeth.bite import Bite, bite, green
-from teeth.catalogue import TEETH
-from teeth.tooth import Tooth
+from teeth.bite import Bite, bite, judge_unchanged, write
+from teeth.catalogue import TEETH, Tooth
 
 
 def main() -> int:
@@ -25,7 +23,7 @@ def main() -> int:
     sys.stdout.write(f"\n{len(results)} teeth in {took:.0f} s; ")
     sys.stdout.write(f"do not bite: {', '.join(blunt) or 'none'}\n")
     if asked.write is not None:
-        page.write(asked.write, TEETH, results)
+        write(asked.write, TEETH, results)
     return 1 if blunt else 0
 
 
@@ -43,12 +41,14 @@ async def _run(teeth: Sequence[Tooth], at_once: int) -> list[Bite]:
     """Some at once; in order at the end."""
     results: dict[str, Bite] = {}
     limit = anyio.CapacityLimiter(at_once)
-    before = await green({tooth.judge for tooth in teeth}, limit)
+    before = await judge_unchanged({tooth.judge for tooth in teeth}, limit)
 
     async def tell(tooth: Tooth) -> None:
         async with limit:
             one = await bite(tooth, before[tooth.judge])
-        sys.stdout.write(page.line(one))
+        mark = "bites" if one.bites else "DOES NOT BITE"
+        name, judge = tooth.name, tooth.judge.name
+        sys.stdout.write(f"{name:<22} {judge:<20} {one.seconds:>6.0f} s  {mark}: {one.said}\n")
         sys.stdout.flush()
         results[tooth.name] = one
 

@@ -14,7 +14,8 @@ from dataclasses import asdict
 import anyio
 
 import notifier
-from teeth.tooth import Finding, Kind
+from teeth.bite import Finding
+from teeth.catalogue import Kind
 
 #: What complaints of the simulation, and what else rows say, amount to.
 _SAID = (
@@ -34,16 +35,14 @@ _SAID = (
 def main() -> int:
     """Say what was found; the status says only that something was said."""
     parser = argparse.ArgumentParser(prog="python -m teeth.judge")
-    parser.add_argument("--row")
-    parser.add_argument("--first", type=int, default=1)
-    parser.add_argument("--last", type=int, default=1)
+    parser.add_argument("--row", default="")
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--until", action="append", type=Kind, default=[])
     asked = parser.parse_args()
-    if asked.row is not None:
+    if asked.row:
         at, found = f"row {asked.row}", _row(asked.row)
     else:
-        seeds = range(asked.first, asked.last + 1)
-        at, found = _seeds(seeds, frozenset(asked.until or Kind))
+        at, found = _seeds(range(1, asked.seeds + 1), frozenset(asked.until or Kind))
     said = {
         "package": notifier.__file__,
         "at": at,
