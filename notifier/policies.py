@@ -11,7 +11,7 @@ from notifier.domain.models import Limits, Milestone, Outcome, Rendered
 from notifier.domain.poll_schedule import ReadPolicy
 from notifier.domain.rules import Destination, Rate, Route
 from notifier.domain.timers import TimePolicy
-from notifier.messages.test_message import sample
+from notifier.messages.test_message import render_test
 from notifier.settings.models import Settings, Updates
 from notifier.web.listen import Address
 from notifier.workers.admin_actions import Trial
@@ -114,7 +114,7 @@ def trial(
     known = {one.name: one for one in config.destinations}
 
     def message(name: str) -> Rendered:
-        return sample(
+        return render_test(
             known[name],
             config.routes,
             limits=sender.limits(name),

@@ -50,7 +50,7 @@ from notifier.errors import NotifierError
 from notifier.kalshi.decoding import milestone as decode
 from notifier.messages.humanize import span
 from notifier.messages.render import render
-from notifier.messages.test_message import said
+from notifier.messages.test_message import outcome_text
 from notifier.policies import destination_policy
 from notifier.senders.redaction import redact
 from notifier.senders.sender import open_sender
@@ -355,7 +355,7 @@ class Play:
         outcome = await self.sender.send(way.name, message)
         seconds = self.clock.monotonic() - begun
         sent.append(self.clock.now())
-        words = "" if isinstance(outcome, Sent) else said(outcome, message)
+        words = "" if isinstance(outcome, Sent) else outcome_text(outcome, message)
         if isinstance(outcome, Sent) and message.template_error is not None:
             words = f"but the template failed: {message.template_error}"
         if waited > timedelta(0):

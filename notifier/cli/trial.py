@@ -17,7 +17,7 @@ from notifier.domain.models import Outcome, Rendered, Sent
 from notifier.domain.rules import Destination
 from notifier.domain.suggestions import suggest
 from notifier.kalshi.decoding import milestone
-from notifier.messages.test_message import said, sample
+from notifier.messages.test_message import outcome_text, render_test
 from notifier.senders.redaction import redact
 from notifier.senders.sender import open_sender, scheme_of
 from notifier.settings.models import Settings
@@ -70,7 +70,7 @@ async def _send_all(
     results: dict[str, tuple[Outcome, Rendered]] = {}
 
     async def send(one: Destination) -> None:
-        message = sample(
+        message = render_test(
             one,
             config.routes,
             limits=sender.limits(one.name),
@@ -100,5 +100,7 @@ def _table(
     for one in chosen:
         outcome, message = results[one.name]
         style = "green" if isinstance(outcome, Sent) else "bold red"
-        table.add_row(one.name, scheme_of(one.url), output.folding(said(outcome, message), style))
+        table.add_row(
+            one.name, scheme_of(one.url), output.folding(outcome_text(outcome, message), style)
+        )
     return table, all(isinstance(outcome, Sent) for outcome, _ in results.values())

@@ -1,30 +1,24 @@
-"""A message marked as a test, as a destination's own route would put it."""
+"""The message of `notifier test`, and its outcome in words."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
-
-import msgspec
+from datetime import datetime
 
 from notifier.domain.deliveries import Message
+from notifier.domain.dry_run import acts, made_up
 from notifier.domain.models import (
     Ambiguous,
-    Event,
-    Json,
     Kind,
     Limits,
     Milestone,
     Outcome,
     Rendered,
     Sent,
-    event_id,
 )
 from notifier.domain.rules import Destination, Route
 from notifier.messages.render import render
 
-_ID = "00000000-0000-4000-8000-000000000000"
 
-
-def sample(
+def render_test(
     destination: Destination,
     routes: Sequence[Route],
     *,
@@ -33,12 +27,13 @@ def sample(
     now: datetime,
     external_url: str | None = None,
 ) -> Rendered:
-    """The sample as the first route to the destination would put it."""
+    """Render an invented event, marked as a test, as the destination's first route would."""
     route = next(
         (route for route in routes if destination.name in route.to),
         Route(name="test", to=(destination.name,)),
     )
-    event = _event(_kind(route), now, decode)
+    kind = next((kind for kind in Kind if kind in route.match.events), Kind.CREATED)
+    event = acts(made_up(now, decode), [route], [kind], now=now, decode=decode)[0]
     return render(
         Message.of_event(event, destination=destination.name, route=route.name),
         [event],
@@ -51,54 +46,15 @@ def sample(
     )
 
 
-def said(outcome: Outcome, message: Rendered) -> str:
-    """What became of it, for people."""
-    words = _words(outcome)
-    if message.template_error is not None:
-        words += f"; but the template failed: {message.template_error}"
-    return words
-
-
-def _words(outcome: Outcome) -> str:
+def outcome_text(outcome: Outcome, message: Rendered) -> str:
+    """The outcome of a test in a line, and whether the route's template failed."""
     match outcome:
         case Sent():
-            return "sent"
+            text = "sent"
         case Ambiguous(reason=reason):
-            return f"no answer, it may have arrived: {reason}"
+            text = f"no answer, it may have arrived: {reason}"
         case _:
-            return outcome.reason
-
-
-def _kind(route: Route) -> Kind:
-    """A kind that the route takes."""
-    return next((kind for kind in Kind if kind in route.match.events), Kind.CREATED)
-
-
-def _event(kind: Kind, now: datetime, decode: Callable[[bytes], Milestone]) -> Event:
-    """Something that happens to a milestone of our own; its id is always another."""
-    start = now if kind is Kind.STARTED else now + timedelta(hours=1)
-    doc: dict[str, Json] = {
-        "id": _ID,
-        "category": "Test",
-        "type": "test",
-        "title": "This is what a milestone looks like",
-        "notification_message": "It works: messages arrive here.",
-        "start_date": _stamp(start),
-        "end_date": _stamp(now) if kind is Kind.ENDED else None,
-        "last_updated_ts": _stamp(now),
-        "primary_event_tickers": [],
-        "related_event_tickers": [],
-        "details": {},
-    }
-    return Event(
-        id=event_id(_ID, kind, f"test {now.isoformat()}"),
-        kind=kind,
-        milestone=decode(msgspec.json.encode(doc)),
-        at=start if kind is Kind.STARTED else now,
-        seen_at=now,
-        lead=timedelta(hours=1) if kind is Kind.UPCOMING else None,
-    )
-
-
-def _stamp(when: datetime) -> str:
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+            text = outcome.reason
+    if message.template_error is not None:
+        text += f"; but the template failed: {message.template_error}"
+    return text

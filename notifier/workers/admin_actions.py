@@ -21,7 +21,7 @@ from notifier.domain.pagination import MOST_ROWS, DeadFilter, DeadLetters, Redri
 from notifier.domain.rules import Silence
 from notifier.domain.silences import create_silence, format_keys, keys_of, unknown_destinations
 from notifier.errors import BadWish, NotifierError
-from notifier.messages.test_message import said
+from notifier.messages.test_message import outcome_text
 from notifier.storage import admin, dead_letters, silences
 from notifier.storage.database import Connection, Database, Priority
 from notifier.workers.watchdog import Watchdog
@@ -155,7 +155,7 @@ class Deeds:
         self._tested[destination] = begun
         message = self.trial.message(destination)
         outcome = await self.trial.send(destination, message)
-        ok, words = isinstance(outcome, Sent), said(outcome, message)
+        ok, words = isinstance(outcome, Sent), outcome_text(outcome, message)
         entry = _note(who, self.clock.now(), "test", destination, ok=ok, said=words)
         await self.db.write(Priority.MAINTENANCE, admin.add_audit_entry, entry)
         self.changed()
