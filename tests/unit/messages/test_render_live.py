@@ -1,4 +1,4 @@
-"""A start that live data does not bear out is not told as a fact."""
+"""A start that live data does not confirm is not announced as a fact."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,9 +13,10 @@ from notifier.domain.models import Event, Kind
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
+NOT_STARTED = "Kalshi's live data says that it has not started yet."
 
 
-def told(
+def live(
     kind: Kind,
     status: Status,
     *,
@@ -27,51 +28,55 @@ def told(
 ) -> Event:
     changes = (MOVED,) if kind is Kind.UPDATED else ()
     one = event(kind, milestone(name=name), at=at, changes=changes, again_from=again_from)
-    live = LiveData(status=status, word=word or status.value, since=START, checked_at=checked_at)
-    return replace(one, live=live)
+    data = LiveData(status=status, word=word or status.value, since=START, checked_at=checked_at)
+    return replace(one, live=data)
 
 
-def test_a_start_that_has_not_come_to_pass_is_told_as_scheduled() -> None:
-    message = put(told(Kind.STARTED, Status.NOT_STARTED), now=START + SECOND)
+@pytest.mark.parametrize(
+    ("started", "now", "title", "body"),
+    [
+        (
+            live(Kind.STARTED, Status.NOT_STARTED),
+            START + SECOND,
+            "Scheduled to start now: Syracuse at Pittsburgh (not started yet)",
+            ["Scheduled to start Sat 26 Sep, 15:30 EDT", NOT_STARTED],
+        ),
+        (
+            live(Kind.STARTED, Status.DELAYED, word="Postponed", checked_at=START + 5 * MINUTE),
+            START + 5 * MINUTE,
+            "Was to start 5 min ago: Syracuse at Pittsburgh (postponed)",
+            [
+                "Scheduled to start Sat 26 Sep, 15:30 EDT (5 min ago)",
+                "Kalshi's live data says that it is postponed.",
+            ],
+        ),
+        (
+            live(Kind.STARTED, Status.DELAYED, checked_at=START - 20 * SECOND),
+            START,
+            "Scheduled to start now: Syracuse at Pittsburgh (delayed)",
+            [
+                "Scheduled to start Sat 26 Sep, 15:30 EDT",
+                "Kalshi's live data says that it is delayed.",
+            ],
+        ),
+        (
+            live(Kind.STARTED, Status.LIVE),
+            START + SECOND,
+            "Started: Syracuse at Pittsburgh",
+            [
+                "Started Sat 26 Sep, 15:30 EDT",
+                "Kalshi's live data says that it is live.",
+            ],
+        ),
+    ],
+)
+def test_a_start_says_what_live_data_says(
+    started: Event, now: datetime, title: str, body: list[str]
+) -> None:
+    message = put(started, now=now)
 
-    assert message.title == "Scheduled to start now: Syracuse at Pittsburgh (not started yet)"
-    assert lines(message)[:2] == [
-        "Scheduled to start Sat 26 Sep, 15:30 EDT",
-        "Kalshi's live data says that it has not started yet.",
-    ]
-
-
-def test_a_start_that_is_postponed_says_so_in_their_word() -> None:
-    late = told(
-        Kind.STARTED,
-        Status.DELAYED,
-        word="Postponed",
-        checked_at=START + 5 * MINUTE,
-    )
-
-    message = put(late, now=START + 5 * MINUTE)
-
-    assert message.title == "Was to start 5 min ago: Syracuse at Pittsburgh (postponed)"
-    assert "Kalshi's live data says that it is postponed." in lines(message)
-    assert "Started" not in message.title + message.body
-
-
-def test_a_start_that_was_postponed_before_it_came_is_told_as_scheduled() -> None:
-    before = told(Kind.STARTED, Status.DELAYED, checked_at=START - 20 * SECOND)
-
-    message = put(before, now=START)
-
-    assert message.title == "Scheduled to start now: Syracuse at Pittsburgh (delayed)"
-
-
-def test_a_start_that_live_data_bears_out_is_a_fact() -> None:
-    message = put(told(Kind.STARTED, Status.LIVE), now=START + SECOND)
-
-    assert message.title == "Started: Syracuse at Pittsburgh"
-    assert lines(message)[:2] == [
-        "Started Sat 26 Sep, 15:30 EDT",
-        "Kalshi's live data says that it is live.",
-    ]
+    assert message.title == title
+    assert lines(message)[:2] == body
 
 
 @pytest.mark.parametrize(
@@ -81,10 +86,10 @@ def test_a_start_that_live_data_bears_out_is_a_fact() -> None:
         (Status.NOT_STARTED, START),
         (Status.UNKNOWN, START),
     ],
-    ids=["long ago", "before it could start", "a word that nobody knows"],
+    ids=["long ago", "before it could start", "an unknown word"],
 )
-def test_what_live_data_cannot_say_changes_nothing(status: Status, checked_at: datetime) -> None:
-    with_it = told(Kind.STARTED, status, checked_at=checked_at)
+def test_live_data_that_says_nothing_changes_nothing(status: Status, checked_at: datetime) -> None:
+    with_it = live(Kind.STARTED, status, checked_at=checked_at)
 
     message = put(with_it, now=START + SECOND)
 
@@ -92,8 +97,8 @@ def test_what_live_data_cannot_say_changes_nothing(status: Status, checked_at: d
     assert (message.title, message.body) == (plain.title, plain.body)
 
 
-def test_a_start_that_is_told_again_keeps_when_it_was_told_before() -> None:
-    again = told(Kind.STARTED, Status.NOT_STARTED, again_from=START - HOUR)
+def test_a_start_announced_again_keeps_when_it_was_announced_before() -> None:
+    again = live(Kind.STARTED, Status.NOT_STARTED, again_from=START - HOUR)
 
     message = put(again, now=START + SECOND)
 
@@ -101,25 +106,25 @@ def test_a_start_that_is_told_again_keeps_when_it_was_told_before() -> None:
     assert message.title.endswith(" (not started yet) (announced before at 14:30 EDT)")
 
 
-def test_an_end_is_borne_out_long_after_it_was_seen() -> None:
-    message = put(told(Kind.ENDED, Status.FINISHED, at=START + 3 * HOUR), now=START + 9 * HOUR)
+def test_an_end_is_confirmed_long_after_it_was_seen() -> None:
+    message = put(live(Kind.ENDED, Status.FINISHED, at=START + 3 * HOUR), now=START + 9 * HOUR)
 
     assert "Kalshi's live data says that it has finished." in lines(message)
 
 
-def test_an_update_of_what_has_not_started_does_not_say_that_it_has() -> None:
-    late = told(Kind.UPDATED, Status.NOT_STARTED, checked_at=START + 5 * MINUTE)
+def test_an_update_after_a_start_that_did_not_come_says_so() -> None:
+    late = live(Kind.UPDATED, Status.NOT_STARTED, checked_at=START + 5 * MINUTE)
 
-    message = put(late, now=START + 5 * MINUTE)
+    body = lines(put(late, now=START + 5 * MINUTE))
 
-    assert "Was to start Sat 26 Sep, 15:30 EDT (5 min ago)" in lines(message)
-    assert "Kalshi's live data says that it has not started yet." in lines(message)
+    assert "Was to start Sat 26 Sep, 15:30 EDT (5 min ago)" in body
+    assert NOT_STARTED in body
 
 
-def test_a_reminder_need_not_say_that_it_has_not_started() -> None:
+def test_a_reminder_only_says_what_is_not_obvious() -> None:
     ahead = START - 15 * MINUTE
-    reminder = told(Kind.UPCOMING, Status.NOT_STARTED, checked_at=ahead)
-    delayed = told(Kind.UPCOMING, Status.DELAYED, word="delayed", checked_at=ahead)
+    reminder = live(Kind.UPCOMING, Status.NOT_STARTED, checked_at=ahead)
+    delayed = live(Kind.UPCOMING, Status.DELAYED, word="delayed", checked_at=ahead)
 
     assert "live data" not in put(reminder, now=ahead).body
     assert "Kalshi's live data says that it is delayed." in lines(put(delayed, now=ahead))
@@ -130,37 +135,32 @@ def test_a_reminder_need_not_say_that_it_has_not_started() -> None:
 
 def test_a_digest_sets_apart_what_has_not_started() -> None:
     message = put(
-        told(Kind.STARTED, Status.LIVE, name="a"),
-        told(Kind.STARTED, Status.NOT_STARTED, name="b"),
+        live(Kind.STARTED, Status.LIVE, name="a"),
+        live(Kind.STARTED, Status.NOT_STARTED, name="b"),
         now=START + SECOND,
     )
 
     assert message.title.startswith("2 scheduled to start: ")
-    headings = [line for line in lines(message) if "football game" in line]
-    assert [line.partition(":")[0] for line in headings] == [
-        "Started",
-        "Scheduled to start",
-    ]
+    headings = [line.partition(":")[0] for line in lines(message) if "football game" in line]
+    assert headings == ["Started", "Scheduled to start"]
     assert lines(message)[-1].endswith(" – live data says that it has not started yet")
 
 
-def test_a_digest_tells_an_on_time_start_as_started() -> None:
+def test_a_digest_shows_a_start_on_time_as_started() -> None:
     before = START - SECOND
-    message = put(
-        told(Kind.STARTED, Status.NOT_STARTED, name="a", checked_at=before),
-        told(Kind.STARTED, Status.NOT_STARTED, name="b", checked_at=before),
-        now=START,
-    )
+    starts = [live(Kind.STARTED, Status.NOT_STARTED, name=n, checked_at=before) for n in "ab"]
+
+    message = put(*starts, now=START)
 
     assert message.title.startswith("2 started: ")
     assert "live data" not in message.body
 
 
 @pytest.mark.parametrize("level", [RenderLevel.RICH, RenderLevel.COUNTS])
-def test_no_count_of_a_digest_makes_a_fact_of_it(level: RenderLevel) -> None:
+def test_no_count_of_a_digest_states_an_unconfirmed_start(level: RenderLevel) -> None:
     message = put(
-        told(Kind.STARTED, Status.NOT_STARTED, name="a"),
-        told(Kind.UPCOMING, Status.NOT_STARTED, name="b"),
+        live(Kind.STARTED, Status.NOT_STARTED, name="a"),
+        live(Kind.UPCOMING, Status.NOT_STARTED, name="b"),
         level=level,
         now=START + SECOND,
     )
@@ -169,11 +169,8 @@ def test_no_count_of_a_digest_makes_a_fact_of_it(level: RenderLevel) -> None:
     assert "1 started" not in message.body
 
 
-# --- machines -----------------------------------------------------------------
-
-
-def test_a_webhook_is_given_what_is_known() -> None:
-    [sent] = put(told(Kind.STARTED, Status.LIVE), now=START).events
+def test_a_webhook_gets_the_live_data() -> None:
+    [sent] = put(live(Kind.STARTED, Status.LIVE), now=START).events
     [plain] = put(event(Kind.STARTED), now=START).events
 
     assert sent.live is not None

@@ -14,15 +14,15 @@ from notifier.messages.cloudevents import cloudevent, link, overview
 @pytest.mark.parametrize("kind", list(Kind))
 def test_an_event_keeps_its_words_and_bytes_for_machines(kind: Kind) -> None:
     raw = milestone(title="<b>\u202e@here", message="a\nb")
-    told = cloudevent(event(kind, raw, at=START, changes=(MOVED,)))
+    rendered = cloudevent(event(kind, raw, at=START, changes=(MOVED,)))
 
-    assert told.id == f"evt_{kind.value}_a852dcb8"
-    assert told.type == f"kalshi.milestone.{kind.value}"
-    assert told.subject == "a852dcb8"
-    assert (told.title, told.message) == ("<b>\u202e@here", "a\nb")
-    assert told.changes == (MOVED,)
-    assert told.milestone == raw.raw
-    assert not told.test
+    assert rendered.id == f"evt_{kind.value}_a852dcb8"
+    assert rendered.type == f"kalshi.milestone.{kind.value}"
+    assert rendered.subject == "a852dcb8"
+    assert (rendered.title, rendered.message) == ("<b>\u202e@here", "a\nb")
+    assert rendered.changes == (MOVED,)
+    assert rendered.milestone == raw.raw
+    assert not rendered.test
 
 
 def test_a_started_event_happened_at_its_start_and_others_when_seen() -> None:
@@ -33,10 +33,10 @@ def test_a_started_event_happened_at_its_start_and_others_when_seen() -> None:
 
 
 def test_an_event_names_those_that_it_supersedes() -> None:
-    told = cloudevent(replace(event(Kind.UPDATED), supersedes=("evt_1",)), test=True)
+    rendered = cloudevent(replace(event(Kind.UPDATED), supersedes=("evt_1",)), test=True)
 
-    assert told.supersedes == ("evt_1",)
-    assert told.test
+    assert rendered.supersedes == ("evt_1",)
+    assert rendered.test
 
 
 @pytest.mark.parametrize(
