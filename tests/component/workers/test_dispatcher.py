@@ -19,7 +19,7 @@ from delivering import (
     worker,
 )
 from simulated import backend
-from storing import HOOK, HOUR, MINUTE, NOW, SECOND, ask, row, stamp
+from storing import HOOK, HOUR, MINUTE, NOW, SECOND, ask, row
 from structlog.testing import capture_logs
 
 from notifier.domain.models import Ambiguous, Failed, Outcome, Refused, Rendered, Scope, Sent
@@ -123,22 +123,6 @@ async def test_a_failing_message_is_tried_thirteen_times_in_three_days_and_dies(
         assert scene.states("reason")[0] == "503"
 
 
-async def test_a_start_is_tried_often_for_half_an_hour_and_then_expires(
-    database: Path,
-) -> None:
-    async with staged(database) as scene, scene.running():
-        await scene.show("m1")
-        await anyio.sleep(7200)
-        scene.sender.answers[HOOK] = always(UNAVAILABLE)
-        await scene.start()
-        await anyio.sleep(3 * 3600)
-
-        tries = [offset - 7200 for offset in scene.offsets()[1:]]
-        # From the fifth on the destination's breaker decides.
-        assert tries == [0, 5, 20, 50, 110, 140, 200, 320, 560, 1040]
-        assert scene.states() == ["delivered", "expired"]
-
-
 async def test_a_message_that_fails_holds_back_only_its_own_milestone(
     database: Path,
 ) -> None:
@@ -219,25 +203,6 @@ async def test_what_may_have_arrived_goes_again_with_the_same_id_and_members(
         assert scene.states() == ["delivered"] * 4
 
 
-async def test_no_member_leaves_a_message_that_may_have_arrived(
-    database: Path,
-) -> None:
-    async with staged(database, worker(over=1)) as scene, scene.running():
-        await scene.show("m1")
-        await scene.show("m2", start_date=stamp(START + 20 * MINUTE))
-        await anyio.sleep((START + 28 * MINUTE - NOW).total_seconds())
-        before = len(scene.sender.requests)
-        scene.sender.answers[HOOK] = always(Ambiguous(reason="no answer"))
-        await scene.start()
-        await anyio.sleep(3600)
-
-        tries = scene.sender.requests[before:]
-        assert len(tries) > 7
-        assert {tuple(one.milestones) for one in tries} == {("m1", "m2")}
-        assert len({one.message.message_id for one in tries}) == 1
-        assert scene.states() == ["delivered", "delivered", "expired", "expired"]
-
-
 async def test_what_a_crash_cut_off_goes_again_with_the_same_id(
     database: Path,
 ) -> None:
@@ -274,7 +239,7 @@ async def test_a_lost_lease_is_logged_and_its_settlement_changes_nothing(
                 tasks.cancel_scope.cancel()
 
         assert [line["log_level"] for line in logs if line["event"] == "lease.lost"]
-        assert [line["deliveries"] for line in logs if line["event"] == "lease.reaped"]
+        assert [line["messages"] for line in logs if line["event"] == "lease.reaped"]
         assert "401" not in during
         assert ask(database, "SELECT suspended_since FROM destinations") == [
             (None,),
@@ -388,48 +353,6 @@ async def test_a_rate_holds_across_a_restart(database: Path) -> None:
 
         assert len(scene.offsets()) == 8
         assert busiest(scene.offsets(), 60) == 3
-
-
-async def test_a_clock_that_is_set_back_does_not_silence_a_destination(
-    database: Path,
-) -> None:
-    async with (
-        staged(database, worker(rate=Rate(count=1, per=SECOND))) as scene,
-        scene.running(),
-    ):
-        await scene.show("m1")
-        await anyio.sleep(10)
-        scene.clock.correct(-HOUR)
-        await scene.show("m2")
-        await anyio.sleep(5)
-
-        assert scene.states() == ["delivered"] * 2
-
-
-async def test_more_than_the_limit_due_together_are_one_digest(
-    database: Path,
-) -> None:
-    async with staged(database, worker(over=10)) as scene, scene.running():
-        await scene.show(*(f"a{n}" for n in range(10)))
-        await anyio.sleep(60)
-        few = [len(one.milestones) for one in scene.sender.requests]
-        await scene.show(*(f"b{n}" for n in range(11)))
-        await anyio.sleep(60)
-        many = [len(one.milestones) for one in scene.sender.requests[10:]]
-
-        assert few == [1] * 10
-        assert many == [11]
-
-
-async def test_what_a_rate_would_hold_for_long_goes_as_a_digest(
-    database: Path,
-) -> None:
-    rate = Rate(count=2, per=MINUTE)
-    async with staged(database, worker(rate=rate, over=10)) as scene, scene.running():
-        await scene.show(*(f"m{n}" for n in range(5)))
-        await anyio.sleep(600)
-
-        assert [len(one.milestones) for one in scene.sender.requests] == [5]
 
 
 async def test_a_thousand_starts_at_one_instant_are_one_message(

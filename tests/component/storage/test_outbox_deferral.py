@@ -158,17 +158,6 @@ async def test_what_is_held_waits_for_its_time_and_nobody_is_woken_before(
     assert _deliveries(database, "held, gathered, attempts") == [(None, 0, 1)]
 
 
-async def test_who_is_held_is_no_older_for_it_and_paid_for_no_try(
-    shelf: Shelf, database: Path
-) -> None:
-    await shelf.show(row("m1"))
-    await shelf.claim(batching=QUIET)
-
-    assert _deliveries(database, "state, attempts, held, message_id") == [
-        ("pending", 0, UNTIL_SEVEN, None)
-    ]
-
-
 async def test_looking_again_lets_other_rules_decide(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"), row("m2"))
     await shelf.claim(batching=GATHERING, room=1)
@@ -197,18 +186,6 @@ async def test_looking_again_hurries_no_retry_and_parts_no_digest_that_is_ripe(
     assert _deliveries(database, "due_at, gathered") == before
     [lease] = await shelf.claim(now=ripe, batching=GATHERING)
     assert lease.milestones == ["bad", "m1", "m2"]
-
-
-async def test_the_first_of_a_digest_says_when_the_others_go(shelf: Shelf, database: Path) -> None:
-    await shelf.show(row("m1"))
-    await shelf.claim(batching=GATHERING)
-    await shelf.show(row("m2"), now=NOW + 20 * SECOND)
-    await shelf.claim(now=NOW + 20 * SECOND, batching=GATHERING)
-
-    [first, second] = _deliveries(database, "due_at")
-    assert first == second
-    [lease] = await shelf.claim(now=NOW + MINUTE, batching=GATHERING)
-    assert lease.milestones == ["m1", "m2"]
 
 
 # --- a destination that works again -------------------------------------------
@@ -317,47 +294,3 @@ async def test_how_a_destination_fared_is_remembered_for_five_minutes(
         late = destination_state.recent_attempts(conn, HOOK, NOW + 301 * SECOND)
 
     assert (soon, late) == (RecentAttempts(failed=2, total=3), RecentAttempts(failed=0, total=0))
-
-
-# --- who has it already -------------------------------------------------------
-
-
-def _served(database: Path) -> list[str]:
-    return [mark for (mark,) in ask(database, "SELECT mark FROM served ORDER BY 1")]
-
-
-async def test_who_has_a_message_that_others_lack_is_remembered(
-    shelf: Shelf, database: Path
-) -> None:
-    await shelf.show(row("m1"))
-    [lease] = await shelf.claim()
-    partly = Ambiguous(reason="bob", delivered_to=frozenset({"ann", "cid"}), unsure=False)
-    await shelf.settle(lease, partly)
-
-    assert _served(database) == ["ann", "cid"]
-
-
-async def test_nothing_is_dropped_that_some_surely_lack(shelf: Shelf, database: Path) -> None:
-    await shelf.show(row("m1"), row("m2"))
-    first, second = await shelf.claim()
-    partly = Ambiguous(reason="bob", delivered_to=frozenset({"ann"}), unsure=False)
-    await shelf.settle(first, partly, drop_ambiguous=True)
-    await shelf.settle(second, Ambiguous(reason="?"), drop_ambiguous=True)
-
-    assert _deliveries(database, "state, frozen") == [("pending", 1), ("dropped", 0)]
-
-
-async def test_a_crash_drops_what_may_have_arrived_only_where_that_is_wanted(
-    shelf: Shelf, database: Path
-) -> None:
-    await shelf.show(row("m1"))
-    await shelf.claim()
-    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-        freed = await turn.write(
-            outbox.release_expired_leases, NOW, everything=True, drop_ambiguous={HOOK}
-        )
-
-    assert freed == 1
-    [(state, crashes, reason)] = _deliveries(database, "state, crashes, reason")
-    assert (state, crashes) == ("dropped", 1)
-    assert str(reason).startswith("it may have arrived: the attempt was cut off")

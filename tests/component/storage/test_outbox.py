@@ -85,13 +85,6 @@ async def test_nothing_is_claimed_twice(shelf: Shelf) -> None:
     assert (len(first), second) == (1, [])
 
 
-async def test_what_is_not_due_yet_is_not_claimed(shelf: Shelf) -> None:
-    await shelf.show(row("m1"), more=True, due_at=NOW + SECOND)
-
-    assert await shelf.claim(now=NOW) == []
-    assert len(await shelf.claim(now=NOW + SECOND)) == 1
-
-
 async def test_a_destination_gets_only_what_is_its_own(database: Path) -> None:
     routes = (Route(name="all", to=(HOOK, "desk")),)
     async with opened(database) as store:
@@ -102,24 +95,6 @@ async def test_a_destination_gets_only_what_is_its_own(database: Path) -> None:
 
     assert [lease.message.destination for lease in (*hook, *desk)] == [HOOK, "desk"]
     assert hook[0].message.id != desk[0].message.id
-
-
-async def test_the_events_of_one_milestone_go_one_after_the_other(
-    shelf: Shelf,
-) -> None:
-    await shelf.show(row("m1"))
-    await shelf.show(row("m1", title="Two"))
-    await shelf.show(row("m2"))
-
-    first = await shelf.claim()
-    second = await shelf.claim()
-    for lease in first:
-        await shelf.settle(lease, Sent())
-    third = await shelf.claim()
-
-    assert [lease.kinds for lease in first] == [["created"], ["created"]]
-    assert second == []
-    assert [lease.kinds for lease in third] == [["updated"]]
 
 
 async def test_an_event_waits_behind_an_earlier_one_that_is_tried_again_later(
@@ -176,15 +151,6 @@ async def test_a_start_waits_for_the_message_of_its_milestone_that_is_under_way(
     assert await shelf.claim(now=START) == []
     await shelf.settle(lease, Sent(), now=START)
     assert [one.kinds for one in await shelf.claim(now=START)] == [["started"]]
-
-
-async def test_starts_go_before_everything_that_is_older(shelf: Shelf) -> None:
-    await shelf.show(row("m1"), row("m2"))
-    await shelf.ring(now=START)
-
-    leases = await shelf.claim(now=START, over=1)
-
-    assert [lease.kinds for lease in leases] == [["started", "started"]]
 
 
 async def test_a_start_of_a_milestone_that_has_moved_is_superseded(
@@ -315,39 +281,6 @@ async def test_a_settlement_ends_the_attempt_that_it_settles(shelf: Shelf, datab
     ]
 
 
-async def test_a_service_that_asks_for_patience_costs_no_try_and_is_left_alone(
-    shelf: Shelf, database: Path
-) -> None:
-    await shelf.show(row("m1"))
-    [lease] = await shelf.claim()
-
-    await shelf.settle(lease, Failed(reason="429", retry_after=MINUTE))
-
-    assert _deliveries(database, "state, attempts") == [("pending", 0)]
-    assert _waits(database, NOW) == [60]
-    [again] = await shelf.claim(now=NOW + MINUTE)
-    await shelf.settle(again, Sent(), now=NOW + MINUTE)
-    assert ask(database, "SELECT n, outcome FROM attempts ORDER BY seq") == [
-        (1, "failed"),
-        (1, "sent"),
-    ]
-
-
-async def test_a_message_that_may_have_arrived_goes_again_with_its_members_and_id(
-    shelf: Shelf,
-) -> None:
-    await shelf.show(*(row(f"m{n}") for n in range(3)))
-    [first] = await shelf.claim(over=1)
-    await shelf.settle(first, Ambiguous(reason="no answer"))
-    await shelf.show(row("m9"), now=NOW + SECOND)
-
-    again, fresh = await shelf.claim(now=NOW + 5 * SECOND, over=1)
-
-    assert again.message.id == first.message.id
-    assert again.milestones == first.milestones
-    assert fresh.milestones == ["m9"]
-
-
 async def test_repeated_starts_are_told_in_the_same_order(shelf: Shelf) -> None:
     starts = {"m1": 3, "m2": 1, "m3": 2}
     for key, second in starts.items():
@@ -363,18 +296,6 @@ async def test_repeated_starts_are_told_in_the_same_order(shelf: Shelf) -> None:
 
     [again] = await shelf.claim(now=at + 5 * SECOND, over=1)
     assert again.milestones == first.milestones
-
-
-async def test_after_a_definite_failure_others_may_join(shelf: Shelf) -> None:
-    await shelf.show(row("m1"), row("m2"))
-    [first] = await shelf.claim(over=1)
-    await shelf.settle(first, Failed(reason="503"))
-    await shelf.show(row("m3"), now=NOW + SECOND)
-
-    [again] = await shelf.claim(now=NOW + 5 * SECOND, over=1)
-
-    assert again.milestones == ["m1", "m2", "m3"]
-    assert again.message.id != first.message.id
 
 
 async def test_a_message_that_may_have_arrived_waits_for_all_of_its_members(
@@ -462,21 +383,6 @@ async def _crash(shelf: Shelf, *, now: datetime) -> Claimed:
     return lease
 
 
-async def test_what_a_crash_cut_off_goes_again_at_once_under_the_same_id(
-    shelf: Shelf, database: Path
-) -> None:
-    await shelf.show(row("m1"))
-
-    first = await _crash(shelf, now=NOW)
-
-    assert _deliveries(database, "state, attempts, crashes, frozen, reason") == [
-        ("pending", 1, 1, 1, CUT_OFF)
-    ]
-    [again] = await shelf.claim(now=NOW)
-    assert again.message.id == first.message.id
-    assert again.message.attempt == 2
-
-
 async def test_a_message_that_kills_the_process_runs_out_of_tries(
     shelf: Shelf, database: Path
 ) -> None:
@@ -505,19 +411,6 @@ async def test_a_running_service_frees_only_leases_that_ran_out(
 
     assert (early, late) == (0, 1)
     assert await shelf.settle(lease, Sent(), now=NOW + 92 * SECOND) == 0
-
-
-async def test_a_start_that_a_crash_cut_off_expires_when_it_is_too_late(
-    shelf: Shelf, database: Path
-) -> None:
-    await shelf.show(row("m1"))
-    await _deliver_everything(shelf)
-    await shelf.ring(now=START)
-    await shelf.claim(now=START)
-
-    await shelf.release_leases(now=START + 31 * MINUTE)
-
-    assert _deliveries(database, "kind, state")[-1] == ("started", "expired")
 
 
 # --- destinations -------------------------------------------------------------

@@ -22,7 +22,7 @@ from simulated import backend
 from storing import DAY, HOOK, HOUR, NOW, SECOND, ask, stamp
 from structlog.testing import capture_logs
 
-from notifier.domain.models import Ambiguous, Failed, Outcome, Refused, Rendered, Scope, Sent
+from notifier.domain.models import Ambiguous, Failed, Refused, Scope, Sent
 from notifier.domain.rules import Rate
 from notifier.storage.database import Priority
 
@@ -76,33 +76,6 @@ async def test_after_five_failures_in_a_row_it_is_tried_ever_more_rarely_for_fre
         ] == [("breaker.opened", HOOK, "503")]
 
 
-async def test_four_failures_and_a_success_open_nothing(database: Path) -> None:
-    async with staged(database) as scene, scene.running():
-        scene.sender.answers[HOOK] = in_turn(*[UNAVAILABLE] * 4, Sent())
-        await scene.show(*_five())
-        await anyio.sleep(4)
-
-        assert not _open(scene)
-        assert scene.states() == [*["pending"] * 4, "delivered"]
-
-
-async def test_it_opens_when_half_of_ten_in_five_minutes_fail(database: Path) -> None:
-    async with staged(database) as scene, scene.running():
-        by_turns: list[Outcome] = [Sent(), UNAVAILABLE] * 5
-        scene.sender.answers[HOOK] = in_turn(*by_turns, Sent())
-        for n in range(4):
-            await scene.show(f"m{n}")
-            await anyio.sleep(0.5)
-        seen = len(scene.sender.requests)
-        before = _open(scene)
-        await scene.show(*(f"n{n}" for n in range(8)))
-        await anyio.sleep(1)
-
-        assert (seen, before) == (4, False)
-        assert len(scene.sender.requests) == 10
-        assert _open(scene)
-
-
 async def test_an_open_breaker_lets_one_message_at_a_time_pass(
     database: Path,
 ) -> None:
@@ -139,40 +112,6 @@ async def test_what_waited_leaves_as_a_digest_as_soon_as_it_works_again(
         assert "breaker.closed" in [line["event"] for line in logs]
 
 
-async def test_a_destination_that_is_up_again_but_refuses_us_is_not_called_well(
-    database: Path,
-) -> None:
-    async with staged(database) as scene, scene.running():
-        refusal = Refused(reason="401", scope=Scope.DESTINATION)
-        scene.sender.answers[HOOK] = in_turn(*[UNAVAILABLE] * 5, refusal)
-        with capture_logs() as logs:
-            await scene.show(*_five())
-            await anyio.sleep(60)
-
-        assert scene.offsets() == [0] * 5 + [30]
-        assert not [line for line in logs if line["event"] == "breaker.closed"]
-        assert set(scene.states()) == {"pending"}
-
-
-async def test_what_would_have_been_tried_hours_later_goes_when_it_works_again(
-    database: Path,
-) -> None:
-    async with staged(database) as scene, scene.running():
-        scene.sender.answers[HOOK] = unless("late", UNAVAILABLE)
-        await scene.show("late")
-        for n in range(8):
-            await anyio.sleep(900)
-            await scene.show(f"m{n}")
-        scene.sender.answers[HOOK] = always(UNAVAILABLE)
-        await scene.show(*(f"n{n}" for n in range(5)))
-        await anyio.sleep(20)
-        assert _open(scene)
-        scene.sender.answers.clear()
-        await anyio.sleep(60)
-
-        assert set(scene.states()) == {"delivered"}
-
-
 async def test_a_message_that_can_never_be_taken_keeps_nobody_else_waiting(
     database: Path,
 ) -> None:
@@ -192,30 +131,6 @@ async def test_a_message_that_can_never_be_taken_keeps_nobody_else_waiting(
         assert not _open(scene)
 
 
-async def test_a_service_that_asks_for_patience_is_not_taken_for_broken(
-    database: Path,
-) -> None:
-    async with staged(database) as scene, scene.running():
-        patience = Failed(reason="429", status=429, retry_after=10 * SECOND)
-        scene.sender.answers[HOOK] = always(patience)
-        await scene.show(*_five(), *(f"n{n}" for n in range(10)))
-        await anyio.sleep(300)
-
-        assert len(scene.sender.requests) > 10
-        assert not _open(scene)
-
-
-async def test_messages_that_are_refused_open_nothing(database: Path) -> None:
-    async with staged(database) as scene, scene.running():
-        refusal = Refused(reason="400", status=400, scope=Scope.MESSAGE)
-        scene.sender.answers[HOOK] = in_turn(*[refusal] * 10, UNAVAILABLE, Sent())
-        await scene.show(*(f"m{n}" for n in range(6)))
-        await anyio.sleep(1)
-
-        assert len(scene.sender.requests) == 12
-        assert not _open(scene)
-
-
 async def test_a_restart_does_not_close_a_breaker(database: Path) -> None:
     async with staged(database) as scene:
         scene.sender.answers[HOOK] = always(UNAVAILABLE)
@@ -232,20 +147,6 @@ async def test_a_restart_does_not_close_a_breaker(database: Path) -> None:
 
         assert (tried, early) == (6, 6)
         assert scene.offsets()[5:] == [30, 90]
-
-
-async def test_a_broken_destination_is_no_business_of_the_others(
-    database: Path,
-) -> None:
-    workers = (worker(HOOK), worker(DESK))
-    async with staged(database, *workers, routes=BOTH) as scene, scene.running():
-        scene.sender.answers[HOOK] = always(UNAVAILABLE)
-        for second in range(8):
-            await scene.show(f"m{second}")
-            await anyio.sleep(1)
-
-        assert (_open(scene, HOOK), _open(scene, DESK)) == (True, False)
-        assert scene.offsets(DESK) == list(range(8))
 
 
 async def test_a_start_waits_for_the_probe_and_goes_first(database: Path) -> None:
@@ -289,18 +190,6 @@ async def test_one_round_does_not_wait_for_a_destination_that_is_down(
 # --- doubt --------------------------------------------------------------------
 
 
-async def test_what_may_have_arrived_is_not_repeated_where_that_is_not_wanted(
-    database: Path,
-) -> None:
-    async with staged(database, worker(drop_ambiguous=True)) as scene, scene.running():
-        scene.sender.answers[HOOK] = in_turn(UNAVAILABLE, SILENT, Sent())
-        await scene.show("m1")
-        await anyio.sleep(3600)
-
-        assert scene.offsets() == [0, 5]
-        assert scene.rows("state, reason") == [("dropped", "it may have arrived: no answer")]
-
-
 async def test_a_crash_repeats_nothing_where_that_is_not_wanted(
     database: Path,
 ) -> None:
@@ -341,33 +230,6 @@ async def test_those_who_lack_it_get_it_and_those_who_have_it_do_not_again(
         assert ask(database, "SELECT * FROM served") == []
 
 
-async def test_who_has_a_message_is_remembered_over_a_restart(database: Path) -> None:
-    async with staged(database) as scene:
-        scene.sender.answers[HOOK] = in_turn(
-            Ambiguous(reason="bob", delivered_to=frozenset({"ann"}), unsure=False), Sent()
-        )
-        async with scene.running():
-            await scene.show("m1")
-            await anyio.sleep(1)
-        async with scene.running():
-            await anyio.sleep(60)
-
-        assert [sorted(one.delivered_to) for one in scene.sender.requests] == [[], ["ann"]]
-
-
-async def test_a_recipient_who_cannot_be_reached_breaks_no_destination(
-    database: Path,
-) -> None:
-    async with staged(database) as scene, scene.running():
-        scene.sender.answers[HOOK] = always(
-            Ambiguous(reason="bob", delivered_to=frozenset({"ann"}), unsure=False)
-        )
-        await scene.show(*_five(), *(f"n{n}" for n in range(10)))
-        await anyio.sleep(60)
-
-        assert not _open(scene)
-
-
 # --- turns --------------------------------------------------------------------
 
 
@@ -402,46 +264,7 @@ async def test_retries_and_first_tries_take_turns_where_the_rate_is_low(
             assert told[begin : begin + 10].count("old") == 5
 
 
-async def test_news_does_not_wait_for_a_backlog_of_retries(database: Path) -> None:
-    async with staged(database, worker(rate=Rate(count=1, per=SECOND))) as scene:
-        await _with_retries(scene, 60)
-        async with scene.running():
-            begin = scene.clock.now()
-            for n in range(10):
-                await scene.show(f"new{n}")
-                await anyio.sleep(4)
-
-        sent = [one.at for one in scene.sender.requests if one.milestones[0][0] == "n"]
-        late = [(at - begin).total_seconds() - 4 * n for n, at in enumerate(sent)]
-        assert len(late) == 10
-        assert max(late) < 3
-
-
 # --- age ----------------------------------------------------------------------
-
-
-async def test_the_time_of_a_suspension_makes_nothing_older(database: Path) -> None:
-    refusal = Refused(reason="401", scope=Scope.DESTINATION)
-    async with staged(database) as scene:
-        scene.sender.answers[HOOK] = always(refusal)
-        async with scene.running():
-            await scene.show("m1", "m2")
-            await anyio.sleep(60)
-        scene.set_clock(NOW + 5 * DAY)
-        # The probe is taken, and then it is down.
-        scene.sender.answers[HOOK] = unless("m2", UNAVAILABLE)
-        async with scene.running():
-            await anyio.sleep(60)
-            after = scene.states()
-        scene.set_clock(NOW + 5 * DAY + 71 * HOUR)
-        async with scene.running():
-            await anyio.sleep(60)
-            later = scene.states()
-            await anyio.sleep(7200)
-
-        assert after == ["delivered", "pending"]
-        assert later == ["delivered", "pending"]
-        assert scene.states() == ["delivered", "dead"]
 
 
 # --- several at once ----------------------------------------------------------
@@ -544,30 +367,6 @@ async def test_a_settlement_that_is_cut_off_on_its_way_to_the_disk_is_made_up_fo
         assert scene.states() == ["delivered"]
 
 
-async def test_nothing_that_was_taken_is_sent_again(database: Path) -> None:
-    taken: list[str] = []
-
-    def answer(message: Rendered) -> Outcome:
-        if len(message.message_id + str(len(taken))) % 7 == 0:
-            return UNAVAILABLE
-        taken.extend(event.id for event in message.events)
-        return Sent()
-
-    async with staged(database, worker(concurrency=5, over=8)) as scene:
-        scene.sender.answers[HOOK] = answer
-        for round_ in range(6):
-            async with scene.running() as deliver:
-                for n in range(10):
-                    await scene.show(f"m{round_}-{n}", f"m{n}", title=f"T{round_}-{n}")
-                    await anyio.sleep(0.7)
-                deliver.close()
-        async with scene.running():
-            await anyio.sleep(7200)
-
-        assert len(taken) == len(set(taken))
-        assert set(scene.states()) <= {"delivered", "superseded"}
-
-
 # --- one bad message ----------------------------------------------------------
 
 
@@ -584,35 +383,6 @@ async def test_a_bad_message_that_came_during_an_outage_does_not_keep_it_going(
         await anyio.sleep(HOUR.total_seconds())
 
         assert scene.states() == ["delivered"] * 5 + ["pending", "delivered"]
-
-
-async def test_what_follows_a_bad_message_does_not_hide_the_others_behind_it(
-    database: Path,
-) -> None:
-    async with staged(database) as scene, scene.running():
-        scene.sender.answers[HOOK] = unless("bad", UNAVAILABLE)
-        await scene.show("bad")
-        await anyio.sleep(760)
-        await scene.show("bad", title="and more")
-        await scene.show("good")
-        await anyio.sleep(900)
-
-        assert scene.states() == ["pending", "pending", "delivered"]
-
-
-async def test_an_old_message_that_fails_for_itself_does_not_prolong_a_suspension(
-    database: Path,
-) -> None:
-    async with staged(database) as scene, scene.running():
-        refused = Refused(reason="404", scope=Scope.DESTINATION, status=404)
-        scene.sender.answers[HOOK] = always(refused)
-        await scene.show("old")
-        await scene.show("good")
-        await anyio.sleep(60)
-        scene.sender.answers[HOOK] = unless("old", UNAVAILABLE)
-        await anyio.sleep(DAY.total_seconds())
-
-        assert scene.states()[1] == "delivered"
 
 
 async def test_a_crash_during_a_suspension_kills_nothing_that_may_wait(
