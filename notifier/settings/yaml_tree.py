@@ -7,7 +7,7 @@ have, tags and duplicate keys are errors.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 from ruamel.yaml import YAML
@@ -40,13 +40,17 @@ _TOO_LARGE = "nested too deeply, or too large, for a configuration"
 class Table(dict[str, "Node"]):
     """A mapping; its keys are scalars with a place."""
 
-    place: Place
+    def __init__(self, place: Place, entries: Mapping[str, "Node"] | None = None) -> None:
+        super().__init__(entries or {})
+        self.place = place
 
 
 class Items(list["Node"]):
     """A list."""
 
-    place: Place
+    def __init__(self, place: Place, items: Iterable["Node"] = ()) -> None:
+        super().__init__(items)
+        self.place = place
 
 
 Node: TypeAlias = Scalar | Items | Table
@@ -163,9 +167,7 @@ class _Reader:
                     raise MarkedYAMLError(problem=what, problem_mark=event.start_mark)
                 root = self._node(next(self._events), ())
         if root is None or (isinstance(root, Scalar) and root.empty):
-            empty = Table()
-            empty.place = root.place if root is not None else Place(self._source, 1)
-            return empty
+            return Table(Place(self._source, 1) if root is None else root.place)
         return root
 
     def _node(self, event: Event, path: Path) -> Node:
@@ -184,8 +186,7 @@ class _Reader:
             block, quoted = event.style in {"|", ">"}, event.style is not None
             node = Scalar(event.value, place, quoted=quoted, block=block)
         elif isinstance(event, SequenceStartEvent):
-            node = Items()
-            node.place = place
+            node = Items(place)
             for item in self._events:
                 if isinstance(item, SequenceEndEvent):
                     break
@@ -201,8 +202,7 @@ class _Reader:
         return node
 
     def _table(self, place: Place, path: Path) -> Table:
-        table = Table()
-        table.place = place
+        table = Table(place)
         for event in self._events:
             if isinstance(event, MappingEndEvent):
                 break
@@ -227,15 +227,12 @@ class _Reader:
     def _copy(self, node: Node, event: Event, path: Path) -> Node:
         """Return a copy of what an anchor stands for: overrides change only one of them."""
         self._count(event, path)
-        copied: Items | Table
         if isinstance(node, Scalar):
             return node
         if isinstance(node, Items):
-            copied = Items(self._copy(one, event, path) for one in node)
-        else:
-            copied = Table({key: self._copy(one, event, path) for key, one in node.items()})
-        copied.place = node.place
-        return copied
+            return Items(node.place, (self._copy(one, event, path) for one in node))
+        copies = {key: self._copy(one, event, path) for key, one in node.items()}
+        return Table(node.place, copies)
 
     def _count(self, event: Event, path: Path) -> None:
         self._size += 1
