@@ -381,7 +381,7 @@ async def build_services(
             clock=clock,
             wake=deliver.wake,
             look=dispatcher_wakeup.set,
-            trial=policies.trial(config, sender, clock, milestone),
+            trial=policies.trial(config, sender, clock),
         )
 
         def build_web() -> "WebService":

@@ -1,17 +1,17 @@
 """What the configuration comes to for each loop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
 from notifier.clock import Clock
 from notifier.domain.batching import BatchingPolicy, DestinationPolicy
 from notifier.domain.changes import DiffPolicy
-from notifier.domain.models import Limits, Milestone, Outcome, Rendered
+from notifier.domain.models import Limits, Outcome, Rendered
 from notifier.domain.poll_schedule import ReadPolicy
 from notifier.domain.rules import Destination, Rate, Route
 from notifier.domain.timers import TimePolicy
-from notifier.messages.test_message import render_test
+from notifier.messages.test_message import sample_message
 from notifier.settings.models import Settings, Updates
 from notifier.web.listen import Address
 from notifier.workers.admin_actions import Trial
@@ -32,7 +32,7 @@ class Far(Rates, Protocol):
     """... and what they can take."""
 
     async def send(
-        self, destination: str, message: Rendered, *, delivered_to: frozenset[str]
+        self, destination: str, message: Rendered, *, served: frozenset[str]
     ) -> Outcome: ...
     def limits(self, destination: str) -> Limits: ...
 
@@ -107,23 +107,20 @@ def _batching(destination: Destination, route: Route | None) -> BatchingPolicy:
     )
 
 
-def trial(
-    config: Settings, sender: Far, clock: Clock, decode: Callable[[bytes], Milestone]
-) -> Trial:
+def trial(config: Settings, sender: Far, clock: Clock) -> Trial:
     """How a test goes out."""
     known = {one.name: one for one in config.destinations}
 
     def message(name: str) -> Rendered:
-        return render_test(
+        return sample_message(
             known[name],
             config.routes,
             limits=sender.limits(name),
-            decode=decode,
             now=clock.now(),
             external_url=config.external_url,
         )
 
-    send = partial(sender.send, delivered_to=frozenset())
+    send = partial(sender.send, served=frozenset())
     return Trial(destinations=tuple(known), message=message, send=send)
 
 

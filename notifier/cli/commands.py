@@ -139,18 +139,19 @@ def send_test(
     if not drill:
         if milestone is not None or kinds or json:
             raise typer.BadParameter("--milestone, --kind and --json need --drill")
-        from notifier.cli.trial import trial
+        from notifier.cli.send_test import send_tests
 
-        return trial(before, destinations or [])
-    from notifier.cli.dry_run import Wanted, drilled
+        return send_tests(before, destinations or [])
+    from notifier.cli.send_test import dry_run
     from notifier.domain.models import Kind
 
-    wanted = Wanted(
-        names=destinations or [],
+    return dry_run(
+        before,
+        destinations or [],
         milestone=milestone,
         kinds=frozenset(map(Kind, kinds or ())),
+        as_json=json,
     )
-    return drilled(before, wanted, as_json=json)
 
 
 @app.command()

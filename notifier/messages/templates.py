@@ -19,7 +19,7 @@ Variables of a template:
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from zoneinfo import ZoneInfo
 
@@ -29,8 +29,9 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
-from notifier.domain.models import Change, Event, Format, Json, Kind, Milestone
+from notifier.domain.models import Change, Event, Format, Json, Kind
 from notifier.domain.rules import Template
+from notifier.domain.sample import SAMPLE_ID, milestone_of, sample_event
 from notifier.domain.suggestions import suggest
 from notifier.errors import NotifierError
 from notifier.messages.escaping import clean, escape, plain
@@ -243,7 +244,6 @@ def _cleaned(foreign: Json, limit: int, depth: int) -> Json:
 
 _GLOBALS = frozenset({"range", "dict", "namespace", "cycler", "joiner"})
 _NOW = datetime(2026, 9, 17, 20, 10, tzinfo=UTC)
-_START = datetime(2026, 9, 17, 23, 30, tzinfo=UTC)
 
 
 def check_template(template: Template, *, kind: Kind | None = None) -> str | None:
@@ -308,54 +308,25 @@ class _SampleFields(dict[str, object]):
 
 
 def _sample(kind: Kind) -> Event:
-    name, end = "00000000-0000-4000-8000-000000000000", _START + timedelta(hours=3, minutes=30)
-    title, message, tickers = "Home at Away", "The game is about to begin!", ("KXGAME-1",)
-    details = {"league": "NFL", "status": "scheduled"}
-    doc: dict[str, Json] = {
-        "id": name,
-        "category": "Sports",
-        "type": "football_game",
-        "title": title,
-        "notification_message": message,
-        "start_date": "2026-09-17T23:30:00Z",
-        "end_date": "2026-09-18T03:00:00Z" if kind is Kind.ENDED else None,
-        "last_updated_ts": "2026-09-15T00:21:49Z",
-        "primary_event_tickers": tickers,
-        "related_event_tickers": tickers,
-        "source_id": "sample",
-        "details": details,
-    }
-    milestone = Milestone(
-        id=name,
-        category="Sports",
-        type="football_game",
-        title=title,
-        message=message,
-        start=_START,
-        end=end if kind is Kind.ENDED else None,
-        updated=_NOW,
-        primary_tickers=tickers,
-        related_tickers=tickers,
-        details=details,
-        doc=doc,
-        raw=b"{}",
+    milestone = milestone_of(
+        {
+            "id": SAMPLE_ID,
+            "category": "Sports",
+            "type": "football_game",
+            "title": "Home at Away",
+            "notification_message": "The game is about to begin!",
+            "start_date": "2026-09-17T23:30:00Z",
+            "end_date": None,
+            "last_updated_ts": "2026-09-15T00:21:49Z",
+            "primary_event_tickers": ["KXGAME-1"],
+            "related_event_tickers": ["KXGAME-1"],
+            "source_id": "sample",
+            "details": {"league": "NFL", "status": "scheduled"},
+        }
     )
+    added = ("KXGAME-1",)
     changes = (
         Change(field="start_date", before="2026-09-17T20:00:00Z", after="2026-09-17T23:30:00Z"),
-        Change(
-            field="primary_event_tickers",
-            before=[],
-            after=tickers,
-            added=tickers,
-            removed=(),
-        ),
+        Change(field="primary_event_tickers", before=[], after=added, added=added, removed=()),
     )
-    return Event(
-        id="evt_sample",
-        kind=kind,
-        milestone=milestone,
-        at=_START if kind in {Kind.STARTED, Kind.ENDED} else _NOW,
-        seen_at=_NOW,
-        changes=changes if kind is Kind.UPDATED else (),
-        lead=timedelta(minutes=15) if kind is Kind.UPCOMING else None,
-    )
+    return sample_event(milestone, kind, now=_NOW, changes=changes)

@@ -1,43 +1,55 @@
-"""The message of `notifier test`, and its outcome in words."""
+"""A message marked as a test, as the first route to a destination would write it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from notifier.domain.deliveries import Message
-from notifier.domain.dry_run import acts, made_up
-from notifier.domain.models import (
-    Ambiguous,
-    Kind,
-    Limits,
-    Milestone,
-    Outcome,
-    Rendered,
-    Sent,
-)
+from notifier.domain.models import Ambiguous, Event, Kind, Limits, Outcome, Rendered, Sent
 from notifier.domain.rules import Destination, Route
+from notifier.domain.sample import sample_event, sample_milestone
 from notifier.messages.render import render
 
 
-def render_test(
+def sample_message(
     destination: Destination,
     routes: Sequence[Route],
     *,
     limits: Limits,
-    decode: Callable[[bytes], Milestone],
     now: datetime,
     external_url: str | None = None,
 ) -> Rendered:
-    """Render an invented event, marked as a test, as the destination's first route would."""
+    """A test message about a made-up milestone, of a kind that the route takes."""
     route = next(
         (route for route in routes if destination.name in route.to),
         Route(name="test", to=(destination.name,)),
     )
     kind = next((kind for kind in Kind if kind in route.match.events), Kind.CREATED)
-    event = acts(made_up(now, decode), [route], [kind], now=now, decode=decode)[0]
+    return render_test(
+        sample_event(sample_milestone(now), kind, now=now),
+        destination,
+        [route],
+        route=route.name,
+        limits=limits,
+        now=now,
+        external_url=external_url,
+    )
+
+
+def render_test(
+    event: Event,
+    destination: Destination,
+    routes: Sequence[Route],
+    *,
+    route: str,
+    limits: Limits,
+    now: datetime,
+    external_url: str | None = None,
+) -> Rendered:
+    """An event as this route would write it, marked as a test."""
     return render(
-        Message.of_event(event, destination=destination.name, route=route.name),
+        Message.of_event(event, destination=destination.name, route=route),
         [event],
-        routes={route.name: route},
+        routes={one.name: one for one in routes},
         limits=limits,
         zone=destination.zone,
         now=now,
@@ -47,7 +59,7 @@ def render_test(
 
 
 def outcome_text(outcome: Outcome, message: Rendered) -> str:
-    """The outcome of a test in a line, and whether the route's template failed."""
+    """The outcome in words."""
     match outcome:
         case Sent():
             text = "sent"

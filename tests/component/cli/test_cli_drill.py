@@ -14,7 +14,7 @@ from simulated import SimulatedClock, backend
 from storing import DAY, HOUR, NOW, SECOND, ask, opened, row, stamp, stocked
 
 from notifier import settings
-from notifier.cli.dry_run import Play, Row, Scene
+from notifier.cli.send_test import DryRun, Row, Situation
 from notifier.domain.circuit_breaker import DestinationState
 from notifier.domain.models import Format, Kind, Limits, Outcome, Rendered, Sent
 from notifier.domain.rules import Rate
@@ -288,18 +288,18 @@ async def played(folder: Path, rate: Rate) -> tuple[list[Row], FarEnd]:
     found = settings.load(file, {}, cwd=folder)
     clock = SimulatedClock()
     far = FarEnd(clock, rate)
-    play = Play(
+    run = DryRun(
         config=found,
         sender=far,
         clock=clock,
-        ways={one.name: destination_policy(one, found, far) for one in found.destinations},
-        scene=Scene(
+        policies={one.name: destination_policy(one, found, far) for one in found.destinations},
+        situation=Situation(
             milestone=row("m1").milestone,
-            standings={"desk": DestinationState()},
+            states={"desk": DestinationState()},
             sent={"desk": [NOW]},
         ),
     )
-    return await play.run(()), far
+    return await run.rows(()), far
 
 
 @pytest.mark.anyio
