@@ -1,11 +1,10 @@
-"""`notifier replay`: what these routes would have sent, without sending anything."""
+"""`notifier replay`: what routes would have sent, without sending anything."""
 
 import heapq
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -15,112 +14,84 @@ from notifier import settings
 from notifier.cli.exit_codes import DONE
 from notifier.cli.global_options import Given
 from notifier.cli.lists import write_rows
-from notifier.cli.replay_report import Recount, show
+from notifier.cli.replay_report import ReplayReport, print_report
 from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
 from notifier.domain.models import URGENT, Delivery, Event, Json
-from notifier.domain.preview import Rehearsal, owed
+from notifier.domain.preview import MessageCounter, owed
 from notifier.domain.routing import leads
 from notifier.domain.rules import Rate
 from notifier.domain.timers import TimePolicy
 from notifier.policies import destination_policy
 from notifier.settings.models import Settings
-from notifier.storage import preview as store
+from notifier.storage import preview
 from notifier.storage.queries import stamp
 from notifier.workers.ingest import HELD
 
-#: Events that are held against what was owed in fact, at once.
-_AT_ONCE = 500
+#: Events that are compared with past deliveries at a time.
+_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Replayed:
-    """One event, and what would have been owed for it."""
-
+class _ReplayedEvent:
     event: Event
-    #: Nobody had this reminder: it is not among the stored events.
-    unheard: bool
+    #: A reminder that no route had: it is not stored.
+    is_missing: bool
     due_at: datetime
     owed: tuple[Delivery, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stage:
-    """What is replayed, by which rules, until when."""
-
-    conn: Connection
-    plan: Settings
-    since: datetime
-    now: datetime
-
-    @property
-    def policy(self) -> TimePolicy:
-        """How late is too late."""
-        source = self.plan.source
-        return TimePolicy(
-            started_grace=source.started_grace,
-            started_again_after=source.started_again_after,
-        )
-
-    def walk(self) -> Iterator[_Replayed]:
-        """Every event that could have been told, oldest first."""
-        reads = store.reads(self.conn, self.since)
-        for event, unheard in self._events():
-            due_at = event.seen_at
-            if event.kind not in URGENT:
-                due_at = reads.due_at(event.seen_at, longest=HELD)
-            yield _Replayed(
-                event=event,
-                unheard=unheard,
-                due_at=due_at,
-                owed=owed(event, self.plan.routes, policy=self.policy, due_at=due_at),
-            )
-
-    def _events(self) -> Iterator[tuple[Event, bool]]:
-        """Each with whether it is a reminder that nobody had."""
-        told = store.events(self.conn, self.since)
-        unheard = (self._unheard(lead) for lead in leads(self.plan.routes))
-        streams = [
-            ((event, False) for event in told if not event.missed),
-            *(((event, True) for event in one) for one in unheard),
-        ]
-        return heapq.merge(*streams, key=lambda pair: pair[0].seen_at)
-
-    def _unheard(self, lead: timedelta) -> Iterator[Event]:
-        return store.unheard(
-            self.conn,
-            lead,
-            since=self.since,
-            until=self.now,
-            policy=self.policy,
-        )
 
 
 def replay(given: Given, *, since: datetime, routes: Path | None, as_json: bool) -> int:
     """
     Print what routes would have sent: those of a file, or the present ones.
 
-    Raises: ConfigError with every problem in the file.
+    Raises:
+        ConfigError: with every problem in the file.
+
     """
-    with _stage(given, since, routes) as stage:
+    here = Path.cwd()
+    path = settings.find(given.config, os.environ, cwd=here)
+    config = settings.load(path, os.environ, cwd=here, required_secrets=False, routes=routes)
+    now = SystemClock().now()
+    with viewing(given) as conn:
+        events = _replayed(conn, config, since, now)
         if as_json:
-            write_rows(_row(d, one) for one in stage.walk() for d in one.owed)
+            write_rows(_row(delivery, one) for one in events for delivery in one.owed)
         else:
-            show(_recounted(stage, compared=routes is not None))
+            print_report(_report(conn, config, events, since, now, is_compared=routes is not None))
     return DONE
 
 
-@contextmanager
-def _stage(given: Given, since: datetime, routes: Path | None) -> Iterator[_Stage]:
-    here = Path.cwd()
-    path = settings.find(given.config, os.environ, cwd=here)
-    plan = settings.load(path, os.environ, cwd=here, required_secrets=False, routes=routes)
-    now = SystemClock().now()
-    with viewing(given) as conn:
-        yield _Stage(conn=conn, plan=plan, since=since, now=now)
+def _replayed(
+    conn: Connection, config: Settings, since: datetime, now: datetime
+) -> Iterator[_ReplayedEvent]:
+    """Every event that could have been sent, oldest first."""
+    policy = TimePolicy(
+        started_grace=config.source.started_grace,
+        started_again_after=config.source.started_again_after,
+    )
+    missing = (
+        preview.missing_reminders(conn, lead, since=since, until=now, policy=policy)
+        for lead in leads(config.routes)
+    )
+    streams = [
+        ((event, False) for event in preview.events(conn, since) if not event.missed),
+        *(((event, True) for event in stream) for stream in missing),
+    ]
+    reads = preview.reads(conn, since)
+    for event, is_missing in heapq.merge(*streams, key=lambda pair: pair[0].seen_at):
+        due_at = event.seen_at
+        if event.kind not in URGENT:
+            due_at = reads.due_at(event.seen_at, longest=HELD)
+        yield _ReplayedEvent(
+            event=event,
+            is_missing=is_missing,
+            due_at=due_at,
+            owed=owed(event, config.routes, policy=policy, due_at=due_at),
+        )
 
 
-def _row(delivery: Delivery, one: _Replayed) -> dict[str, Json]:
+def _row(delivery: Delivery, one: _ReplayedEvent) -> dict[str, Json]:
     return {
         "event_id": delivery.event_id,
         "kind": delivery.kind.value,
@@ -131,11 +102,8 @@ def _row(delivery: Delivery, one: _Replayed) -> dict[str, Json]:
     }
 
 
-# --- for people ---------------------------------------------------------------
-
-
-class _NoRates:
-    """Services whose own rates are not known: their URLs are secrets."""
+class _NoDefaultRates:
+    """The default rates of services are not known here: URLs are secrets."""
 
     def default_rate(self, destination: str) -> Rate | None:
         """None."""
@@ -143,43 +111,38 @@ class _NoRates:
         return None
 
 
-def _recounted(stage: _Stage, *, compared: bool) -> Recount:
-    """Everything counted."""
-    plan, conn = stage.plan, stage.conn
-    rehearsal = Rehearsal(
-        [destination_policy(one, plan, _NoRates()) for one in plan.destinations],
-        policy=stage.policy,
-        hushes=store.hushes(conn, stage.since, stage.now),
-        living=store.living(conn),
+def _report(
+    conn: Connection,
+    config: Settings,
+    events: Iterator[_ReplayedEvent],
+    since: datetime,
+    now: datetime,
+    *,
+    is_compared: bool,
+) -> ReplayReport:
+    counter = MessageCounter(
+        destination_policy(one, config, _NoDefaultRates()) for one in config.destinations
     )
-    recount = Recount(
-        now=stage.now,
-        since=stage.since,
-        oldest=store.oldest(conn),
-        destinations=[one.name for one in plan.destinations],
-        #: What was owed is known for so long.
-        compared_since=max(stage.since, stage.now - plan.retention.deliveries)
-        if compared
-        else None,
+    report = ReplayReport(
+        now=now,
+        since=since,
+        oldest=preview.oldest(conn),
+        destinations=[one.name for one in config.destinations],
+        # Past deliveries are kept for so long.
+        compared_since=max(since, now - config.retention.deliveries) if is_compared else None,
     )
-    walk = stage.walk()
-    while part := list(islice(walk, _AT_ONCE)):
-        in_fact = _in_fact(conn, part) if compared else {}
-        for one in part:
-            event = one.event
-            recount.add(
-                event,
+    while batch := list(islice(events, _BATCH)):
+        past = preview.past_deliveries(conn, [one.event.id for one in batch]) if is_compared else {}
+        for one in batch:
+            report.add(
+                one.event,
                 [delivery.destination for delivery in one.owed],
-                in_fact=in_fact.get(event.id, frozenset()),
-                unheard=one.unheard,
+                past=past.get(one.event.id, frozenset()),
+                is_missing=one.is_missing,
             )
-            for fate in rehearsal.take(event, one.owed, due_at=one.due_at):
-                recount.note(fate)
-    for fate in rehearsal.finish(stage.now):
-        recount.note(fate)
-    recount.waiting.update(rehearsal.waiting)
-    return recount
-
-
-def _in_fact(conn: Connection, part: Sequence[_Replayed]) -> dict[str, frozenset[str]]:
-    return store.owed_in_fact(conn, [one.event.id for one in part])
+            for delivery in one.owed:
+                counter.add(delivery, one.due_at)
+    for destination, at, messages in counter.messages(now):
+        report.add_messages(destination, at, messages)
+    report.waiting = counter.waiting(now)
+    return report

@@ -1,4 +1,4 @@
-"""What a replay comes to, by day and destination, for people."""
+"""The report of `notifier replay`, by day and destination."""
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterator, Sequence
@@ -11,26 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 from notifier.cli import output
-from notifier.domain.models import Event, State
-from notifier.domain.preview import Fate, Left
+from notifier.domain.models import Event
 from notifier.messages.humanize import MONTHS, count, day, instant, on_the_wall, zone_name
 
-#: Of each destination, and of each sign.
+#: Of each destination and comparison.
 _EXAMPLES = 3
 _NEW, _GONE, _SAME = "new", "no longer", ""
-_UNSENT = {
-    State.DROPPED: "Dropped",
-    State.EXPIRED: "Expired",
-    State.SUPERSEDED: "Superseded",
-}
-_NOT_REHEARSED = (
-    "Messages are counted for destinations that take everything at once: digests, "
-    "quiet hours, silences, net changes and `rate` count; failures, retries, a "
-    "service's own rate, and what became of a milestone while its news was held back "
-    "do not."
+_HOW_MESSAGES_COUNT = (
+    "Messages are counted by the digest rule alone: rates, quiet hours, silences, net "
+    "changes, failures and retries are left out."
 )
 _REMINDERS = (
-    "Reminders that nobody had are not stored: they are worked out from the starts as "
+    "Reminders that no route had are not stored: they are worked out from the starts as "
     "they are now. One for a start that has moved since is left out."
 )
 
@@ -43,12 +35,11 @@ class _Example:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Told:
+class _Counts:
     """What one destination would have got."""
 
     deliveries: int = 0
     messages: int = 0
-    unsent: Counter[State] = field(default_factory=Counter)
     #: Messages by the hour.
     hours: Counter[datetime] = field(default_factory=Counter)
     examples: dict[str, deque[_Example]] = field(
@@ -57,23 +48,23 @@ class _Told:
 
 
 @dataclass(slots=True, kw_only=True)
-class Recount:
-    """Counts, kept small however much is replayed."""
+class ReplayReport:
+    """Counts, of bounded size however much is replayed."""
 
     now: datetime
     since: datetime
     #: When the oldest stored event was seen.
     oldest: datetime | None
     destinations: Sequence[str]
-    #: From when on it is known what was owed in fact; None: nobody asks.
+    #: From when on past deliveries are known; None: there is no comparison.
     compared_since: datetime | None
     zone: ZoneInfo = field(default_factory=output.local_zone)
     events: int = 0
-    unheard: int = 0
-    #: Events that would have reached nobody, by kind.
+    missing_reminders: int = 0
+    #: Events that would have had no delivery, by kind.
     unreached: Counter[str] = field(default_factory=Counter)
     waiting: Counter[str] = field(default_factory=Counter)
-    told: dict[str, _Told] = field(default_factory=lambda: defaultdict(_Told))
+    counts: dict[str, _Counts] = field(default_factory=lambda: defaultdict(_Counts))
     #: By day and destination.
     deliveries: Counter[tuple[date, str]] = field(default_factory=Counter)
     messages: Counter[tuple[date, str]] = field(default_factory=Counter)
@@ -85,36 +76,32 @@ class Recount:
         event: Event,
         names: Sequence[str],
         *,
-        in_fact: Collection[str],
-        unheard: bool,
+        past: Collection[str],
+        is_missing: bool,
     ) -> None:
-        """One event, who would have been owed it, and who was."""
-        self.events += not unheard
-        self.unheard += unheard and bool(names)
-        if not names and not unheard:
+        """One event, the destinations that would have been owed it, and those that were."""
+        self.events += not is_missing
+        self.missing_reminders += is_missing and bool(names)
+        if not names and not is_missing:
             self.unreached[event.kind.value] += 1
         today = self._wall(event.seen_at).date()
         is_compared = self.compared_since is not None and (event.seen_at >= self.compared_since)
         for name in names:
-            self.told[name].deliveries += 1
+            self.counts[name].deliveries += 1
             self.deliveries[today, name] += 1
-            is_new = is_compared and name not in in_fact
+            is_new = is_compared and name not in past
             self.new[today, name] += is_new
             self._keep(name, _NEW if is_new else _SAME, event)
-        for name in sorted(set(in_fact) - set(names)) if is_compared else ():
+        for name in sorted(set(past) - set(names)) if is_compared else ():
             self.gone[today, name] += 1
             self._keep(name, _GONE, event)
 
-    def note(self, fate: Fate) -> None:
-        """What became of something that was owed."""
-        told = self.told[fate.destination]
-        if not isinstance(fate, Left):
-            told.unsent[fate.state] += 1
-            return
-        wall = self._wall(fate.at)
-        told.messages += 1
-        told.hours[wall.replace(minute=0, second=0, microsecond=0)] += 1
-        self.messages[wall.date(), fate.destination] += 1
+    def add_messages(self, destination: str, at: datetime, messages: int) -> None:
+        """Messages that would have left at that moment."""
+        counts, wall = self.counts[destination], self._wall(at)
+        counts.messages += messages
+        counts.hours[wall.replace(minute=0, second=0, microsecond=0)] += messages
+        self.messages[wall.date(), destination] += messages
 
     def _wall(self, when: datetime) -> datetime:
         return on_the_wall(when, self.zone)
@@ -122,100 +109,100 @@ class Recount:
     def _keep(self, name: str, sign: str, event: Event) -> None:
         title, kind = event.milestone.title, event.kind.value
         example = _Example(at=event.seen_at, kind=kind, title=title)
-        self.told[name].examples[sign].append(example)
+        self.counts[name].examples[sign].append(example)
 
     @property
     def order(self) -> list[str]:
         """Destinations as configured, then those that there are no more."""
-        known = [name for name in self.destinations if name in self.told]
-        return [*known, *sorted(self.told.keys() - set(known))]
+        known = [name for name in self.destinations if name in self.counts]
+        return [*known, *sorted(self.counts.keys() - set(known))]
 
 
-def show(recount: Recount) -> None:
-    """Print it."""
+def print_report(report: ReplayReport) -> None:
+    """Print the report."""
     console = output.out()
-    for part in _parts(recount):
+    for part in _parts(report):
         console.print(part)
 
 
-def _parts(recount: Recount) -> Iterator[RenderableType]:
-    yield Text(_headline(recount))
-    if recount.told:
-        for table in (_days(recount), _destinations(recount), _examples(recount)):
+def _parts(report: ReplayReport) -> Iterator[RenderableType]:
+    yield Text(_headline(report))
+    if report.counts:
+        for table in (_days(report), _destinations(report), _examples(report)):
             yield Text("")
             yield table
     yield Text("")
-    yield Text(_reach(recount))
-    for line in _remarks(recount):
+    yield Text(_reach(report))
+    for line in _remarks(report):
         yield output.folding(line, "dim")
 
 
-def _headline(recount: Recount) -> str:
-    since = instant(recount.since, zone=recount.zone, now=recount.now)
-    parts = [f"Since {since}: {count(recount.events, 'event')}"]
-    if recount.unheard:
-        reminders = count(recount.unheard, "reminder")
-        parts.append(f"and {reminders} that nobody had")
+def _headline(report: ReplayReport) -> str:
+    since = instant(report.since, zone=report.zone, now=report.now)
+    parts = [f"Since {since}: {count(report.events, 'event')}"]
+    if report.missing_reminders:
+        reminders = count(report.missing_reminders, "reminder")
+        parts.append(f"and {reminders} that no route had")
     return " ".join(parts) + ". Nothing is sent."
 
 
-def _reach(recount: Recount) -> str:
-    """How many reached nobody."""
-    lost = recount.unreached
+def _reach(report: ReplayReport) -> str:
+    """How many events would have had no delivery."""
+    lost = report.unreached
     if not lost:
-        return "Every event would have reached somebody." if recount.events else ""
+        return "Every event would have been sent to a destination." if report.events else ""
     kinds = ", ".join(f"{n:,} {kind}" for kind, n in lost.most_common())
-    events = count(recount.events, "event")
-    return f"{lost.total():,} of {events} would have reached nobody: {kinds}."
+    events = count(report.events, "event")
+    return f"{lost.total():,} of {events} would have been sent nowhere: {kinds}."
 
 
-def _remarks(recount: Recount) -> Iterator[str]:
+def _remarks(report: ReplayReport) -> Iterator[str]:
     """What the numbers do not say."""
-    oldest, compared = recount.oldest, recount.compared_since
+    oldest, compared = report.oldest, report.compared_since
     if oldest is None:
         yield "No event is stored."
-    elif oldest > recount.since:
-        when = instant(oldest, zone=recount.zone, now=recount.now)
+    elif oldest > report.since:
+        when = instant(oldest, zone=report.zone, now=report.now)
         yield f"The oldest event that is stored is of {when}."
-    if recount.told:
-        yield _NOT_REHEARSED
-    if recount.unheard:
+    if report.counts:
+        yield _HOW_MESSAGES_COUNT
+    if report.missing_reminders:
         yield _REMINDERS
     if compared is not None:
-        words = "New and no longer: against what was owed in fact"
-        if compared > recount.since:
-            when = instant(compared, zone=recount.zone, now=recount.now)
-            words += f", which is known since {when} (retention.deliveries)"
+        words = "New and no longer: compared with the deliveries of that time"
+        if compared > report.since:
+            when = instant(compared, zone=report.zone, now=report.now)
+            words += f", which are kept since {when} (retention.deliveries)"
         yield f"{words}."
 
 
 # --- tables -------------------------------------------------------------------
 
 
-def _days(recount: Recount) -> Table:
-    compares = recount.compared_since is not None
-    zone = zone_name(on_the_wall(recount.now, recount.zone))
+def _days(report: ReplayReport) -> Table:
+    compares = report.compared_since is not None
+    zone = zone_name(on_the_wall(report.now, report.zone))
     table = output.table(
         *(f"Day ({zone})", "Destination", "Deliveries", "Messages"),
         *(("New", "No longer") if compares else ()),
         loose=("Destination",),
     )
     _right(table, 2)
-    counted = (recount.deliveries, recount.messages, recount.gone)
+    counted = (report.deliveries, report.messages, report.gone)
     keys = {key for counts in counted for key in counts}
     before: date | None = None
-    this_year = on_the_wall(recount.now, recount.zone).year
+    this_year = on_the_wall(report.now, report.zone).year
     for today in sorted({key[0] for key in keys}):
-        for name in recount.order:
+        for name in report.order:
             key = today, name
             if key not in keys:
                 continue
             table.add_row(
                 "" if today == before else _day(today, this_year),
                 output.foreign(name),
-                f"{recount.deliveries[key]:,}",
-                f"{recount.messages[key]:,}",
-                *(_differences(recount, key) if compares else ()),
+                f"{report.deliveries[key]:,}",
+                f"{report.messages[key]:,}",
+                *(_differences(report, key) if compares else ()),
             )
             before = today
     return table
@@ -225,67 +212,61 @@ def _day(when: date, this_year: int) -> str:
     return day(datetime(when.year, when.month, when.day), this_year=this_year)  # noqa: DTZ001 - a date on the wall
 
 
-def _differences(recount: Recount, key: tuple[date, str]) -> tuple[Text, Text]:
-    new, gone = recount.new[key], recount.gone[key]
+def _differences(report: ReplayReport, key: tuple[date, str]) -> tuple[Text, Text]:
+    new, gone = report.new[key], report.gone[key]
     return (
         Text(f"+{new:,}" if new else "", style="green"),
         Text(f"-{gone:,}" if gone else "", style="red"),
     )
 
 
-def _destinations(recount: Recount) -> Table:
-    """Sums, and what would not have been sent; empty columns are left out."""
-    everyone = recount.order
-    unsent = [
-        state for state in _UNSENT if any(recount.told[name].unsent[state] for name in everyone)
-    ]
-    waits = any(recount.waiting[name] for name in everyone)
+def _destinations(report: ReplayReport) -> Table:
+    """Sums; the column of waiting deliveries only where there are any."""
+    waits = any(report.waiting.values())
     table = output.table(
         *("Destination", "Deliveries", "Messages"),
-        *(_UNSENT[state] for state in unsent),
         *(("Held still",) if waits else ()),
-        "Loudest hour",
-        loose=("Destination", "Loudest hour"),
+        "Busiest hour",
+        loose=("Destination", "Busiest hour"),
     )
     _right(table, 1, but_the_last=True)
-    for name in everyone:
-        told = recount.told[name]
+    for name in report.order:
+        counts = report.counts[name]
         table.add_row(
             output.foreign(name),
-            f"{told.deliveries:,}",
-            f"{told.messages:,}",
-            *(f"{told.unsent[state]:,}" for state in unsent),
-            *((f"{recount.waiting[name]:,}",) if waits else ()),
-            output.folding(_loudest(told)),
+            f"{counts.deliveries:,}",
+            f"{counts.messages:,}",
+            *((f"{report.waiting[name]:,}",) if waits else ()),
+            output.folding(_busiest(counts)),
         )
     return table
 
 
-def _loudest(told: _Told) -> str:
+def _busiest(counts: _Counts) -> str:
     """`21 Nov, 18 h: 45`: so many messages; the earliest of several."""
-    if not told.hours:
+    if not counts.hours:
         return ""
-    hour, messages = min(told.hours.items(), key=lambda pair: (-pair[1], pair[0]))
+    hour, messages = min(counts.hours.items(), key=lambda pair: (-pair[1], pair[0]))
     return f"{hour.day} {MONTHS[hour.month - 1]}, {hour:%H} h: {messages:,}"
 
 
-def _examples(recount: Recount) -> Table:
+def _examples(report: ReplayReport) -> Table:
     """The newest of each; where something differs, of that."""
-    wall = zone_name(on_the_wall(recount.now, recount.zone))
-    compares = recount.compared_since is not None
+    wall = zone_name(on_the_wall(report.now, report.zone))
+    compares = report.compared_since is not None
     table = output.table(
         *("Examples", "Kind", f"Seen ({wall})"),
         *(("",) if compares else ()),
         "Milestone",
         loose=("Examples", "Milestone"),
     )
-    for name in recount.order:
-        examples = recount.told[name].examples
+    for name in report.order:
+        examples = report.counts[name].examples
         signs = [sign for sign in (_NEW, _GONE) if examples.get(sign)] or [_SAME]
         shown = name
         for sign in signs:
             for one in examples.get(sign, ()):
-                seen = output.clock(one.at, zone=recount.zone, now=recount.now)
+                seen = output.clock(one.at, zone=report.zone, now=report.now)
                 table.add_row(
                     output.foreign(shown),
                     output.kind(one.kind),

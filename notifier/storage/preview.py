@@ -1,4 +1,4 @@
-"""What a replay reads: events, reminders that nobody had, what was owed."""
+"""Queries of a replay: past events, reminders that no route had, past deliveries."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -10,11 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select
 
 from notifier.domain.models import Event, Kind, Milestone
-from notifier.domain.preview import Hush, Known, reminded
-from notifier.domain.rules import Silence
+from notifier.domain.preview import KnownMilestone, missing_reminder
 from notifier.domain.timers import TimePolicy
 from notifier.kalshi import decoding
-from notifier.storage import queries, silences
+from notifier.storage import queries
 from notifier.storage import schema as t
 
 #: Rows that one question is about.
@@ -71,7 +70,6 @@ _LONG_READS = (
     .where(_r.events > 0)
     .order_by(_r.id)
 )
-_LIVING = select(func.count()).select_from(t.milestones).where(_m.gone_at.is_(None))
 _NEWEST = (
     select(_m.doc)
     .where(_m.gone_at.is_(None), _m.watches != 0)
@@ -81,7 +79,7 @@ _NEWEST = (
 _OLDEST = select(_e.seen_at).order_by(_e.seq).limit(1)
 
 
-def unheard(
+def missing_reminders(
     conn: Connection,
     lead: timedelta,
     *,
@@ -90,9 +88,9 @@ def unheard(
     policy: TimePolicy,
 ) -> Iterator[Event]:
     """
-    Reminders of that time that nobody had, oldest first: of starts as they are now.
+    Reminders that would have been due in that time but are not stored, oldest first.
 
-    What has happened is among the events, and not here. In pieces, like `events`.
+    They are worked out from the starts as they are now, in pieces, like `events`.
     """
     after, after_id = since + lead, _END
     while part := conn.execute(
@@ -107,8 +105,8 @@ def unheard(
             if row.gone_at is None or row.gone_at > row.start_at - lead
             if (event := _reminded(row, since_when, lead, policy)) is not None
         ]
-        heard = stored(conn, [event.id for event in found])
-        yield from (event for event in found if event.id not in heard and event.seen_at <= until)
+        known = stored(conn, [event.id for event in found])
+        yield from (event for event in found if event.id not in known and event.seen_at <= until)
 
 
 def _reminded(
@@ -117,12 +115,12 @@ def _reminded(
     lead: timedelta,
     policy: TimePolicy,
 ) -> Event | None:
-    known = Known(
+    known = KnownMilestone(
         milestone=decoding.milestone(row.doc),
         since=max(row.first_seen_at, since_when.get(row.id, row.first_seen_at)),
-        fired=row.fired_start,
+        announced_start=row.fired_start,
     )
-    return reminded(known, lead, policy=policy)
+    return missing_reminder(known, lead, policy=policy)
 
 
 def _known_since(conn: Connection, ids: Sequence[str]) -> dict[str, datetime]:
@@ -136,12 +134,12 @@ def _known_since(conn: Connection, ids: Sequence[str]) -> dict[str, datetime]:
 
 
 def stored(conn: Connection, ids: Sequence[str]) -> frozenset[str]:
-    """Which of these events have happened."""
+    """Those of these events that are stored."""
     return frozenset(conn.scalars(_STORED, {"ids": list(ids)}))
 
 
-def owed_in_fact(conn: Connection, ids: Sequence[str]) -> dict[str, frozenset[str]]:
-    """By event: the destinations that it was owed to."""
+def past_deliveries(conn: Connection, ids: Sequence[str]) -> dict[str, frozenset[str]]:
+    """By event: the destinations that it was really owed to."""
     found: dict[str, set[str]] = defaultdict(set)
     for event_id, destination in conn.execute(_OWED, {"ids": list(ids)}):
         found[event_id].add(destination)
@@ -156,7 +154,7 @@ class Reads:
     ended: Sequence[datetime]
 
     def due_at(self, seen_at: datetime, *, longest: timedelta) -> datetime:
-        """When what was seen then came due: with its read's end, if that is near."""
+        """When an event of that moment came due: with the end of its read, if that is near."""
         position = bisect_right(self.begun, seen_at) - 1
         if position < 0 or self.ended[position] < seen_at:
             return seen_at
@@ -170,32 +168,14 @@ def reads(conn: Connection, since: datetime) -> Reads:
     return Reads(begun=begun, ended=[row.ended_at for row in rows])
 
 
-def living(conn: Connection) -> int:
-    """How many milestones there are."""
-    return conn.scalar(_LIVING) or 0
-
-
 def oldest(conn: Connection) -> datetime | None:
     """When the oldest event that is stored was seen."""
     found: datetime | None = conn.scalar(_OLDEST)
     return found
 
 
-def hushes(conn: Connection, since: datetime, now: datetime) -> list[Hush]:
-    """The silences that were in force at any time since then."""
-    found = [
-        Hush(silence=silence, over=_over(silence, expired_at))
-        for silence, expired_at in silences.listed(conn, now, everything=True)
-    ]
-    return [hush for hush in found if hush.over > since]
-
-
-def _over(silence: Silence, expired_at: datetime | None) -> datetime:
-    return silence.until if expired_at is None else min(silence.until, expired_at)
-
-
 def newest(conn: Connection) -> Milestone | None:
-    """The milestone that was seen first of late; None: there is none."""
+    """The milestone that was seen last for the first time; None: there is none."""
     found = conn.scalar(_NEWEST)
     return None if found is None else decoding.milestone(found)
 

@@ -186,12 +186,12 @@ def test_people_see_each_day_what_would_be_new_and_what_no_longer(folder: Path) 
     words = " ".join(ended.out.split())
     assert ended.status == 0
     assert "4 events. Nothing is sent." in words
-    assert "1 of 4 events would have reached nobody: 1 updated." in words
+    assert "1 of 4 events would have been sent nowhere: 1 updated." in words
     assert "hook 2 2 -2" in words
     assert "desk 1 1 +1" in words
     assert "desk started" in words
     assert "new Renamed" in words
-    assert "against what was owed in fact" in words
+    assert "compared with the deliveries of that time" in words
 
 
 def test_a_days_digest_is_one_message_of_many_deliveries(folder: Path) -> None:
@@ -279,7 +279,7 @@ def _content(folder: Path) -> list[Any]:
     return [ask(folder / "notifier.db", f"SELECT * FROM {name}") for name in tables]
 
 
-@pytest.mark.parametrize("what", ["events", "unheard"])
+@pytest.mark.parametrize("what", ["events", "missing_reminders"])
 def test_a_service_can_clear_its_log_while_a_replay_goes_on(tmp_path: Path, what: str) -> None:
     database = tmp_path / "notifier.db"
 
@@ -293,7 +293,7 @@ def test_a_service_can_clear_its_log_while_a_replay_goes_on(tmp_path: Path, what
         walk = (
             store.events(conn, NOW - DAY)
             if what == "events"
-            else store.unheard(
+            else store.missing_reminders(
                 conn,
                 HOUR,
                 since=NOW - DAY,
