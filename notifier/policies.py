@@ -32,7 +32,7 @@ class Far(Rates, Protocol):
     """... and what they can take."""
 
     async def send(
-        self, destination: str, message: Rendered, *, served: frozenset[str]
+        self, destination: str, message: Rendered, *, delivered_to: frozenset[str]
     ) -> Outcome: ...
     def limits(self, destination: str) -> Limits: ...
 
@@ -120,7 +120,7 @@ def trial(config: Settings, sender: Far, clock: Clock) -> Trial:
             external_url=config.external_url,
         )
 
-    send = partial(sender.send, served=frozenset())
+    send = partial(sender.send, delivered_to=frozenset())
     return Trial(destinations=tuple(known), message=message, send=send)
 
 
