@@ -263,6 +263,7 @@ class ObservedController:
         self._recipients = recipients
         self._record = record
         self._connection: _Connection | None = None
+        self._stage = SmtpStage.CONNECT
 
     def __enter__(self) -> Self:
         """Log in, or raise what the plugin takes for a failure."""
@@ -284,81 +285,65 @@ class ObservedController:
         main = to[0]
         missing = [address for address in to if not self._recipients.has(main, address)]
         if missing:
-            message = _with_stable_id(message, self._recipients.message_id, main)
-            for address in self._deliver(sender, missing, _data(message)):
-                self._recipients.add(main, address)
+            data = _data(_with_stable_id(message, self._recipients.message_id, main))
+            with suppress(*_SMTP_ERRORS):  # they are recorded
+                for address in self._deliver(sender, missing, data):
+                    self._recipients.add(main, address)
         return all(self._recipients.has(main, address) for address in to)
 
     def _deliver(self, sender: str, to: Sequence[str], data: bytes) -> Sequence[str]:
         """The recipients who have it now; why the others do not is recorded."""
+        if self._connection is None:
+            self._connection = self._pool.acquire(self._server, self._record)
+        connection, self._stage = self._connection, SmtpStage.SENDER
         try:
-            if self._connection is None:
-                self._connection = self._pool.acquire(self._server, self._record)
-        except _SMTP_ERRORS:
-            return ()
-        transaction = _Transaction(self._connection, self._record)
-        try:
-            return transaction.run(sender, to, data)
+            self._record.enter(Phase.SENDING)
+            connection.ehlo_or_helo_if_needed()
+            options = [f"size={len(data)}"] if connection.has_extn("size") else []
+            delivered: Sequence[str] = ()
+            if self._is_accepted(connection, *connection.mail(sender, options)):
+                self._stage = SmtpStage.RECIPIENT
+                taken = [a for a in to if self._is_accepted(connection, *connection.rcpt(a))]
+                if taken and connection.sock is not None:
+                    self._stage = SmtpStage.DATA
+                    delivered = taken if self._send(connection, data) else ()
         except _SMTP_ERRORS as exc:
-            _record_error(self._record, exc, transaction.stage)
-            self._connection.close()
-            return ()
-        finally:
-            if self._connection.sock is None:
-                self._connection = None
-
-
-class _Transaction:
-    """One mail on one connection."""
-
-    def __init__(self, connection: _Connection, record: AttemptRecord) -> None:
-        self.stage = SmtpStage.SENDER
-        self._connection = connection
-        self._record = record
-
-    def run(self, sender: str, to: Sequence[str], data: bytes) -> Sequence[str]:
-        """Send the mail; the recipients who have it now. Leave the connection reusable."""
-        self._record.enter(Phase.SENDING)
-        self._connection.ehlo_or_helo_if_needed()
-        sized = self._connection.has_extn("size")
-        options = [f"size={len(data)}"] if sized else []
-        delivered: Sequence[str] = ()
-        if self._is_accepted(*self._connection.mail(sender, options)):
-            self.stage = SmtpStage.RECIPIENT
-            taken = [one for one in to if self._is_accepted(*self._connection.rcpt(one))]
-            if taken and self._connection.sock is not None:
-                self.stage = SmtpStage.DATA
-                delivered = taken if self._send(data) else ()
-        if self._connection.sock is not None:
+            _record_error(self._record, exc, self._stage)
+            connection.close()
+            delivered = ()
+        if connection.sock is not None:
+            # Leave the connection ready for the next mail.
             try:
-                self._record.enter(Phase.IDLE, self._connection.sock)
+                self._record.enter(Phase.IDLE, connection.sock)
                 if not delivered:
-                    self._connection.rset()
+                    connection.rset()
             except _SMTP_ERRORS:
-                self._connection.close()
+                connection.close()
+        if connection.sock is None:
+            self._connection = None
         return delivered
 
-    def _send(self, data: bytes) -> bool:
-        code, text = self._connection.docmd("DATA")
+    def _send(self, connection: _Connection, data: bytes) -> bool:
+        code, text = connection.docmd("DATA")
         if code != _GO_AHEAD:
-            return self._is_accepted(code, text)
-        self._connection.send(data)
-        self._record.enter(Phase.WAITING, self._connection.sock)
-        code, text = self._connection.getreply()
+            return self._is_accepted(connection, code, text)
+        connection.send(data)
+        self._record.enter(Phase.WAITING, connection.sock)
+        code, text = connection.getreply()
         if code == _OK:
-            self._record.observe(SmtpReply(stage=self.stage, code=code))
+            self._record.observe(SmtpReply(stage=self._stage, code=code))
             return True
-        return self._is_accepted(code, text)
+        return self._is_accepted(connection, code, text)
 
-    def _is_accepted(self, code: int, text: bytes) -> bool:
+    def _is_accepted(self, connection: _Connection, code: int, text: bytes) -> bool:
         """Whether the server goes on; a refusal is recorded."""
         if code in (_OK, _WILL_FORWARD):
             return True
         decoded = text.decode("utf-8", "replace")
-        self._record.observe(SmtpReply(stage=self.stage, code=code, text=decoded))
-        self._record.enter(Phase.SENDING, self._connection.sock)
+        self._record.observe(SmtpReply(stage=self._stage, code=code, text=decoded))
+        self._record.enter(Phase.SENDING, connection.sock)
         if code == _CLOSING:
-            self._connection.close()
+            connection.close()
         return False
 
 
