@@ -1,4 +1,4 @@
-"""A certificate authority for tests: issues for loopback, and can be trusted."""
+"""A certificate authority for tests."""
 
 import ssl
 from functools import cached_property
@@ -7,7 +7,7 @@ import trustme
 
 
 class Authority:
-    """One authority; make one per test module, its keys take a moment."""
+    """One authority; its keys take a moment to make."""
 
     def __init__(self, *names: str) -> None:
         self._ca = trustme.CA()
@@ -15,25 +15,25 @@ class Authority:
 
     @cached_property
     def server(self) -> ssl.SSLContext:
-        """What a server on loopback presents itself with."""
+        """The context of a server on loopback."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._ca.issue_cert(*self._names).configure_cert(context)
         return context
 
     @cached_property
     def client(self) -> ssl.SSLContext:
-        """What a client trusts this authority, and no other, with."""
+        """The context of a client that trusts this authority too."""
         context = ssl.create_default_context()
         self._ca.configure_trust(context)
         return context
 
     @property
     def certificate(self) -> bytes:
-        """What it is trusted by, as a file has it."""
+        """The authority's certificate in PEM."""
         return self._ca.cert_pem.bytes()
 
     def playing(self, name: str) -> ssl.SSLContext:
-        """What a server presents itself with that plays another host."""
+        """The context of a server that pretends to be another host."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._ca.issue_cert(name).configure_cert(context)
         return context

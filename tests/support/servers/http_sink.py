@@ -1,7 +1,7 @@
 """
 A real HTTP(S) server on loopback that does what a script says.
 
-Each path has its own sequence of steps, one a request; the last one repeats. A
+Each path has its own sequence of steps, one for each request; the last one repeats. A
 path without a script answers 200 "ok".
 """
 
@@ -17,23 +17,22 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from itertools import takewhile
 from typing import BinaryIO, TypeAlias
-from urllib.parse import parse_qs
 
 from servers.authority import Authority
 
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
-    """One request, as it came."""
+    """One request, as it was received."""
 
     method: str
     path: str
     query: str
     headers: Mapping[str, str]
     body: bytes
-    #: Which connection it came over, counted from 1.
+    #: The number of its connection, counted from 1.
     connection: int
-    #: What the script had for it.
+    #: The step of the script that answered it.
     met: "Step"
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -42,15 +41,10 @@ class Received:
         """The body's JSON."""
         return json.loads(self.body)
 
-    @property
-    def params(self) -> dict[str, list[str]]:
-        """The query, decoded."""
-        return parse_qs(self.query, keep_blank_values=True)
-
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer, and keep the connection unless told otherwise."""
+    """Answer, and keep the connection unless `close` is set."""
 
     status: int = 200
     body: bytes = b"ok"
@@ -90,7 +84,7 @@ class Reset:
 
 @dataclass(frozen=True)
 class Garbage:
-    """Send bytes that are no HTTP."""
+    """Send bytes that are not HTTP."""
 
     sent: bytes = b"\x16\x03\x01 this is no HTTP\r\n\r\n"
 
@@ -99,7 +93,7 @@ Step: TypeAlias = Answer | Hang | Drip | CutShort | Reset | Garbage
 
 
 class HttpSink:
-    """The running server. Everything in it may be read from any thread."""
+    """The running server. Its attributes may be read from any thread."""
 
     def __init__(self, *, tls: Authority | None) -> None:
         self.requests: list[Received] = []
@@ -132,27 +126,27 @@ class HttpSink:
         return f"{self._scheme}://{self.netloc}{path}"
 
     def answer(self, path: str, *steps: Step) -> None:
-        """From now on, requests to `path` meet these steps, the last one for ever."""
+        """Answer requests to `path` by these steps from now on; the last one repeats."""
         with self._changed:
             self._scripts[path] = list(steps)
 
     def at(self, path: str) -> Sequence[Received]:
-        """The requests that came to a path."""
+        """The requests to a path."""
         with self._changed:
             return [one for one in self.requests if one.path == path]
 
     def wait_for(self, count: int, *, timeout_s: float = 5.0) -> Sequence[Received]:
-        """Block until `count` requests have come; then all of them."""
+        """Block until `count` requests were received; return all of them."""
         with self._changed:
-            came = self._changed.wait_for(lambda: len(self.requests) >= count, timeout_s)
-            assert came, f"{len(self.requests)} of {count} requests came"
+            received = self._changed.wait_for(lambda: len(self.requests) >= count, timeout_s)
+            assert received, f"{len(self.requests)} of {count} requests were received"
             return list(self.requests)
 
     def drop_connections(self) -> None:
         """Close every open connection, as an impatient server does."""
         with self._changed:
-            everyone = list(self._open)
-        for connection in everyone:
+            connections = list(self._open)
+        for connection in connections:
             _shut(connection)
 
     def start(self) -> None:
@@ -225,7 +219,7 @@ class HttpSink:
                 length = int(headers.get("content-length", "0"))
                 body = stream.read(length)
                 if len(body) < length:
-                    return None  # whoever sent it is no more
+                    return None  # the client is gone
                 received = Received(
                     method=method,
                     path=path,
@@ -239,9 +233,9 @@ class HttpSink:
                     self.requests.append(received)
                     self._changed.notify_all()
                 self.before_answer(received)
-                goes_on = self._play(step, connection)
+                is_kept = self._play(step, connection)
                 self.after_answer(received)
-                if not goes_on:
+                if not is_kept:
                     return None
 
     def _next(self, path: str) -> Step:
@@ -250,7 +244,7 @@ class HttpSink:
             return script.pop(0) if len(script) > 1 else script[0]
 
     def _play(self, step: Step, connection: socket.socket) -> bool:
-        """Do what the script says; whether the connection goes on."""
+        """Do what the step says; whether the connection is kept."""
         match step:
             case Answer(status=status, body=body, headers=headers, close=close):
                 more = {"Connection": "close"} if close else {}
@@ -326,11 +320,11 @@ def _head(status: int, length: int, headers: Mapping[str, str]) -> bytes:
 
 
 def _reset(connection: socket.socket) -> None:
-    """Close with RST, so that the other end sees a reset and no end."""
+    """Close with RST: the other end sees a reset, not an end of the stream."""
     linger = struct.pack("ii", 1, 0)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     if isinstance(connection, ssl.SSLSocket):
-        # The TLS layer would say goodbye first.
+        # The TLS layer would send close_notify first.
         socket.close(connection.detach())
     else:
         connection.close()

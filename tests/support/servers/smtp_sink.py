@@ -4,7 +4,7 @@ A real SMTP server on loopback (aiosmtpd) that does what a script says.
     with smtp_sink() as sink:
         sink.on_recipient("bob@example.com", "451 4.7.1 Greylisted", "250 OK")
         ...
-        assert sink.mails[0].recipients == ["ann@example.com"]
+        assert sink.mails[0].recipients == ("ann@example.com",)
 """
 
 import asyncio
@@ -23,20 +23,20 @@ from servers.authority import Authority
 
 _OK = "250 OK"
 
-#: Instead of a reply: close the connection, or say nothing until the sink closes.
+#: Instead of a reply: close the connection, or be silent until the sink closes.
 DROP = "drop"
 HANG = "hang"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """One mail that was taken, as it came."""
+    """One accepted mail, as it was received."""
 
     sender: str
     recipients: Sequence[str]
     content: bytes
     tls: bool
-    #: Who had logged in, if anybody.
+    #: The user who is logged in.
     login: str | None
 
     @property
@@ -48,17 +48,17 @@ class Mail:
 
 
 class _Session(SMTP):
-    """A connection that knows when it has ended."""
+    """A connection that notes its end."""
 
-    over = False
+    is_over = False
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
-        self.over = True
+        self.is_over = True
 
 
 class SmtpSink:
-    """The running server. Everything in it may be read from any thread."""
+    """The running server. Its attributes may be read from any thread."""
 
     def __init__(
         self,
@@ -68,8 +68,6 @@ class SmtpSink:
         logins: Mapping[str, str] | None,
     ) -> None:
         self.mails: list[Mail] = []
-        #: Every recipient that was asked for, taken or not.
-        self.asked: list[str] = []
         self.connections = 0
         self._tls = tls
         self._implicit_tls = implicit_tls
@@ -92,7 +90,7 @@ class SmtpSink:
         return f"127.0.0.1:{self.port}"
 
     def on_recipient(self, address: str, *replies: str) -> None:
-        """From now on, RCPT TO this address meets these replies, the last for ever."""
+        """Answer RCPT TO this address by these replies from now on; the last one repeats."""
         self._script(address, replies)
 
     def on_sender(self, *replies: str) -> None:
@@ -104,7 +102,7 @@ class SmtpSink:
         self._script("DATA", replies)
 
     def on_login(self, *replies: str) -> None:
-        """The same for a login, whatever its password."""
+        """The same for a login, before its password is checked."""
         self._script("AUTH", replies)
 
     def drop_connections(self) -> None:
@@ -148,7 +146,6 @@ class SmtpSink:
         address: str,
         _options: list[str],
     ) -> str:
-        self.asked.append(address)
         reply = self._next(address)
         if reply == DROP:
             _abort(server)
@@ -215,10 +212,10 @@ class SmtpSink:
         )
         self._ready.set()
         await self._stopping.wait()
-        # asyncio forgets a socket that it accepts for a server just closed: let
-        # what is on its way become a session first.
+        # asyncio does not close a socket that it accepts for a server just closed: let
+        # accepted connections become sessions first.
         await asyncio.sleep(0.005)
-        while not all(one.over for one in self._sessions) or _others():
+        while not all(one.is_over for one in self._sessions) or len(asyncio.all_tasks()) > 1:
             self._abort_all()
             await asyncio.sleep(0.005)
         server.close()
@@ -256,8 +253,8 @@ def smtp_sink(
     """
     A running server.
 
-    With an authority it demands STARTTLS (or, with `implicit_tls`, speaks TLS from
-    the first byte); with `logins` (user -> password) it takes mail from those only.
+    With an authority it requires STARTTLS (or, with `implicit_tls`, speaks TLS from the
+    first byte); with `logins` (user -> password) it accepts mail from these users only.
     """
     sink = SmtpSink(tls=tls, implicit_tls=implicit_tls, logins=logins)
     sink.start()
@@ -265,10 +262,6 @@ def smtp_sink(
         yield sink
     finally:
         sink.stop()
-
-
-def _others() -> bool:
-    return len(asyncio.all_tasks()) > 1
 
 
 def _abort(session: SMTP) -> None:
