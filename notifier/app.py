@@ -47,7 +47,7 @@ from notifier.storage import destination_state, milestones, outbox, retention
 from notifier.storage.backups import DailyBackups
 from notifier.storage.database import Database, Priority, RunInThread, open_database
 from notifier.storage.sqlite import InstanceLock, database_path
-from notifier.systemd import Supervisor
+from notifier.systemd import SystemdNotifier
 from notifier.web.listen import Address, ListenSocket, PortTaken
 from notifier.workers import admin_socket
 from notifier.workers.admin_actions import Deeds, answer
@@ -108,7 +108,7 @@ class Dependencies:
     watcher: Watcher = lambda _kind, _progress, _end: None
     output: TextIO = field(default_factory=lambda: sys.stdout)
     #: Who started the service, and how it is told of its state.
-    supervisor: Supervisor = field(default_factory=Supervisor)
+    systemd: SystemdNotifier = field(default_factory=SystemdNotifier)
     #: The socket for commands; a simulation has none.
     serve_commands: bool = True
     #: Whether there is a web; a simulation has none.
@@ -225,8 +225,8 @@ async def serve(
             others.start_soon(_run_web, parts.listen, loops.build_web)
             if loops.heartbeat is not None:
                 others.start_soon(loops.heartbeat.run)
-            others.start_soon(parts.supervisor.feed, loops.watchdog.stalled, parts.clock)
-            parts.supervisor.ready(f"running; destinations: {len(loops.deliver.workers)}")
+            others.start_soon(parts.systemd.feed_watchdog, loops.watchdog.stalled, parts.clock)
+            parts.systemd.ready(f"running; destinations: {len(loops.deliver.workers)}")
             await stop.wait()
             if last is not None and not last.is_set():
                 await run_until(last, partial(loops.deliver.drain, _EASE_S))
@@ -268,7 +268,7 @@ async def _watch_signals(
                 os._exit(128 + number)
             log.info("app.stopping", signal=signal.Signals(number).name)
             _end_without_fail()
-            parts.supervisor.stopping()
+            parts.systemd.stopping()
             parts.listen.close()
             wishes.stop = True
             wishes.last.set()

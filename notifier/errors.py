@@ -1,24 +1,23 @@
 """
-Every error of ours, split by who must act.
+All exceptions of this program, by the remedy.
 
 * NotifierError
   x ConfigError            edit a file; exit code 78
   x DestinationError       edit the destination's URL; becomes a line of a ConfigError
-  x BadWish                wish otherwise: it cannot be meant so
+  x BadWish                correct the request: a part of it is invalid
   x StoreError
     + StoreBusy            another instance holds the store; exit code 75
-    + StoreBroken          the disk failed us: the process ends, a restart re-derives
-    + StoreSlow            ask for less, or again later: it took too long
-    + StoreLocked          another program held it until the service was to end
+    + StoreBroken          the disk failed: the process ends, a restart derives it again
+    + StoreSlow            request less, or later: the query took too long
+    + StoreLocked          another program held the write lock until the service was to end
     + SchemaMismatch       the store was written by a newer version of this program
-  x SourceError            a read of Kalshi failed; the next one heals it
+  x SourceError            a read of Kalshi failed; the next one makes up for it
     + SourceUnavailable    try again after a back-off; may carry `retry_after`
-    + SourceRefused        400/401/403: will not heal by itself
-    + SourceGarbled        it answered, but not with what can be read
+    + SourceRefused        400/401/403: retries do not help
+    + SourceGarbled        the answer cannot be read
   x RowInvalid             one milestone of a page cannot be read; the rest can
 
-What the other side answered to a message is no exception but a value: an
-`Outcome` of `domain.models`.
+The result of sending a message is no exception but a value: an `Outcome` of `domain.models`.
 """
 
 from collections.abc import Sequence
@@ -47,7 +46,7 @@ class DestinationError(NotifierError):
 
 
 class BadWish(NotifierError):
-    """What a person wants cannot be meant so; the text says which part and why."""
+    """A request is invalid; the text says which part and why."""
 
 
 class StoreError(NotifierError):
@@ -62,20 +61,20 @@ class StoreBroken(StoreError):
     """
     The database failed in a way that leaves the last commit unknown.
 
-    Nothing may be assumed about it: end the process. Event ids are
-    deterministic, so a restart re-derives what is missing and repeats nothing.
+    End the process: event ids are deterministic, so a restart derives what is missing and
+    repeats nothing.
     """
 
 
 class StoreSlow(StoreError):
-    """A question was given up: its answer took too long. Nothing else is wrong."""
+    """A query was given up because it took too long. Nothing else is wrong."""
 
 
 class StoreLocked(StoreError):
     """
-    Another program kept us from writing, and the service is to end.
+    Another program held the write lock until the service was to end.
 
-    Nothing was done, nothing is broken: it is no failure to end by it.
+    Nothing was written and nothing is broken: the service ends without a failure.
     """
 
 
@@ -88,7 +87,7 @@ class SourceError(NotifierError):
 
 
 class SourceUnavailable(SourceError):
-    """The API could not be reached, or asked us to wait."""
+    """The API could not be reached, or asked for a pause."""
 
     def __init__(self, reason: str, *, retry_after: timedelta | None = None) -> None:
         super().__init__(reason)
@@ -96,7 +95,7 @@ class SourceUnavailable(SourceError):
 
 
 class SourceRefused(SourceError):
-    """The API refuses this request, and will go on refusing it."""
+    """The API refuses this request; a retry would be refused as well."""
 
     def __init__(self, reason: str, *, status: int) -> None:
         super().__init__(reason)
@@ -104,8 +103,8 @@ class SourceRefused(SourceError):
 
 
 class SourceGarbled(SourceError):
-    """The API answered with something that is not a page of milestones."""
+    """The API's answer is not a page of milestones."""
 
 
 class RowInvalid(NotifierError):
-    """One row of a page is no milestone; the text says which field and why."""
+    """One row of a page is not a milestone; the text says which field and why."""

@@ -21,7 +21,7 @@ from notifier.errors import ConfigError
 from notifier.senders.redaction import redact
 from notifier.settings.models import Settings
 from notifier.storage.sqlite import SOUND_SQLITE, database_path
-from notifier.systemd import supervisor
+from notifier.systemd import SystemdNotifier
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ def run(given: Given, *, once: bool) -> int:
     parts = app.Dependencies(
         watcher=Baseline(database_path(found.store), footer),
         output=_above(footer, sys.stdout),
-        supervisor=supervisor(os.environ, pid=os.getpid()),
+        systemd=SystemdNotifier.from_environment(os.environ, pid=os.getpid()),
     )
     with placing(given):
         if once:
@@ -74,7 +74,7 @@ def _set_up_logs(given: Given, found: Settings, footer: Footer | None) -> None:
     logging.set_up(
         level=given.log_level or found.log.level.value,
         style=found.log.format.value,
-        redact=logging.redacting(hidden(found), redact),
+        redact=logging.redactor(hidden(found), redact),
         stream=_above(footer, sys.stderr),
     )
 

@@ -92,7 +92,7 @@ def _prepare(given: Given, names: Sequence[str]) -> tuple[Settings, list[Destina
     logging.set_up(
         level=given.log_level or "warning",
         style=config.log.format.value,
-        redact=logging.redacting(hidden(config), redact),
+        redact=logging.redactor(hidden(config), redact),
     )
     chosen = [known[name] for name in dict.fromkeys(names or known) if name in known]
     return None if unknown else (config, chosen)

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from simulated import SimulatedClock, backend
 
-from notifier.systemd import Supervisor, supervisor
+from notifier.systemd import SystemdNotifier
 from notifier.workers.watchdog import Watchdog
 
 pytestmark = pytest.mark.anyio
@@ -58,13 +58,13 @@ def listener(
         yield Listener(link, path)
 
 
-async def test_it_hears_when_the_service_runs_and_when_it_ends(
+async def test_systemd_hears_when_the_service_runs_and_when_it_ends(
     listener: Listener,
 ) -> None:
-    told = supervisor(listener.environ, pid=PID)
+    notifier = SystemdNotifier.from_environment(listener.environ, pid=PID)
 
-    told.ready("running")
-    told.stopping()
+    notifier.ready("running")
+    notifier.stopping()
 
     assert listener.heard() == [
         "READY=1\nSTATUS=running",
@@ -79,8 +79,8 @@ async def test_the_watchdog_is_fed_twice_as_often_as_it_asks_while_loops_advance
     watchdog = Watchdog(clock)
     watchdog.heartbeat("poll")
     async with anyio.create_task_group() as tasks:
-        told = supervisor(listener.environ, pid=PID)
-        tasks.start_soon(told.feed, watchdog.stalled, clock)
+        notifier = SystemdNotifier.from_environment(listener.environ, pid=PID)
+        tasks.start_soon(notifier.feed_watchdog, watchdog.stalled, clock)
         await anyio.sleep(100)
         assert listener.heard() == ["WATCHDOG=1"] * 2
 
@@ -102,29 +102,29 @@ async def test_the_watchdog_is_fed_twice_as_often_as_it_asks_while_loops_advance
         {"WATCHDOG_PID": "1"},
     ],
 )
-async def test_a_watchdog_that_is_none_of_ours_is_not_fed(
+async def test_a_watchdog_of_another_process_is_not_fed(
     listener: Listener, environ: dict[str, str]
 ) -> None:
-    told = supervisor(listener.environ | environ, pid=PID)
+    notifier = SystemdNotifier.from_environment(listener.environ | environ, pid=PID)
 
-    await told.feed(list, SimulatedClock())
+    await notifier.feed_watchdog(list, SimulatedClock())
 
     assert listener.heard() == []
 
 
 @pytest.mark.parametrize("address", ["", "vsock:2:1234", "relative"])
-async def test_without_a_socket_nothing_is_said(address: str) -> None:
+async def test_without_a_socket_nothing_is_sent(address: str) -> None:
     environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000"}
 
-    told = supervisor(environ, pid=PID)
-    told.ready("running")
-    await told.feed(list, SimulatedClock())
+    notifier = SystemdNotifier.from_environment(environ, pid=PID)
+    notifier.ready("running")
+    await notifier.feed_watchdog(list, SimulatedClock())
 
-    assert told == Supervisor()
+    assert notifier == SystemdNotifier()
 
 
-async def test_a_socket_that_is_gone_hurts_nothing(folder: Path) -> None:
-    told = supervisor({"NOTIFY_SOCKET": str(folder / "gone")}, pid=PID)
+async def test_a_missing_socket_is_no_error(folder: Path) -> None:
+    notifier = SystemdNotifier.from_environment({"NOTIFY_SOCKET": str(folder / "gone")}, pid=PID)
 
-    told.ready("running")
-    told.stopping()
+    notifier.ready("running")
+    notifier.stopping()

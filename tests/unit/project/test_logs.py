@@ -18,7 +18,7 @@ def _as_it_was() -> object:
 
 def logged(**values: object) -> dict[str, object]:
     out = io.StringIO()
-    redactor = logging.redacting({"canary"}, redact)
+    redactor = logging.redactor({"canary"}, redact)
     logging.set_up(level="debug", style="json", redact=redactor, stream=out)
     structlog.get_logger().info("config.rejected", **values)
     line: dict[str, object] = json.loads(out.getvalue())
