@@ -31,7 +31,7 @@ from markupsafe import Markup
 
 from notifier.domain.models import Change, Event, Format, Json, Kind
 from notifier.domain.rules import Template
-from notifier.domain.sample import SAMPLE_ID, milestone_of, sample_event
+from notifier.domain.sample import milestone_of, sample_event, sample_milestone
 from notifier.domain.suggestions import suggest
 from notifier.errors import NotifierError
 from notifier.messages.escaping import clean, escape, plain
@@ -308,25 +308,25 @@ class _SampleFields(dict[str, object]):
 
 
 def _sample(kind: Kind) -> Event:
-    milestone = milestone_of(
-        {
-            "id": SAMPLE_ID,
-            "category": "Sports",
-            "type": "football_game",
-            "title": "Home at Away",
-            "notification_message": "The game is about to begin!",
-            "start_date": "2026-09-17T23:30:00Z",
-            "end_date": None,
-            "last_updated_ts": "2026-09-15T00:21:49Z",
-            "primary_event_tickers": ["KXGAME-1"],
-            "related_event_tickers": ["KXGAME-1"],
-            "source_id": "sample",
-            "details": {"league": "NFL", "status": "scheduled"},
-        }
-    )
-    added = ("KXGAME-1",)
+    document: dict[str, Json] = {
+        **sample_milestone(_NOW).doc,
+        "category": "Sports",
+        "type": "football_game",
+        "title": "Home at Away",
+        "notification_message": "The game is about to begin!",
+        "primary_event_tickers": ["KXGAME-1"],
+        "related_event_tickers": ["KXGAME-1"],
+        "source_id": "sample",
+        "details": {"league": "NFL", "status": "scheduled"},
+    }
     changes = (
-        Change(field="start_date", before="2026-09-17T20:00:00Z", after="2026-09-17T23:30:00Z"),
-        Change(field="primary_event_tickers", before=[], after=added, added=added, removed=()),
+        Change(field="start_date", before="2026-09-17T20:00:00Z", after="2026-09-17T21:10:00Z"),
+        Change(
+            field="primary_event_tickers",
+            before=[],
+            after=["KXGAME-1"],
+            added=("KXGAME-1",),
+            removed=(),
+        ),
     )
-    return sample_event(milestone, kind, now=_NOW, changes=changes)
+    return sample_event(milestone_of(document), kind, now=_NOW, changes=changes)
