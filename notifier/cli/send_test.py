@@ -23,7 +23,6 @@ from notifier.cli.where import configuration, database, placing
 from notifier.clock import Clock, SystemClock
 from notifier.domain.batching import DestinationPolicy, capacity
 from notifier.domain.circuit_breaker import DestinationState
-from notifier.domain.deliveries import Suppressed
 from notifier.domain.dry_run import dry_run_events, held_back
 from notifier.domain.models import (
     Ambiguous,
@@ -41,6 +40,7 @@ from notifier.domain.models import (
     Sent,
     State,
 )
+from notifier.domain.outgoing import Suppressed
 from notifier.domain.rate_limit import window_start
 from notifier.domain.routing import deliveries, route
 from notifier.domain.rules import Destination, Rate, Silence

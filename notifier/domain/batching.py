@@ -22,8 +22,8 @@ from zoneinfo import ZoneInfo
 
 from notifier.domain.changes import net
 from notifier.domain.circuit_breaker import DestinationState
-from notifier.domain.deliveries import Deferred, Message, PendingDelivery, RenderLevel, Suppressed
 from notifier.domain.models import URGENT, Event, Kind, State, message_id
+from notifier.domain.outgoing import Deferred, Message, PendingDelivery, RenderLevel, Suppressed
 from notifier.domain.quiet_hours import next_time, quiet_until
 from notifier.domain.rate_limit import slots
 from notifier.domain.rules import QuietPolicy, Rate, Silence, Then
@@ -208,8 +208,8 @@ def _suppressed(one: PendingDelivery, state: State, why: str, by: str | None = N
 def _obsolete(delivery: PendingDelivery, context: ClaimContext) -> str | None:
     """Why what has not been sent yet is not true any more; None: it is."""
     if delivery.kind not in URGENT:
-        told = "it was removed, and that has been told"
-        return told if delivery.removal_announced else None
+        why = "its removal has been sent already"
+        return why if delivery.removal_announced else None
     if delivery.over:
         return "the milestone is over or gone"
     start = delivery.start
@@ -274,7 +274,7 @@ def _coalesce_milestone(together: Sequence[PendingDelivery]) -> Iterator[Suppres
         created = [n for n, one in enumerate(run) if one.kind is Kind.CREATED]
         if created and not run[created[-1]].announced_since:
             passing = run[created[-1] :]
-            why = "it was listed and removed again before it was told"
+            why = "it was listed and removed again before it was sent"
             for one in passing:
                 yield _suppressed(one, State.SUPERSEDED, why, removed.event_id)
             rest = [one for one in rest if one not in passing]
@@ -284,9 +284,9 @@ def _coalesce_milestone(together: Sequence[PendingDelivery]) -> Iterator[Suppres
             continue
         newest = run[-1]
         if net([one.changes for one in run], newest.row):
-            run, why = run[:-1], "told with a later update of the milestone"
+            run, why = run[:-1], "sent with a later update of the milestone"
         else:
-            why = "changed back before it was told"
+            why = "changed back before it was sent"
         for one in run:
             yield _suppressed(one, State.SUPERSEDED, why, newest.event_id)
 

@@ -17,8 +17,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from notifier.domain.deliveries import Message
 from notifier.domain.models import Event, Format, Kind, Limits, Milestone
+from notifier.domain.outgoing import Message
 from notifier.domain.routing import CRITICAL_STATUSES, matches, matches_any, route
 from notifier.domain.rules import Match, Route
 from notifier.messages.cloudevents import link

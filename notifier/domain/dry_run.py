@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from notifier.domain.batching import Capacity, ClaimContext, DestinationPolicy, plan, silenced
-from notifier.domain.deliveries import Deferred, PendingDelivery, Suppressed
 from notifier.domain.models import Change, Delivery, Event, Json, Kind, Milestone
+from notifier.domain.outgoing import Deferred, PendingDelivery, Suppressed
 from notifier.domain.rate_limit import UNLIMITED
 from notifier.domain.rules import Route, Silence
 from notifier.domain.sample import rfc3339, sample_event

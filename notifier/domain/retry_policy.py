@@ -27,7 +27,6 @@ from notifier.domain.circuit_breaker import (
     RecentAttempts,
     after_attempt,
 )
-from notifier.domain.deliveries import Lease, PendingDelivery, RenderLevel
 from notifier.domain.models import (
     URGENT,
     Ambiguous,
@@ -39,6 +38,7 @@ from notifier.domain.models import (
     Sent,
     State,
 )
+from notifier.domain.outgoing import Lease, PendingDelivery, RenderLevel
 
 _S, _M, _H = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from notifier.domain.deliveries import Message, RenderLevel
 from notifier.domain.models import URGENT, Event, Format, Limits, Rendered
+from notifier.domain.outgoing import Message, RenderLevel
 from notifier.domain.rules import Route, Template
 from notifier.messages.cloudevents import cloudevent, link
 from notifier.messages.digest import Digest, digest_headline

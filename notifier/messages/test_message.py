@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from notifier.domain.deliveries import Message
 from notifier.domain.models import Ambiguous, Event, Kind, Limits, Outcome, Rendered, Sent
+from notifier.domain.outgoing import Message
 from notifier.domain.rules import Destination, Route
 from notifier.domain.sample import sample_event, sample_milestone
 from notifier.messages.render import render

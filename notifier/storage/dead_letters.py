@@ -16,8 +16,8 @@ from sqlalchemy import (
     update,
 )
 
-from notifier.domain.deliveries import RenderLevel
 from notifier.domain.models import State
+from notifier.domain.outgoing import RenderLevel
 from notifier.domain.pagination import DeadFilter, DeadLetters, RowJson, parts
 from notifier.errors import StoreError
 from notifier.storage import destination_state, statements

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from notifier.domain.deliveries import PendingDelivery, RenderLevel
 from notifier.domain.models import URGENT, Kind
+from notifier.domain.outgoing import PendingDelivery, RenderLevel
 from notifier.domain.timers import is_placeholder
 from notifier.storage import message_events
 from notifier.storage.queries import events_of
@@ -104,7 +104,7 @@ def select_due(
     What may be sent to a destination: urgent deliveries first, then by age.
 
     Left out is what waits behind an earlier delivery of the same milestone, unless it
-    is urgent, and whatever shares its milestone with a leased one. A message that may
+    is urgent, and what shares its milestone with a leased delivery. A message that may
     have arrived comes with all of its members. `limit` is doubled for urgent ones: many
     starts of one instant are one message.
     """

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Row, bindparam, select
 
 from notifier.domain.batching import level_of
-from notifier.domain.deliveries import Message, PendingDelivery
 from notifier.domain.models import URGENT, Event, Format, Limits, Rendered, RouteTrace, State
+from notifier.domain.outgoing import Message, PendingDelivery
 from notifier.domain.pagination import RowJson
 from notifier.domain.routing import route
 from notifier.domain.rules import Route

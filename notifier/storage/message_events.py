@@ -7,8 +7,8 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from notifier.domain.changes import net
-from notifier.domain.deliveries import Message, PendingDelivery
 from notifier.domain.models import Change, Event, Kind
+from notifier.domain.outgoing import Message, PendingDelivery
 from notifier.kalshi import decoding
 from notifier.storage.queries import changes_of, events_of
 from notifier.storage.schema import Packed

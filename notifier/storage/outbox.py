@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Executable, Row
 from notifier.domain import batching
 from notifier.domain.batching import Capacity, ClaimContext, DeliveryPlan, DestinationPolicy
 from notifier.domain.circuit_breaker import DestinationState, RecentAttempts
-from notifier.domain.deliveries import Lease, Message, Suppressed
 from notifier.domain.models import Ambiguous, Sent, State
+from notifier.domain.outgoing import Lease, Message, Suppressed
 from notifier.domain.rate_limit import window_start
 from notifier.domain.retry_policy import (
     MAX_SUSPENDED,
@@ -468,7 +468,7 @@ def release_expired_leases(
     return Counter(rows[0].destination for rows in messages.values())
 
 
-# --- deliveries that nobody claims --------------------------------------------
+# --- deliveries that are not claimed any more --------------------------------------------
 
 
 def _end_old(where: str, age: str, reason: str) -> Executable:

@@ -21,8 +21,8 @@ from anyio.abc import TaskGroup
 from notifier.clock import Clock
 from notifier.concurrency import WakeupEvent
 from notifier.domain.batching import DestinationPolicy
-from notifier.domain.deliveries import Lease, Message
 from notifier.domain.models import Ambiguous, Failed, Limits, Outcome, Rendered, Sent, State
+from notifier.domain.outgoing import Lease, Message
 from notifier.domain.retry_policy import AttemptResult, Settlement
 from notifier.domain.rules import Route
 from notifier.messages.render import render

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from zoneinfo import ZoneInfo
 
-from notifier.domain.deliveries import Message, PendingDelivery, RenderLevel
 from notifier.domain.models import (
     Change,
     Event,
@@ -16,6 +15,7 @@ from notifier.domain.models import (
     Milestone,
     Rendered,
 )
+from notifier.domain.outgoing import Message, PendingDelivery, RenderLevel
 from notifier.domain.rules import Route, Template, Templates
 from notifier.messages.render import render
 

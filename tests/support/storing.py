@@ -24,8 +24,8 @@ from notifier.domain.commit import (
     Release,
     WatchRow,
 )
-from notifier.domain.deliveries import Lease, Suppressed
 from notifier.domain.models import Event, Json, Outcome
+from notifier.domain.outgoing import Lease, Suppressed
 from notifier.domain.retry_policy import AttemptResult, NextState, Settlement
 from notifier.domain.routing import deliveries, leads, route
 from notifier.domain.rules import Route, Watch

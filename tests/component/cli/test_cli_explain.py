@@ -61,7 +61,7 @@ def test_what_was_told_with_another_names_it(folder: Path) -> None:
     words = " ".join(explained(folder, 1).out.split())
 
     newest = typed("events", "--json", cwd=folder).rows[2]["event_id"]
-    assert f"told with a later update of the milestone: {newest}" in words
+    assert f"sent with a later update of the milestone: {newest}" in words
     assert "\x1b" not in words
 
 

@@ -129,7 +129,7 @@ def test_a_superseded_delivery_names_the_event_that_tells_it(folder: Path) -> No
 
     events = [one["event_id"] for one in typed("events", "--json", cwd=folder).rows]
     assert newest == events[2]
-    assert why == "told with a later update of the milestone"
+    assert why == "sent with a later update of the milestone"
     assert newest in "".join(shown.out.split())
     assert story["deliveries"][0]["reason"] == gone["reason"]
 

@@ -24,8 +24,8 @@ from storing import (
 )
 
 from notifier.domain.circuit_breaker import DestinationState
-from notifier.domain.deliveries import Suppressed
 from notifier.domain.models import Ambiguous, Failed, Outcome, Refused, Scope, Sent, State
+from notifier.domain.outgoing import Suppressed
 from notifier.domain.retry_policy import NextState
 from notifier.domain.rules import Route
 from notifier.storage import destination_state, due

@@ -230,7 +230,7 @@ async def test_what_was_held_says_how_it_ended_once_it_has(shelf: Shelf, databas
     await shelf.settle(lease, Sent(), now=morning)
 
     _, _, newest = (event["event_id"] for event in _events(database))
-    told = f"told with a later update of the milestone: {newest}"
+    told = f"sent with a later update of the milestone: {newest}"
     assert [(one["state"], one["reason"]) for one in _deliveries(database)] == [
         ("delivered", None),
         ("superseded", told),

@@ -21,8 +21,8 @@ from storing import (
 )
 
 from notifier.domain.commit import BadRow, PageCommit
-from notifier.domain.deliveries import Message
 from notifier.domain.models import Ambiguous, Refused, Scope, Sent
+from notifier.domain.outgoing import Message
 from notifier.domain.rules import Route
 from notifier.domain.timers import TimePolicy
 from notifier.storage import dead_letters, milestones, outbox, retention

@@ -1,6 +1,5 @@
 """Messages on their way out, in simulated time: a stub sender, a real store."""
 
-import itertools
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -106,23 +105,6 @@ async def test_deliveries_for_a_destination_that_is_no_longer_there_just_wait(
 # --- trying again -------------------------------------------------------------
 
 
-async def test_a_failing_message_is_tried_thirteen_times_in_three_days_and_dies(
-    database: Path,
-) -> None:
-    async with staged(database) as scene, scene.running():
-        scene.sender.answers[HOOK] = unless("m1", UNAVAILABLE)
-        await scene.show("m1")
-        for n in range(3 * 144 + 6):
-            await anyio.sleep(600)
-            await scene.show("healthy", title=f"The destination works, {n}")
-
-        minutes = [0.5, 2, 10, 30, 60, 120, 240, 480, 720, 1200, 1440]
-        waits = [0, 5, *(m * 60 for m in minutes)]
-        assert scene.offsets(of="m1") == list(itertools.accumulate(waits))
-        assert scene.states()[0] == "dead"
-        assert scene.states("reason")[0] == "503"
-
-
 async def test_a_message_that_fails_holds_back_only_its_own_milestone(
     database: Path,
 ) -> None:
@@ -165,22 +147,6 @@ async def test_a_service_that_asks_for_patience_gets_it_and_costs_no_try(
         assert scene.offsets(HOOK) == [0, 600, 600]
         assert scene.offsets(DESK) == [0, 60]
         assert set(scene.states("attempts")) == {1}
-
-
-async def test_a_refused_message_goes_once_more_plainly_and_then_dies_alone(
-    database: Path,
-) -> None:
-    async with staged(database) as scene, scene.running():
-        scene.sender.answers[HOOK] = lambda message: (
-            Refused(reason="400", scope=Scope.MESSAGE)
-            if message.events[0].subject == "bad"
-            else Sent()
-        )
-        await scene.show("bad", "good")
-        await anyio.sleep(60)
-
-        assert [one.milestones for one in scene.sender.requests].count(["bad"]) == 2
-        assert scene.states() == ["dead", "delivered"]
 
 
 # --- may have arrived ---------------------------------------------------------
@@ -445,36 +411,6 @@ async def test_one_round_keeps_to_the_rate_but_does_not_wait_for_the_suspended(
 
 
 # --- the sum ------------------------------------------------------------------
-
-
-async def test_whatever_happens_everything_owed_is_accounted_for(
-    database: Path,
-) -> None:
-    outcomes = (
-        Sent(),
-        UNAVAILABLE,
-        Ambiguous(reason="no answer"),
-        Refused(reason="400", scope=Scope.MESSAGE),
-        Failed(reason="429", retry_after=MINUTE),
-    )
-    async with staged(database, worker(over=3)) as scene:
-        scene.sender.answers[HOOK] = in_turn(*outcomes * 20, Sent())
-        for n in range(30):
-            async with scene.running():
-                await scene.show(f"m{n}", f"n{n}", f"o{n}", f"m{n // 2}", title=f"t{n}")
-                await anyio.sleep(37)
-            await scene.shelf.release_leases(now=scene.clock.now())
-        async with scene.running():
-            await anyio.sleep(3 * 86400 + 3600)
-
-        owed = ask(database, "SELECT count(*) FROM events")[0][0]
-        assert len(scene.states()) == owed
-        assert set(scene.states()) <= {"delivered", "dead", "superseded"}
-        again: dict[str, set[tuple[str, ...]]] = {}
-        for one in scene.sender.requests:
-            ids = tuple(sorted(event.id for event in one.message.events))
-            again.setdefault(one.message.message_id, set()).add(ids)
-        assert all(len(members) == 1 for members in again.values())
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ async def test_updates_that_wait_become_one_message_with_the_net_change(
         assert event.changes == (_change("A", "C"),)
         assert scene.rows("state, reason, superseded_by") == [
             ("delivered", None, None),
-            ("superseded", "told with a later update of the milestone", newest),
+            ("superseded", "sent with a later update of the milestone", newest),
             ("delivered", None, None),
         ]
 
@@ -93,7 +93,7 @@ async def test_a_milestone_that_came_and_went_untold_is_not_told(
 
         assert scene.sender.requests == []
         gone = scene.event_ids()[-1]
-        words = "it was listed and removed again before it was told"
+        words = "it was listed and removed again before it was sent"
         assert scene.rows("state, reason, superseded_by") == ([("superseded", words, gone)] * 3)
 
 
@@ -412,7 +412,7 @@ async def test_nobody_hears_of_a_milestone_after_its_removal(database: Path) -> 
         assert scene.rows("kind, state, reason")[0] == (
             "created",
             "superseded",
-            "it was removed, and that has been told",
+            "its removal has been sent already",
         )
 
 

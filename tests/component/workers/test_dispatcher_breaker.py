@@ -76,22 +76,6 @@ async def test_after_five_failures_in_a_row_it_is_tried_ever_more_rarely_for_fre
         ] == [("breaker.opened", HOOK, "503")]
 
 
-async def test_an_open_breaker_lets_one_message_at_a_time_pass(
-    database: Path,
-) -> None:
-    async with staged(database, worker(concurrency=4)) as scene, scene.running():
-        scene.sender.answers[HOOK] = always(UNAVAILABLE)
-        scene.sender.takes[HOOK] = 1
-        await scene.show(*(f"m{n}" for n in range(20)))
-        await anyio.sleep(400)
-        tries = scene.offsets()
-
-        assert tries[:8] == [0] * 4 + [1] * 4
-        assert tries[8:] == [32, 93, 214]
-        # None of those that only probed paid for it.
-        assert sum(scene.states("attempts")) <= 8
-
-
 async def test_what_waited_leaves_as_a_digest_as_soon_as_it_works_again(
     database: Path,
 ) -> None:
@@ -368,21 +352,6 @@ async def test_a_settlement_that_is_cut_off_on_its_way_to_the_disk_is_made_up_fo
 
 
 # --- one bad message ----------------------------------------------------------
-
-
-async def test_a_bad_message_that_came_during_an_outage_does_not_keep_it_going(
-    database: Path,
-) -> None:
-    async with staged(database) as scene, scene.running():
-        scene.sender.answers[HOOK] = always(UNAVAILABLE)
-        await scene.show(*(f"m{n}" for n in range(5)))
-        await anyio.sleep(2)
-        await scene.show("bad")
-        scene.sender.answers[HOOK] = unless("bad", UNAVAILABLE)
-        await scene.show("good")
-        await anyio.sleep(HOUR.total_seconds())
-
-        assert scene.states() == ["delivered"] * 5 + ["pending", "delivered"]
 
 
 async def test_a_crash_during_a_suspension_kills_nothing_that_may_wait(

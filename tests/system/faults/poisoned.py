@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from notifier import cli
-from notifier.domain.deliveries import Message
 from notifier.domain.models import Event, Rendered
+from notifier.domain.outgoing import Message
 from notifier.messages.render import render
 from notifier.workers import dispatcher
 

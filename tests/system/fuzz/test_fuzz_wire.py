@@ -15,8 +15,8 @@ from message_samples import changed, event, put
 
 from fuzz.bounds import MEBIBYTE, at_most, guarded
 from notifier.domain.changes import changes
-from notifier.domain.deliveries import RenderLevel
 from notifier.domain.models import Format, Json, Kind, Milestone
+from notifier.domain.outgoing import RenderLevel
 from notifier.domain.routing import route
 from notifier.domain.rules import Match, Route
 from notifier.errors import RowInvalid, SourceGarbled

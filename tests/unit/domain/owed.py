@@ -16,8 +16,8 @@ from notifier.domain.batching import (
     DestinationPolicy,
     plan,
 )
-from notifier.domain.deliveries import PendingDelivery, RenderLevel
 from notifier.domain.models import URGENT, Kind, message_id
+from notifier.domain.outgoing import PendingDelivery, RenderLevel
 
 HOOK = "hook"
 ZONE = ZoneInfo("UTC")

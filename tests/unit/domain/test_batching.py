@@ -11,8 +11,8 @@ from strategies import DAY, HOUR, MINUTE, NOON, SECOND, UNSET
 
 from notifier.domain.batching import Capacity, DeliveryPlan, Probe, capacity, silenced
 from notifier.domain.circuit_breaker import DestinationState
-from notifier.domain.deliveries import PendingDelivery, RenderLevel
 from notifier.domain.models import Change, Kind, State
+from notifier.domain.outgoing import PendingDelivery, RenderLevel
 from notifier.domain.rules import QuietPolicy, Silence, Window
 from notifier.domain.silences import create_silence
 
@@ -102,7 +102,7 @@ def test_other_news_is_obsolete_only_after_the_removal_was_announced(kind: Kind)
     one = due(1, kind, start=NOON + DAY, over=True)
 
     assert _end(one) is None
-    told = (State.SUPERSEDED, "it was removed, and that has been told")
+    told = (State.SUPERSEDED, "its removal has been sent already")
     assert _end(replace(one, removal_announced=True)) == told
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from owed import HOOK, backlogs, planned
 from strategies import NOON
 
-from notifier.domain.deliveries import PendingDelivery, RenderLevel
 from notifier.domain.models import URGENT, message_id
+from notifier.domain.outgoing import PendingDelivery, RenderLevel
 
 Owed = list[PendingDelivery]
 ROOM, SOON = st.integers(1, 6), st.integers(0, 8)

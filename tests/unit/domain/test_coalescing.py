@@ -7,12 +7,12 @@ from owed import due
 
 from notifier.domain.batching import coalesce
 from notifier.domain.changes import net
-from notifier.domain.deliveries import PendingDelivery
 from notifier.domain.models import Change, Kind, State
+from notifier.domain.outgoing import PendingDelivery
 
-CONTAINED = "told with a later update of the milestone"
-UNDONE = "changed back before it was told"
-PASSED = "it was listed and removed again before it was told"
+CONTAINED = "sent with a later update of the milestone"
+UNDONE = "changed back before it was sent"
+PASSED = "it was listed and removed again before it was sent"
 
 
 def _update(seq: int, before: str, after: str, **more: Any) -> PendingDelivery:

@@ -11,8 +11,8 @@ from owed import PLAIN, due, policy, started
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND
 
 from notifier.domain.batching import BatchingPolicy, ClaimContext, defer, join_digests
-from notifier.domain.deliveries import Deferred, PendingDelivery, Suppressed
 from notifier.domain.models import Kind, State
+from notifier.domain.outgoing import Deferred, PendingDelivery, Suppressed
 from notifier.domain.rules import QuietPolicy, Then, Window
 
 PARIS = ZoneInfo("Europe/Paris")

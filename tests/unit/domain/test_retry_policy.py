@@ -13,8 +13,8 @@ from owed import HOOK, due, started
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND
 
 from notifier.domain.circuit_breaker import DestinationState, RecentAttempts
-from notifier.domain.deliveries import Lease, Message, PendingDelivery, RenderLevel
 from notifier.domain.models import Ambiguous, Failed, Kind, Outcome, Refused, Scope, Sent, State
+from notifier.domain.outgoing import Lease, Message, PendingDelivery, RenderLevel
 from notifier.domain.retry_policy import (
     LEASE_EXPIRED,
     MAX_AGE,

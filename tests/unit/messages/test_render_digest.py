@@ -15,8 +15,8 @@ from message_samples import (
     read_html,
 )
 
-from notifier.domain.deliveries import RenderLevel
 from notifier.domain.models import Event, Format, Kind
+from notifier.domain.outgoing import RenderLevel
 
 BOTH = "Start: moved from Sat 12:00 to 15:30 EDT (3 h 30 min later) and 1 more change"
 GAME = "“The game is about to begin!”"

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 import pytest
 from message_samples import MOVED, START, event, lines, milestone, put
 
-from notifier.domain.deliveries import RenderLevel
 from notifier.domain.live_status import LiveData, Status
 from notifier.domain.models import Event, Kind
+from notifier.domain.outgoing import RenderLevel
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)

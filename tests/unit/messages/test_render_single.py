@@ -19,8 +19,8 @@ from message_samples import (
     read_html,
 )
 
-from notifier.domain.deliveries import RenderLevel
 from notifier.domain.models import Change, Event, Format, Json, Kind
+from notifier.domain.outgoing import RenderLevel
 
 WHEN = "Starts Sat 26 Sep, 15:30 EDT (in 3 h 20 min)"
 QUOTE = "“The game is about to begin!”"

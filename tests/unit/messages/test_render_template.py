@@ -14,8 +14,8 @@ from message_samples import (
     read_html,
 )
 
-from notifier.domain.deliveries import RenderLevel
 from notifier.domain.models import Event, Format, Kind, Limits, Rendered
+from notifier.domain.outgoing import RenderLevel
 from notifier.domain.rules import Route, Template, Templates
 from notifier.messages.render import render
 from notifier.messages.templates import check_template

@@ -48,7 +48,7 @@ class PendingDelivery:
     start: datetime
     #: Kalshi no longer lists the milestone, or it has ended.
     over: bool
-    #: Created with so many others that they become a digest, whatever the route says.
+    #: Created with so many others that they become a digest, regardless of the route.
     burst: bool = False
     #: Becomes a digest with the others that were deferred, however few they are.
     force_digest: bool = False
