@@ -10,7 +10,7 @@ import structlog
 from notifier.cli.exit_codes import say
 from notifier.cli.progress_line import Footer
 from notifier.clock import SystemClock
-from notifier.domain.commit import Progress, ReadEnd, ReadKind
+from notifier.domain.poll_schedule import Progress, ReadEnd, ReadKind
 from notifier.messages.humanize import count
 from notifier.storage import queries
 from notifier.storage.database import reading

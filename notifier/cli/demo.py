@@ -21,8 +21,8 @@ from notifier.demo import scenario
 from notifier.demo.fake_api import FakeApi, api_app
 from notifier.demo.local_server import serving
 from notifier.demo.receiver import Arrival, WebhookReceiver
-from notifier.domain.commit import Progress, ReadEnd, ReadKind
 from notifier.domain.models import Kind, State
+from notifier.domain.poll_schedule import Progress, ReadEnd, ReadKind
 from notifier.messages.humanize import count
 from notifier.settings.models import Settings
 from notifier.storage import queries

@@ -17,16 +17,15 @@ from notifier.cli.lists import write_rows
 from notifier.cli.replay_report import ReplayReport, print_report
 from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
+from notifier.domain.batching import destination_policy
 from notifier.domain.models import URGENT, Delivery, Event, Json
 from notifier.domain.preview import MessageCounter, owed
 from notifier.domain.routing import leads
-from notifier.domain.rules import Rate
 from notifier.domain.timers import TimePolicy
-from notifier.policies import destination_policy
 from notifier.settings.models import Settings
 from notifier.storage import preview
 from notifier.storage.queries import stamp
-from notifier.workers.ingest import HELD
+from notifier.workers.ingest import MAX_HOLD
 
 #: Events that are compared with past deliveries at a time.
 _BATCH = 500
@@ -82,7 +81,7 @@ def _replayed(
     for event, is_missing in heapq.merge(*streams, key=lambda pair: pair[0].seen_at):
         due_at = event.seen_at
         if event.kind not in URGENT:
-            due_at = reads.due_at(event.seen_at, longest=HELD)
+            due_at = reads.due_at(event.seen_at, longest=MAX_HOLD)
         yield _ReplayedEvent(
             event=event,
             is_missing=is_missing,
@@ -102,15 +101,6 @@ def _row(delivery: Delivery, one: _ReplayedEvent) -> dict[str, Json]:
     }
 
 
-class _NoDefaultRates:
-    """The default rates of services are not known here: URLs are secrets."""
-
-    def default_rate(self, destination: str) -> Rate | None:
-        """None."""
-        del destination
-        return None
-
-
 def _report(
     conn: Connection,
     config: Settings,
@@ -121,7 +111,9 @@ def _report(
     is_compared: bool,
 ) -> ReplayReport:
     counter = MessageCounter(
-        destination_policy(one, config, _NoDefaultRates()) for one in config.destinations
+        # Without the services' default rates, because their URLs may not be readable here.
+        destination_policy(one, config.routes, one.rate)
+        for one in config.destinations
     )
     report = ReplayReport(
         now=now,

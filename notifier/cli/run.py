@@ -40,8 +40,8 @@ def run(given: Given, *, once: bool) -> int:
     with placing(given):
         if once:
             return DONE if anyio.run(app.once, found, parts) else FAILED
-        again = partial(_again, given, footer)
-        anyio.run(partial(app.run, found, parts, again=again))
+        load = partial(_again, given, footer)
+        anyio.run(partial(app.run, found, parts, load=load))
     return DONE
 
 

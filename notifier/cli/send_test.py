@@ -21,7 +21,7 @@ from notifier.cli.lists import write_rows
 from notifier.cli.store_view import viewing
 from notifier.cli.where import configuration, database, placing
 from notifier.clock import Clock, SystemClock
-from notifier.domain.batching import DestinationPolicy, capacity
+from notifier.domain.batching import DestinationPolicy, capacity, destination_policy
 from notifier.domain.circuit_breaker import DestinationState
 from notifier.domain.dry_run import dry_run_events, held_back
 from notifier.domain.models import (
@@ -49,11 +49,10 @@ from notifier.domain.suggestions import suggest
 from notifier.errors import NotifierError
 from notifier.messages.humanize import span
 from notifier.messages.test_message import outcome_text, render_test, sample_message
-from notifier.policies import destination_policy
 from notifier.senders.redaction import redact
 from notifier.senders.sender import Sender, open_sender, scheme_of
 from notifier.settings.models import Settings
-from notifier.storage import destination_state, due, preview, silences
+from notifier.storage import admin, destination_state, due, preview
 
 #: The longest wait for the rate of a destination.
 _MAX_WAIT = timedelta(seconds=60)
@@ -213,7 +212,12 @@ def dry_run(
     async def run() -> tuple[list[Row], Situation]:
         clock = SystemClock()
         async with _opened(config, chosen, clock, to_stderr=as_json) as sender:
-            policies = {one.name: destination_policy(one, config, sender) for one in chosen}
+            policies = {
+                one.name: destination_policy(
+                    one, config.routes, one.rate or sender.default_rate(one.name)
+                )
+                for one in chosen
+            }
             situation = _situation(given, milestone, policies, clock.now())
             run = DryRun(
                 config=config,
@@ -259,7 +263,7 @@ def _situation(
         return Situation(
             milestone=found or sample_milestone(now),
             is_made_up=found is None,
-            silences=silences.active(conn, now),
+            silences=admin.active_silences(conn, now),
             states={name: destination_state.load(conn, name) for name in policies},
             sent={name: sent(policy) for name, policy in policies.items()},
             digests_due={name: due.digests_due(conn, name, now) for name in policies},

@@ -30,7 +30,7 @@ from notifier.domain.silences import (
     unknown_destinations,
 )
 from notifier.messages.humanize import count, instant, relative, span
-from notifier.storage import queries, silences
+from notifier.storage import admin, queries
 from notifier.storage.admin import with_audit
 from notifier.workers.admin_actions import COMMAND, expired, silenced
 
@@ -75,7 +75,7 @@ def add(given: Given, pairs: Sequence[str], *, until: datetime, why: str, dry_ru
                 store,
                 lambda conn: with_audit(
                     conn,
-                    lambda conn: silences.add(conn, silence),
+                    lambda conn: admin.add_silence(conn, silence),
                     lambda _done: silenced(COMMAND, silence),
                 ),
             )
@@ -114,7 +114,7 @@ def expire(given: Given, beginning: str) -> int:
             store,
             lambda conn: with_audit(
                 conn,
-                lambda conn: silences.expire(conn, beginning, now=now),
+                lambda conn: admin.expire_silence(conn, beginning, now=now),
                 lambda one: expired(COMMAND, now, one),
             ),
         ).id

@@ -26,7 +26,7 @@ from notifier.domain.models import URGENT, Event, Kind, State, message_id
 from notifier.domain.outgoing import Deferred, Message, PendingDelivery, RenderLevel, Suppressed
 from notifier.domain.quiet_hours import next_time, quiet_until
 from notifier.domain.rate_limit import slots
-from notifier.domain.rules import QuietPolicy, Rate, Silence, Then
+from notifier.domain.rules import Destination, QuietPolicy, Rate, Route, Silence, Then
 from notifier.domain.silences import find_silence, silenced_reason
 from notifier.domain.timers import is_placeholder
 from notifier.messages.humanize import moment
@@ -78,6 +78,31 @@ class DestinationPolicy:
     def of(self, delivery: PendingDelivery) -> BatchingPolicy:
         """How this delivery becomes a message."""
         return self.batching.get(delivery.route, self.default)
+
+
+def destination_policy(
+    destination: Destination, routes: Iterable[Route], rate: Rate | None
+) -> DestinationPolicy:
+    """How a destination is served; a route's own `digest` and `quiet` go before its own."""
+
+    def batching(route: Route | None) -> BatchingPolicy:
+        digest = (route and route.digest) or destination.digest
+        return BatchingPolicy(
+            over=digest.over,
+            zone=destination.zone,
+            window=digest.window,
+            at=digest.at,
+            quiet=(route and route.quiet) or destination.quiet,
+        )
+
+    return DestinationPolicy(
+        name=destination.name,
+        batching={route.name: batching(route) for route in routes},
+        default=batching(None),
+        rate=rate,
+        concurrency=destination.concurrency,
+        drop_ambiguous=destination.drop_ambiguous,
+    )
 
 
 class Probe(Enum):

@@ -1,10 +1,9 @@
 """
 What happened to the milestones of one page since they were last committed.
 
-Compared by `id` and content: a row whose bytes are known never gets here, a row
-that differs only in `last_updated_ts` is no change (unless the configuration says
-`updates: timestamp`), a change without a newer `last_updated_ts` is one.
-Absence says nothing here: a page never shows what is gone.
+Rows are compared by content: a row that differs only in `last_updated_ts` is no change
+(unless the configuration says `updates: timestamp`), and a change without a newer
+`last_updated_ts` is one. A page says nothing about milestones that it does not show.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,33 +20,32 @@ _TOUCHED = "last_updated_ts"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnconfirmedRevision:
-    """Bytes older than those known, seen once: believed when a later read agrees."""
+    """A revision older than the stored one: accepted when a second read shows it again."""
 
     fingerprint: bytes
-    read: int
+    read_id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMilestone:
-    """A milestone as it was last committed."""
+    """A milestone as it was committed last."""
 
     milestone: Milestone
     fingerprint: bytes
     version: int
     generation: int
-    fired: LastAnnounced = LastAnnounced()
-    doubt: UnconfirmedRevision | None = None
-    #: Nobody was ever told about it: dormant, or its baseline is not complete.
-    silent: bool = False
-    #: First seen through another watch, after this one had read the whole list: to
-    #: this one it is new, whatever the other made of it.
-    is_new_here: bool = False
-    gone: bool = False
+    announced: LastAnnounced = LastAnnounced()
+    unconfirmed: UnconfirmedRevision | None = None
+    #: No event of it exists: it is dormant, or its baseline is not complete.
+    never_announced: bool = False
+    #: First seen through another watch, after this watch had read the whole list.
+    is_new_to_watch: bool = False
+    is_removed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffPolicy:
-    """What counts as a change, and when starts and ends are worth telling."""
+    """What counts as a change, and when starts and ends are announced."""
 
     time: TimePolicy
     #: `updates: timestamp`: a newer `last_updated_ts` alone is an update.
@@ -56,7 +54,7 @@ class DiffPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One row as it was read, with the fingerprint of its bytes."""
+    """One row of a page, with the fingerprint of its bytes."""
 
     milestone: Milestone
     fingerprint: bytes
@@ -64,85 +62,71 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowChange:
-    """What the store is to do about one row."""
+    """What is written for one row."""
 
     row: Row
     version: int
     generation: int
     event: Event | None = None
-    armed: TimerChanges = TimerChanges()
-    #: A new record, or a new life of one that was removed: nothing has fired yet.
-    fresh: bool = False
-    #: Its bytes are those that are known.
-    same: bool = False
-    #: No field differs but the timestamp, if that.
+    timers: TimerChanges = TimerChanges()
+    #: A new milestone, or a new life of a removed one: nothing was announced yet.
+    is_new: bool = False
+    #: The stored bytes are the same.
+    is_same: bool = False
+    #: No field differs, except perhaps the timestamp.
     touched: bool = False
-    #: Not believed yet: only the doubt is noted.
-    doubt: UnconfirmedRevision | None = None
+    #: Not accepted yet: only the revision is noted.
+    unconfirmed: UnconfirmedRevision | None = None
+
+    @property
+    def has_content(self) -> bool:
+        """Whether the row's content is stored, and not only that it was seen."""
+        return self.unconfirmed is None and (self.is_new or not self.is_same)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadContext:
     """What all rows of one read have in common."""
 
-    id: int
+    read_id: int
     policy: DiffPolicy
-    #: A baseline: what is new is stored and armed, and announced by nothing.
+    #: A baseline: new milestones are stored and their timers armed, without events.
     silent: bool
     seen_at: datetime
 
 
 def diff(
-    known: Mapping[str, StoredMilestone], read: Sequence[Row], reading: ReadContext
+    stored: Mapping[str, StoredMilestone], rows: Sequence[Row], context: ReadContext
 ) -> tuple[RowChange, ...]:
     """
-    Say, in milestone order, what each row that is not known byte for byte means.
+    Decide, in the order of ids, what each row whose bytes are not stored means.
 
-    No id comes twice in `read`. Equal input gives equal output, event ids included.
+    No id comes twice in `rows`. Equal input gives equal output, event ids included.
     """
-    return tuple(
-        _step(known.get(row.milestone.id), row, reading)
-        for row in sorted(read, key=lambda row: row.milestone.id)
-    )
+    ordered = sorted(rows, key=lambda row: row.milestone.id)
+    return tuple(_change(stored.get(row.milestone.id), row, context) for row in ordered)
 
 
-def _step(known: StoredMilestone | None, row: Row, reading: ReadContext) -> RowChange:
-    if known is None or known.gone:
-        return _born(known, row, reading)
-    if known.silent or known.is_new_here:
-        return _appeared(
-            row,
-            reading,
-            version=known.version + 1,
-            generation=known.generation,
-            fired=known.fired,
-        )
-    if known.fingerprint == row.fingerprint:
-        return RowChange(row=row, version=known.version, generation=known.generation, same=True)
-    if _is_older(row.milestone, known.milestone) and not _agreed(known, row, reading):
-        return RowChange(
-            row=row,
-            version=known.version,
-            generation=known.generation,
-            doubt=UnconfirmedRevision(fingerprint=row.fingerprint, read=reading.id),
-        )
-    return _updated(known, row, reading)
+def _change(stored: StoredMilestone | None, row: Row, context: ReadContext) -> RowChange:
+    if stored is None or stored.is_removed:
+        version, generation = (stored.version, stored.generation) if stored else (0, 0)
+        new = _created(row, context, version + 1, generation + 1, LastAnnounced())
+        return replace(new, is_new=True)
+    if stored.never_announced or stored.is_new_to_watch:
+        return _created(row, context, stored.version + 1, stored.generation, stored.announced)
+    same = RowChange(row=row, version=stored.version, generation=stored.generation)
+    if stored.fingerprint == row.fingerprint:
+        return replace(same, is_same=True)
+    if _is_older(row.milestone, stored.milestone) and not _is_confirmed(stored, row, context):
+        seen = UnconfirmedRevision(fingerprint=row.fingerprint, read_id=context.read_id)
+        return replace(same, unconfirmed=seen)
+    return _updated(stored, row, context)
 
 
-def _born(known: StoredMilestone | None, row: Row, reading: ReadContext) -> RowChange:
-    """A new record, or the next life of one that was removed."""
-    version, generation = (known.version, known.generation) if known else (0, 0)
-    step = _appeared(
-        row, reading, version=version + 1, generation=generation + 1, fired=LastAnnounced()
-    )
-    return replace(step, fresh=True)
-
-
-def _appeared(
-    row: Row, reading: ReadContext, *, version: int, generation: int, fired: LastAnnounced
+def _created(
+    row: Row, context: ReadContext, version: int, generation: int, announced: LastAnnounced
 ) -> RowChange:
-    """A record that nobody has been told about yet."""
-    milestone, now = row.milestone, reading.seen_at
+    milestone, now = row.milestone, context.seen_at
     event = Event(
         id=event_id(milestone.id, Kind.CREATED, str(generation)),
         kind=Kind.CREATED,
@@ -150,75 +134,70 @@ def _appeared(
         at=now,
         seen_at=now,
     )
-    armed = rearm(milestone, before=None, fired=fired, policy=reading.policy.time, now=now)
     return RowChange(
         row=row,
         version=version,
         generation=generation,
-        event=None if reading.silent else event,
-        armed=armed,
+        event=None if context.silent else event,
+        timers=rearm(
+            milestone, before=None, announced=announced, policy=context.policy.time, now=now
+        ),
     )
 
 
-def _is_older(row: Milestone, known: Milestone) -> bool:
+def _is_older(row: Milestone, stored: Milestone) -> bool:
     if row.updated is None:
-        return known.updated is not None
-    return known.updated is not None and row.updated < known.updated
+        return stored.updated is not None
+    return stored.updated is not None and row.updated < stored.updated
 
 
-def _agreed(known: StoredMilestone, row: Row, reading: ReadContext) -> bool:
-    doubt = known.doubt
-    return doubt is not None and doubt.fingerprint == row.fingerprint and doubt.read != reading.id
+def _is_confirmed(stored: StoredMilestone, row: Row, context: ReadContext) -> bool:
+    seen = stored.unconfirmed
+    return (
+        seen is not None and seen.fingerprint == row.fingerprint and seen.read_id != context.read_id
+    )
 
 
-def _updated(known: StoredMilestone, row: Row, reading: ReadContext) -> RowChange:
-    before, after, now = known.milestone, row.milestone, reading.seen_at
+def _updated(stored: StoredMilestone, row: Row, context: ReadContext) -> RowChange:
+    before, after, now = stored.milestone, row.milestone, context.seen_at
+    policy = context.policy
     found = changes(before.doc, after.doc)
-    armed = rearm(after, before=before, fired=known.fired, policy=reading.policy.time, now=now)
-    told = _told(found, before, after, armed, reading)
-    version = known.version + 1
+    timers = rearm(after, before=before, announced=stored.announced, policy=policy.time, now=now)
+    if [change.field for change in found] == ["end_date"] and ends_by_now(timers, now=now):
+        shown: tuple[Change, ...] = ()  # the event "ended" says it
+    elif policy.touched_is_updated and after.updated != before.updated:
+        shown = (*found, _touch(before, after))
+    else:
+        shown = found
+    version = stored.version + 1
     event = Event(
         id=event_id(after.id, Kind.UPDATED, f"{version}|{row.fingerprint.hex()}"),
         kind=Kind.UPDATED,
         milestone=after,
         at=now,
         seen_at=now,
-        changes=told,
+        changes=shown,
     )
     return RowChange(
         row=row,
         version=version,
-        generation=known.generation,
-        event=event if told else None,
-        armed=armed,
+        generation=stored.generation,
+        event=event if shown else None,
+        timers=timers,
         touched=not found,
     )
-
-
-def _told(
-    found: tuple[Change, ...],
-    before: Milestone,
-    after: Milestone,
-    armed: TimerChanges,
-    reading: ReadContext,
-) -> tuple[Change, ...]:
-    if [c.field for c in found] == ["end_date"] and ends_by_now(armed, now=reading.seen_at):
-        return ()
-    if reading.policy.touched_is_updated and after.updated != before.updated:
-        return (*found, _touch(before, after))
-    return found
 
 
 def _touch(before: Milestone, after: Milestone) -> Change:
     return Change(field=_TOUCHED, before=before.doc.get(_TOUCHED), after=after.doc.get(_TOUCHED))
 
 
-def removed(known: StoredMilestone, *, now: datetime) -> Event:
-    """The event that says that Kalshi no longer lists a milestone."""
+def removed(stored: StoredMilestone, *, now: datetime) -> Event:
+    """The event of a milestone that Kalshi no longer lists."""
     return Event(
-        id=event_id(known.milestone.id, Kind.REMOVED, str(known.generation)),
+        id=event_id(stored.milestone.id, Kind.REMOVED, str(stored.generation)),
         kind=Kind.REMOVED,
-        milestone=known.milestone,
+        milestone=stored.milestone,
         at=now,
         seen_at=now,
     )
@@ -233,7 +212,7 @@ def changes(before: Mapping[str, Json], after: Mapping[str, Json]) -> tuple[Chan
 
     Absent equals null, ticker lists compare as sets, `start_date` and `end_date`
     as instants. Maps are followed into their keys, an absent one as if it were
-    empty; every other value is told whole.
+    empty; every other value is shown whole.
     """
     names = sorted((before.keys() | after.keys()) - {_TOUCHED})
     return tuple(
@@ -243,10 +222,10 @@ def changes(before: Mapping[str, Json], after: Mapping[str, Json]) -> tuple[Chan
 
 def net(updates: Sequence[Sequence[Change]], now: Mapping[str, Json]) -> tuple[Change, ...]:
     """
-    What several updates of one milestone, oldest first, come to together.
+    The net change of several updates of one milestone, oldest first.
 
-    `now` is its row at the newest of them: changes between them that nobody was to
-    be told may have moved the same fields.
+    `now` is its row at the newest of them: suppressed updates between them may have
+    changed the same fields.
     """
     first: dict[str, Json] = {}
     for update in updates:

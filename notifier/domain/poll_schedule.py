@@ -9,10 +9,9 @@ moved is not announced at its old time.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias
-
-from notifier.domain.commit import ReadKind, WatchRow
 
 #: `min_updated_ts` reaches so far behind the watermark: Kalshi truncates to seconds
 #: and its replicas lag.
@@ -33,6 +32,66 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 #: By the name of a watch: when its last read failed, if it did.
 Failed: TypeAlias = Mapping[str, datetime]
 _NOBODY: Failed = MappingProxyType({})
+
+
+class ReadKind(StrEnum):
+    """How much of the list one read asks for."""
+
+    #: The first full read of a watch; it announces nothing.
+    BASELINE = "baseline"
+    FULL = "full"
+    POLL = "poll"
+    SWEEP = "sweep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchRow:
+    """A watch as it is stored."""
+
+    #: The number of its bit in a milestone's set of watches.
+    id: int
+    name: str
+    baselined_at: datetime | None = None
+    watermark: datetime | None = None
+    polled_at: datetime | None = None
+    swept_at: datetime | None = None
+    full_at: datetime | None = None
+    #: The API refuses to poll it.
+    sweep_only: bool = False
+    #: Since when its long reads have shown far too little to be believed.
+    suspected_at: datetime | None = None
+
+    @property
+    def bit(self) -> int:
+        """Its bit in a milestone's set of watches."""
+        return 1 << self.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a read has come to so far."""
+
+    pages: int = 0
+    rows: int = 0
+    events: int = 0
+    touched: int = 0
+    #: Unreadable rows that were not in quarantine before.
+    bad: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadEnd:
+    """How a read ended."""
+
+    id: int
+    watch: WatchRow
+    kind: ReadKind
+    started_at: datetime
+    ended_at: datetime
+    progress: Progress
+    #: The new watermark; None leaves it where it is.
+    watermark: datetime | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

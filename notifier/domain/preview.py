@@ -51,12 +51,12 @@ def missing_reminder(known: KnownMilestone, lead: timedelta, *, policy: TimePoli
     """
     milestone = known.milestone
     is_own = known.announced_start is None or known.announced_start >= milestone.start
-    fired = LastAnnounced(start=None if is_own else known.announced_start)
+    last = LastAnnounced(start=None if is_own else known.announced_start)
     policy = replace(policy, leads=(lead,))
-    armed = reminders(milestone, fired=fired, policy=policy, now=known.since)
+    armed = reminders(milestone, announced=last, policy=policy, now=known.since)
     for timer in armed:
         now = max(timer.fire_at, known.since)
-        return fire(timer, milestone, fired=fired, policy=policy, now=now)
+        return fire(timer, milestone, announced=last, policy=policy, now=now)
     return None
 
 

@@ -1,12 +1,11 @@
 """
-Starts, reminders and ends: which moments of a milestone become timers, and what a
-timer that has come due says.
+Starts, reminders and ends: which of them become timers, and the events of due timers.
 
-A start is announced once. Moved later by more than `started_again_after` it is
-announced again, saying so; moved earlier it says nothing more. A start that has
-moved into the past, or that passed while nobody watched, is told late within
-`started_grace` and recorded as missed after it. What was missed was never announced:
-a new start of such a milestone is its first.
+A start is announced once. If it moves later by more than `started_again_after`, it is
+announced again; if it moves earlier, it is not. A start that has moved into the past, or
+that passed while the service was down, is announced late within `started_grace` and
+recorded as missed after it. A missed start was not announced: a new start of such a
+milestone is its first.
 """
 
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from notifier.domain.models import Event, Kind, Milestone, Timer, TimerKind, eve
 
 #: Kalshi writes 2000-01-01 and 2000-01-02 where it has no date yet.
 _PLACEHOLDERS_END = datetime(2001, 1, 1, tzinfo=UTC)
-#: No alarm rings to the microsecond: what is later by no more is on time.
-_SLACK = timedelta(seconds=5)
+#: An event that comes later than its instant by no more is on time.
+_ON_TIME = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +41,11 @@ class LastAnnounced:
 class TimerChanges:
     """The timers that replace those of the kinds which moved."""
 
-    timers: tuple[Timer, ...] = ()
+    added: tuple[Timer, ...] = ()
     #: The start moved: start and reminder timers are replaced.
-    restart: bool = False
+    replaces_start: bool = False
     #: The end moved: the end timer is replaced.
-    reend: bool = False
+    replaces_end: bool = False
 
 
 def is_placeholder(instant: datetime) -> bool:
@@ -58,72 +57,61 @@ def rearm(
     milestone: Milestone,
     *,
     before: Milestone | None,
-    fired: LastAnnounced,
+    announced: LastAnnounced,
     policy: TimePolicy,
     now: datetime,
 ) -> TimerChanges:
     """
     The timers of a milestone that is new (`before` is None) or has changed.
 
-    What has not moved keeps its timers: one that is due but not yet handled must
-    not be lost to an update of the title.
+    An instant that has not moved keeps its timer: one that is due but not yet handled
+    must not be lost to an update of the title.
+
+    A past start is announced late within `started_grace`, and recorded as missed if it
+    was still ahead before. A past end is announced late within `ended_grace`, but the
+    correction of an end that was announced is not.
     """
-    restart = before is None or before.start != milestone.start
-    reend = before is None or before.end != milestone.end
+    replaces_start = before is None or before.start != milestone.start
+    replaces_end = before is None or before.end != milestone.end
+    start, end = milestone.start, milestone.end
     timers: list[Timer] = []
-    if restart:
-        timers += _start(milestone, before, fired, policy, now)
-        timers += reminders(milestone, fired=fired, policy=policy, now=now)
-    if reend:
-        timers += _end(milestone, before, fired, policy, now)
-    return TimerChanges(timers=tuple(timers), restart=restart, reend=reend)
+    if replaces_start and _is_announced_again(start, announced.start, policy):
+        is_late_start = before is not None and (
+            before.start > now or now - start <= policy.started_grace
+        )
+        if start > now or is_late_start:
+            timers.append(Timer(milestone_id=milestone.id, kind=TimerKind.START, fire_at=start))
+        timers += reminders(milestone, announced=announced, policy=policy, now=now)
+    if replaces_end and end is not None and _is_announced_again(end, announced.end, policy):
+        is_late_end = (
+            before is not None
+            and now - end <= policy.ended_grace
+            and (announced.end is None or before.end is None or before.end > now)
+        )
+        if end > now or is_late_end:
+            timers.append(Timer(milestone_id=milestone.id, kind=TimerKind.END, fire_at=end))
+    return TimerChanges(
+        added=tuple(timers), replaces_start=replaces_start, replaces_end=replaces_end
+    )
 
 
-def _start(
-    milestone: Milestone,
-    before: Milestone | None,
-    fired: LastAnnounced,
-    policy: TimePolicy,
-    now: datetime,
-) -> list[Timer]:
-    start = milestone.start
-    if not _will_be_told(start, fired.start, policy):
-        return []
-    if start <= now and not _is_late_start(start, before, policy, now):
-        return []
-    return [Timer(milestone_id=milestone.id, kind=TimerKind.START, fire_at=start)]
-
-
-def _is_late_start(
-    start: datetime, before: Milestone | None, policy: TimePolicy, now: datetime
-) -> bool:
-    """Whether a past start is news: told late, or missed if it was still ahead."""
-    if before is None:
-        return False
-    return before.start > now or now - start <= policy.started_grace
-
-
-def _will_be_told(instant: datetime, told: datetime | None, policy: TimePolicy) -> bool:
+def _is_announced_again(instant: datetime, last: datetime | None, policy: TimePolicy) -> bool:
     if is_placeholder(instant):
         return False
-    return told is None or instant - told > policy.started_again_after
+    return last is None or instant - last > policy.started_again_after
 
 
 def reminders(
-    milestone: Milestone, *, fired: LastAnnounced, policy: TimePolicy, now: datetime
+    milestone: Milestone, *, announced: LastAnnounced, policy: TimePolicy, now: datetime
 ) -> list[Timer]:
-    """The reminders that still make sense: late by a tenth of the lead at most."""
-    if milestone.start <= now or not _will_be_told(milestone.start, fired.start, policy):
+    """The reminders that are still useful: late by a tenth of the lead at most."""
+    start = milestone.start
+    if start <= now or not _is_announced_again(start, announced.start, policy):
         return []
     return [
-        Timer(
-            milestone_id=milestone.id,
-            kind=TimerKind.REMIND,
-            fire_at=milestone.start - lead,
-            lead=lead,
-        )
+        Timer(milestone_id=milestone.id, kind=TimerKind.REMIND, fire_at=start - lead, lead=lead)
         for lead in policy.leads
-        if not _is_stale(milestone.start - lead, lead, now)
+        if not _is_stale(start - lead, lead, now)
     ]
 
 
@@ -131,115 +119,51 @@ def _is_stale(fire_at: datetime, lead: timedelta, now: datetime) -> bool:
     return now - fire_at > lead / 10
 
 
-def _end(
-    milestone: Milestone,
-    before: Milestone | None,
-    fired: LastAnnounced,
-    policy: TimePolicy,
-    now: datetime,
-) -> list[Timer]:
-    end = milestone.end
-    if end is None or not _will_be_told(end, fired.end, policy):
-        return []
-    if end <= now and not _is_late_end(end, before, fired, policy, now):
-        return []
-    return [Timer(milestone_id=milestone.id, kind=TimerKind.END, fire_at=end)]
-
-
-def _is_late_end(
-    end: datetime,
-    before: Milestone | None,
-    fired: LastAnnounced,
-    policy: TimePolicy,
-    now: datetime,
-) -> bool:
-    """Whether a past end is news; the correction of one that was told is not."""
-    if before is None or now - end > policy.ended_grace:
-        return False
-    return fired.end is None or before.end is None or before.end > now
-
-
-def ends_by_now(armed: TimerChanges, *, now: datetime) -> bool:
+def ends_by_now(changes: TimerChanges, *, now: datetime) -> bool:
     """Whether the milestone has just turned out to have ended already."""
-    return any(t.kind is TimerKind.END and t.fire_at <= now for t in armed.timers)
+    return any(timer.kind is TimerKind.END and timer.fire_at <= now for timer in changes.added)
 
 
 def fire(
     timer: Timer,
     milestone: Milestone,
     *,
-    fired: LastAnnounced,
+    announced: LastAnnounced,
     policy: TimePolicy,
     now: datetime,
 ) -> Event | None:
-    """What a due timer says; None where it no longer holds or comes too late."""
-    match timer.kind:
-        case TimerKind.START:
-            return _started(timer, milestone, fired, policy, now)
-        case TimerKind.REMIND:
-            return _upcoming(timer, milestone, now)
-        case TimerKind.END:
-            return _ended(timer, milestone, fired, policy, now)
-
-
-def _started(
-    timer: Timer,
-    milestone: Milestone,
-    fired: LastAnnounced,
-    policy: TimePolicy,
-    now: datetime,
-) -> Event | None:
-    if timer.fire_at != milestone.start:
-        return None
-    if not _will_be_told(timer.fire_at, fired.start, policy):
+    """The event of a due timer; None if the timer no longer holds or comes too late."""
+    at = timer.fire_at
+    if timer.kind is TimerKind.REMIND:
+        start = milestone.start
+        if at + timer.lead != start or start <= now or _is_stale(at, timer.lead, now):
+            return None
+        discriminator = f"{_seconds(start)}|{timer.lead.total_seconds()}"
+        return Event(
+            id=event_id(milestone.id, Kind.UPCOMING, discriminator),
+            kind=Kind.UPCOMING,
+            milestone=milestone,
+            at=at,
+            seen_at=now,
+            lead=timer.lead,
+        )
+    is_start = timer.kind is TimerKind.START
+    kind = Kind.STARTED if is_start else Kind.ENDED
+    instant = milestone.start if is_start else milestone.end
+    last = announced.start if is_start else announced.end
+    grace = policy.started_grace if is_start else policy.ended_grace
+    if at != instant or not _is_announced_again(at, last, policy):
         return None
     return Event(
-        id=event_id(milestone.id, Kind.STARTED, _second(timer.fire_at)),
-        kind=Kind.STARTED,
+        id=event_id(milestone.id, kind, _seconds(at)),
+        kind=kind,
         milestone=milestone,
-        at=timer.fire_at,
+        at=at,
         seen_at=now,
-        missed=now - timer.fire_at > max(policy.started_grace, _SLACK),
-        again_from=fired.start,
+        missed=now - at > max(grace, _ON_TIME),
+        again_from=announced.start if is_start else None,
     )
 
 
-def _upcoming(timer: Timer, milestone: Milestone, now: datetime) -> Event | None:
-    if timer.fire_at + timer.lead != milestone.start or milestone.start <= now:
-        return None
-    if _is_stale(timer.fire_at, timer.lead, now):
-        return None
-    disc = f"{_second(milestone.start)}|{timer.lead.total_seconds()}"
-    return Event(
-        id=event_id(milestone.id, Kind.UPCOMING, disc),
-        kind=Kind.UPCOMING,
-        milestone=milestone,
-        at=timer.fire_at,
-        seen_at=now,
-        lead=timer.lead,
-    )
-
-
-def _ended(
-    timer: Timer,
-    milestone: Milestone,
-    fired: LastAnnounced,
-    policy: TimePolicy,
-    now: datetime,
-) -> Event | None:
-    if timer.fire_at != milestone.end:
-        return None
-    if not _will_be_told(timer.fire_at, fired.end, policy):
-        return None
-    return Event(
-        id=event_id(milestone.id, Kind.ENDED, _second(timer.fire_at)),
-        kind=Kind.ENDED,
-        milestone=milestone,
-        at=timer.fire_at,
-        seen_at=now,
-        missed=now - timer.fire_at > max(policy.ended_grace, _SLACK),
-    )
-
-
-def _second(instant: datetime) -> str:
+def _seconds(instant: datetime) -> str:
     return str(int(instant.timestamp()))

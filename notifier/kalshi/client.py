@@ -1,6 +1,6 @@
 """The client of Kalshi's API: one request, one answer, one deadline."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -117,7 +117,7 @@ class KalshiClient:
         starts_after: datetime | None = None,
         limit: int = MOST_PER_PAGE,
         most_pages: int = MOST_PAGES,
-    ) -> AsyncIterator[Page]:
+    ) -> AsyncGenerator[Page, None]:
         """
         The list to its end; `pace` is awaited before each request.
 

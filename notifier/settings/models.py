@@ -44,7 +44,9 @@ from notifier.domain.parsing import (
     parse_zone,
     text_schema,
 )
+from notifier.domain.poll_schedule import ReadPolicy
 from notifier.domain.rules import Destination, DestinationRef, Rate, RateLimit, Route, Watch
+from notifier.domain.timers import TimePolicy
 from notifier.settings import types
 
 #: The destination that is there when no other is.
@@ -169,6 +171,24 @@ class SourceSettings(Section):
     def watches(self) -> tuple[Watch, ...]:
         """The queries; at least one."""
         return self.watch or (Watch(),)
+
+    @property
+    def read_policy(self) -> ReadPolicy:
+        """How often to read what."""
+        return ReadPolicy(
+            poll_every=self.poll_every,
+            sweep_every=self.sweep_every,
+            full_read_every=self.full_read_every,
+        )
+
+    def time_policy(self, leads: tuple[timedelta, ...]) -> TimePolicy:
+        """How late is too late, with the leads of the routes' reminders."""
+        return TimePolicy(
+            started_grace=self.started_grace,
+            ended_grace=self.ended_grace,
+            started_again_after=self.started_again_after,
+            leads=leads,
+        )
 
 
 class OperatorSettings(Section):

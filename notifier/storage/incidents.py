@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Connection,
-    Row,
     bindparam,
     case,
     delete,
@@ -38,10 +37,11 @@ from notifier.domain.incidents import (
     WatchView,
 )
 from notifier.domain.models import Kind, State
+from notifier.domain.poll_schedule import WatchRow
 from notifier.messages.incident_text import Found
 from notifier.storage import schema as t
 from notifier.storage import statements
-from notifier.storage.milestones import many
+from notifier.storage.milestones import execute_many, watches
 from notifier.storage.notices import PENDING, is_owed
 from notifier.storage.retention import fact, set_fact
 
@@ -187,7 +187,7 @@ def view(conn: Connection, *, names: Collection[str], now: datetime, bad_for: ti
     failing = {one.name: one.since for one in told if one.trouble is Trouble.FAILING}
     down = next((one.since for one in told if one.trouble is Trouble.SOURCE), None)
     return View(
-        watches=tuple(_watch(conn, row, down) for row in conn.execute(statements.WATCHES)),
+        watches=tuple(_watch(conn, row, down) for row in watches(conn)),
         destinations=tuple(
             _steadied(conn, one, failing[one.name]) if one.name in failing else one
             for one in _destinations(conn, names, owed, now)
@@ -199,7 +199,7 @@ def view(conn: Connection, *, names: Collection[str], now: datetime, bad_for: ti
     )
 
 
-def _watch(conn: Connection, row: Row[Any], down: datetime | None) -> WatchView:
+def _watch(conn: Connection, row: WatchRow, down: datetime | None) -> WatchView:
     read = [at for at in (row.polled_at, row.swept_at, row.full_at) if at is not None]
     read_at = max(read, default=None)
     first = 0 if read_at is None else (read_at - _EPOCH) // _TICK
@@ -373,7 +373,7 @@ def record(
 
     What was still to be told of that is replaced by the new notices.
     """
-    many(
+    execute_many(
         conn,
         statements.add_new(conn.dialect.name, t.conditions),
         [{"key": k, "since": s, "words": words} for k, (s, words) in raised.items()],
@@ -382,7 +382,7 @@ def record(
     for key in cleared:
         conn.execute(_CLOSE, {"about": key})
         conn.execute(_OVER, {"about": key, "why": why})
-    many(
+    execute_many(
         conn,
         t.notices.insert(),
         [

@@ -30,7 +30,7 @@ from notifier.domain.retry_policy import (
     keep_together,
 )
 from notifier.errors import StoreError
-from notifier.storage import destination_state, due, message_events, silences
+from notifier.storage import admin, destination_state, due, message_events
 from notifier.storage.sql import sql
 
 LEASE = timedelta(seconds=90)
@@ -180,7 +180,7 @@ def _plan(
     if not found:
         return DeliveryPlan(messages=(), suppressed=())
     silenced: dict[str, str] = {}
-    if in_force := silences.active(conn, request.now):
+    if in_force := admin.active_silences(conn, request.now):
         events = message_events.contained_events(conn, name, found)
         silenced = batching.silenced(name, found, in_force, events)
     gathering: dict[str, datetime] = {}

@@ -11,8 +11,8 @@ from notifier.domain.live_status import LiveData
 from notifier.domain.models import Change, Event, Json, Kind, State, TimerKind
 from notifier.domain.silences import keys_of
 from notifier.kalshi import decoding
+from notifier.storage import admin, statements
 from notifier.storage import schema as t
-from notifier.storage import silences, statements
 from notifier.storage.live_status import data
 
 _FINAL = (
@@ -337,7 +337,7 @@ def silence_rows(
     conn: Connection, now: datetime, *, everything: bool = False
 ) -> Iterator[dict[str, Json]]:
     """Silences in force, oldest first; with `everything` also those that are over."""
-    for silence, expired_at in silences.listed(conn, now, everything=everything):
+    for silence, expired_at in admin.list_silences(conn, now, everything=everything):
         yield {
             "id": silence.id,
             "active": expired_at is None and silence.until > now,

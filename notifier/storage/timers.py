@@ -1,50 +1,71 @@
-"""Statements of the alarm: which timers are due, and what they caused."""
+"""Timers: which are due, what their events write, and reminders after a change of leads."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection
 
-from notifier.domain.commit import AlarmCommit, DueTimer
-from notifier.domain.models import Event, Kind, Timer, TimerKind
+from notifier.domain.models import Delivery, Event, Kind, Milestone, Timer, TimerKind
 from notifier.domain.timers import LastAnnounced, TimePolicy, reminders
 from notifier.kalshi import decoding
-from notifier.storage import schema as t
-from notifier.storage.milestones import (
-    add_deliveries,
-    add_events,
-    add_timers,
-    many,
+from notifier.storage.milestones import add_deliveries, add_events, add_timers, execute_many
+from notifier.storage.schema import Packed
+from notifier.storage.sql import sql
+
+_NEXT = sql("SELECT min(fire_at) AS fire_at FROM timers", instants=("fire_at",))
+_NEXT_START = sql(
+    "SELECT min(fire_at) AS fire_at FROM timers WHERE fire_at > :since AND kind = 'start'",
+    instants=("fire_at",),
+)
+_DUE = sql(
+    """
+    SELECT t.*, m.doc, m.fired_start, m.fired_end
+    FROM timers AS t JOIN milestones AS m ON m.id = t.milestone_id
+    WHERE t.fire_at <= :now
+    ORDER BY t.fire_at, t.milestone_id, t.kind, t.lead_s
+    LIMIT :limit
+    """,
+    instants=("fire_at", "fired_start", "fired_end"),
+    doc=Packed,
+)
+_DELETE = sql(
+    "DELETE FROM timers WHERE milestone_id = :milestone_id AND kind = :kind AND lead_s = :lead_s"
+)
+_DELETE_REMINDERS = sql("DELETE FROM timers WHERE kind = 'remind'")
+_SET_ANNOUNCED_START = sql("UPDATE milestones SET fired_start = :at WHERE id = :id")
+_SET_ANNOUNCED_END = sql("UPDATE milestones SET fired_end = :at WHERE id = :id")
+_FUTURE_MILESTONES = sql(
+    "SELECT doc, fired_start, fired_end FROM milestones"
+    " WHERE start_at > :now AND gone_at IS NULL AND watches != 0",
+    instants=("fired_start", "fired_end"),
+    doc=Packed,
 )
 
-_STARTS = (TimerKind.START.value,)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueTimer:
+    """A due timer, with its milestone as it is stored."""
+
+    timer: Timer
+    milestone: Milestone
+    announced: LastAnnounced
 
 
 def next_fire(conn: Connection) -> datetime | None:
     """When the next timer comes due; None: there is none."""
-    first: datetime | None = conn.scalar(select(func.min(t.timers.c.fire_at)))
-    return first
+    found: datetime | None = conn.scalar(_NEXT)
+    return found
 
 
 def next_start(conn: Connection, after: datetime) -> datetime | None:
-    """The next start that will be announced after an instant."""
-    c = t.timers.c
-    first: datetime | None = conn.scalar(
-        select(func.min(c.fire_at)).where(c.fire_at > after, c.kind.in_(_STARTS))
-    )
-    return first
+    """The next start after an instant that will be announced."""
+    found: datetime | None = conn.scalar(_NEXT_START, {"since": after})
+    return found
 
 
 def due(conn: Connection, now: datetime, *, limit: int) -> list[DueTimer]:
-    """Timers that have come due, oldest first, with their living milestones."""
-    c, m = t.timers.c, t.milestones.c
-    rows = conn.execute(
-        select(t.timers, m.doc, m.fired_start, m.fired_end)
-        .join(t.milestones, m.id == c.milestone_id)
-        .where(c.fire_at <= now)
-        .order_by(c.fire_at, c.milestone_id, c.kind, c.lead_s)
-        .limit(limit)
-    )
+    """Timers that have come due, oldest first."""
     return [
         DueTimer(
             timer=Timer(
@@ -54,67 +75,56 @@ def due(conn: Connection, now: datetime, *, limit: int) -> list[DueTimer]:
                 lead=timedelta(seconds=row.lead_s),
             ),
             milestone=decoding.milestone(row.doc),
-            fired=LastAnnounced(start=row.fired_start, end=row.fired_end),
+            announced=LastAnnounced(start=row.fired_start, end=row.fired_end),
         )
-        for row in rows
+        for row in conn.execute(_DUE, {"now": now, "limit": limit})
     ]
 
 
-def commit_alarm(conn: Connection, alarm: AlarmCommit) -> None:
-    """Take the handled timers away and store what they said."""
-    c = t.timers.c
-    many(
-        conn,
-        delete(t.timers).where(
-            c.milestone_id == bindparam("key"),
-            c.kind == bindparam("of"),
-            c.lead_s == bindparam("lead"),
-        ),
-        [
-            {"key": x.milestone_id, "of": x.kind.value, "lead": x.lead.total_seconds()}
-            for x in alarm.timers
-        ],
-    )
-    _mark_fired(conn, alarm.events, Kind.STARTED, "fired_start")
-    _mark_fired(conn, alarm.events, Kind.ENDED, "fired_end")
-    add_events(conn, alarm.events)
-    add_deliveries(conn, alarm.deliveries, read_id=None)
-
-
-def _mark_fired(conn: Connection, events: Sequence[Event], kind: Kind, column: str) -> None:
-    many(
-        conn,
-        update(t.milestones)
-        .where(t.milestones.c.id == bindparam("key"))
-        .values({column: bindparam("fired")}),
-        [
-            {"key": event.milestone.id, "fired": event.at}
+def commit_fired(
+    conn: Connection,
+    fired: Sequence[Timer],
+    events: Sequence[Event],
+    deliveries: Sequence[Delivery],
+) -> None:
+    """Delete the fired timers, and store their events and what these cause."""
+    rows = [
+        {
+            "milestone_id": timer.milestone_id,
+            "kind": timer.kind.value,
+            "lead_s": timer.lead.total_seconds(),
+        }
+        for timer in fired
+    ]
+    execute_many(conn, _DELETE, rows)
+    for kind, statement in (
+        (Kind.STARTED, _SET_ANNOUNCED_START),
+        (Kind.ENDED, _SET_ANNOUNCED_END),
+    ):
+        announced = [
+            {"id": event.milestone.id, "at": event.at}
             for event in events
             if event.kind is kind and not event.missed
-        ],
-    )
+        ]
+        execute_many(conn, statement, announced)
+    add_events(conn, events)
+    add_deliveries(conn, deliveries, read_id=None)
 
 
 def rearm_reminders(conn: Connection, *, policy: TimePolicy, now: datetime) -> int:
-    """Derive all reminders again, after the configured leads have changed."""
-    c, m = t.timers.c, t.milestones.c
-    conn.execute(delete(t.timers).where(c.kind == TimerKind.REMIND.value))
+    """Arm all reminders again, after the configured leads have changed; how many."""
+    conn.execute(_DELETE_REMINDERS)
     if not policy.leads:
         return 0
-    rows = conn.execute(
-        select(m.doc, m.fired_start, m.fired_end).where(
-            m.start_at > now, m.gone_at.is_(None), m.watches != 0
-        )
-    )
-    found = [
+    armed = [
         timer
-        for row in rows
+        for row in conn.execute(_FUTURE_MILESTONES, {"now": now})
         for timer in reminders(
             decoding.milestone(row.doc),
-            fired=LastAnnounced(start=row.fired_start, end=row.fired_end),
+            announced=LastAnnounced(start=row.fired_start, end=row.fired_end),
             policy=policy,
             now=now,
         )
     ]
-    add_timers(conn, found)
-    return len(found)
+    add_timers(conn, armed)
+    return len(armed)

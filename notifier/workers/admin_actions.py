@@ -18,12 +18,13 @@ from notifier.clock import Clock
 from notifier.domain.auth import AuditEntry, Principal, Token, TokenKind
 from notifier.domain.models import Json, Outcome, Rendered, Sent
 from notifier.domain.pagination import MOST_ROWS, DeadFilter, DeadLetters, Redriven, RowJson, parts
-from notifier.domain.rules import Silence
+from notifier.domain.rules import Destination, Route, Silence
 from notifier.domain.silences import create_silence, format_keys, keys_of, unknown_destinations
 from notifier.errors import BadWish, NotifierError
-from notifier.messages.test_message import outcome_text
-from notifier.storage import admin, dead_letters, silences
+from notifier.messages.test_message import outcome_text, sample_message
+from notifier.storage import admin, dead_letters
 from notifier.storage.database import Connection, Database, Priority
+from notifier.workers.dispatcher import Sender
 from notifier.workers.watchdog import Watchdog
 
 log = structlog.get_logger()
@@ -48,6 +49,32 @@ class Trial:
     destinations: Sequence[str]
     message: Callable[[str], Rendered]
     send: Callable[[str, Rendered], Awaitable[Outcome]]
+
+
+def trial(
+    destinations: Sequence[Destination],
+    routes: Sequence[Route],
+    sender: Sender,
+    clock: Clock,
+    external_url: str | None,
+) -> Trial:
+    """Test messages to these destinations, as the sender sends them."""
+    known = {one.name: one for one in destinations}
+
+    def message(name: str) -> Rendered:
+        return sample_message(
+            known[name],
+            routes,
+            limits=sender.limits(name),
+            now=clock.now(),
+            external_url=external_url,
+        )
+
+    return Trial(
+        destinations=tuple(known),
+        message=message,
+        send=partial(sender.send, delivered_to=frozenset()),
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,7 +156,7 @@ class Deeds:
         if wrong := unknown_destinations(sorted(silence.destinations), self.trial.destinations):
             raise BadWish("; ".join(wrong))
         await self._write(
-            partial(silences.add, silence=silence), lambda _done: silenced(who, silence)
+            partial(admin.add_silence, silence=silence), lambda _done: silenced(who, silence)
         )
         self.look()
         self.changed()
@@ -140,7 +167,7 @@ class Deeds:
         """End a silence before its time, by the beginning of its id."""
         now = self.clock.now()
         silence = await self._write(
-            partial(silences.expire, beginning=beginning, now=now),
+            partial(admin.expire_silence, beginning=beginning, now=now),
             lambda one: expired(who, now, one),
         )
         self.look()

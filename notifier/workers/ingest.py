@@ -1,138 +1,56 @@
 """
-LOOP in, one read of it: page -> what is known of it -> diff -> route -> commit.
+One read of the API: decode what is new on each page, diff, route, and commit.
 
-One transaction a page. A read that breaks off keeps what it has committed; only a
-complete one moves the watermark or counts an absence.
+A page is written in transactions of 100 rows. A read that breaks off keeps what it has
+committed; only a complete one moves the watermark or counts missing milestones.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 import structlog
 
 from notifier.clock import Clock
 from notifier.concurrency import WakeupEvent
 from notifier.domain import poll_schedule
-from notifier.domain.changes import (
-    DiffPolicy,
-    ReadContext,
-    Row,
-    RowChange,
-    StoredMilestone,
-    diff,
-    removed,
-)
+from notifier.domain.changes import DiffPolicy, ReadContext, Row, diff, removed
 from notifier.domain.clock_offset import offset_bounds
-from notifier.domain.commit import (
-    BadRow,
-    PageCommit,
-    Progress,
-    ReadEnd,
-    ReadKind,
-    Release,
-    WatchRow,
-)
 from notifier.domain.models import Delivery, Event, Milestone
-from notifier.domain.poll_schedule import Plan
+from notifier.domain.poll_schedule import Plan, Progress, ReadEnd, ReadKind, WatchRow
 from notifier.domain.routing import deliveries, matches_any, route
-from notifier.domain.rules import Route, Watch
+from notifier.domain.rules import Route
+from notifier.domain.timers import TimePolicy
 from notifier.errors import RowInvalid, SourceError, SourceGarbled
+from notifier.kalshi import decoding
+from notifier.kalshi.client import KalshiClient
+from notifier.kalshi.decoding import BadRow, Page
 from notifier.metrics import Metrics
+from notifier.settings.models import SourceSettings, Updates
 from notifier.storage import milestones
 from notifier.storage.database import Connection, Database, Priority
+from notifier.storage.milestones import PageCommit, Release
 from notifier.workers.rate_limiter import RateLimiter, RequestPriority
 
 log = structlog.get_logger()
 
 #: Deliveries of a long read wait for its end, but no longer than this.
-HELD = timedelta(seconds=20)
-#: So many events need not be looked at together before they are told.
-_LITTLE = 50
-#: New rows that one transaction takes: nobody waits long behind it.
-_PART = 100
-#: Milestones asked for by id after one read.
-_ASKED_FOR = 20
-#: Unreadable rows of one page that are named.
-_NAMED = 10
-#: Bytes of a bad row that are kept for a person to look at.
-_BAD_BYTES = 64 * 1024
+MAX_HOLD = timedelta(seconds=20)
+#: So few events are sent at once, without a look at all of the read's events together.
+_FEW_EVENTS = 50
+#: New rows of one transaction, so that other writers wait a short time.
+_ROWS_AT_ONCE = 100
+#: Missing milestones that are asked for by id after one read.
+_MAX_SINGLE_REQUESTS = 20
+#: Unreadable rows of one page that are named in the log.
+_MAX_NAMED = 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: The watch of everything.
-ALL = Watch().name
-#: Reads that are worth a line only when they brought something.
+#: Reads that are logged at level info only when they brought something.
 _ROUTINE = (ReadKind.POLL, ReadKind.SWEEP)
 
-
-class SourceRow(Protocol):
-    """A row of a page, not read any further."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def raw(self) -> bytes: ...
-    @property
-    def fingerprint(self) -> bytes: ...
-
-
-class SourceBadRow(Protocol):
-    """A row that is no milestone."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def raw(self) -> bytes: ...
-    @property
-    def fingerprint(self) -> bytes: ...
-    @property
-    def error(self) -> str: ...
-
-
-class SourcePage(Protocol):
-    """One answer of the API; an empty cursor ends the list."""
-
-    @property
-    def rows(self) -> Sequence[SourceRow]: ...
-    @property
-    def bad(self) -> Sequence[SourceBadRow]: ...
-    @property
-    def cursor(self) -> str: ...
-    @property
-    def sent_at(self) -> datetime: ...
-    @property
-    def received_at(self) -> datetime: ...
-    @property
-    def date(self) -> datetime | None: ...
-
-
-class Source(Protocol):
-    """What a read needs of the API. Raises SourceError and nothing else."""
-
-    def pages(
-        self,
-        *,
-        watch: Watch,
-        pace: Callable[[], Awaitable[None]],
-        min_updated: datetime | None = None,
-        starts_after: datetime | None = None,
-    ) -> AsyncIterator[SourcePage]:
-        """The list to its end; complete only if it ends without an error."""
-
-    async def milestone(self, milestone_id: str) -> bytes | None:
-        """One row's bytes; None: the API says that there is no such milestone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiffRules:
-    """What the configuration says about the rows of a read."""
-
-    diff: DiffPolicy
-    look_back: timedelta
-    started_grace: timedelta
-    ignore_tickers: tuple[str, ...]
-    announce_existing: bool
+#: Called after each page of a read; with the last one comes the read's end.
+Watcher = Callable[[ReadKind, Progress, ReadEnd | None], None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,198 +60,199 @@ class _Read:
     id: int
     plan: Plan
     started_at: datetime
-    #: A sweep's window; None: the read shows everything.
+    #: Start of a sweep's window; None: the read shows everything.
     since: datetime | None
+    #: A baseline announces nothing, unless the configuration says so.
     silent: bool
     progress: Progress = field(default_factory=Progress)
     watermark: datetime | None = None
-    #: Ids on its pages, and how many of them the store knows.
+    #: The ids on its pages.
     shown: set[str] = field(default_factory=set)
-    held: int = 0
+    #: How many of its readable rows are stored after it.
+    stored: int = 0
 
-    def count(self, page: SourcePage) -> None:
-        """Add one page to the progress."""
-        before = self.progress
-        self.progress = replace(before, pages=before.pages + 1, rows=before.rows + len(page.rows))
-
-    def due_at(self, now: datetime, fresh: Sequence[Row], is_last: bool) -> datetime:  # noqa: FBT001 - it is no switch
-        """Now, if this is all there is and not much; else at the read's end."""
-        is_little = self.progress.events + len(fresh) <= _LITTLE
-        return now if is_last and is_little else now + HELD
-
-    def add(self, steps: Sequence[RowChange], *, new_bad: int) -> None:
-        """Add what a page, or a part of it, has brought."""
-        before = self.progress
-        self.progress = replace(
-            before,
-            events=before.events + sum(step.event is not None for step in steps),
-            touched=before.touched + sum(step.touched for step in steps),
-            bad=before.bad + new_bad,
+    def end(
+        self, now: datetime, *, watermark: datetime | None = None, error: str | None = None
+    ) -> ReadEnd:
+        """The end of the read; its watermark never goes back."""
+        before = self.plan.watch.watermark
+        if watermark is not None and before is not None:
+            watermark = max(watermark, before)
+        return ReadEnd(
+            id=self.id,
+            watch=self.plan.watch,
+            kind=self.plan.kind,
+            started_at=self.started_at,
+            ended_at=now,
+            progress=self.progress,
+            watermark=watermark,
+            error=error,
         )
 
 
 @dataclass(slots=True, kw_only=True)
 class Ingest:
-    """Makes one read at a time for each lane."""
+    """Makes reads: at most one poll and one sweep at a time."""
 
-    source: Source
+    source: KalshiClient
     db: Database
     clock: Clock
     rate_limiter: RateLimiter
-    decode: Callable[[bytes], Milestone]
-    fingerprint: Callable[[bytes], bytes]
-    watches: Mapping[str, Watch]
+    settings: SourceSettings
+    time: TimePolicy
     routes: Sequence[Route]
-    rules: DiffRules
-    #: Rung when timers may have moved, and when deliveries were born.
     scheduler_wakeup: WakeupEvent
     dispatcher_wakeup: WakeupEvent
-    #: Called after each page of a read; with the last one comes the read's end.
-    watcher: Callable[[ReadKind, Progress, ReadEnd | None], None]
-    #: Called whenever a read has something to show for itself.
+    watcher: Watcher
     heartbeat: Callable[[str], None]
     metrics: Metrics = field(default_factory=Metrics)
     _last_id: int = 0
 
     async def read(self, plan: Plan) -> None:
         """
-        Read what the plan says, to its end.
+        Make the planned read, to its end.
 
         Raises:
-            SourceError: it broke off; what was read is committed, and recorded as
-                incomplete.
+            SourceError: it broke off; its pages so far are committed, and it is recorded
+                as incomplete.
         """
-        read = self._begin(plan)
-        try:
-            async with aclosing(self._pages(read)) as pages:  # type: ignore[type-var]  # an async generator behind its Protocol
-                async for page in pages:
-                    await self._take(read, page)
-            await self._finish(read)
-        except SourceError as exc:
-            await self._break_off(read, exc)
-            raise
-
-    def _begin(self, plan: Plan) -> _Read:
         now = self.clock.now()
-        is_sweep = plan.kind is ReadKind.SWEEP
-        # Two lanes may begin at the same moment: an id must tell them apart.
+        # Two reads may begin at the same moment: their ids must differ.
         ticks = (now - _EPOCH) // timedelta(microseconds=1)
         self._last_id = max(ticks, self._last_id + 1)
-        return _Read(
+        is_baseline = plan.kind is ReadKind.BASELINE
+        read = _Read(
             id=self._last_id,
             plan=plan,
             started_at=now,
-            since=now - self.rules.look_back if is_sweep else None,
-            silent=plan.kind is ReadKind.BASELINE and not self.rules.announce_existing,
+            since=now - self.settings.look_back if plan.kind is ReadKind.SWEEP else None,
+            silent=is_baseline and not self.settings.announce_existing,
         )
-
-    def _pages(self, read: _Read) -> AsyncIterator[SourcePage]:
-        watch = read.plan.watch
-        is_poll = read.plan.kind is ReadKind.POLL
-        lane = RequestPriority.POLL if is_poll else RequestPriority.SWEEP
-        # A server that never says what time it is has left us without a watermark.
-        since = watch.watermark or watch.full_at or read.started_at
-        return self.source.pages(
-            watch=self.watches[watch.name],
-            pace=lambda: self.rate_limiter.acquire(lane),
+        is_poll = plan.kind is ReadKind.POLL
+        priority = RequestPriority.POLL if is_poll else RequestPriority.SWEEP
+        # Without a watermark, because answers had no date, the last full read serves.
+        since = plan.watch.watermark or plan.watch.full_at or now
+        pages = self.source.pages(
+            watch={watch.name: watch for watch in self.settings.watches}[plan.watch.name],
+            pace=lambda: self.rate_limiter.acquire(priority),
             min_updated=since - poll_schedule.OVERLAP if is_poll else None,
             starts_after=read.since,
         )
+        try:
+            async with aclosing(pages):
+                async for page in pages:
+                    await self._ingest_page(read, page)
+            self._log_completed(read)
+            if plan.kind in (ReadKind.FULL, ReadKind.SWEEP):
+                await self._count_missed(read)
+        except SourceError as exc:
+            end = read.end(self.clock.now(), error=str(exc))
+            waiting = await self.db.write(Priority.PAGE, milestones.end_read, end)
+            self.metrics.count_read(end.kind.value, None)
+            await self._release(waiting)
+            self.dispatcher_wakeup.set()
+            raise
 
-    async def _take(self, read: _Read, page: SourcePage) -> None:
-        """Diff one page and commit what it means."""
+    async def _ingest_page(self, read: _Read, page: Page) -> None:
         self.heartbeat("poll" if read.plan.kind is ReadKind.POLL else "sweep")
         self._note_clock(read, page)
-        fresh, bad = await self._fresh_rows(read, page)
-        read.count(page)
+        new, bad = await self._decode_new(read, page)
+        read.progress = replace(
+            read.progress,
+            pages=read.progress.pages + 1,
+            rows=read.progress.rows + len(page.rows),
+        )
         end: ReadEnd | None = None
-        parts = [fresh[at : at + _PART] for at in range(0, len(fresh), _PART)] or [[]]
-        for number, part in enumerate(parts, 1):
+        parts = [new[at : at + _ROWS_AT_ONCE] for at in range(0, len(new), _ROWS_AT_ONCE)] or [[]]
+        for number, rows in enumerate(parts, 1):
             is_last = number == len(parts) and not page.cursor
-            if part or bad or is_last:
-                end = await self._commit(read, part, bad, is_last=is_last)
-            bad = ()
+            if rows or bad or is_last:
+                # All events of a read become due together, unless this is all it has.
+                is_all = is_last and read.progress.events + len(rows) <= _FEW_EVENTS
+                hold = timedelta(0) if is_all else MAX_HOLD
+                end = await self._commit(read, rows, bad, hold=hold, is_last=is_last)
+            bad = []
         self.watcher(read.plan.kind, read.progress, end)
 
-    async def _commit(
-        self,
-        read: _Read,
-        fresh: Sequence[Row],
-        bad: tuple[BadRow, ...],
-        *,
-        is_last: bool,
-    ) -> ReadEnd | None:
-        now = self.clock.now()
-
-        def commit(conn: Connection) -> tuple[PageCommit, list[BadRow], Release | None]:
-            known = milestones.known(conn, [r.milestone.id for r in fresh], read.plan.watch)
-            steps = diff(known, fresh, self._reading(read, now))
-            owed = self._route(steps, due_at=read.due_at(now, fresh, is_last), now=now)
-            new_bad = milestones.new_bad(conn, bad)
-            read.add(steps, new_bad=len(new_bad))
-            page = PageCommit(
-                read_id=read.id,
-                watch=read.plan.watch,
-                now=now,
-                steps=steps,
-                deliveries=owed,
-                bad=bad,
-                end=self._end(read, now) if is_last else None,
-            )
-            return page, new_bad, milestones.commit_page(conn, page)
-
-        page, new_bad, held = await self.db.write(Priority.PAGE, commit)
-        self.metrics.count_events(step.event for step in page.steps if step.event is not None)
-        await self._release(held)
-        _tell_bad(new_bad)
-        self._ring(page.steps, wake=bool(page.deliveries) or is_last)
-        return page.end
-
-    async def _release(self, held: Release | None) -> None:
-        """Let what waited for the end of the read come due, in short transactions."""
-        more = held is not None
-        while held is not None and more:
-            more = await self.db.write(Priority.PAGE, milestones.release, held)
-
-    async def _fresh_rows(
-        self, read: _Read, page: SourcePage
-    ) -> tuple[list[Row], tuple[BadRow, ...]]:
-        """The rows whose bytes are not known yet, read whole; and the unreadable."""
-        prints = {row.id: row.fingerprint for row in page.rows}
-        read.shown.update(prints)
-        known = await self.db.read(milestones.unchanged, prints, read.plan.watch)
-        fresh: list[Row] = []
-        bad = [_bad(row.key, row, row.error) for row in page.bad]
-        read.shown.update(row.key for row in page.bad)
+    async def _decode_new(self, read: _Read, page: Page) -> tuple[list[Row], list[BadRow]]:
+        """Decode the rows whose bytes are not stored yet; apart, the unreadable ones."""
+        fingerprints = {row.id: row.fingerprint for row in page.rows}
+        watch = read.plan.watch
+        unchanged = await self.db.read(milestones.unchanged, fingerprints, watch)
+        new: list[Row] = []
+        bad = list(page.bad)
         for row in page.rows:
-            if row.id in known:
+            if row.id in unchanged:
                 continue
             try:
-                milestone = self.decode(row.raw)
+                milestone = decoding.milestone(row.raw)
             except RowInvalid as exc:
-                bad.append(_bad(row.id, row, str(exc)))
+                bad.append(decoding.bad_row(row, exc))
                 continue
             if not self._is_ignored(milestone):
-                fresh.append(Row(milestone=milestone, fingerprint=row.fingerprint))
-        read.held += len(known) + len(fresh)
-        return fresh, tuple(bad)
+                new.append(Row(milestone=milestone, fingerprint=row.fingerprint))
+        read.shown.update(fingerprints, (row.key for row in page.bad))
+        read.stored += len(unchanged) + len(new)
+        return new, bad
 
     def _is_ignored(self, milestone: Milestone) -> bool:
-        patterns, tickers = self.rules.ignore_tickers, milestone.tickers
+        patterns, tickers = self.settings.ignore_tickers, milestone.tickers
         return bool(patterns and tickers) and all(
             matches_any(patterns, ticker) for ticker in tickers
         )
 
-    def _reading(self, read: _Read, now: datetime) -> ReadContext:
-        return ReadContext(id=read.id, policy=self.rules.diff, silent=read.silent, seen_at=now)
+    async def _commit(
+        self,
+        read: _Read,
+        rows: Sequence[Row],
+        bad: Sequence[BadRow],
+        *,
+        hold: timedelta,
+        is_last: bool,
+    ) -> ReadEnd | None:
+        """Diff and route some rows and write them; with the last ones, end the read."""
+        now, watch = self.clock.now(), read.plan.watch
+        policy = DiffPolicy(
+            time=self.time, touched_is_updated=self.settings.updates is Updates.TIMESTAMP
+        )
+        context = ReadContext(read_id=read.id, policy=policy, silent=read.silent, seen_at=now)
 
-    def _route(
-        self, steps: Sequence[RowChange], *, due_at: datetime, now: datetime
-    ) -> tuple[Delivery, ...]:
-        events = [step.event for step in steps if step.event is not None]
-        return self._owed(events, due_at=due_at, now=now)
+        def commit(conn: Connection) -> tuple[PageCommit, list[BadRow], Release | None]:
+            stored = milestones.stored(conn, [row.milestone.id for row in rows], watch)
+            changes = diff(stored, rows, context)
+            events = [change.event for change in changes if change.event is not None]
+            new_bad = milestones.not_quarantined(conn, bad)
+            before = read.progress
+            read.progress = replace(
+                before,
+                events=before.events + len(events),
+                touched=before.touched + sum(change.touched for change in changes),
+                bad=before.bad + len(new_bad),
+            )
+            page = PageCommit(
+                read_id=read.id,
+                watch=watch,
+                now=now,
+                changes=changes,
+                deliveries=self._deliveries(events, due_at=now + hold, now=now),
+                bad=bad,
+                end=self._complete(read, now) if is_last else None,
+            )
+            return page, new_bad, milestones.commit_page(conn, page)
 
-    def _owed(
+        page, new_bad, waiting = await self.db.write(Priority.PAGE, commit)
+        self.metrics.count_events(c.event for c in page.changes if c.event is not None)
+        await self._release(waiting)
+        # When the format changes, `read.drifting` says so instead of a line for each row.
+        for row in new_bad[:_MAX_NAMED]:
+            log.warning("row.quarantined", id=row.key, reason=row.error)
+        if any(c.timers.replaces_start or c.timers.replaces_end for c in page.changes):
+            self.scheduler_wakeup.set()
+        if page.deliveries or is_last:
+            self.dispatcher_wakeup.set()
+        return page.end
+
+    def _deliveries(
         self, events: Sequence[Event], *, due_at: datetime, now: datetime
     ) -> tuple[Delivery, ...]:
         return tuple(
@@ -344,184 +263,112 @@ class Ingest:
                 route(event, self.routes),
                 due_at=due_at,
                 now=now,
-                started_grace=self.rules.started_grace,
+                started_grace=self.time.started_grace,
             )
         )
 
-    def _ring(self, steps: Sequence[RowChange], *, wake: bool) -> None:
-        if any(step.armed.restart or step.armed.reend for step in steps):
-            self.scheduler_wakeup.set()
-        if wake:
-            self.dispatcher_wakeup.set()
-
-    # --- its end ---
-
-    def _end(self, read: _Read, now: datetime) -> ReadEnd:
-        """The end of a read that came to its end."""
+    def _complete(self, read: _Read, now: datetime) -> ReadEnd:
+        """The end of a complete read; one with many unreadable rows moves no watermark."""
         progress, plan = read.progress, read.plan
-        drifting = poll_schedule.is_drifting(bad=progress.bad, rows=progress.rows)
-        if drifting:
-            log.error(
-                "read.drifting",
-                watch=plan.watch.name,
-                bad=progress.bad,
-                rows=progress.rows,
-            )
-        moves = plan.kind is not ReadKind.SWEEP and not drifting
-        return self._ended(read, now, watermark=read.watermark if moves else None)
+        is_drifting = poll_schedule.is_drifting(bad=progress.bad, rows=progress.rows)
+        if is_drifting:
+            log.error("read.drifting", watch=plan.watch.name, bad=progress.bad, rows=progress.rows)
+        if is_drifting or plan.kind is ReadKind.SWEEP:
+            return read.end(now)
+        return read.end(now, watermark=read.watermark)
 
-    def _ended(
-        self,
-        read: _Read,
-        now: datetime,
-        *,
-        watermark: datetime | None = None,
-        error: str | None = None,
-    ) -> ReadEnd:
-        before = read.plan.watch.watermark
-        if watermark is not None and before is not None:
-            watermark = max(watermark, before)
-        return ReadEnd(
-            id=read.id,
-            watch=read.plan.watch,
-            kind=read.plan.kind,
-            started_at=read.started_at,
-            ended_at=now,
-            progress=read.progress,
-            watermark=watermark,
-            error=error,
-        )
+    async def _release(self, waiting: Release | None) -> None:
+        """Make due what waited for the end of the read, in short transactions."""
+        more = waiting is not None
+        while waiting is not None and more:
+            more = await self.db.write(Priority.PAGE, milestones.release, waiting)
 
-    async def _break_off(self, read: _Read, exc: SourceError) -> None:
-        end = self._ended(read, self.clock.now(), error=str(exc))
-        held = await self.db.write(Priority.PAGE, milestones.end_read, end)
-        self.metrics.count_read(end.kind.value, None)
-        await self._release(held)
-        self.dispatcher_wakeup.set()
+    # --- after a complete read ---
 
-    async def _finish(self, read: _Read) -> None:
-        """Count who was absent from a complete read, and ask for them by id."""
+    def _log_completed(self, read: _Read) -> None:
+        progress = read.progress
+        is_quiet = progress.events == 0 and read.plan.kind in _ROUTINE
         took = self.clock.now() - read.started_at
         self.metrics.count_read(read.plan.kind.value, took)
-        quiet = read.progress.events == 0 and read.plan.kind in _ROUTINE
-        (log.debug if quiet else log.info)(
+        (log.debug if is_quiet else log.info)(
             "read.completed",
             watch=read.plan.watch.name,
             kind=read.plan.kind.value,
-            pages=read.progress.pages,
-            rows=read.progress.rows,
-            events=read.progress.events,
-            touched=read.progress.touched,
+            pages=progress.pages,
+            rows=progress.rows,
+            events=progress.events,
+            touched=progress.touched,
             took_s=round(took.total_seconds(), 3),
         )
-        if read.plan.kind not in (ReadKind.FULL, ReadKind.SWEEP):
-            return
+
+    async def _count_missed(self, read: _Read) -> None:
+        """Count the milestones that the read should have shown, and ask for them by id."""
         watch, shown = read.plan.watch, frozenset(read.shown)
-        known = await self.db.read(milestones.count_known, watch, read.since)
-        # As many as it showed, and none of them twice: nobody is missing.
-        is_whole = known == read.held and len(shown) == read.progress.rows
-        if is_whole and not await self.db.read(milestones.is_anyone_absent):
-            await self._suspect(watch, None)
+        known = await self.db.read(milestones.count_in_window, watch, read.since)
+        # As many as it showed, and none of them twice: none is missing.
+        is_whole = known == read.stored and len(shown) == read.progress.rows
+        if is_whole and not await self.db.read(milestones.any_missed_reads):
+            await self._set_suspected(watch, None)
             return
-        rows = min(read.held, len(shown))  # some may have come twice
+        rows = min(read.stored, len(shown))  # some may have come twice
         if poll_schedule.is_suspicious(shown=rows, known=known):
             if watch.suspected_at is None:
                 log.error("read.suspicious", watch=watch.name, rows=rows, known=known)
-            await self._suspect(watch, watch.suspected_at or self.clock.now())
+            await self._set_suspected(watch, watch.suspected_at or self.clock.now())
             return
-        await self._suspect(watch, None)
-        doubtful = await self.db.write(Priority.PAGE, milestones.absent, watch, read.since, shown)
-        for milestone_id in doubtful[:_ASKED_FOR]:
+        await self._set_suspected(watch, None)
+        missing = await self.db.write(
+            Priority.PAGE, milestones.count_missed_reads, watch, read.since, shown
+        )
+        for milestone_id in missing[:_MAX_SINGLE_REQUESTS]:
             await self._ask_for(read, milestone_id)
 
-    async def _suspect(self, watch: WatchRow, since: datetime | None) -> None:
-        """Remember since when a watch shows too little: it is told once."""
+    async def _set_suspected(self, watch: WatchRow, since: datetime | None) -> None:
         if since != watch.suspected_at:
             await self.db.write(Priority.PAGE, milestones.set_suspected, watch, since)
 
     async def _ask_for(self, read: _Read, milestone_id: str) -> None:
+        """Ask for one milestone: a true 404 removes it, an answer is taken like a row."""
         self.heartbeat("sweep")
         await self.rate_limiter.acquire(RequestPriority.SWEEP)
         try:
             raw = await self.source.milestone(milestone_id)
         except SourceGarbled as exc:
-            # One that cannot be read must not keep the others from being asked for.
+            # An answer that cannot be read must not keep the others from being asked for.
             log.warning("milestone.unreadable", id=milestone_id, reason=str(exc))
             return
-        now = self.clock.now()
-
-        def commit(conn: Connection) -> tuple[list[Event], list[BadRow]]:
-            known = milestones.known(conn, [milestone_id], read.plan.watch)
-            if raw is not None:
-                return self._keep(conn, read, known, raw, now)
-            gone = [removed(one, now=now) for one in known.values()]
-            milestones.remove(conn, gone, self._owed(gone, due_at=now, now=now), now)
-            return gone, []
-
-        events, new_bad = await self.db.write(Priority.PAGE, commit)
-        self.metrics.count_events(events)
-        _tell_bad(new_bad)
-        self.dispatcher_wakeup.set()
-        self.scheduler_wakeup.set()
-
-    def _keep(
-        self,
-        conn: Connection,
-        read: _Read,
-        known: dict[str, StoredMilestone],
-        raw: bytes,
-        now: datetime,
-    ) -> tuple[list[Event], list[BadRow]]:
-        """Write the row of a milestone that is still there, like one of a page."""
-        fingerprint = self.fingerprint(raw)
-        steps: tuple[RowChange, ...] = ()
-        bad: tuple[BadRow, ...] = ()
-        try:
-            row = Row(milestone=self.decode(raw), fingerprint=fingerprint)
-            steps = diff(known, [row], self._reading(read, now))
-        except RowInvalid as exc:
-            [one] = known
-            text = str(exc)
-            bad = (BadRow(milestone_id=one, fingerprint=fingerprint, raw=raw, error=text),)
-        new_bad = milestones.new_bad(conn, bad)
-        milestones.commit_page(
-            conn,
-            PageCommit(
-                read_id=read.id,
-                watch=read.plan.watch,
-                now=now,
-                steps=steps,
-                deliveries=self._route(steps, due_at=now, now=now),
-                bad=bad,
-            ),
-        )
-        return [step.event for step in steps if step.event is not None], new_bad
-
-    # --- the clock ---
-
-    def _note_clock(self, read: _Read, page: SourcePage) -> None:
-        if page.date is None:
+        if raw is None:
+            events = await self.db.write(
+                Priority.PAGE, self._remove, milestone_id, read.plan.watch, self.clock.now()
+            )
+            self.metrics.count_events(events)
+            self.dispatcher_wakeup.set()
+            self.scheduler_wakeup.set()
             return
+        row = decoding.Row(id=milestone_id, raw=raw, fingerprint=decoding.fingerprint(raw))
+        rows: list[Row] = []
+        bad: list[BadRow] = []
+        try:
+            rows.append(Row(milestone=decoding.milestone(raw), fingerprint=row.fingerprint))
+        except RowInvalid as exc:
+            bad.append(decoding.bad_row(row, exc))
+        await self._commit(read, rows, bad, hold=timedelta(0), is_last=False)
+
+    def _remove(
+        self, conn: Connection, milestone_id: str, watch: WatchRow, now: datetime
+    ) -> list[Event]:
+        stored = milestones.stored(conn, [milestone_id], watch)
+        events = [removed(one, now=now) for one in stored.values()]
+        milestones.remove(conn, events, self._deliveries(events, due_at=now, now=now), now)
+        return events
+
+    def _note_clock(self, read: _Read, page: Page) -> None:
+        """Let the clock and the read's watermark learn from the date of an answer."""
         took = page.received_at - page.sent_at
-        if took < timedelta(0):
-            return  # our own clock was set back meanwhile: it proves nothing
+        if page.date is None or took < timedelta(0):
+            return  # without a date, or while our clock was set back, it proves nothing
         if read.watermark is None and not read.progress.pages:
             read.watermark = poll_schedule.watermark(date=page.date, took=took)
         proof = offset_bounds(sent_at=page.sent_at, received_at=page.received_at, date=page.date)
         if self.clock.observe(proof):
             self.scheduler_wakeup.set()
-
-
-def _tell_bad(rows: Sequence[BadRow]) -> None:
-    """Name the rows that were put aside; a storm of them is told by `read.drifting`."""
-    for row in rows[:_NAMED]:
-        log.warning("row.quarantined", id=row.milestone_id, reason=row.error)
-
-
-def _bad(milestone_id: str, row: SourceRow | SourceBadRow, error: str) -> BadRow:
-    return BadRow(
-        milestone_id=milestone_id,
-        fingerprint=row.fingerprint,
-        raw=row.raw[:_BAD_BYTES],
-        error=error,
-    )

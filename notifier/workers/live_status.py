@@ -1,8 +1,7 @@
 """
-LOOP live: asks Kalshi's live data what has really started, where a watch wants it.
+The live-status poller: asks Kalshi's live data which milestones have really started.
 
-It decides nothing about events. What it learns is joined to messages and pages; what
-it cannot learn is not said.
+It decides nothing about events: what it learns is shown in messages and pages.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,106 +20,102 @@ from notifier.workers.rate_limiter import RateLimiter, RequestPriority
 
 log = structlog.get_logger()
 
-#: Between two looks at who is to be asked about, unless somebody starts before.
+#: Between two rounds, unless a milestone starts before.
 _EVERY_S = 5.0
 #: Ids of one request; the API takes no more.
-_BATCH = 100
+_IDS_PER_REQUEST = 100
 #: Requests of one round: the rate belongs to the polls.
-_REQUESTS = 10
-#: Milestones that one look considers.
-_CONSIDERED = 5000
+_REQUESTS_PER_ROUND = 10
+#: Milestones that one round considers.
+_MAX_CANDIDATES = 5000
 #: After a request that failed; doubled each time, up to the longest.
-_BACK_OFF_S = 15.0
-_LONGEST_BACK_OFF_S = 300.0
+_BACKOFF_S = 15.0
+_MAX_BACKOFF_S = 300.0
 
 
-class Source(Protocol):
-    """What the loop needs of the API. Raises SourceError and nothing else."""
+class LiveData(Protocol):
+    """The API's live data."""
 
     async def live(self, milestone_ids: Sequence[str]) -> Mapping[str, Said]:
-        """What is said of these, as far as there is anything; at most 100."""
+        """The status of at most 100 milestones, as far as there is any; or SourceError."""
 
 
 @dataclass(slots=True, kw_only=True)
 class LiveStatusPoller:
-    """The loop of what is live."""
+    """Polls the live status of milestones about to start and under way."""
 
-    source: Source
+    source: LiveData
     db: Database
     clock: Clock
     rate_limiter: RateLimiter
-    #: The names of those watches that want it.
+    #: The names of the watches with `live: true`.
     watches: Sequence[str]
     heartbeat: Callable[[str], None]
-    #: When each was asked about last.
+    #: By milestone: when it was asked about last.
     _asked: dict[str, datetime] = field(default_factory=dict)
     _failures: int = 0
-    #: Nothing is asked before; monotonic.
+    #: No request is made before; monotonic.
     _quiet_until: float = 0.0
-    #: When somebody will just have started.
     _next_start: datetime | None = None
 
     async def run(self) -> None:
-        """Ask for ever."""
+        """Poll until cancelled."""
         while True:
             self.heartbeat("live")
             if self.clock.monotonic() >= self._quiet_until:
                 await self.once()
-            await self.clock.sleep(self._wait_s())
-
-    def _wait_s(self) -> float:
-        """Until the next look: right after a start, so that what follows it knows."""
-        if self._next_start is None or self.clock.monotonic() < self._quiet_until:
-            return _EVERY_S
-        left_s = (self._next_start - self.clock.now()).total_seconds()
-        return min(max(left_s, 0.0), _EVERY_S)
+            wait_s = _EVERY_S
+            if self._next_start is not None and self.clock.monotonic() >= self._quiet_until:
+                # Right after a start, so that messages about it know its status.
+                left_s = (self._next_start - self.clock.now()).total_seconds()
+                wait_s = min(max(left_s, 0.0), _EVERY_S)
+            await self.clock.sleep(wait_s)
 
     async def once(self) -> None:
-        """Ask about whoever is due. What fails is tried again later."""
+        """Make one round. After a failure the next one waits."""
         try:
             await self._round()
         except SourceError as exc:
-            self._failed(exc)
+            self._back_off(exc)
         except NotifierError:
             raise
         except Exception as exc:
-            # Whatever an answer makes us stumble over must not stop the starts.
+            # An answer that this code cannot handle must not stop the service.
             log.exception("live.broken")
-            self._failed(SourceError(type(exc).__name__))
+            self._back_off(SourceError(type(exc).__name__))
 
     async def _round(self) -> None:
         now = self.clock.now()
         self._next_start = None
-        found = await self.db.read(
+        candidates = await self.db.read(
             live_status.starting,
             self.watches,
             after=now - BEHIND,
             before=now + AHEAD,
-            limit=_CONSIDERED,
+            limit=_MAX_CANDIDATES,
         )
-        asked = [Asked(candidate=one, at=self._asked.get(one.milestone_id)) for one in found]
+        asked = [Asked(candidate=one, at=self._asked.get(one.milestone_id)) for one in candidates]
         self._asked = {one.candidate.milestone_id: one.at for one in asked if one.at is not None}
         self._next_start = next_start(asked, now)
-        wanted = to_ask(asked, now, most=_BATCH * _REQUESTS)
-        for first in range(0, len(wanted), _BATCH):
-            await self._ask(wanted[first : first + _BATCH])
+        wanted = to_ask(asked, now, most=_IDS_PER_REQUEST * _REQUESTS_PER_ROUND)
+        for first in range(0, len(wanted), _IDS_PER_REQUEST):
+            await self._ask(wanted[first : first + _IDS_PER_REQUEST])
 
     async def _ask(self, milestone_ids: Sequence[str]) -> None:
         await self.rate_limiter.acquire(RequestPriority.LIVE)
         self.heartbeat("live")
         now = self.clock.now()
-        # First of all: those whose answer is bad must not keep others waiting.
+        # Before the request: those whose answer is bad must not keep others waiting.
         self._asked |= dict.fromkeys(milestone_ids, now)
-        heard = await self.source.live(milestone_ids)
+        answers = await self.source.live(milestone_ids)
         self._failures = 0
-        if heard:
-            await self.db.write(Priority.MAINTENANCE, live_status.learn, heard, now)
-        log.debug("live.asked", milestones=len(milestone_ids), answers=len(heard))
+        if answers:
+            await self.db.write(Priority.MAINTENANCE, live_status.learn, answers, now)
+        log.debug("live.asked", milestones=len(milestone_ids), answers=len(answers))
 
-    def _failed(self, exc: SourceError) -> None:
+    def _back_off(self, exc: SourceError) -> None:
+        wait_s = min(_BACKOFF_S * 2 ** min(self._failures, 10), _MAX_BACKOFF_S)
         hint: timedelta | None = getattr(exc, "retry_after", None)
-        doubled = _BACK_OFF_S * 2 ** min(self._failures, 10)
-        wait_s = min(doubled, _LONGEST_BACK_OFF_S)
         if hint is not None:
             wait_s = max(wait_s, hint.total_seconds())
         self._failures += 1

@@ -1,8 +1,8 @@
-"""LOOP keep: free leases that ran out, forget what is finished and old, back up."""
+"""Maintenance: expired leases, retention, and daily backups."""
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import anyio
@@ -14,81 +14,71 @@ from notifier.domain.models import State
 from notifier.domain.retry_policy import MAX_AGE
 from notifier.errors import StoreError
 from notifier.metrics import Metrics
+from notifier.settings.models import RetentionSettings
 from notifier.storage import incidents, outbox, retention
 from notifier.storage.database import Database, Priority
 
 log = structlog.get_logger()
 
 _EVERY_S = 10.0
-#: Between two notes that the service is alive.
 _ALIVE_EVERY_S = 60.0
-#: Between two rounds of forgetting, once there is nothing more to forget.
+#: Between two rounds of pruning, once there is nothing more to prune.
 _PRUNE_EVERY_S = 3600.0
-#: Before the first copy: a start has better things to do.
+#: Before the first backup, so that it does not slow down the start.
 _BACK_UP_AFTER_S = 300.0
-#: Between two looks whether today's copy is there.
 _BACK_UP_EVERY_S = 3600.0
 
-#: Makes the day's copy of the database; None: there is one. StoreError: it cannot.
+#: Writes the day's backup, and returns its path; None: there is one already.
 BackUp = Callable[[date], Awaitable[Path | None]]
 
 
 @dataclass(slots=True, kw_only=True)
 class Maintenance:
-    """The keeping loop."""
+    """Keeps the database in order."""
 
     db: Database
     clock: Clock
-    keep_events: timedelta
-    keep_deliveries: timedelta
-    #: Rung when deliveries are free again.
+    retention: RetentionSettings
+    #: Set when deliveries can be claimed again.
     dispatcher_wakeup: WakeupEvent
     heartbeat: Callable[[str], None]
-    #: The destinations in force; what is owed to others dies of age. None: all are.
+    #: The configured destinations; deliveries for others are given up. None: all are.
     destinations: Collection[str] | None = None
-    #: Destinations where what may have arrived is not sent again.
+    #: Destinations where a message that may have arrived is not sent again.
     unrepeated: Collection[str] = ()
-    #: None: nobody wants copies.
+    #: None: there are no backups.
     back_up: BackUp | None = None
     metrics: Metrics = field(default_factory=Metrics)
     _prune_at: float = 0.0
     _alive_at: float = 0.0
 
     async def run(self) -> None:
-        """Keep the house for ever."""
+        """Run until cancelled."""
         async with anyio.create_task_group() as tasks:
             if self.back_up is not None:
-                # A copy takes its time: leases do not wait for it.
+                # Beside the rest: leases must not wait for a backup.
                 tasks.start_soon(self._back_up_daily, self.back_up)
-            await self._keep()
+            # The monitor notes the start itself, when it has computed the downtime.
+            self._alive_at = self.clock.monotonic() + _ALIVE_EVERY_S
+            while True:
+                self.heartbeat("maintain")
+                await self._run_once()
+                await self.clock.sleep(_EVERY_S)
 
-    async def _keep(self) -> None:
-        # The start itself is noted by whoever tells how long the service was away.
-        self._alive_at = self.clock.monotonic() + _ALIVE_EVERY_S
-        while True:
-            self.heartbeat("maintain")
-            if self.clock.monotonic() >= self._alive_at:
-                await self._be_alive()
-            await self._reap()
-            if self.clock.monotonic() >= self._prune_at:
-                await self._prune()
-            await self.clock.sleep(_EVERY_S)
-
-    async def _be_alive(self) -> None:
-        await self.db.write(Priority.MAINTENANCE, incidents.alive, self.clock.now())
-        self._alive_at = self.clock.monotonic() + _ALIVE_EVERY_S
-
-    async def _reap(self) -> None:
+    async def _run_once(self) -> None:
+        maintain, now = Priority.MAINTENANCE, self.clock.now()
+        if self.clock.monotonic() >= self._alive_at:
+            await self.db.write(maintain, incidents.alive, now)
+            self._alive_at = self.clock.monotonic() + _ALIVE_EVERY_S
         freed = await self.db.write(
-            Priority.MAINTENANCE,
+            maintain,
             outbox.release_expired_leases,
-            self.clock.now(),
+            now,
             everything=False,
             drop_ambiguous=self.unrepeated,
         )
-        now = self.clock.now()
-        expired = await self.db.write(Priority.MAINTENANCE, outbox.expire_paused, now)
-        dead = await self.db.write(Priority.MAINTENANCE, outbox.give_up_suspended, now)
+        expired = await self.db.write(maintain, outbox.expire_paused, now)
+        dead = await self.db.write(maintain, outbox.give_up_suspended, now)
         self.metrics.count_unsent(State.EXPIRED, None, expired)
         self.metrics.count_unsent(State.DEAD, None, dead)
         for destination, attempts in freed.items():
@@ -98,26 +88,24 @@ class Maintenance:
         if freed:
             log.warning("lease.reaped", messages=freed.total())
             self.dispatcher_wakeup.set()
+        if self.clock.monotonic() >= self._prune_at:
+            await self._prune()
 
     async def _prune(self) -> None:
-        now = self.clock.now()
-        forgotten = await self.db.write(
-            Priority.MAINTENANCE,
+        maintain, now = Priority.MAINTENANCE, self.clock.now()
+        deleted = await self.db.write(
+            maintain,
             retention.prune,
-            events_before=now - self.keep_events,
-            deliveries_before=now - self.keep_deliveries,
+            events_before=now - self.retention.events,
+            deliveries_before=now - self.retention.deliveries,
         )
         if self.destinations is not None:
             orphans = await self.db.write(
-                Priority.MAINTENANCE,
-                outbox.kill_orphans,
-                self.destinations,
-                before=now - MAX_AGE,
-                now=now,
+                maintain, outbox.kill_orphans, self.destinations, before=now - MAX_AGE, now=now
             )
             self.metrics.count_unsent(State.DEAD, None, orphans)
-        if forgotten:
-            log.info("store.pruned", rows=forgotten)
+        if deleted:
+            log.info("store.pruned", rows=deleted)
         else:
             self._prune_at = self.clock.monotonic() + _PRUNE_EVERY_S
 
@@ -129,14 +117,11 @@ class Maintenance:
                 written = await back_up(self.clock.now().date())
             except StoreError as exc:
                 failed = str(exc)
-                log.error("backup.failed", reason=str(exc))  # noqa: TRY400 - where it failed is in its text
+                log.error("backup.failed", reason=failed)  # noqa: TRY400 - the text says where
             else:
                 if written is not None:
                     log.info("backup.written", file=str(written))
             await self.db.write(
-                Priority.MAINTENANCE,
-                incidents.note_backup,
-                failed=failed,
-                now=self.clock.now(),
+                Priority.MAINTENANCE, incidents.note_backup, failed=failed, now=self.clock.now()
             )
             await self.clock.sleep(_BACK_UP_EVERY_S)

@@ -1,65 +1,57 @@
 """
-LOOP in: which read comes next, and what a failed one costs.
+The poller: which read comes next, and how long to wait after a failed one.
 
-Two lanes share the API's rate: polls, which are short and must be on time, and
-sweeps, which are long and may wait.
+Two loops share the API's rate: polls, which are short and must be on time, and sweeps,
+which are long and may wait.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
 import structlog
 
 from notifier.clock import Clock
 from notifier.concurrency import WakeupEvent
 from notifier.domain import poll_schedule
-from notifier.domain.commit import ReadKind
-from notifier.domain.poll_schedule import Plan, ReadPolicy
+from notifier.domain.poll_schedule import Plan, ReadKind, ReadPolicy
+from notifier.domain.rules import Watch
 from notifier.errors import NotifierError, SourceError, SourceRefused
 from notifier.storage import milestones, timers
 from notifier.storage.database import Database, Priority
-from notifier.workers.ingest import ALL
+from notifier.workers.ingest import Ingest
 
 log = structlog.get_logger()
 
-#: A plan is made anew after so many seconds: another start may have come closer.
+#: A plan is renewed after so many seconds, because another start may have come closer.
 _REPLAN_S = 4.0
 _UNAUTHORISED = (401, 403)
 _BAD_REQUEST = 400
-
-
-class Ingest(Protocol):
-    """What makes a read."""
-
-    async def read(self, plan: Plan) -> None:
-        """Read what the plan says, to its end; SourceError: it broke off."""
+_EVERYTHING = Watch().name
 
 
 @dataclass(slots=True)
-class _Lane:
-    """How one of the two lanes fares."""
+class ReadLoop:
+    """The state of one of the two loops that read."""
 
-    #: A read of the other lane has ended.
+    #: Set when a read of the other loop has ended.
     wakeup: WakeupEvent = field(default_factory=WakeupEvent)
     #: Failed reads in a row.
     failures: int = 0
-    #: Nothing is asked before.
+    #: No read begins before; monotonic.
     quiet_until: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Poller:
-    """The reading loop."""
+    """Makes the reads that are planned next, and backs off when they fail."""
 
-    reader: Ingest
+    ingest: Ingest
     db: Database
     clock: Clock
     policy: ReadPolicy
     #: Uniform in [0, 1).
-    chance: Callable[[], float]
-    #: Called whenever the loop has something to show for itself.
+    random: Callable[[], float]
     heartbeat: Callable[[str], None]
     #: By watch: when its last read failed.
     _failed_at: dict[str, datetime] = field(default_factory=dict)
@@ -68,27 +60,27 @@ class Poller:
     _swept: set[str] = field(default_factory=set)
     #: The last jump of the machine's clock after which the API was asked.
     _asked: int = 0
-    _poll: _Lane = field(default_factory=_Lane)
-    _sweep: _Lane = field(default_factory=_Lane)
+    _polls: ReadLoop = field(default_factory=ReadLoop)
+    _sweeps: ReadLoop = field(default_factory=ReadLoop)
 
     async def polls(self) -> None:
-        """Poll for ever."""
+        """Poll until cancelled."""
         while True:
             self.heartbeat("poll")
             jump = self._new_jump()
             plan = await self._next_poll()
             if plan is None:
-                await self._poll.wakeup.wait(_REPLAN_S)
+                await self._polls.wakeup.wait(_REPLAN_S)
                 continue
             at = plan.at if jump is None else self.clock.now()
-            if await self._is_time(at, self._poll):
-                if await self._attempt(plan) and jump is not None:
+            if await self._is_time(at, self._polls):
+                if await self._read(plan) and jump is not None:
                     self._asked = jump
                 self._polled.add(plan.watch.name)
-                self._sweep.wakeup.set()
+                self._sweeps.wakeup.set()
 
     async def sweeps(self) -> None:
-        """Baseline, sweep and read in full for ever, each after the polls it needs."""
+        """Make baselines, sweeps and full reads until cancelled, each after its poll."""
         while True:
             self.heartbeat("sweep")
             jump = self._new_jump()
@@ -96,29 +88,29 @@ class Poller:
                 jump = None  # a poll asks sooner
             plan = await self._next_sweep()
             at = plan.at if jump is None else self.clock.now()
-            if not self._is_polled(plan):
-                await self._sweep.wakeup.wait(_REPLAN_S)
-            elif await self._is_time(at, self._sweep):
-                if await self._attempt(plan):
-                    self._swept.add(plan.watch.name)
+            watch = plan.watch
+            if poll_schedule.can_be_polled(watch) and watch.name not in self._polled:
+                await self._sweeps.wakeup.wait(_REPLAN_S)
+            elif await self._is_time(at, self._sweeps):
+                if await self._read(plan):
+                    self._swept.add(watch.name)
                     if jump is not None:
                         self._asked = jump
-                self._poll.wakeup.set()
+                self._polls.wakeup.set()
 
     async def once(self) -> bool:
-        """A baseline or a poll and a due sweep for each watch; whether all worked."""
-        worked = True
+        """Make a baseline or a poll and a due sweep of each watch; whether all succeeded."""
+        succeeded = True
         for watch in await self.db.read(milestones.watches):
             now = self.clock.now()
             if poll_schedule.can_be_polled(watch):
-                poll = Plan(at=now, watch=watch, kind=ReadKind.POLL)
-                worked &= await self._attempt(poll)
+                succeeded &= await self._read(Plan(at=now, watch=watch, kind=ReadKind.POLL))
             sweep = poll_schedule.next_sweep(
                 [watch], policy=self.policy, swept={watch.name}, now=now
             )
             if sweep.at <= now:
-                worked &= await self._attempt(sweep)
-        return worked
+                succeeded &= await self._read(sweep)
+        return succeeded
 
     def _new_jump(self) -> int | None:
         """A jump of the machine's clock after which the API has not been asked yet."""
@@ -146,70 +138,59 @@ class Poller:
             failed=self._failed_at,
         )
 
-    def _is_polled(self, plan: Plan) -> bool:
-        """Whether the poll that goes before a sweep has been made, or tried."""
-        is_polled = poll_schedule.can_be_polled(plan.watch)
-        return not is_polled or plan.watch.name in self._polled
-
-    async def _is_time(self, at: datetime, lane: _Lane) -> bool:
-        """Whether the moment has come; False, after a while: think again."""
-        quiet_s = lane.quiet_until - self.clock.monotonic()
+    async def _is_time(self, at: datetime, loop: ReadLoop) -> bool:
+        """Whether the moment has come; False after a short wait: plan again."""
+        quiet_s = loop.quiet_until - self.clock.monotonic()
         wait_s = max((at - self.clock.now()).total_seconds(), quiet_s)
         if wait_s > 0:
-            await lane.wakeup.wait(min(wait_s, _REPLAN_S))
+            await loop.wakeup.wait(min(wait_s, _REPLAN_S))
         return wait_s <= 0
 
-    async def _attempt(self, plan: Plan) -> bool:
+    async def _read(self, plan: Plan) -> bool:
+        """Make the planned read; whether it succeeded."""
         try:
-            await self.reader.read(plan)
+            await self.ingest.read(plan)
         except SourceError as exc:
-            await self._failed(plan, exc)
+            await self._back_off(plan, exc)
             return False
         except NotifierError:
             raise
         except Exception as exc:
-            # Whatever one answer makes us stumble over must not stop the starts.
+            # An answer that this code cannot handle must not stop the scheduler.
             log.exception("read.broken", watch=plan.watch.name, kind=plan.kind.value)
-            await self._failed(plan, SourceError(type(exc).__name__))
+            await self._back_off(plan, SourceError(type(exc).__name__))
             return False
-        self._lane(plan).failures = 0
+        self._loop_of(plan).failures = 0
         self._failed_at.pop(plan.watch.name, None)
         return True
 
-    def _lane(self, plan: Plan) -> _Lane:
-        return self._poll if plan.kind is ReadKind.POLL else self._sweep
+    def _loop_of(self, plan: Plan) -> ReadLoop:
+        return self._polls if plan.kind is ReadKind.POLL else self._sweeps
 
-    async def _failed(self, plan: Plan, exc: SourceError) -> None:
-        lane = self._lane(plan)
-        lane.failures += 1
-        self._failed_at[plan.watch.name] = self.clock.now()
+    async def _back_off(self, plan: Plan, exc: SourceError) -> None:
+        loop, watch = self._loop_of(plan), plan.watch
+        loop.failures += 1
+        self._failed_at[watch.name] = self.clock.now()
         hint = getattr(exc, "retry_after", None)
-        wait = poll_schedule.backoff(lane.failures, hint=hint, jitter=self.chance())
-        is_unwelcome = isinstance(exc, SourceRefused) and exc.status in _UNAUTHORISED
-        if is_unwelcome:
+        wait = poll_schedule.backoff(loop.failures, hint=hint, jitter=self.random())
+        status = exc.status if isinstance(exc, SourceRefused) else None
+        is_unauthorised = status in _UNAUTHORISED
+        if is_unauthorised:
             wait = poll_schedule.REFUSED_WAIT
-        # What Kalshi says to us concerns both lanes; what one stumbles over, itself.
+        # What Kalshi asks of us holds for both loops; any other failure for its own.
         until = self.clock.monotonic() + wait.total_seconds()
-        for each in (self._poll, self._sweep):
-            if each is lane or is_unwelcome or hint is not None:
+        for each in (self._polls, self._sweeps):
+            if each is loop or is_unauthorised or hint is not None:
                 each.quiet_until = max(each.quiet_until, until)
-        (log.error if is_unwelcome else log.warning)(
+        (log.error if is_unauthorised else log.warning)(
             "read.failed",
-            watch=plan.watch.name,
+            watch=watch.name,
             kind=plan.kind.value,
             reason=str(exc),
             next_try_s=round(wait.total_seconds(), 1),
         )
-        if _is_refused_filter(plan, exc):
-            await self.db.write(Priority.PAGE, milestones.set_sweep_only, plan.watch)
-            log.error("watch.sweep_only", watch=plan.watch.name, reason=str(exc))
-
-
-def _is_refused_filter(plan: Plan, exc: SourceError) -> bool:
-    """Whether Kalshi cannot combine this watch's filter with `min_updated_ts`."""
-    return (
-        isinstance(exc, SourceRefused)
-        and exc.status == _BAD_REQUEST
-        and plan.kind is ReadKind.POLL
-        and plan.watch.name != ALL
-    )
+        is_poll = plan.kind is ReadKind.POLL
+        if status == _BAD_REQUEST and is_poll and watch.name != _EVERYTHING:
+            # Kalshi cannot combine this watch's filter with `min_updated_ts`.
+            await self.db.write(Priority.PAGE, milestones.set_sweep_only, watch)
+            log.error("watch.sweep_only", watch=watch.name, reason=str(exc))

@@ -20,7 +20,7 @@ from inside import deliver, read
 
 from notifier import app, logging, settings
 from notifier.clock import SystemClock
-from notifier.domain.commit import ReadKind
+from notifier.domain.poll_schedule import ReadKind
 from notifier.storage.database import Database, Priority
 
 CREATED = int(os.environ.get("BENCH_CREATED", "10000"))

@@ -14,8 +14,7 @@ import msgspec
 from bench import POPULATION, api, folder, median, report
 
 from notifier import app, logging, settings
-from notifier.domain.commit import ReadKind
-from notifier.domain.poll_schedule import Plan
+from notifier.domain.poll_schedule import Plan, ReadKind
 from notifier.storage import milestones
 
 
@@ -59,10 +58,10 @@ async def bare(url: str) -> float:
 
 async def ours(loops: app.Services, kind: ReadKind) -> float:
     """CPU seconds of one read."""
-    poll = loops.poll
+    poll = loops.poller
     watch = (await poll.db.read(milestones.watches))[0]
     begun = time.process_time()
-    await poll.reader.read(Plan(at=poll.clock.now(), watch=watch, kind=kind))
+    await poll.ingest.read(Plan(at=poll.clock.now(), watch=watch, kind=kind))
     return time.process_time() - begun
 
 

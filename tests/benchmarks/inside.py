@@ -7,8 +7,7 @@ from pathlib import Path
 import anyio
 
 from notifier import app
-from notifier.domain.commit import ReadKind
-from notifier.domain.poll_schedule import Plan
+from notifier.domain.poll_schedule import Plan, ReadKind
 from notifier.storage import milestones
 from notifier.storage.database import reading
 
@@ -17,9 +16,9 @@ _OPEN = "SELECT 1 FROM deliveries WHERE state IN ('pending', 'leased') LIMIT 1"
 
 async def read(loops: app.Services, kind: ReadKind) -> None:
     """One read, to its end."""
-    poll = loops.poll
+    poll = loops.poller
     watch = (await poll.db.read(milestones.watches))[0]
-    await poll.reader.read(Plan(at=poll.clock.now(), watch=watch, kind=kind))
+    await poll.ingest.read(Plan(at=poll.clock.now(), watch=watch, kind=kind))
 
 
 async def deliver(loops: app.Services, database: Path) -> tuple[float, float]:
@@ -29,9 +28,9 @@ async def deliver(loops: app.Services, database: Path) -> tuple[float, float]:
     with reading(database) as conn:
         wall, cpu = time.perf_counter(), time.process_time()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(loops.deliver.run)
+            tasks.start_soon(loops.dispatcher.run)
             while conn.exec_driver_sql(_OPEN).scalar():
-                await loops.deliver.clock.sleep(0.02)
+                await loops.dispatcher.clock.sleep(0.02)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-            loops.deliver.close()
+            loops.dispatcher.close()
     return wall, cpu

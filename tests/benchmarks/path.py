@@ -24,9 +24,8 @@ from servers.loopback import serving
 from notifier import app, settings
 from notifier.clock import SystemClock
 from notifier.demo.fake_api import base_url, milestone
-from notifier.domain.commit import ReadKind
 from notifier.domain.models import Format, Limits, Outcome, Rendered, Sent
-from notifier.domain.poll_schedule import Plan
+from notifier.domain.poll_schedule import Plan, ReadKind
 from notifier.storage import milestones
 
 T = TypeVar("T")
@@ -92,12 +91,12 @@ async def main() -> None:
             config = settings.load(path / "notifier.yaml", {}, cwd=path)
             parts = app.Dependencies(run_in_thread=inline, serve_commands=False, serve_web=False)
             async with app.build_services(config, parts) as services:
-                poller, dispatcher = services.poll, services.deliver
+                poller, dispatcher = services.poller, services.dispatcher
                 dispatcher.sender = StubSender()
 
                 async def read(kind: ReadKind) -> None:
                     watch = (await poller.db.read(milestones.watches))[0]
-                    await poller.reader.read(Plan(at=clock.now(), watch=watch, kind=kind))
+                    await poller.ingest.read(Plan(at=clock.now(), watch=watch, kind=kind))
 
                 await read(ReadKind.BASELINE)
                 api.update("m1", title="Another title")

@@ -11,8 +11,7 @@ import anyio
 from bench import POPULATION, api, folder, median, report
 
 from notifier import app, logging, settings
-from notifier.domain.commit import ReadKind
-from notifier.domain.poll_schedule import Plan
+from notifier.domain.poll_schedule import Plan, ReadKind
 from notifier.settings.models import Settings
 from notifier.storage import milestones, timers
 
@@ -22,13 +21,13 @@ POLLS = 100
 
 async def quiet_polls(loops: app.Services) -> float:
     """CPU seconds of some polls that bring nothing."""
-    poll = loops.poll
+    poll = loops.poller
     begun = time.process_time()
     for _ in range(POLLS):
         watch = (await poll.db.read(milestones.watches))[0]
         plan = Plan(at=poll.clock.now(), watch=watch, kind=ReadKind.POLL)
         await poll.db.read(timers.next_start, poll.clock.now())
-        await poll.reader.read(plan)
+        await poll.ingest.read(plan)
     return time.process_time() - begun
 
 
@@ -39,10 +38,10 @@ async def measure(few: Path, many: Path) -> None:
         app.build_services(load(many), app.Dependencies()) as large,
     ):
         for loops in (small, large):
-            watch = (await loops.poll.db.read(milestones.watches))[0]
-            now = loops.poll.clock.now()
+            watch = (await loops.poller.db.read(milestones.watches))[0]
+            now = loops.poller.clock.now()
             plan = Plan(at=now, watch=watch, kind=ReadKind.BASELINE)
-            await loops.poll.reader.read(plan)
+            await loops.poller.ingest.read(plan)
         await quiet_polls(small), await quiet_polls(large)
         pairs = [(await quiet_polls(large), await quiet_polls(small)) for _ in range(5)]
     report(

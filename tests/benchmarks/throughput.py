@@ -32,7 +32,7 @@ from servers.loopback import serving
 from notifier import app, logging, settings
 from notifier.clock import SystemClock
 from notifier.demo.fake_api import Document, base_url, milestone
-from notifier.domain.commit import ReadKind
+from notifier.domain.poll_schedule import ReadKind
 
 SINGLES = int(os.environ.get("BENCH_SINGLES", "2000"))
 EVENTS = int(os.environ.get("BENCH_EVENTS", "10000"))

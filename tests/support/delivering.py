@@ -11,7 +11,6 @@ from typing import Any
 import anyio
 from simulated import SimulatedClock
 from storing import (
-    DAY,
     GRACE,
     HOOK,
     NOW,
@@ -31,7 +30,8 @@ from notifier.domain.models import Failed, Format, Limits, Outcome, Rendered, Se
 from notifier.domain.routing import deliveries, route
 from notifier.domain.rules import Route, Silence
 from notifier.domain.silences import create_silence
-from notifier.storage import destination_state, milestones, outbox, silences
+from notifier.settings.models import RetentionSettings
+from notifier.storage import admin, destination_state, milestones, outbox
 from notifier.storage.database import Priority
 from notifier.workers.dispatcher import DestinationWorker, Dispatcher
 from notifier.workers.maintenance import Maintenance
@@ -179,15 +179,14 @@ class Scene:
         """A person's wish to hear nothing of these."""
         wish = create_silence(keys, why="too noisy", created_at=self.clock.now(), until=until)
         async with self.shelf.store.turn(Priority.MAINTENANCE) as turn:
-            await turn.write(silences.add, wish)
+            await turn.write(admin.add_silence, wish)
         return wish
 
     def maintain(self) -> Maintenance:
         return Maintenance(
             db=self.shelf.store,
             clock=self.clock,
-            keep_events=90 * DAY,
-            keep_deliveries=30 * DAY,
+            retention=RetentionSettings(),
             dispatcher_wakeup=self.wakeup,
             heartbeat=lambda _loop: None,
         )
@@ -217,7 +216,7 @@ class Scene:
         """Let Kalshi list it no longer."""
         now, shelf = self.clock.now(), self.shelf
         async with shelf.store.turn(Priority.PAGE) as turn:
-            known = await turn.write(milestones.known, [milestone_id], shelf.watch)
+            known = await turn.write(milestones.stored, [milestone_id], shelf.watch)
             [gone] = [removed(one, now=now) for one in known.values()]
             traces = route(gone, shelf.routes)
             owed = deliveries(gone, traces, due_at=now, now=now, started_grace=GRACE)

@@ -20,9 +20,8 @@ from storing import DAY, HOOK, MINUTE, SECOND, TO_HOOK, ask, doc, inline
 
 from notifier import app
 from notifier.clock import Clock
-from notifier.domain.commit import ReadKind
 from notifier.domain.models import Format, Json, Limits, Outcome, Rendered, Sent
-from notifier.domain.poll_schedule import Plan
+from notifier.domain.poll_schedule import Plan, ReadKind
 from notifier.domain.rules import Destination, Rate, Watch
 from notifier.errors import SourceError
 from notifier.kalshi.client import KalshiClient
@@ -164,14 +163,14 @@ class Scene:
         """Make these reads, one second apart."""
         for kind in kinds:
             await anyio.sleep(1)
-            await self.loops.poll.reader.read(await self._plan(kind, watch))
+            await self.loops.poller.ingest.read(await self._plan(kind, watch))
 
     async def fails_to_read(self, kind: ReadKind) -> None:
         with pytest.raises(SourceError):
             await self.read(kind)
 
     async def _plan(self, kind: ReadKind, watch: Watch) -> Plan:
-        found = await self.loops.poll.db.read(milestones.watches)
+        found = await self.loops.poller.db.read(milestones.watches)
         [one] = [row for row in found if row.name == watch.name]
         return Plan(at=self.clock.now(), watch=one, kind=kind)
 
@@ -179,8 +178,8 @@ class Scene:
     async def running(self) -> AsyncIterator[None]:
         """Let both lanes read."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.loops.poll.polls)
-            tasks.start_soon(self.loops.poll.sweeps)
+            tasks.start_soon(self.loops.poller.polls)
+            tasks.start_soon(self.loops.poller.sweeps)
             yield
             tasks.cancel_scope.cancel()
 
@@ -250,7 +249,7 @@ def _parts(clock: Clock, kalshi: Kalshi) -> app.Dependencies:
         run_in_thread=inline,
         source=source,
         sender=sender,
-        chance=lambda: 0.0,
+        random=lambda: 0.0,
         serve_commands=False,
     )
 

@@ -15,17 +15,9 @@ import msgspec
 from notifier.domain.batching import BatchingPolicy, DeliveryPlan, DestinationPolicy
 from notifier.domain.changes import DiffPolicy, ReadContext, Row, RowChange, StoredMilestone, diff
 from notifier.domain.circuit_breaker import DestinationState
-from notifier.domain.commit import (
-    AlarmCommit,
-    PageCommit,
-    Progress,
-    ReadEnd,
-    ReadKind,
-    Release,
-    WatchRow,
-)
 from notifier.domain.models import Event, Json, Outcome
 from notifier.domain.outgoing import Lease, Suppressed
+from notifier.domain.poll_schedule import Progress, ReadEnd, ReadKind, WatchRow
 from notifier.domain.retry_policy import AttemptResult, NextState, Settlement
 from notifier.domain.routing import deliveries, leads, route
 from notifier.domain.rules import Route, Watch
@@ -33,6 +25,7 @@ from notifier.domain.timers import TimePolicy, fire
 from notifier.kalshi import decoding
 from notifier.storage import destination_state, message_events, milestones, outbox, timers
 from notifier.storage.database import Database, Priority, open_database
+from notifier.storage.milestones import PageCommit, Release
 from notifier.storage.outbox import ClaimRequest
 
 T = TypeVar("T")
@@ -130,14 +123,14 @@ class Shelf:
     ) -> tuple[RowChange, ...]:
         """Commit a page as a read would; `more`: it was not the last one."""
         async with self.store.turn(Priority.PAGE) as turn:
-            known = await turn.write(milestones.known, [r.milestone.id for r in rows], self.watch)
+            known = await turn.write(milestones.stored, [r.milestone.id for r in rows], self.watch)
             read_id = next(self.reads) if read_id is None else read_id
             page = self.page(known, rows, now=now, kind=kind, read_id=read_id, due_at=due_at or now)
             if not more:
                 page = replace(page, end=self.end(read_id, kind=kind, now=now))
             held = await turn.write(milestones.commit_page, page)
         await self.release(held)
-        return page.steps
+        return page.changes
 
     async def release(self, held: Release | None) -> None:
         """Let what waited for the end of a read come due, as a read does."""
@@ -159,7 +152,7 @@ class Shelf:
             known,
             rows,
             ReadContext(
-                id=read_id,
+                read_id=read_id,
                 policy=DiffPolicy(time=self.time),
                 silent=kind is ReadKind.BASELINE,
                 seen_at=now,
@@ -177,14 +170,17 @@ class Shelf:
                 started_grace=GRACE,
             )
         )
-        return PageCommit(read_id=read_id, watch=self.watch, now=now, steps=steps, deliveries=owed)
+        return PageCommit(
+            read_id=read_id, watch=self.watch, now=now, changes=steps, deliveries=owed
+        )
 
     async def ring(self, *, now: datetime) -> list[Event]:
         """Fire what is due as the alarm does."""
         async with self.store.turn(Priority.TIMERS) as turn:
             due = await turn.write(timers.due, now, limit=1000)
             found = [
-                fire(d.timer, d.milestone, fired=d.fired, policy=self.time, now=now) for d in due
+                fire(d.timer, d.milestone, announced=d.announced, policy=self.time, now=now)
+                for d in due
             ]
             events = tuple(event for event in found if event is not None)
             owed = tuple(
@@ -198,10 +194,7 @@ class Shelf:
                     started_grace=GRACE,
                 )
             )
-            await turn.write(
-                timers.commit_alarm,
-                AlarmCommit(timers=tuple(d.timer for d in due), events=events, deliveries=owed),
-            )
+            await turn.write(timers.commit_fired, [d.timer for d in due], events, owed)
         return list(events)
 
     def end(

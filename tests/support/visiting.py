@@ -13,9 +13,9 @@ from starlette.types import ASGIApp
 from storing import DAY, HOUR, MINUTE, NOW, UTC_ZONE, Shelf, opened, row, stamp, stocked
 
 from notifier.clock import SystemClock
-from notifier.domain.commit import ReadKind
 from notifier.domain.models import Format, Json, Kind, Outcome, Refused, Rendered, Scope, Sent
 from notifier.domain.pagination import EventFilter, Slice
+from notifier.domain.poll_schedule import ReadKind
 from notifier.domain.rules import Destination, Match, Route
 from notifier.storage import destination_state
 from notifier.storage.books import Books

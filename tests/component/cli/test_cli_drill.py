@@ -15,12 +15,12 @@ from storing import DAY, HOUR, NOW, SECOND, ask, opened, row, stamp, stocked
 
 from notifier import settings
 from notifier.cli.send_test import DryRun, Row, Situation
+from notifier.domain.batching import destination_policy
 from notifier.domain.circuit_breaker import DestinationState
 from notifier.domain.models import Format, Kind, Limits, Outcome, Rendered, Sent
 from notifier.domain.rules import Rate
 from notifier.domain.silences import create_silence
-from notifier.policies import destination_policy
-from notifier.storage import silences
+from notifier.storage import admin
 from notifier.storage.database import Priority
 
 ALL_DAY = '{windows: ["00:00-12:00", "12:00-00:00"]}'
@@ -117,7 +117,7 @@ def test_quiet_hours_digests_and_silences_keep_back_and_say_so(
 
     async def silence() -> None:
         async with opened(tmp_path / "notifier.db") as store:
-            await store.write(Priority.MAINTENANCE, silences.add, hush)
+            await store.write(Priority.MAINTENANCE, admin.add_silence, hush)
 
     anyio.run(silence)
     configure(
@@ -292,7 +292,10 @@ async def played(folder: Path, rate: Rate) -> tuple[list[Row], FarEnd]:
         config=found,
         sender=far,
         clock=clock,
-        policies={one.name: destination_policy(one, found, far) for one in found.destinations},
+        policies={
+            one.name: destination_policy(one, found.routes, far.default_rate(one.name))
+            for one in found.destinations
+        },
         situation=Situation(
             milestone=row("m1").milestone,
             states={"desk": DestinationState()},

@@ -13,7 +13,7 @@ from commanding import Ended, Kalshi, Running, kalshi, started, typed
 from storing import DAY, HOOK, MINUTE, doc, opened, row, stamp, stocked
 
 from notifier.domain.silences import create_silence
-from notifier.storage import silences
+from notifier.storage import admin
 from notifier.storage.sqlite import InstanceLock, writer
 from notifier.workers import admin_socket
 
@@ -113,7 +113,7 @@ def test_a_silence_that_is_over_is_shown_only_when_asked_for(folder: Path) -> No
     with engine.begin() as conn:
         keys = {"category": ["*"]}
         over = create_silence(keys, why="over", created_at=now - DAY, until=now - MINUTE)
-        silences.add(conn, over)
+        admin.add_silence(conn, over)
     engine.dispose()
 
     assert listed(folder) == []

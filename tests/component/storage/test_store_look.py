@@ -26,8 +26,8 @@ from storing import (
 )
 
 from notifier.domain.batching import BatchingPolicy
-from notifier.domain.commit import ReadKind
 from notifier.domain.models import Failed, Json, Refused, Scope, Sent
+from notifier.domain.poll_schedule import ReadKind
 from notifier.domain.rules import QuietPolicy, Then, Window
 from notifier.storage import destination_state, milestones, queries
 from notifier.storage.database import Priority, reading

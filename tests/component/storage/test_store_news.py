@@ -9,12 +9,13 @@ import pytest
 from storing import NOW, SECOND, Shelf, ask, opened, row
 
 from notifier.domain.changes import DiffPolicy, ReadContext, Row, diff
-from notifier.domain.commit import PageCommit, Progress, ReadKind, WatchRow
 from notifier.domain.models import Kind
+from notifier.domain.poll_schedule import Progress, ReadKind, WatchRow
 from notifier.domain.routing import deliveries, route
 from notifier.domain.timers import TimePolicy
 from notifier.storage import milestones
 from notifier.storage.database import Database, Priority
+from notifier.storage.milestones import PageCommit
 
 pytestmark = pytest.mark.anyio
 
@@ -42,10 +43,10 @@ async def _read(
 ) -> list[Kind]:
     """One page through the watch of the shelf; the kinds of what it brought."""
     async with shelf.store.turn(Priority.PAGE) as turn:
-        known = await turn.write(milestones.known, [one.milestone.id for one in rows], shelf.watch)
+        known = await turn.write(milestones.stored, [one.milestone.id for one in rows], shelf.watch)
         read_id = next(shelf.reads)
         reading = ReadContext(
-            id=read_id,
+            read_id=read_id,
             policy=DiffPolicy(time=TimePolicy()),
             silent=silent,
             seen_at=NOW + read_id * MINUTE,
@@ -71,7 +72,7 @@ async def _read(
                 read_id=read_id,
                 watch=shelf.watch,
                 now=reading.seen_at,
-                steps=steps,
+                changes=steps,
                 deliveries=owed,
                 end=replace(end, progress=progress) if ends else None,
             ),

@@ -23,9 +23,9 @@ from storing import (
     stocked,
 )
 
-from notifier.domain.commit import ReadKind
 from notifier.domain.incidents import Notice, NoticeKind, NoticeVerdict, View
 from notifier.domain.models import Ambiguous, Failed, Kind, Outcome, Sent
+from notifier.domain.poll_schedule import ReadKind
 from notifier.storage import destination_state, incidents, milestones, notices
 from notifier.storage.database import Database, Priority
 

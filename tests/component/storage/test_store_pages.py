@@ -27,12 +27,14 @@ from storing import (
 )
 
 from notifier.domain.changes import Row, removed
-from notifier.domain.commit import BadRow, PageCommit, ReadKind, WatchRow
 from notifier.domain.models import Failed, Sent
+from notifier.domain.poll_schedule import ReadKind, WatchRow
 from notifier.domain.rules import Route
 from notifier.errors import StoreError
+from notifier.kalshi.decoding import BadRow
 from notifier.storage import due, milestones, timers
 from notifier.storage.database import Database, Priority
+from notifier.storage.milestones import PageCommit
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +65,7 @@ def _forget_watches(conn: Connection) -> None:
 
 async def _page(shelf: Shelf, *rows: Row) -> PageCommit:
     async with shelf.store.turn(Priority.PAGE) as turn:
-        known = await turn.write(milestones.known, [one.milestone.id for one in rows], shelf.watch)
+        known = await turn.write(milestones.stored, [one.milestone.id for one in rows], shelf.watch)
     return shelf.page(known, rows, now=NOW, kind=ReadKind.POLL, read_id=99, due_at=NOW)
 
 
@@ -408,7 +410,7 @@ async def test_the_end_of_a_read_looks_only_at_what_is_pending(
 
     await shelf.show(now=NOW + MINUTE)
 
-    [statement] = [one for one in asked if one.startswith("UPDATE deliveries")]
+    [statement] = [one for one in asked if one.strip().startswith("UPDATE deliveries")]
     steps = [step[3] for step in ask(database, "EXPLAIN QUERY PLAN " + statement)]
     assert any("USING INDEX deliveries_read" in step for step in steps)
     assert not any(step.startswith("SCAN deliveries") for step in steps)
@@ -418,14 +420,14 @@ async def test_the_end_of_a_read_looks_only_at_what_is_pending(
 
 
 async def test_the_same_bad_bytes_count_once(shelf: Shelf, database: Path) -> None:
-    bad = BadRow(milestone_id="m1", fingerprint=b"1", raw=b"{", error="no title")
+    bad = BadRow(key="m1", fingerprint=b"1", raw=b"{", error="no title")
     page = replace(await _page(shelf), bad=(bad, bad))
 
     async with shelf.store.turn(Priority.PAGE) as turn:
-        first = await turn.write(milestones.new_bad, page.bad)
+        first = await turn.write(milestones.not_quarantined, page.bad)
         await turn.write(milestones.commit_page, page)
     async with shelf.store.turn(Priority.PAGE) as turn:
-        second = await turn.write(milestones.new_bad, page.bad)
+        second = await turn.write(milestones.not_quarantined, page.bad)
         await turn.write(milestones.commit_page, replace(page, now=NOW + HOUR))
 
     assert (first, second) == ([bad], [])
@@ -439,12 +441,12 @@ async def test_the_same_bad_bytes_count_once(shelf: Shelf, database: Path) -> No
 
 async def _absent(shelf: Shelf, *shown: str, since: datetime | None = None) -> list[str]:
     async with shelf.store.turn(Priority.PAGE) as turn:
-        return await turn.write(milestones.absent, shelf.watch, since, frozenset(shown))
+        return await turn.write(milestones.count_missed_reads, shelf.watch, since, frozenset(shown))
 
 
 async def _remove(shelf: Shelf, milestone_id: str) -> None:
     async with shelf.store.turn(Priority.PAGE) as turn:
-        known = await turn.write(milestones.known, [milestone_id], shelf.watch)
+        known = await turn.write(milestones.stored, [milestone_id], shelf.watch)
         gone = [removed(one, now=NOW) for one in known.values()]
         await turn.write(milestones.remove, gone, (), NOW)
 
@@ -502,9 +504,9 @@ async def test_absence_counts_only_for_the_watch_that_covered_it(
 
         for _ in range(5):
             assert await _absent(other) == []
-        assert await store.read(milestones.count_known, b, None) == 0
-        assert await store.read(milestones.count_known, a, NOW + 2 * HOUR) == 1
-        assert await store.read(milestones.count_known, a, NOW + 3 * HOUR) == 0
+        assert await store.read(milestones.count_in_window, b, None) == 0
+        assert await store.read(milestones.count_in_window, a, NOW + 2 * HOUR) == 1
+        assert await store.read(milestones.count_in_window, a, NOW + 3 * HOUR) == 0
 
 
 async def test_a_removed_milestone_has_no_timers_and_is_no_longer_expected(
@@ -515,7 +517,7 @@ async def test_a_removed_milestone_has_no_timers_and_is_no_longer_expected(
     await _remove(shelf, "m1")
 
     assert _timers(database) == set()
-    assert await shelf.store.read(milestones.count_known, shelf.watch, None) == 0
+    assert await shelf.store.read(milestones.count_in_window, shelf.watch, None) == 0
     assert ask(database, "SELECT kind FROM events ORDER BY seq") == [
         ("created",),
         ("removed",),
@@ -572,5 +574,5 @@ async def test_a_timer_that_fires_is_gone_and_remembered(shelf: Shelf, database:
     assert (early, again) == ([], [])
     assert _timers(database) == set()
     async with shelf.store.turn(Priority.PAGE) as turn:
-        known = await turn.write(milestones.known, ["m1"], shelf.watch)
-    assert known["m1"].fired.start == start
+        known = await turn.write(milestones.stored, ["m1"], shelf.watch)
+    assert known["m1"].announced.start == start

@@ -10,7 +10,7 @@ from storing import HOUR, MINUTE, NOW, SECOND, Shelf, ask, opened, stocked
 from notifier.domain.rules import Silence
 from notifier.domain.silences import create_silence
 from notifier.errors import StoreError
-from notifier.storage import queries, silences
+from notifier.storage import admin, queries
 from notifier.storage.database import Priority, reading
 
 pytestmark = pytest.mark.anyio
@@ -38,18 +38,18 @@ async def _add(
 ) -> Silence:
     silence = create_silence(keys, why=why, created_at=now, until=until)
     async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-        await turn.write(silences.add, silence)
+        await turn.write(admin.add_silence, silence)
     return silence
 
 
 async def _expire(shelf: Shelf, beginning: str, *, now: datetime = NOW) -> Silence:
     async with shelf.store.turn(Priority.MAINTENANCE) as turn:
-        return await turn.write(silences.expire, beginning, now=now)
+        return await turn.write(admin.expire_silence, beginning, now=now)
 
 
 def _active(database: Path, now: datetime = NOW) -> list[Silence]:
     with reading(database) as conn:
-        return silences.active(conn, now)
+        return admin.active_silences(conn, now)
 
 
 async def test_a_silence_comes_back_as_it_was_meant(shelf: Shelf, database: Path) -> None:

@@ -20,13 +20,14 @@ from storing import (
     stocked,
 )
 
-from notifier.domain.commit import BadRow, PageCommit
 from notifier.domain.models import Ambiguous, Refused, Scope, Sent
 from notifier.domain.outgoing import Message
 from notifier.domain.rules import Route
 from notifier.domain.timers import TimePolicy
+from notifier.kalshi.decoding import BadRow
 from notifier.storage import dead_letters, milestones, outbox, retention
 from notifier.storage.database import Priority
+from notifier.storage.milestones import PageCommit
 
 pytestmark = pytest.mark.anyio
 
@@ -167,8 +168,8 @@ async def test_bad_rows_that_have_not_come_for_long_are_forgotten(
     shelf: Shelf, database: Path
 ) -> None:
     for name, now in (("old", NOW), ("young", LATER)):
-        bad = BadRow(milestone_id=name, fingerprint=name.encode(), raw=b"{", error="no title")
-        page = PageCommit(read_id=9, watch=shelf.watch, now=now, steps=(), bad=(bad,))
+        bad = BadRow(key=name, fingerprint=name.encode(), raw=b"{", error="no title")
+        page = PageCommit(read_id=9, watch=shelf.watch, now=now, changes=(), bad=(bad,))
         async with shelf.store.turn(Priority.PAGE) as turn:
             await turn.write(milestones.commit_page, page)
 

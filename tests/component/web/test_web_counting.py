@@ -28,9 +28,9 @@ async def test_workers_count_what_they_do(tmp_path: Path) -> None:
     config = reading._config(tmp_path / "notifier.db", {"announce_existing": True})
     kalshi.lists("m1")
     async with app.build_services(config, parts) as services:
-        await services.poll.once()
-        await services.alarm.fire_due()
-        await services.deliver.once()
+        await services.poller.once()
+        await services.scheduler.fire_due()
+        await services.dispatcher.once()
     value = parts.metrics.registry.get_sample_value
 
     assert value("notifier_read_runs_total", {"kind": "baseline", "result": "complete"}) == 1
@@ -51,8 +51,8 @@ async def test_what_a_webhook_was_sent_is_shown_as_a_cloudevent(tmp_path: Path) 
     async with app.build_services(
         config.model_copy(update={"web": WebSettings(), "destinations": (hook,)}), parts
     ) as loops:
-        await loops.poll.once()
-        await loops.deliver.once()
+        await loops.poller.once()
+        await loops.dispatcher.once()
         books = loops.build_web().books()
         [event] = (await books.events(EventFilter(), Slice())).rows
         story: Any = await books.explain(str(event["event_id"]), clock.now())

@@ -82,7 +82,7 @@ class Reader:
 
     async def remove(self, milestone_id: str, *, now: datetime) -> None:
         async with self.shelf.store.turn(Priority.PAGE) as turn:
-            known = await turn.write(milestones.known, [milestone_id], self.shelf.watch)
+            known = await turn.write(milestones.stored, [milestone_id], self.shelf.watch)
             gone = [removed(one, now=now) for one in known.values()]
             await turn.write(milestones.remove, gone, (), now)
 

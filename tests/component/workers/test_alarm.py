@@ -344,7 +344,7 @@ async def test_a_jump_holds_starts_until_an_answer_finds_it_wrong(database: Path
         assert scene.told() == []
 
         machine.correct(0 * SECOND)
-        await anyio.sleep(1)
+        await anyio.sleep(2)
         assert [(key, at) for key, at, _ in scene.told()] == [("near", NOW + HOUR)]
         await anyio.sleep(3600)
         assert [key for key, _, _ in scene.told()] == ["near", "far"]
@@ -376,7 +376,7 @@ async def test_a_new_process_holds_starts_until_the_first_answer(database: Path)
         await anyio.sleep(40)
         early = scene.told()
         machine.correct(0 * SECOND)
-        await anyio.sleep(1)
+        await anyio.sleep(2)
 
         assert early == []
         assert [key for key, _, _ in scene.told()] == ["m1"]

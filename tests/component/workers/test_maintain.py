@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from notifier.concurrency import WakeupEvent
 from notifier.domain.models import Sent
+from notifier.settings.models import RetentionSettings
 from notifier.storage import due
 from notifier.storage.backups import DailyBackups
 from notifier.workers.maintenance import BackUp, Maintenance
@@ -47,8 +48,7 @@ class _Scene:
         return Maintenance(
             db=self.shelf.store,
             clock=self.clock,
-            keep_events=90 * DAY,
-            keep_deliveries=30 * DAY,
+            retention=RetentionSettings(),
             dispatcher_wakeup=self.outbox,
             heartbeat=self.watchdog.heartbeat,
             back_up=self.back_up,

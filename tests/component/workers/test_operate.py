@@ -29,7 +29,6 @@ from storing import (
 )
 from structlog.testing import capture_logs
 
-from notifier.domain.commit import BadRow, ReadKind
 from notifier.domain.incidents import OperatorPolicy
 from notifier.domain.models import (
     Ambiguous,
@@ -43,7 +42,9 @@ from notifier.domain.models import (
     Sent,
 )
 from notifier.domain.pagination import DeadFilter
+from notifier.domain.poll_schedule import ReadKind
 from notifier.domain.rules import Rate
+from notifier.kalshi.decoding import BadRow
 from notifier.storage import destination_state, incidents, milestones
 from notifier.storage.database import Priority
 from notifier.storage.dead_letters import redrive
@@ -862,7 +863,7 @@ async def _quarantines(scene: Scene, *ids: str) -> None:
         await anyio.sleep(1)
         now = scene.clock.now()
         bad = BadRow(
-            milestone_id=milestone_id,
+            key=milestone_id,
             fingerprint=milestone_id.encode(),
             raw=b"{}",
             error="start_date is missing",

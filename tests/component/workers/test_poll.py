@@ -15,7 +15,7 @@ from simulated import MachineClock, backend
 from storing import DAY, HOUR, MINUTE, NOW, SECOND, stamp
 from structlog.testing import capture_logs
 
-from notifier.domain.commit import ReadKind
+from notifier.domain.poll_schedule import ReadKind
 from notifier.domain.rules import Rate
 from notifier.storage import milestones
 from notifier.storage.database import Priority
@@ -397,8 +397,8 @@ async def test_a_jump_of_the_machines_clock_asks_for_a_sweep_where_no_poll_is_ma
     machine = MachineClock()
     async with process(database, kalshi, clock=machine) as scene:
         await scene.read(BASELINE)
-        [watch] = await scene.loops.poll.db.read(milestones.watches)
-        async with scene.loops.poll.db.turn(Priority.PAGE) as turn:
+        [watch] = await scene.loops.poller.db.read(milestones.watches)
+        async with scene.loops.poller.db.turn(Priority.PAGE) as turn:
             await turn.write(milestones.set_sweep_only, watch)
         async with scene.running():
             await anyio.sleep(30)

@@ -13,7 +13,7 @@ from storing import HOUR, NOW, SECOND, stamp
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from notifier.domain.commit import ReadKind
+from notifier.domain.poll_schedule import ReadKind
 from notifier.domain.rules import Rate, Watch
 from notifier.settings.models import Updates
 

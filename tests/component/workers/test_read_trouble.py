@@ -24,7 +24,7 @@ from simulated import backend
 from storing import DAY, HOUR, NOW, SECOND, stamp
 from structlog.testing import capture_logs
 
-from notifier.domain.commit import ReadKind
+from notifier.domain.poll_schedule import ReadKind
 from notifier.domain.rules import Rate, Watch
 
 pytestmark = pytest.mark.anyio

@@ -36,8 +36,8 @@ from storing import (
 from faults import dbapi
 from faults.acknowledged import Acknowledged, judge
 from faults.unsynced import NAME, Disk, PowerCut
-from notifier.domain.commit import ReadKind
 from notifier.domain.models import Failed, Sent
+from notifier.domain.poll_schedule import ReadKind
 from notifier.storage import destination_state, milestones, retention, sqlite
 from notifier.storage.database import Database, Priority, open_database
 

@@ -313,8 +313,8 @@ class _Story:
             run_in_thread=self.machine.offload,
             source=self._source,
             sender=self._sender,
-            chance=self.decisions.random,
-            token=lambda: f"token-{next(self.tokens)}",
+            random=self.decisions.random,
+            new_token=lambda: f"token-{next(self.tokens)}",
             serve_commands=False,
         )
 

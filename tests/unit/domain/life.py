@@ -40,7 +40,7 @@ class Life:
     def vanishes(self) -> None:
         """Kalshi says that there is no such milestone."""
         assert self.known is not None
-        self.known = replace(self.known, gone=True)
+        self.known = replace(self.known, is_removed=True)
         self.timers.clear()
 
     def wait(self, span: timedelta) -> list[Event]:
@@ -71,9 +71,9 @@ class Life:
     def _replace_timers(self, step: RowChange) -> None:
         for kind, lead in list(self.timers):
             is_end = kind is TimerKind.END
-            if step.armed.reend if is_end else step.armed.restart:
+            if step.timers.replaces_end if is_end else step.timers.replaces_start:
                 del self.timers[kind, lead]
-        self.timers |= {(timer.kind, timer.lead): timer for timer in step.armed.timers}
+        self.timers |= {(timer.kind, timer.lead): timer for timer in step.timers.added}
 
     def _next_fire(self) -> datetime:
         return min(timer.fire_at for timer in self.timers.values())
@@ -89,7 +89,7 @@ class Life:
         event = fire(
             timer,
             self.known.milestone,
-            fired=self.known.fired,
+            announced=self.known.announced,
             policy=self.policy,
             now=self.now,
         )
@@ -97,7 +97,7 @@ class Life:
             return
         self.events.append(event)
         if not event.missed:
-            self.known = replace(self.known, fired=_fired(self.known.fired, event))
+            self.known = replace(self.known, announced=_fired(self.known.announced, event))
 
 
 def _fired(before: LastAnnounced, event: Event) -> LastAnnounced:

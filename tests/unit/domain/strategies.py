@@ -50,7 +50,7 @@ def row(fields: Mapping[str, Json]) -> Row:
     return Row(milestone=decoding.milestone(raw), fingerprint=decoding.fingerprint(raw))
 
 
-def known(fields: Mapping[str, Json], *, fired: LastAnnounced | None = None) -> StoredMilestone:
+def known(fields: Mapping[str, Json], *, announced: LastAnnounced | None = None) -> StoredMilestone:
     """The same as the store has it, after its first commit."""
     read = row(fields)
     return StoredMilestone(
@@ -58,7 +58,7 @@ def known(fields: Mapping[str, Json], *, fired: LastAnnounced | None = None) -> 
         fingerprint=read.fingerprint,
         version=1,
         generation=1,
-        fired=fired or LastAnnounced(),
+        announced=announced or LastAnnounced(),
     )
 
 
@@ -71,7 +71,7 @@ def reading(
     time: TimePolicy | None = None,
 ) -> ReadContext:
     policy = DiffPolicy(time=time or TimePolicy(), touched_is_updated=touched_is_updated)
-    return ReadContext(id=number, policy=policy, silent=silent, seen_at=now)
+    return ReadContext(read_id=number, policy=policy, silent=silent, seen_at=now)
 
 
 def read(
@@ -85,15 +85,15 @@ def read(
 
 def committed(before: StoredMilestone | None, step: RowChange) -> StoredMilestone:
     """What is known of a milestone once its step is committed."""
-    if before is not None and (step.doubt or step.same):
-        return replace(before, doubt=step.doubt)
-    was_told = before is not None and not step.fresh
+    if before is not None and (step.unconfirmed or step.is_same):
+        return replace(before, unconfirmed=step.unconfirmed)
+    was_told = before is not None and not step.is_new
     return StoredMilestone(
         milestone=step.row.milestone,
         fingerprint=step.row.fingerprint,
         version=step.version,
         generation=step.generation,
-        fired=before.fired if before is not None and was_told else LastAnnounced(),
+        announced=before.announced if before is not None and was_told else LastAnnounced(),
     )
 
 

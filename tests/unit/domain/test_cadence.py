@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import DAY, HOUR, MINUTE, NOON, SECOND
 
-from notifier.domain.commit import ReadKind, WatchRow
 from notifier.domain.poll_schedule import (
     Plan,
+    ReadKind,
     ReadPolicy,
+    WatchRow,
     backoff,
     is_drifting,
     is_suspicious,

@@ -55,9 +55,9 @@ def test_the_same_page_says_the_same_whatever_the_order_of_its_rows(
 def test_a_row_that_is_known_byte_for_byte_is_nothing(fields: Doc) -> None:
     step = read(known(fields), fields, reading())
 
-    assert step.same
+    assert step.is_same
     assert step.event is None
-    assert step.armed == TimerChanges()
+    assert step.timers == TimerChanges()
 
 
 # --- created, updated ---------------------------------------------------------
@@ -77,7 +77,7 @@ def test_a_row_nobody_knew_is_created() -> None:
 
     assert step.event is not None
     assert (step.event.kind, step.event.at) == (Kind.CREATED, NOON)
-    assert (step.version, step.generation, step.fresh) == (1, 1, True)
+    assert (step.version, step.generation, step.is_new) == (1, 1, True)
 
 
 def test_a_field_that_differs_is_an_update_with_both_values() -> None:
@@ -148,7 +148,7 @@ def test_a_row_spelled_otherwise_is_no_update() -> None:
     step = read(known(doc()), after, reading())
 
     assert step.event is None
-    assert step.armed == TimerChanges()
+    assert step.timers == TimerChanges()
 
 
 def test_two_flips_of_one_field_are_different_events() -> None:
@@ -178,15 +178,15 @@ def test_a_row_older_than_the_known_one_is_not_believed_at_once() -> None:
     step = read(known(doc()), OLD, reading(7))
 
     assert step.event is None
-    assert step.doubt == UnconfirmedRevision(fingerprint=row(OLD).fingerprint, read=7)
-    assert step.armed == TimerChanges()
+    assert step.unconfirmed == UnconfirmedRevision(fingerprint=row(OLD).fingerprint, read_id=7)
+    assert step.timers == TimerChanges()
     assert (step.version, step.generation) == (1, 1)
 
 
 def test_the_same_read_cannot_confirm_itself() -> None:
     doubted = committed(known(doc()), read(known(doc()), OLD, reading(7)))
 
-    assert read(doubted, OLD, reading(7)).doubt is not None
+    assert read(doubted, OLD, reading(7)).unconfirmed is not None
 
 
 def test_an_older_row_is_believed_when_the_next_read_shows_the_same_bytes() -> None:
@@ -196,7 +196,7 @@ def test_an_older_row_is_believed_when_the_next_read_shows_the_same_bytes() -> N
 
     assert step.event is not None
     assert [change.field for change in step.event.changes] == ["title"]
-    assert committed(doubted, step).doubt is None
+    assert committed(doubted, step).unconfirmed is None
 
 
 def test_other_old_bytes_are_doubted_anew() -> None:
@@ -205,7 +205,7 @@ def test_other_old_bytes_are_doubted_anew() -> None:
 
     step = read(doubted, other, reading(8))
 
-    assert step.doubt == UnconfirmedRevision(fingerprint=row(other).fingerprint, read=8)
+    assert step.unconfirmed == UnconfirmedRevision(fingerprint=row(other).fingerprint, read_id=8)
 
 
 def test_the_known_bytes_in_between_take_the_doubt_away() -> None:
@@ -214,8 +214,8 @@ def test_the_known_bytes_in_between_take_the_doubt_away() -> None:
 
     cleared = committed(doubted, read(doubted, doc(), reading(8)))
 
-    assert cleared.doubt is None
-    assert read(cleared, OLD, reading(9)).doubt is not None
+    assert cleared.unconfirmed is None
+    assert read(cleared, OLD, reading(9)).unconfirmed is not None
 
 
 def test_a_newer_row_is_believed_in_spite_of_a_doubt() -> None:
@@ -228,7 +228,7 @@ def test_a_newer_row_is_believed_in_spite_of_a_doubt() -> None:
 def test_a_row_that_was_never_updated_is_older_than_one_that_was() -> None:
     never = doc(title="B", last_updated_ts="0001-01-01T00:00:00Z")
 
-    assert read(known(doc()), never, reading()).doubt is not None
+    assert read(known(doc()), never, reading()).unconfirmed is not None
     assert read(known(never), doc(), reading()).event is not None
     assert read(known(never), never | {"title": "C"}, reading()).event is not None
 
@@ -237,15 +237,17 @@ def test_a_row_that_was_never_updated_is_older_than_one_that_was() -> None:
 
 
 def test_a_removed_milestone_that_returns_is_created_again_in_its_next_life() -> None:
-    gone = replace(known(doc(), fired=LastAnnounced(start=NOON - DAY)), gone=True, version=4)
+    gone = replace(
+        known(doc(), announced=LastAnnounced(start=NOON - DAY)), is_removed=True, version=4
+    )
 
     step = read(gone, doc(), reading(2))
 
     assert step.event is not None
     assert step.event.kind is Kind.CREATED
     assert step.event.id != _event(None, doc()).id
-    assert (step.version, step.generation, step.fresh) == (5, 2, True)
-    assert TimerKind.START in {timer.kind for timer in step.armed.timers}
+    assert (step.version, step.generation, step.is_new) == (5, 2, True)
+    assert TimerKind.START in {timer.kind for timer in step.timers.added}
 
 
 def test_each_life_ends_in_an_event_of_its_own() -> None:
@@ -260,7 +262,7 @@ def test_each_life_ends_in_an_event_of_its_own() -> None:
 def test_updates_of_two_lives_are_different_events() -> None:
     life = known(doc())
     first = read(life, doc(title="B"), reading(1))
-    gone = replace(committed(life, first), gone=True)
+    gone = replace(committed(life, first), is_removed=True)
     returned = committed(gone, read(gone, doc(), reading(2)))
 
     second = read(returned, doc(title="B"), reading(3))
@@ -274,7 +276,7 @@ def test_a_baseline_stores_and_arms_and_announces_nothing() -> None:
     step = read(None, doc(), reading(silent=True))
 
     assert step.event is None
-    assert [timer.kind for timer in step.armed.timers] == [TimerKind.START]
+    assert [timer.kind for timer in step.timers.added] == [TimerKind.START]
 
 
 def test_a_new_watch_is_no_reason_to_hide_an_update_from_the_others() -> None:
@@ -284,32 +286,32 @@ def test_a_new_watch_is_no_reason_to_hide_an_update_from_the_others() -> None:
 
 
 def test_what_nobody_was_told_is_no_update_when_its_baseline_starts_over() -> None:
-    before = replace(known(doc()), silent=True)
+    before = replace(known(doc()), never_announced=True)
 
     step = read(before, doc(title="B"), reading(silent=True))
 
     assert step.event is None
     assert (step.version, step.generation) == (2, 1)
-    assert step.armed.restart
+    assert step.timers.replaces_start
 
 
 def test_a_baseline_that_starts_over_does_not_forget_an_announced_start() -> None:
-    told = replace(known(doc(), fired=LastAnnounced(start=NOON - MINUTE)), silent=True)
+    told = replace(known(doc(), announced=LastAnnounced(start=NOON - MINUTE)), never_announced=True)
     soon = doc(start_date=stamp(NOON + 5 * MINUTE))
 
     step = read(told, soon, reading(silent=True))
 
-    assert not step.fresh
-    assert step.armed.timers == ()
+    assert not step.is_new
+    assert step.timers.added == ()
 
 
 def test_a_dormant_milestone_of_a_new_watch_is_armed_again() -> None:
-    before = replace(known(doc()), silent=True)
+    before = replace(known(doc()), never_announced=True)
 
     step = read(before, doc(), reading(silent=True))
 
-    assert not step.same
-    assert [timer.kind for timer in step.armed.timers] == [TimerKind.START]
+    assert not step.is_same
+    assert [timer.kind for timer in step.timers.added] == [TimerKind.START]
 
 
 # --- an end that turns out to be past -----------------------------------------
@@ -321,7 +323,7 @@ def test_an_end_that_appears_in_the_past_is_no_update_by_itself() -> None:
     step = read(known(doc()), doc(end_date=ENDED), reading())
 
     assert step.event is None
-    assert [timer.kind for timer in step.armed.timers] == [TimerKind.END]
+    assert [timer.kind for timer in step.timers.added] == [TimerKind.END]
 
 
 def test_not_even_for_who_asked_for_timestamps() -> None:
@@ -348,7 +350,7 @@ def test_an_end_that_says_nothing_by_itself_is_an_update(end: datetime) -> None:
 
 
 def test_the_correction_of_an_end_that_was_told_is_an_update() -> None:
-    told = known(doc(end_date=stamp(NOON - 2 * HOUR)), fired=LastAnnounced(end=NOON - 2 * HOUR))
+    told = known(doc(end_date=stamp(NOON - 2 * HOUR)), announced=LastAnnounced(end=NOON - 2 * HOUR))
 
     event = _event(told, doc(end_date=ENDED))
 

@@ -89,7 +89,7 @@ def test_a_missing_reminder_has_the_id_that_it_would_have_had() -> None:
     milestone = row("m1").milestone
     at = milestone.start - HOUR
     timer = Timer(milestone_id="m1", kind=TimerKind.REMIND, fire_at=at, lead=HOUR)
-    real = fire(timer, milestone, fired=LastAnnounced(), policy=TimePolicy(), now=at)
+    real = fire(timer, milestone, announced=LastAnnounced(), policy=TimePolicy(), now=at)
 
     found = missing_reminder(known(NOW - DAY), HOUR, policy=TimePolicy())
 
