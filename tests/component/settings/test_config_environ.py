@@ -100,50 +100,27 @@ def test_names_without_two_underscores_are_not_ours(tmp_path: Path, name: str) -
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "problem"),
+    ("line", "problem"),
     [
+        ("SOURCE__POL_EVERY=1s", "source.pol_every: unknown key; did you mean poll_every?"),
+        ("SORCE__POLL_EVERY=1s", "sorce: unknown key; did you mean source?"),
         (
-            "NOTIFIER_SOURCE__POL_EVERY",
-            "1s",
-            ("source.pol_every: unknown key; did you mean poll_every?"),
+            "SOURCE__POLL_EVERY=10",
+            'source.poll_every: "10" has no unit (500ms, 2s, 30m, 1h, 30d); did you mean 10s?',
         ),
+        ("SOURCE__POLL_EVERY=", "source.poll_every: has no value"),
+        ("SOURCE__WATCH=[{", "source.watch: is no list or mapping in YAML"),
         (
-            "NOTIFIER_SORCE__POLL_EVERY",
-            "1s",
-            "sorce: unknown key; did you mean source?",
-        ),
-        (
-            "NOTIFIER_SOURCE__POLL_EVERY",
-            "10",
-            ('source.poll_every: "10" has no unit (500ms, 2s, 30m, 1h, 30d); did you mean 10s?'),
-        ),
-        ("NOTIFIER_SOURCE__POLL_EVERY", "", "source.poll_every: has no value"),
-        ("NOTIFIER_SOURCE__WATCH", "[{", "source.watch: is no list or mapping in YAML"),
-        (
-            "NOTIFIER_SOURCE__WATCH",
-            "[{type: a, type: b}]",
+            "SOURCE__WATCH=[{type: a, type: b}]",
             "source.watch[0].type: is set twice, first at NOTIFIER_SOURCE__WATCH",
         ),
-        (
-            "NOTIFIER_ROUTES__1__STOP",
-            "true",
-            ("'1' is no position in a list of 1, from 0 on"),
-        ),
-        (
-            "NOTIFIER_STOR",
-            "x.db",
-            "unknown variable; did you mean NOTIFIER_STORE?",
-        ),
-        (
-            "NOTIFIER__EGRESS",
-            "pubic",
-            'egress: "pubic" is none of any, public; did you mean public?',
-        ),
+        ("ROUTES__1__STOP=true", "'1' is no position in a list of 1, from 0 on"),
+        ("STOR=x.db", "unknown variable; did you mean NOTIFIER_STORE?"),
+        ("_EGRESS=pubic", 'egress: "pubic" is none of any, public; did you mean public?'),
     ],
 )
-def test_a_wrong_override_is_told_by_its_name(
-    tmp_path: Path, name: str, value: str, problem: str
-) -> None:
+def test_a_wrong_override_is_reported_by_its_name(tmp_path: Path, line: str, problem: str) -> None:
+    name, _, value = f"NOTIFIER_{line}".partition("=")
     text = "destinations: {a: {url: 'a://x'}}\nroutes: [{name: a}]"
 
     assert refused(tmp_path, text, **{name: value}) == [f"{name}: {problem}"]
@@ -164,3 +141,41 @@ def test_any_text_at_any_key_is_read_or_refused(
         problems = exc.problems
 
     assert all(problem.startswith("NOTIFIER_") for problem in problems)
+
+
+# --- secret files -------------------------------------------------------------
+
+
+def test_a_secret_file_loses_one_final_newline(tmp_path: Path) -> None:
+    (tmp_path / "mail").write_bytes(b"mailtos://x\n")
+    (tmp_path / "dos").write_bytes(b"a://${NOT}\r\n")
+
+    config = configure(
+        tmp_path,
+        "destinations: {desk: {url_file: mail}, dos: {url_file: '${DIR}/dos'}}",
+        DIR=str(tmp_path),
+    )
+
+    assert [d.url for d in config.destinations] == ["mailtos://x", "a://${NOT}"]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"a://x\n\n", "destinations.a.url: holds a line break"),
+        (b"", "destinations.a.url: is not an Apprise URL"),
+        (b"\xff", 'destinations.a.url_file: "it" cannot be read: it is not UTF-8 text'),
+        (b"x" * 70_000, 'destinations.a.url_file: "it" cannot be read: it is larger'),
+        (None, 'destinations.a.url_file: "it" cannot be read: No such file or directory'),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_secret_file_without_a_url_is_refused(
+    tmp_path: Path, content: bytes | None, problem: str
+) -> None:
+    if content is not None:
+        (tmp_path / "it").write_bytes(content)
+
+    (found,) = refused(tmp_path, "timezone: UTC\ndestinations: {a: {url_file: it}}")
+
+    assert found.startswith(f"2: {problem}")

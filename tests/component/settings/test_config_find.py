@@ -31,18 +31,12 @@ def test_the_first_place_that_has_a_file_wins(tmp_path: Path) -> None:
     assert found == [*reversed(places)]
 
 
-def test_home_serves_when_there_is_no_xdg_folder(tmp_path: Path) -> None:
-    path = make(tmp_path, ".config", "notifier", "notifier.yaml")
-
-    assert find(None, {"HOME": str(tmp_path)}, cwd=tmp_path) == path
-
-
-def test_a_relative_xdg_folder_is_ignored_as_its_standard_asks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("xdg", [{}, {"XDG_CONFIG_HOME": "xdg"}], ids=["unset", "relative"])
+def test_home_serves_without_an_absolute_xdg_folder(tmp_path: Path, xdg: dict[str, str]) -> None:
     make(tmp_path, "xdg", "notifier", "notifier.yaml")
     path = make(tmp_path, ".config", "notifier", "notifier.yaml")
-    environ = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": "xdg"}
 
-    assert find(None, environ, cwd=tmp_path) == path
+    assert find(None, {"HOME": str(tmp_path), **xdg}, cwd=tmp_path) == path
 
 
 def test_no_file_anywhere_is_no_error(tmp_path: Path) -> None:

@@ -1,15 +1,33 @@
-from datetime import timedelta
+"""What a configuration means: defaults, and every key that is read."""
+
+from datetime import UTC, datetime, time, timedelta
+from ipaddress import ip_network
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from configured import configure, refused
 
 from notifier.domain.models import Format, Kind
-from notifier.domain.rules import DigestPolicy, Rate, Template, Templates, Watch
-from notifier.domain.rules import Route as Rule
-from notifier.errors import ConfigError
+from notifier.domain.quiet_hours import quiet_until
+from notifier.domain.rules import (
+    DigestPolicy,
+    QuietPolicy,
+    Rate,
+    Route,
+    Template,
+    Templates,
+    Then,
+    Watch,
+    Window,
+)
 from notifier.settings import load
-from notifier.settings.models import Level, LogFormat, Updates
+from notifier.settings.models import Egress, Level, LogFormat, Updates, WebSettings
+
+WEEK = frozenset(range(7))
+ONE = "destinations: {a: {url: 'a://x', %s}}"
+HASH = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$aGFzaA"
+
 
 # --- defaults -----------------------------------------------------------------
 
@@ -20,8 +38,9 @@ def test_no_configuration_watches_everything_to_the_terminal(tmp_path: Path) -> 
     assert config.path is None
     assert config.source.watches == (Watch(),)
     assert [(d.name, d.url) for d in config.destinations] == [("terminal", "terminal://")]
-    assert config.routes == (Rule(name="all", to=("terminal",)),)
+    assert config.routes == (Route(name="all", to=("terminal",)),)
     assert config.store == f"sqlite:///{tmp_path}/notifier.db"
+    assert config.operator.to == ()
 
 
 def test_an_empty_file_gives_the_documented_defaults(tmp_path: Path) -> None:
@@ -41,19 +60,24 @@ def test_an_empty_file_gives_the_documented_defaults(tmp_path: Path) -> None:
     assert source.announce_existing is False
     assert source.started_again_after == timedelta(minutes=15)
     assert config.timezone.key == "UTC"
+    assert config.egress is Egress.ANY
     assert (config.log.level, config.log.format) == (Level.INFO, LogFormat.AUTO)
     assert config.retention.events == timedelta(days=90)
     assert config.retention.deliveries == timedelta(days=30)
 
 
 def test_sections_whose_keys_are_all_commented_out_are_empty(tmp_path: Path) -> None:
-    sections = ["source", "destinations", "routes", "operator", "log", "retention"]
+    sections = ["source", "destinations", "routes", "operator", "log", "retention", "web"]
     text = "".join(f"{section}:\n  # nothing\n" for section in sections)
 
     assert configure(tmp_path, text) == configure(tmp_path, "")
 
 
-# --- what is read -------------------------------------------------------------
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    assert configure(tmp_path, "\ufefftimezone: Europe/Paris").timezone.key == "Europe/Paris"
+
+
+# --- source -------------------------------------------------------------------
 
 
 def test_every_key_of_the_source_is_read(tmp_path: Path) -> None:
@@ -109,41 +133,43 @@ source:
     - {category: Elections, live: false}
 """
 
-    sports, elections = configure(tmp_path, text).source.watch
+    sports, elections = configure(tmp_path, text).source.watches
+    [everything] = configure(tmp_path, "source: {watch: [{live: true}]}").source.watches
 
-    assert sports.name == "category=Sports"
-    assert sports.params == {"category": "Sports"}
+    assert (sports.name, sports.params) == ("category=Sports", {"category": "Sports"})
     assert (sports.live, elections.live) == (True, False)
+    assert (everything.name, everything.params, everything.live) == ("everything", {}, True)
 
 
-def test_live_data_may_be_wanted_of_everything(tmp_path: Path) -> None:
-    [watch] = configure(tmp_path, "source: {watch: [{live: true}]}").source.watch
-
-    assert (watch.name, watch.params, watch.live) == ("everything", {}, True)
+# --- destinations and routes --------------------------------------------------
 
 
-def test_every_available_key_of_a_destination_is_read(tmp_path: Path) -> None:
+def test_every_key_of_a_destination_is_read(tmp_path: Path) -> None:
     config = configure(
         tmp_path,
         """\
 timezone: America/New_York
 destinations:
-  desk: {url: "mailto://x", format: html, concurrency: 4, zone: Europe/Paris,
-         digest: {over: 3}, on_ambiguous: retry}
+  desk: {url: "mailto://hunter2", format: html, concurrency: 4, zone: Europe/Paris,
+         rate: 10/m, digest: {over: 3}, on_ambiguous: drop}
   Team.1: {url: "slack://x", digest: off}
+operator: {to: [Team.1, desk, Team.1]}
 """,
     )
     desk, team = config.destinations
 
-    assert (desk.name, desk.url, desk.format) == ("desk", "mailto://x", Format.HTML)
-    assert desk.concurrency == 4
+    assert (desk.name, desk.url, desk.format) == ("desk", "mailto://hunter2", Format.HTML)
+    assert (desk.concurrency, desk.rate) == (4, Rate(count=10, per=timedelta(minutes=1)))
     assert (desk.zone.key, team.zone.key) == ("Europe/Paris", "America/New_York")
     assert (desk.digest, team.digest) == (DigestPolicy(over=3), DigestPolicy(over=None))
-    assert team.format is None
+    assert (desk.drop_ambiguous, team.drop_ambiguous) == (True, False)
+    assert (team.format, team.rate, team.quiet) == (None, None, None)
     assert config.routes[0].to == ("desk", "Team.1")
+    assert config.operator.to == ("Team.1", "desk")
+    assert "hunter2" not in repr(config)
 
 
-def test_every_available_key_of_a_route_is_read(tmp_path: Path) -> None:
+def test_every_key_of_a_route_is_read(tmp_path: Path) -> None:
     first, second = configure(
         tmp_path,
         """\
@@ -180,225 +206,156 @@ routes:
     assert first.ignore_changes == ()
     assert first.digest == DigestPolicy(over=None)
     assert first.template == Templates(title="T", started=Template(body="B"), ended=Template())
-    assert second == Rule(name="rest", to=("a", "b"))
+    assert second == Route(name="rest", to=("a", "b"))
 
 
-# --- what is refused ----------------------------------------------------------
-
-
-def test_all_problems_are_told_at_once_in_the_order_of_the_file(
-    tmp_path: Path,
-) -> None:
-    problems = refused(
+def test_every_key_of_quiet_hours_is_read(tmp_path: Path) -> None:
+    config = configure(
         tmp_path,
         """\
-source:
-  poll_every: 30
-  poll_evry: 30s
-  watch:
-    - {categry: Sports}
-timezone: ${ZONE}
 destinations:
-  ops: {url: nonsense}
+  a:
+    url: a://x
+    quiet:
+      windows: ["Mon-Fri 22:00-07:00", "Sat,Sun 00:00-24:00"]
+      zone: Europe/Paris
+      then: digest
+      pass: [started, upcoming]
 routes:
-  - name: games
-    match: {events: [creatd], title: "~("}
-    to: [osp]
-  - name: games
-    stop: off
-store: x
-store: y
+  - {name: first, quiet: {windows: "22:00-07:00"}}
+  - {name: urgent, quiet: off}
+  - name: rest
 """,
-        NOTIFIER_LOG__LEVEL="loud",
     )
+    (destination,) = config.destinations
+    first, urgent, rest = config.routes
 
-    assert problems == [
-        ('2: source.poll_every: "30" has no unit (500ms, 2s, 30m, 1h, 30d); did you mean 30s?'),
-        "3: source.poll_evry: unknown key; did you mean poll_every?",
-        "5: source.watch[0].categry: unknown key; did you mean category?",
-        "6: timezone: ${ZONE} is not set",
-        ("8: destinations.ops.url: is not an Apprise URL such as slack://... or mailtos://..."),
-        (
-            '11: routes[0].match.events[0]: "creatd" is none of created, updated, '
-            "upcoming, started, ended, removed; did you mean created?"
+    assert destination.quiet == QuietPolicy(
+        windows=(
+            Window(days=frozenset(range(5)), start=time(22), end=time(7)),
+            Window(days=frozenset({5, 6}), start=time(0), end=time(0)),
         ),
-        (
-            '11: routes[0].match.title: "~(" is not a regular expression after its ~ '
-            "(missing ), unterminated subpattern at position 0)"
-        ),
-        '12: routes[0].to[0]: "osp" is no destination; did you mean ops?',
-        problems[8],
-        '14: routes[1].stop: "off" is neither true nor false; did you mean false?',
-        problems[10],
-        'NOTIFIER_LOG__LEVEL: log.level: "loud" is none of debug, info, warning, error',
-    ]
-    assert problems[10].startswith("16: store: is set twice, first at ")
-    assert problems[8].startswith('13: routes[1].name: "games" is the name of the route')
+        zone=ZoneInfo("Europe/Paris"),
+        then=Then.DIGEST,
+        let_pass=frozenset({Kind.STARTED, Kind.UPCOMING}),
+    )
+    assert first.quiet == QuietPolicy(windows=(Window(days=WEEK, start=time(22), end=time(7)),))
+    assert rest.quiet is None
+    assert urgent.quiet is not None
+    night = datetime(2026, 11, 23, 23, tzinfo=UTC)
+    assert quiet_until(destination.quiet, destination.zone, night)
+    assert quiet_until(urgent.quiet, destination.zone, night) is None
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"),
+    ("digest", "policy"),
     [
-        ("sorce: {}", "1: sorce: unknown key; did you mean source?"),
-        ("xyz: 1", "1: xyz: unknown key"),
-        ("- a", "1: must be a mapping of keys to values"),
-        ("source: 5", "1: source: must be a mapping of keys to values"),
-        ("source:\n  look_back:", "2: source.look_back: has no value"),
-        ("source: {timeout: 0s}", '1: source.timeout: "0s" must be longer than 0'),
+        ("{window: 30s}", DigestPolicy(over=10, window=timedelta(seconds=30))),
+        ("{at: '8:30', every: day, over: 0}", DigestPolicy(over=0, at=time(8, 30))),
         (
-            "source: {announce_existing: 'true'}",
-            '1: source.announce_existing: "true" is a text; write it without quotes',
+            "{over: 10, window: 30s, at: 08:00, every: day}",
+            DigestPolicy(over=10, window=timedelta(seconds=30), at=time(8)),
         ),
-        (
-            "source: {poll_every: [30s]}",
-            "1: source.poll_every: must be a single value, not a list or mapping",
-        ),
-        (
-            "source: {base_url: kalshi.com}",
-            ("1: source.base_url: is not an address that begins with https:// or http://"),
-        ),
-        (
-            "timezone: Europe/Pariss",
-            (
-                '1: timezone: "Europe/Pariss" is no IANA time zone such as '
-                "Europe/Paris; did you mean Europe/Paris?"
-            ),
-        ),
-        ("routes: {name: x}", "1: routes: must be a list"),
-        ("routes:\n  - to: terminal", "2: routes[0].name: is missing"),
-        (
-            "routes: [{name: Big Games}]",
-            (
-                '1: routes[0].name: "Big Games" is not a name of 1 to 64 of '
-                "a-z 0-9 _ -; did you mean big-games?"
-            ),
-        ),
-        (
-            "routes: [{name: a, to: []}]",
-            "1: routes[0].to: is empty; leave the key out to choose everything",
-        ),
-        (
-            "routes: [{name: a, to: }]",
-            "1: routes[0].to: is empty; leave the key out to choose everything",
-        ),
-        (
-            "routes: [{name: a, to: x}]",
-            '1: routes[0].to: "x" is no destination; there are terminal',
-        ),
-        (
-            "routes: [{name: a, match: {categry: x}}]",
-            "1: routes[0].match.categry: unknown key; did you mean category?",
-        ),
-        (
-            "routes: [{name: a, match: {league: x}}]",
-            "1: routes[0].match.league: unknown key; did you mean details.league?",
-        ),
-        (
-            "routes: [{name: a, match: {details: {league: x}}}]",
-            (
-                "1: routes[0].match.details: holds fields; match one of them, such as "
-                'details.league: "..."'
-            ),
-        ),
-        (
-            "routes: [{name: a, match: {category: []}}]",
-            ("1: routes[0].match.category: is empty; leave the key out to choose everything"),
-        ),
-        (
-            "routes: [{name: a, reminders: [15]}]",
-            (
-                '1: routes[0].reminders[0]: "15" has no unit (500ms, 2s, 30m, '
-                "1h, 30d); did you mean 15s?"
-            ),
-        ),
-        ("destinations:\n  ops:\n", "2: destinations.ops.url: is missing; set url or url_file"),
-        (
-            "destinations: {ops: {format: html}}",
-            "1: destinations.ops.url: is missing; set url or url_file",
-        ),
-        (
-            "destinations: {ops: slack://hunter2}",
-            '1: destinations.ops: must be a mapping such as {url: "..."}',
-        ),
-        (
-            "destinations: {a b: {url: 'a://'}}",
-            (
-                "1: destinations.a b: is not a name of 1 to 64 of A-Z a-z 0-9 _ . -; "
-                "did you mean a-b?"
-            ),
-        ),
-        (
-            "destinations: {a: {url: 'a://', concurrency: 0}}",
-            '1: destinations.a.concurrency: "0" is not between 1 and 100',
-        ),
-        (
-            "operator: {to: [x]}",
-            ('1: operator.to[0]: "x" is no destination; there are terminal'),
-        ),
-        (
-            "log: {level: warn}",
-            ('1: log.level: "warn" is none of debug, info, warning, error; did you mean warning?'),
-        ),
-        ("retention: {events: 0d}", '1: retention.events: "0d" must be longer than 0'),
-        (
-            "source: !x {}",
-            ("1: source: begins with !, a YAML tag, and tags are not understood; quote it"),
-        ),
+        ("off", DigestPolicy(over=None)),
     ],
 )
-def test_a_mistake_is_told_at_its_line_with_what_to_do(
-    tmp_path: Path, text: str, problem: str
-) -> None:
-    assert refused(tmp_path, text) == [problem]
+def test_every_key_of_a_digest_is_read(tmp_path: Path, digest: str, policy: DigestPolicy) -> None:
+    (destination,) = configure(tmp_path, ONE % f"digest: {digest}").destinations
+
+    assert destination.digest == policy
 
 
-def test_a_template_that_does_not_compile_is_told_at_its_line(tmp_path: Path) -> None:
-    assert refused(
+def test_routes_can_be_loaded_without_secrets(tmp_path: Path) -> None:
+    text = (
+        "heartbeat_url: ${NOT_SET}\nweb: {password_file: nope, listen: '0.0.0.0:80'}\n"
+        "destinations: {a: {url: '${NOT_SET}', zone: Europe/Paris}, b: {url_file: nope}}\n"
+        "routes: [{name: r, digest: {at: '08:00'}, to: [b, a]}]"
+    )
+    path = tmp_path / "notifier.yaml"
+    path.write_text(text)
+
+    found = load(path, {}, cwd=tmp_path, required_secrets=False)
+
+    assert found.routes == (Route(name="r", to=("b", "a"), digest=DigestPolicy(at=time(8))),)
+    assert [one.zone.key for one in found.destinations] == ["Europe/Paris", "UTC"]
+    assert len(refused(tmp_path, text)) == 4
+
+
+# --- the service itself -------------------------------------------------------
+
+
+def test_egress_says_what_may_be_reached(tmp_path: Path) -> None:
+    public = configure(tmp_path, "egress: public")
+
+    assert public.may_reach("1.1.1.1")
+    assert not public.may_reach("10.0.0.7")
+    assert configure(tmp_path, "egress: any").may_reach("10.0.0.7")
+
+
+def test_a_heartbeat_url_is_kept_as_written_and_not_printed(tmp_path: Path) -> None:
+    config = configure(tmp_path, "heartbeat_url: https://example.com/hunter2/")
+
+    assert config.heartbeat_url == "https://example.com/hunter2/"
+    assert "hunter2" not in repr(config)
+
+
+@pytest.mark.parametrize("text", ["web: off", "web: 'off'"])
+def test_the_web_can_be_off(tmp_path: Path, text: str) -> None:
+    config = configure(tmp_path, text)
+
+    assert (config.web, config.external_url) == (None, None)
+
+
+def test_every_key_of_the_web_is_read(tmp_path: Path) -> None:
+    web = configure(
         tmp_path,
-        """\
-routes:
-  - name: a
-    template:
-      title: "{% if %}"
-      updated:
-        body: |
-          fine
+        f"web: {{listen: '127.0.0.1:8080', password: '{HASH}', "
+        "hosts: [Notifier, notifier.Monitoring.svc, '[::1]'], "
+        "trusted_proxies: [10.0.0.0/8, 'fd00::/8', 192.0.2.7]}",
+    ).web
 
-          {{ milestone.title
-""",
-    ) == [
-        (
-            "4: routes[0].template.title: line 1 is not Jinja2: Expected an "
-            "expression, got 'end of statement block'"
-        ),
-        (
-            "9: routes[0].template.updated.body: line 3 is not Jinja2: unexpected end "
-            "of template, expected 'end of print statement'"
-        ),
+    assert WebSettings().address == ("127.0.0.1", 8080)
+    assert web == WebSettings(
+        listen=("127.0.0.1", 8080),
+        password=HASH,
+        hosts=("notifier", "notifier.monitoring.svc", "::1"),
+        trusted_proxies=tuple(ip_network(one) for one in ("10.0.0.0/8", "fd00::/8", "192.0.2.7")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("HTTPS://N.Example.COM/", "https://n.example.com"),
+        ("https://n.example.com:443", "https://n.example.com"),
+        ("http://n.example.com:80/", "http://n.example.com"),
+        ("https://n.example.com:80", "https://n.example.com:80"),
+        ("https://Bücher.example", "https://xn--bcher-kva.example"),
+        ("https://faß.example:443", "https://xn--fa-hia.example"),
+        ("http://[2001:DB8:0::1]:80", "http://[2001:db8::1]"),
+        ("http://my_host:8080", "http://my_host:8080"),
+    ],
+)
+def test_the_external_url_is_the_one_that_browsers_send(
+    tmp_path: Path, written: str, url: str
+) -> None:
+    assert configure(tmp_path, f"web: {{external_url: '{written}'}}").external_url == url
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:80", "127.8.0.1:80", "[::1]:80"])
+def test_on_loopback_no_password_is_needed(tmp_path: Path, listen: str) -> None:
+    configure(tmp_path, f"web: {{listen: '{listen}'}}")
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:80", "[::]:80", "192.168.1.5:80", "h:80"])
+def test_beyond_loopback_a_password_is_needed(tmp_path: Path, listen: str) -> None:
+    (tmp_path / "it").write_text("hunter2\n")
+
+    assert refused(tmp_path, f"web: {{listen: '{listen}'}}") == [
+        "1: web.listen: others can reach it there; set password_file"
     ]
+    config = configure(tmp_path, f"web: {{listen: '{listen}', password_file: it}}")
 
-
-def test_a_template_may_not_use_what_the_sandbox_lacks(tmp_path: Path) -> None:
-    (problem,) = refused(tmp_path, "routes: [{name: a, template: {body: '{{ title|nope }}'}}]")
-
-    assert "No filter named 'nope'" in problem
-
-
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "notifier.yaml"
-    path.write_bytes(b"a: 1\nb: \xff\n")
-
-    with pytest.raises(ConfigError, match=r"notifier\.yaml:2: is not UTF-8 text"):
-        load(path, {}, cwd=tmp_path)
-
-
-def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
-    assert configure(tmp_path, "\ufefftimezone: Europe/Paris").timezone.key == "Europe/Paris"
-
-
-def test_a_huge_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "notifier.yaml"
-    path.write_text("#" * 1_000_001)
-
-    with pytest.raises(ConfigError, match="larger than any configuration"):
-        load(path, {}, cwd=tmp_path)
+    assert config.web is not None
+    assert config.web.password == "hunter2"
+    assert "hunter2" not in repr(config)

@@ -25,17 +25,25 @@ def refused(text: str, tmp_path: Path, **environ: str) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def test_the_store_lies_beside_the_file(tmp_path: Path) -> None:
-    assert store("", tmp_path) == f"sqlite:///{tmp_path}/notifier.db"
-    assert store("store: sqlite:///a/b.db", tmp_path) == f"sqlite:///{tmp_path}/a/b.db"
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("", "sqlite:///{folder}/notifier.db"),
+        ("store: sqlite:///a/b.db", "sqlite:///{folder}/a/b.db"),
+        ("store: sqlite:////var/n.db", "sqlite:////var/n.db"),
+        ('store: "sqlite:///${NAME:-fallback}.db"', "sqlite:///{folder}/fallback.db"),
+        ('store: "sqlite:///${SET}.db"', "sqlite:///{folder}/x.db"),
+    ],
+)
+def test_a_relative_store_counts_from_the_files_folder(tmp_path: Path, text: str, url: str) -> None:
+    found = store(text, tmp_path, SET="x")
+
+    assert found == url.format(folder=tmp_path)
+    assert load(tmp_path / "notifier.yaml", {"SET": "x"}, cwd=tmp_path).store == found
 
 
-def test_without_a_file_the_store_lies_here(tmp_path: Path) -> None:
+def test_without_a_file_the_store_is_in_the_working_folder(tmp_path: Path) -> None:
     assert load_store(None, {}, cwd=tmp_path) == f"sqlite:///{tmp_path}/notifier.db"
-
-
-def test_an_absolute_store_stays_where_it_is(tmp_path: Path) -> None:
-    assert store("store: sqlite:////var/n.db", tmp_path) == "sqlite:////var/n.db"
 
 
 def test_the_variable_beats_the_file_and_even_a_broken_one(tmp_path: Path) -> None:
@@ -49,13 +57,6 @@ def test_no_other_key_is_looked_at(tmp_path: Path) -> None:
     url = store(BROKEN + "store: sqlite:///x.db\nlog: 1\nlog: 2\n", tmp_path)
 
     assert url == f"sqlite:///{tmp_path}/x.db"
-
-
-def test_a_variable_in_the_store_is_put_in(tmp_path: Path) -> None:
-    text = 'store: "sqlite:///${NAME:-fallback}.db"'
-
-    assert store(text, tmp_path, NAME="x") == f"sqlite:///{tmp_path}/x.db"
-    assert store(text, tmp_path) == f"sqlite:///{tmp_path}/fallback.db"
 
 
 @pytest.mark.parametrize(
@@ -98,14 +99,7 @@ def test_a_wrong_variable_is_named(tmp_path: Path) -> None:
     assert problem == "NOTIFIER_STORE: store: PostgreSQL is not available yet"
 
 
-def test_both_readers_agree(tmp_path: Path) -> None:
-    path = tmp_path / "notifier.yaml"
-    path.write_text("store: sqlite:///deep/x.db")
-
-    assert load(path, {}, cwd=tmp_path).store == load_store(path, {}, cwd=tmp_path)
-
-
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         load_store(tmp_path / "nope.yaml", {}, cwd=tmp_path)
 
