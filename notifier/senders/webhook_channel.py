@@ -37,6 +37,10 @@ KEPT_S = 20.0
 BODY_CAP = 1 << 16
 SUCCESS_BODY_S = 1.0
 
+#: For one header of an answer, and for its status line; aiohttp's own 8 KiB is too
+#: little for the cookies of some receivers.
+HEADER_CAP = 1 << 16
+
 _SUCCESS = range(200, 300)
 
 
@@ -138,6 +142,8 @@ class WebhookChannel:
             skip_auto_headers=("Accept-Encoding",),
             auto_decompress=False,
             trust_env=False,
+            max_line_size=HEADER_CAP,
+            max_field_size=HEADER_CAP,
         )
 
 

@@ -42,12 +42,12 @@ async def test_a_receiver_can_verify_what_it_gets(sink: HttpSink) -> None:
 
 
 async def test_a_cookie_is_not_sent_back(sink: HttpSink) -> None:
-    sink.answer("/in", Answer(200, headers={"Set-Cookie": "session=1"}))
+    sink.answer("/in", Answer(200, headers={"Set-Cookie": "session=" + "1" * 50_000}))
 
     async with opened(destination(f"webhook://{sink.netloc}/in")) as sender:
-        for _ in range(2):
-            await sender.send("ops", rendered())
+        outcomes = [await sender.send("ops", rendered()) for _ in range(2)]
 
+    assert outcomes == [Sent(status=200)] * 2
     assert "cookie" not in sink.requests[1].headers
 
 
