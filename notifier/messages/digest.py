@@ -166,9 +166,14 @@ class Digest:
     def _groups(self) -> list[tuple[str, Sequence[Event]]]:
         """Headings and their events: by kind, the most urgent first, then by sort."""
         groups: dict[tuple[Kind, str, bool], list[Event]] = {}
+        sorts: dict[tuple[str, str, str], str] = {}
         for event in self.events:
+            milestone = event.milestone
+            key = milestone.category, milestone.type, str(milestone.details.get("league"))
+            if key not in sorts:
+                sorts[key] = about(milestone)
             held_up = event.kind is Kind.STARTED and self.formatter.is_held_up(event)
-            groups.setdefault((event.kind, about(event.milestone), held_up), []).append(event)
+            groups.setdefault((event.kind, sorts[key], held_up), []).append(event)
         return [
             (": ".join(filter(None, (_SCHEDULED if held_up else words, sort))), group)
             for wanted, words in _HEADINGS.items()
