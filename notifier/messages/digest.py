@@ -13,7 +13,7 @@ from notifier.messages.escaping import (
     Anchor,
     Bold,
     Line,
-    Row,
+    TextRow,
     clean,
     escape_within,
     format_line,
@@ -112,7 +112,7 @@ class Digest:
     def counts(self, limit: int) -> str:
         """Numbers and nothing else: no foreign text at all."""
         numbers = _numbers(self._totals, held_up=self._held_up)
-        rows = [Row(line, bullet=len(numbers) > 1) for line in numbers]
+        rows = [TextRow(line, bullet=len(numbers) > 1) for line in numbers]
         everything = self._row(Anchor("See them all", overview(self.external_url)))
         for optional in ([everything], []):
             text = lay_out([*self._head(), *rows, *optional], self.markup)
@@ -122,11 +122,11 @@ class Digest:
 
     def _one_line(self, limit: int) -> str:
         words = self.title or ", ".join(_numbers(self._totals, held_up=self._held_up))
-        wrapped = len(lay_out([Row("")], self.markup))
+        wrapped = len(lay_out([TextRow("")], self.markup))
         line = escape_within(words, self.markup, limit - wrapped)
-        return lay_out([Row(line)], self.markup) if line else ""
+        return lay_out([TextRow(line)], self.markup) if line else ""
 
-    def _lay_out(self, entries: Sequence["_Entry"]) -> str:
+    def _lay_out(self, entries: Sequence["_DigestLine"]) -> str:
         """The entries under their headings, and the rest counted."""
         rows = self._head()
         heading: str | None = None
@@ -134,8 +134,8 @@ class Digest:
         for entry in entries:
             if entry.heading != heading:
                 heading = entry.heading
-                rows.append(Row(heading, heading=True))
-            rows.append(Row(entry.line, bullet=True))
+                rows.append(TextRow(heading, heading=True))
+            rows.append(TextRow(entry.line, bullet=True))
             left_out[entry.kind] -= 1
         if rest := left_out.total():
             numbers = _numbers(left_out, held_up=self._held_up)
@@ -144,16 +144,16 @@ class Digest:
                 text = f"and {rest:,} more {numbers[0].partition(' ')[2]}"
             elif entries:
                 text = f"and {rest:,} more: {text}"
-            rows.append(Row(text))
+            rows.append(TextRow(text))
             if self.external_url is not None:
                 rows.append(self._row(Anchor("See them all", overview(self.external_url))))
         return lay_out(rows, self.markup)
 
-    def _head(self) -> list[Row]:
+    def _head(self) -> list[TextRow]:
         return [self._row(Bold(self.title))] if self.title else []
 
-    def _row(self, *line: str | Bold | Anchor) -> Row:
-        return Row(format_line(line, self.markup))
+    def _row(self, *line: str | Bold | Anchor) -> TextRow:
+        return TextRow(format_line(line, self.markup))
 
     @cached_property
     def _totals(self) -> Counter[Kind]:
@@ -183,8 +183,8 @@ class Digest:
 
     def _entries(
         self, groups: Sequence[tuple[str, Sequence[Event]]], *, linked: bool
-    ) -> list["_Entry"]:
-        entries: list[_Entry] = []
+    ) -> list["_DigestLine"]:
+        entries: list[_DigestLine] = []
         for words, events in groups:
             total = f" ({len(events):,})" if len(events) > 1 else ""
             messages = {event.milestone.message for event in events}
@@ -194,7 +194,7 @@ class Digest:
             for event in events[: LINES_SHOWN - len(entries)]:
                 line = self._line(event, linked=linked, quoted=not is_shared)
                 text = format_line(line, self.markup)
-                entries.append(_Entry(kind=event.kind, heading=heading, line=text))
+                entries.append(_DigestLine(kind=event.kind, heading=heading, line=text))
         return entries
 
     def _line(self, event: Event, *, linked: bool, quoted: bool) -> Line:
@@ -209,7 +209,7 @@ class Digest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
+class _DigestLine:
     """One event's line, and the heading under which it stands."""
 
     kind: Kind

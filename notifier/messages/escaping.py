@@ -168,7 +168,7 @@ def _format_piece(piece: Piece, markup: Format) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TextRow:
     """A formatted line and where it stands: in a paragraph or in a list."""
 
     text: str
@@ -177,9 +177,9 @@ class Row:
     heading: bool = False
 
 
-def lay_out(rows: Sequence[Row], markup: Format) -> str:
+def lay_out(rows: Sequence[TextRow], markup: Format) -> str:
     """The rows as one text: lines of a paragraph together, lists as lists."""
-    blocks: list[list[Row]] = []
+    blocks: list[list[TextRow]] = []
     for row in rows:
         if not blocks or row.heading or row.bullet != blocks[-1][-1].bullet:
             blocks.append([])
@@ -196,7 +196,7 @@ def lay_out(rows: Sequence[Row], markup: Format) -> str:
     return text
 
 
-def _html_block(rows: Sequence[Row]) -> str:
+def _html_block(rows: Sequence[TextRow]) -> str:
     if rows[0].bullet:
         return "<ul>" + "".join(f"<li>{row.text}</li>" for row in rows) + "</ul>"
     return "<p>" + "<br>".join(row.text for row in rows) + "</p>"

@@ -21,7 +21,7 @@ from notifier.domain.incidents import (
 from notifier.domain.models import CloudEvent, Format, Kind, Limits, Rendered, identify
 from notifier.messages.escaping import (
     Bold,
-    Row,
+    TextRow,
     clean,
     escape,
     escape_within,
@@ -421,10 +421,10 @@ def rendered(notice: Notice, limits: Limits, *, plain: bool) -> Rendered:
     markup = Format.TEXT if plain else limits.format
     title = clean(notice.title, limits.title or min(_LONGEST_TITLE, limits.body // 2))
     lines = notice.body.split("\n")
-    rows = [Row(escape(line, markup)) for line in lines]
+    rows = [TextRow(escape(line, markup)) for line in lines]
     if not limits.title:
         rows[0] = replace(rows[0], heading=True)
-        rows.insert(0, Row(format_line((Bold(title),), markup)))
+        rows.insert(0, TextRow(format_line((Bold(title),), markup)))
     body = lay_out(rows, markup)
     if len(body) > limits.body:
         flat = " ".join(lines if limits.title else [f"{title}:", *lines])

@@ -19,7 +19,7 @@ from notifier.messages.digest import Digest, digest_headline
 from notifier.messages.escaping import (
     Anchor,
     Bold,
-    Row,
+    TextRow,
     fold,
     format_line,
     lay_out,
@@ -151,7 +151,7 @@ class _RenderContext:
         body = _filled("body", template.body, markup, values)
         if not self.limits.title:
             gap = "" if markup is Format.HTML else "\n\n"
-            body = lay_out([Row(format_line((Bold(line),), markup))], markup) + gap + body
+            body = lay_out([TextRow(format_line((Bold(line),), markup))], markup) + gap + body
         if len(body) > limit and markup is not Format.TEXT:
             raise TemplateFailed(
                 f"body: gives {len(body):,} characters, the service takes {limit:,}"

@@ -9,7 +9,7 @@ from notifier.messages.escaping import (
     Anchor,
     Bold,
     Line,
-    Row,
+    TextRow,
     clean,
     escape,
     escape_within,
@@ -43,12 +43,12 @@ def single_body(
     message = clean(event.milestone.message, max(limit, _MIN_MESSAGE))
     changes = formatter.changes(event.changes) if event.kind is Kind.UPDATED else ()
     least = min(_MIN_MESSAGE, limit // 2)
-    notes = [Row(format_line(line, markup)) for line in _notes(event, formatter)]
-    kind = [Row(escape(text, markup))] if (text := about(event.milestone)) else []
-    address = [Row(format_line((link,), markup))] if link else []
+    notes = [TextRow(format_line(line, markup)) for line in _notes(event, formatter)]
+    kind = [TextRow(escape(text, markup))] if (text := about(event.milestone)) else []
+    address = [TextRow(format_line((link,), markup))] if link else []
 
-    def head(shown: int) -> list[Row]:
-        rows = [Row(format_line((Bold(title),), markup))] if title else []
+    def head(shown: int) -> list[TextRow]:
+        rows = [TextRow(format_line((Bold(title),), markup))] if title else []
         return rows + _change_rows(changes, shown, markup)
 
     shown = min(len(changes), CHANGES_SHOWN)
@@ -58,15 +58,15 @@ def single_body(
         (head(0), address, least),
         (head(0), [], 1),
     ):
-        room = limit - len(lay_out([*before, Row(""), *after], markup))
+        room = limit - len(lay_out([*before, TextRow(""), *after], markup))
         note = " (cut; see link)" if after and link else " (cut)"
         if quote := _quote(message, markup, room, note=note, least=least_message):
-            return lay_out([*before, Row(quote), *after], markup)
+            return lay_out([*before, TextRow(quote), *after], markup)
         if not message and 0 < len(text := lay_out([*before, *after], markup)) <= limit:
             return text
-    room = limit - len(lay_out([Row("")], markup))
+    room = limit - len(lay_out([TextRow("")], markup))
     text = escape_within(title or message or about(event.milestone) or "…", markup, room)
-    return lay_out([Row(text)], markup) if text and room > 0 else ""
+    return lay_out([TextRow(text)], markup) if text and room > 0 else ""
 
 
 def _quote(message: str, markup: Format, room: int, *, note: str, least: int) -> str:
@@ -81,12 +81,12 @@ def _quote(message: str, markup: Format, room: int, *, note: str, least: int) ->
     return escape_within(f"“{message}", markup, room - len(note)) + note
 
 
-def _change_rows(changes: Sequence[str], shown: int, markup: Format) -> list[Row]:
+def _change_rows(changes: Sequence[str], shown: int, markup: Format) -> list[TextRow]:
     rest = len(changes) - shown
     lines = list(changes[:shown])
     if rest:
         lines.append(f"and {count(rest, 'more change')}" if shown else count(rest, "change"))
-    return [Row(escape(line, markup), bullet=len(lines) > 1) for line in lines]
+    return [TextRow(escape(line, markup), bullet=len(lines) > 1) for line in lines]
 
 
 def _notes(event: Event, formatter: EventFormatter) -> Iterator[Line]:

@@ -8,7 +8,7 @@ from notifier.domain.models import Format
 from notifier.messages.escaping import (
     Anchor,
     Bold,
-    Row,
+    TextRow,
     clean,
     escape,
     escape_within,
@@ -47,7 +47,7 @@ def test_html_is_escaped_with_its_quotes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("foreign", "spelled"),
+    ("foreign", "escaped_text"),
     [
         ("<!channel>", "\\<!channel\\>"),
         ("*b* _i_ ~s~ `c`", "∗b∗ ˍiˍ ∼s∼ ˋcˋ"),
@@ -63,8 +63,10 @@ def test_html_is_escaped_with_its_quotes() -> None:
         ("---", "\u2060---"),
     ],
 )
-def test_markdown_is_escaped_so_that_slack_shows_no_backslash(foreign: str, spelled: str) -> None:
-    assert escape(foreign, Format.MARKDOWN) == spelled
+def test_markdown_is_escaped_so_that_slack_shows_no_backslash(
+    foreign: str, escaped_text: str
+) -> None:
+    assert escape(foreign, Format.MARKDOWN) == escaped_text
 
 
 SLACK = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#ops"
@@ -145,12 +147,12 @@ def test_text_escaped_within_a_limit_fits(text: str, limit: int, form: Format) -
         assert read_html(cut).seen == set()
 
 
-ROWS = (Row("Title"), Row("one", bullet=True), Row("two", bullet=True), Row("end"))
+ROWS = (TextRow("Title"), TextRow("one", bullet=True), TextRow("two", bullet=True), TextRow("end"))
 
 
 def test_rows_become_paragraphs_and_lists() -> None:
     assert lay_out(ROWS, Format.TEXT) == "Title\n- one\n- two\n\nend"
     assert lay_out(ROWS[2:], Format.MARKDOWN) == "- two\n\nend"
-    assert lay_out((Row("a"), Row("b")), Format.MARKDOWN) == "a  \nb"
+    assert lay_out((TextRow("a"), TextRow("b")), Format.MARKDOWN) == "a  \nb"
     assert lay_out(ROWS, Format.HTML) == ("<p>Title</p><ul><li>one</li><li>two</li></ul><p>end</p>")
-    assert lay_out((Row("a"), Row("b", heading=True)), Format.HTML) == ("<p>a</p><p>b</p>")
+    assert lay_out((TextRow("a"), TextRow("b", heading=True)), Format.HTML) == ("<p>a</p><p>b</p>")
