@@ -12,7 +12,7 @@ from notifier.cli.progress_line import Footer
 from notifier.clock import SystemClock
 from notifier.domain.poll_schedule import Progress, ReadEnd, ReadKind
 from notifier.messages.humanize import count
-from notifier.storage import queries
+from notifier.storage import stats
 from notifier.storage.database import reading
 
 log = structlog.get_logger()
@@ -38,7 +38,8 @@ class Baseline:
 
     def _complete(self, end: ReadEnd) -> None:
         with reading(self._database) as conn:
-            milestones, starts = queries.outlook(conn, SystemClock().now())
+            milestones = stats.count_milestones(conn)
+            starts = stats.count_starts(conn, SystemClock().now())
         if self._footer is None:
             log.info(
                 "baseline.completed",

@@ -118,19 +118,17 @@ async def _watch_signals(stop: anyio.Event, everything: anyio.CancelScope) -> No
 
 def _summary(database: Path, arrivals: Sequence[Arrival]) -> Summary:
     with reading(database) as conn:
-        kinds = {str(row["event_id"]): Kind(str(row["kind"])) for row in queries.event_rows(conn)}
-        owed = list(queries.delivery_rows(conn))
+        kinds = {row.event_id: row.kind for row in queries.iter_events(conn)}
+        owed = list(queries.iter_deliveries(conn, SystemClock().now()))
     received = Counter(event_id for arrival in arrivals for event_id in arrival.event_ids)
     shown = {
-        str(row["event_id"])
+        row.event_id
         for row in owed
-        if row["destination"] == "terminal" and row["state"] == State.DELIVERED.value
+        if row.destination == "terminal" and row.state is State.DELIVERED
     }
     arrived = {"terminal": shown, "webhook": received.keys()}
-    missing = [
-        str(row["state"]) for row in owed if row["event_id"] not in arrived[str(row["destination"])]
-    ]
-    waiting = sum(state in {State.PENDING.value, State.LEASED.value} for state in missing)
+    missing = [row.state for row in owed if row.event_id not in arrived[row.destination]]
+    waiting = sum(state in {State.PENDING, State.LEASED} for state in missing)
     return Summary(
         events=Counter(kinds.values()),
         terminal=Counter(kinds[event] for event in shown),

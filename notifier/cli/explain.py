@@ -1,7 +1,6 @@
 """`notifier explain`."""
 
 import os
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -16,13 +15,21 @@ from notifier.cli.global_options import Given
 from notifier.cli.lists import write_rows
 from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
-from notifier.domain.models import Json, RouteTrace
 from notifier.errors import ConfigError
 from notifier.messages.event_text import EventFormatter
 from notifier.messages.humanize import count
 from notifier.senders.terminal import plain
 from notifier.settings.models import Settings
-from notifier.storage.explain import Desk, Story, story
+from notifier.storage.explain import RenderContext
+from notifier.storage.explain import explain as explanation
+from notifier.storage.rows import (
+    AttemptRow,
+    DeliveryRow,
+    ExplainedDelivery,
+    Explanation,
+    RouteTraceRow,
+    SentMessage,
+)
 
 #: As much of a message as is shown; a digest may have hundreds of lines.
 _LINES_SHOWN = 20
@@ -30,35 +37,6 @@ _AS_TEXT = (
     "What was told is shown as plain text, whatever its service takes; a webhook was "
     "sent a CloudEvent."
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Try:
-    at: datetime
-    outcome: str
-    status: int | None
-    reason: str | None
-    members: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sent:
-    title: str
-    body: str
-    note: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Delivery:
-    delivery_id: str
-    destination: str
-    route: str
-    state: str
-    message_id: str | None
-    due_at: datetime | None
-    reason: str | None
-    tries: list[_Try]
-    sent: _Sent | None
 
 
 def explain(given: Given, beginning: str, *, as_json: bool) -> int:
@@ -70,30 +48,24 @@ def explain(given: Given, beginning: str, *, as_json: bool) -> int:
     found_settings = _settings(given)
     routes = None if found_settings is None else found_settings.routes
     zones = {one.name: one.zone for one in found_settings.destinations} if found_settings else {}
-    desk = Desk(routes=routes or (), zones=zones)
+    context = RenderContext(routes=routes or (), zones=zones)
     now = SystemClock().now()
     with viewing(given) as conn:
-        found = story(conn, beginning, desk, now=now)
+        found = explanation(conn, beginning, context, now)
     if as_json:
         write_rows([_row(found, is_routed=routes is not None)])
     else:
-        _tell(found)
+        _show(found)
     return DONE
 
 
-def _row(found: Story, *, is_routed: bool) -> dict[str, Json]:
-    """The row of the contract."""
-    routes: Json = [
-        {"route": trace.route, "matched": trace.matched, "why": trace.why} for trace in found.traces
-    ]
-    owed: list[Json] = [
-        {key: value for key, value in row.items() if key not in {"tries", "sent"}}
-        for row in found.deliveries
-    ]
+def _row(found: Explanation, *, is_routed: bool) -> dict[str, object]:
+    """The row of the command, which has fewer fields than that of the API."""
+    routes = [{"route": one.route, "matched": one.matched, "why": one.why} for one in found.routes]
     return {
-        "event": found.row,
+        "event": found.event,
         "routes": routes if is_routed else None,
-        "deliveries": owed,
+        "deliveries": msgspec.convert(found.deliveries, list[DeliveryRow], from_attributes=True),
     }
 
 
@@ -111,33 +83,33 @@ def _settings(given: Given) -> Settings | None:
 # --- for people ---------------------------------------------------------------
 
 
-def _tell(found: Story) -> None:
+def _show(found: Explanation) -> None:
     event, console = found.event, output.out()
     formatter = EventFormatter(zone=output.local_zone(), now=SystemClock().now())
-    title = output.foreign(event.milestone.title, "bold")
+    title = output.foreign(str(event.milestone.get("title", "")), "bold")
     console.print(Text("  ").join([output.kind(event.kind.value), title]))
     console.print(_facts(found, formatter))
-    for delivery in msgspec.convert(found.deliveries, list[_Delivery]):
+    for delivery in found.deliveries:
         console.print()
         console.print(_delivery(delivery, formatter))
-    if any(row["sent"] for row in found.deliveries):
+    if any(row.sent for row in found.deliveries):
         console.print()
         console.print(Text(_AS_TEXT, "dim"))
 
 
-def _facts(found: Story, formatter: EventFormatter) -> Table:
+def _facts(found: Explanation, formatter: EventFormatter) -> Table:
     event, facts = found.event, output.facts()
-    milestone = event.milestone
-    what = f"{milestone.id} ({milestone.category}, {milestone.type})"
-    facts.add_row("event", event.id)
+    category, kind = (event.milestone.get(key, "") for key in ("category", "type"))
+    what = f"{event.milestone_id} ({category}, {kind})"
+    facts.add_row("event", event.event_id)
     facts.add_row("milestone", output.foreign(what))
     facts.add_row("true at", _when(event.at, formatter))
     facts.add_row("seen", _when(event.seen_at, formatter))
     if event.missed:
         facts.add_row("missed", "too long ago to tell anybody")
-    for line in formatter.changes(event.changes):
+    for line in formatter.changes([change.value() for change in event.changes]):
         facts.add_row("change", output.folding(line))
-    for trace in found.traces:
+    for trace in found.routes:
         facts.add_row("route", _route(trace))
     if not found.deliveries:
         facts.add_row("deliveries", "none")
@@ -148,14 +120,14 @@ def _when(when: datetime, formatter: EventFormatter) -> str:
     return f"{formatter.instant(when)} ({formatter.relative(when)})"
 
 
-def _route(trace: RouteTrace) -> Text:
+def _route(trace: RouteTraceRow) -> Text:
     mark = Text("yes ", "green") if trace.matched else Text("no  ", "dim")
     to = f" -> {', '.join(trace.to)}" if trace.to else ""
     words = f"{trace.route}{to}: {trace.why}"
     return output.folding("") + mark + output.folding(words)
 
 
-def _delivery(delivery: _Delivery, formatter: EventFormatter) -> Table:
+def _delivery(delivery: ExplainedDelivery, formatter: EventFormatter) -> Table:
     facts = output.facts()
     heading = Text(" ").join([Text(delivery.destination), output.state(delivery.state)])
     due = f", due {formatter.relative(delivery.due_at)}" if delivery.due_at else ""
@@ -175,7 +147,7 @@ def _delivery(delivery: _Delivery, formatter: EventFormatter) -> Table:
     return facts
 
 
-def _told(sent: _Sent) -> Text:
+def _told(sent: SentMessage) -> Text:
     """The message, put into words once more; foreign text obeys no terminal."""
     lines = plain("\n".join(filter(None, (sent.title, sent.body)))).splitlines()
     shown = [Text(line) for line in lines[:_LINES_SHOWN]]
@@ -184,7 +156,7 @@ def _told(sent: _Sent) -> Text:
     return Text("\n").join(shown)
 
 
-def _try(attempt: _Try, formatter: EventFormatter) -> str:
+def _try(attempt: AttemptRow, formatter: EventFormatter) -> str:
     parts = (
         _when(attempt.at, formatter),
         attempt.outcome,

@@ -1,9 +1,10 @@
 """`notifier events` and `notifier deliveries`."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -15,11 +16,11 @@ from notifier.cli.exit_codes import DONE, say
 from notifier.cli.global_options import Given
 from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
-from notifier.domain.models import Json
 from notifier.messages.humanize import on_the_wall, zone_name
 from notifier.storage import queries
+from notifier.storage.rows import DeliveryRow, EventRow
 
-Row = Mapping[str, Json]
+T = TypeVar("T")
 #: A person who asks for no number is shown so many.
 _SHOWN = 30
 
@@ -44,39 +45,6 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Changed:
-    field: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Titled:
-    title: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Event:
-    event_id: str
-    kind: str
-    seen_at: datetime
-    missed: bool
-    changes: list[_Changed]
-    milestone: _Titled
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Delivery:
-    delivery_id: str
-    event_id: str
-    kind: str
-    destination: str
-    state: str
-    attempts: int
-    due_at: datetime | None
-    sent_at: datetime | None
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Wall:
     """The clock on the wall of whoever reads the table."""
 
@@ -95,7 +63,7 @@ class _Wall:
 def list_events(given: Given, asked: Asked) -> int:
     """Print what happened."""
     with viewing(given) as conn:
-        rows = queries.event_rows(conn, since=asked.since, limit=asked.most)
+        rows = queries.iter_events(conn, since=asked.since, limit=asked.most)
         if asked.as_json:
             write_rows(rows)
         else:
@@ -107,7 +75,7 @@ def list_deliveries(given: Given, asked: Asked, *, dead: bool) -> int:
     """Print what was owed."""
     now = SystemClock().now()
     with viewing(given) as conn:
-        rows = queries.delivery_rows(conn, dead=dead, since=asked.since, limit=asked.most, now=now)
+        rows = queries.iter_deliveries(conn, now, dead=dead, since=asked.since, limit=asked.most)
         if asked.as_json:
             write_rows(rows)
         else:
@@ -117,7 +85,7 @@ def list_deliveries(given: Given, asked: Asked, *, dead: bool) -> int:
     return DONE
 
 
-def write_rows(rows: Iterable[Row]) -> None:
+def write_rows(rows: Iterable[object]) -> None:
     """One JSON object a line, in UTF-8 whatever the locale says."""
     encode = msgspec.json.Encoder().encode
     for row in rows:
@@ -129,11 +97,11 @@ def write_rows(rows: Iterable[Row]) -> None:
 
 
 def _show(
-    found: Sequence[Row],
+    found: Sequence[T],
     asked: Asked,
     *,
     what: str,
-    lay_out: Callable[[Sequence[Row], _Wall], Table],
+    lay_out: Callable[[Sequence[T], _Wall], Table],
 ) -> None:
     shown = found[-_SHOWN:] if asked.is_open else found
     if not shown:
@@ -145,30 +113,30 @@ def _show(
         say(f"The newest {_SHOWN}; --limit or --since shows more, --json all.")
 
 
-def _events(rows: Sequence[Row], wall: _Wall) -> Table:
+def _events(rows: Sequence[EventRow], wall: _Wall) -> Table:
     table = output.table(
         *(f"Seen ({wall.name})", "Kind", "Milestone", "What changed", "Event"),
         loose=("Milestone", "What changed"),
     )
-    for event in msgspec.convert(rows, list[_Event]):
+    for event in rows:
         changed = ", ".join(change.field for change in event.changes)
         table.add_row(
             wall(event.seen_at),
             output.kind(event.kind),
-            output.foreign(event.milestone.title),
+            output.foreign(str(event.milestone.get("title", ""))),
             Text("missed", style="dim") if event.missed else output.foreign(changed),
             Text(output.short(event.event_id), style="dim"),
         )
     return table
 
 
-def _deliveries(rows: Sequence[Row], wall: _Wall) -> Table:
+def _deliveries(rows: Sequence[DeliveryRow], wall: _Wall) -> Table:
     table = output.table(
         *(f"Sent or due {wall.name}", "Kind", "Destination", "State", "Tries"),
         *("Reason", "Event"),
         loose=("Destination", "Reason"),
     )
-    for delivery in msgspec.convert(rows, list[_Delivery]):
+    for delivery in rows:
         table.add_row(
             wall(delivery.sent_at or delivery.due_at),
             output.kind(delivery.kind),
@@ -181,13 +149,13 @@ def _deliveries(rows: Sequence[Row], wall: _Wall) -> Table:
     return table
 
 
-def _dead(rows: Sequence[Row], _wall: _Wall) -> Table:
+def _dead(rows: Sequence[DeliveryRow], _wall: _Wall) -> Table:
     """With the ids that `redrive` takes."""
     table = output.table(
         *("Delivery", "Kind", "Destination", "Tries", "Reason", "Event"),
         loose=("Destination", "Reason"),
     )
-    for delivery in msgspec.convert(rows, list[_Delivery]):
+    for delivery in rows:
         table.add_row(
             output.short(delivery.delivery_id),
             output.kind(delivery.kind),

@@ -18,13 +18,12 @@ from notifier.cli.replay_report import ReplayReport, print_report
 from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
 from notifier.domain.batching import destination_policy
-from notifier.domain.models import URGENT, Delivery, Event, Json
+from notifier.domain.models import URGENT, Delivery, Event
 from notifier.domain.preview import MessageCounter, owed
 from notifier.domain.routing import leads
 from notifier.domain.timers import TimePolicy
 from notifier.settings.models import Settings
 from notifier.storage import preview
-from notifier.storage.queries import stamp
 from notifier.workers.ingest import MAX_HOLD
 
 #: Events that are compared with past deliveries at a time.
@@ -90,14 +89,14 @@ def _replayed(
         )
 
 
-def _row(delivery: Delivery, one: _ReplayedEvent) -> dict[str, Json]:
+def _row(delivery: Delivery, one: _ReplayedEvent) -> dict[str, object]:
     return {
         "event_id": delivery.event_id,
         "kind": delivery.kind.value,
         "milestone_id": delivery.milestone_id,
         "route": delivery.route,
         "destination": delivery.destination,
-        "at": stamp(one.event.at),
+        "at": one.event.at,
     }
 
 

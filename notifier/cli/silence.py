@@ -2,10 +2,8 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import msgspec
 import typer
 from rich.table import Table
 from sqlalchemy import Connection
@@ -30,23 +28,14 @@ from notifier.domain.silences import (
     unknown_destinations,
 )
 from notifier.messages.humanize import count, instant, relative, span
-from notifier.storage import admin, queries
+from notifier.storage import admin, queries, stats
 from notifier.storage.admin import with_audit
+from notifier.storage.rows import SilenceRow
 from notifier.workers.admin_actions import COMMAND, expired, silenced
 
 #: A silence is held against what happened in so long a time.
 _PAST = timedelta(days=7)
 _MATCH = "--match"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    id: str
-    active: bool
-    until: datetime
-    expired_at: datetime | None
-    match: dict[str, list[str]]
-    why: str
 
 
 def add(given: Given, pairs: Sequence[str], *, until: datetime, why: str, dry_run: bool) -> int:
@@ -59,7 +48,7 @@ def add(given: Given, pairs: Sequence[str], *, until: datetime, why: str, dry_ru
     store = existing(database(given))
     now = SystemClock().now()
     with viewing(given) as conn:
-        _check_destinations(keys, queries.destination_names(conn))
+        _check_destinations(keys, stats.destination_names(conn))
         silence = _made(keys, why=why, until=until, now=now)
         words = f"{_effect(silence, now)}\n{_record(conn, silence, now)}"
     if not dry_run:
@@ -88,13 +77,13 @@ def list_silences(given: Given, *, everything: bool, as_json: bool) -> int:
     """Print the silences in force, or all of them."""
     now = SystemClock().now()
     with viewing(given) as conn:
-        rows = list(queries.silence_rows(conn, now, everything=everything))
+        rows = queries.silences(conn, now, everything=everything)
     if as_json:
         write_rows(rows)
     elif not rows:
         say("No silences." if everything else "No silence is in force.")
     else:
-        output.out().print(_table(msgspec.convert(rows, list[_Row]), now))
+        output.out().print(_table(rows, now))
     return DONE
 
 
@@ -190,7 +179,7 @@ def _record(conn: Connection, silence: Silence, now: datetime) -> str:
     return f"It matches {sum(suits):,} of the {events}."
 
 
-def _table(rows: Sequence[_Row], now: datetime) -> Table:
+def _table(rows: Sequence[SilenceRow], now: datetime) -> Table:
     zone = output.local_zone()
     table = output.table(*("Silence", "Until", "Left", "Match", "Why"), loose=("Match", "Why"))
     for row in rows:
@@ -204,7 +193,7 @@ def _table(rows: Sequence[_Row], now: datetime) -> Table:
     return table
 
 
-def _left(row: _Row, now: datetime) -> str:
+def _left(row: SilenceRow, now: datetime) -> str:
     if row.active:
         return span(row.until - now)
     by_hand = row.expired_at is not None

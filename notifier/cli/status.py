@@ -1,7 +1,7 @@
 """`notifier status`: everything at a glance."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,11 +16,18 @@ from notifier.cli.lists import write_rows
 from notifier.cli.store_view import viewing
 from notifier.cli.where import database
 from notifier.clock import SystemClock
-from notifier.domain.models import Json, Kind
+from notifier.domain.models import Kind
 from notifier.domain.retry_policy import MAX_AGE
 from notifier.domain.silences import format_keys
 from notifier.messages.humanize import count, relative
-from notifier.storage import queries
+from notifier.storage import stats
+from notifier.storage.rows import (
+    ActiveSilenceRow,
+    DestinationStatus,
+    ReadSummary,
+    StatusRow,
+    WatchStatus,
+)
 from notifier.workers import admin_socket
 from notifier.workers.admin_socket import NotRunning
 
@@ -28,153 +35,77 @@ _HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Read:
-    kind: str
-    ended_at: datetime
-    rows: int
-    events: int
-    error: str | None
+class _Process:
+    """What the running service says of itself."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Watch:
-    name: str
-    baselined_at: datetime | None
-    polled_at: datetime | None
-    swept_at: datetime | None
-    full_at: datetime | None
-    sweep_only: bool
-    last_read: _Read | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Destination:
-    name: str
-    #: False: it was, and something is owed to it still.
-    configured: bool
-    pending: int
-    #: Of the pending: kept back by quiet hours, or for a digest.
-    held: int
-    leased: int
-    dead: int
-    dropped_24h: int
-    last_sent_at: datetime | None
-    paused_until: datetime | None
-    suspended_since: datetime | None
-    #: It said that it is gone for good.
-    gone: bool
-    #: It failed so often that only probes go to it.
-    open_since: datetime | None
-    reason: str | None
-    #: When what has failed already is tried again.
-    next_try_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Start:
-    title: str
-    category: str
-    type: str
-    start: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Silence:
-    id: str
-    until: datetime
-    match: dict[str, list[str]]
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Condition:
-    key: str
-    since: datetime
-    words: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Status:
     database: str
     running: bool
     pid: int | None
-    #: Loops that do not advance.
+    #: Workers that do not advance.
     stuck: list[str]
     #: The address of the dashboard; None: there is none.
     web: str | None
-    #: It asks live data.
+    #: It reads live data.
     live: bool
-    milestones: int
-    watches: list[_Watch]
-    events_24h: dict[str, int]
-    destinations: list[_Destination]
-    quarantined: int
-    next_starts: list[_Start]
-    #: What operators have been told, and is not over.
-    conditions: list[_Condition]
-    #: In force.
-    silences: list[_Silence]
 
 
 def status(given: Given, *, as_json: bool) -> int:
     """Print how things stand."""
     now = SystemClock().now()
     path = database(given)
+    process = _process(path)
     with viewing(given) as conn:
-        row = {"database": str(path), **_service(path), **queries.status(conn, now)}
+        found = stats.status(conn, now, milestones=stats.count_milestones(conn))
     if as_json:
-        write_rows([row])
+        write_rows([asdict(process) | msgspec.structs.asdict(found)])
     else:
-        _tell(msgspec.convert(row, _Status), now)
+        _show(process, found, now)
     return DONE
 
 
-def _service(path: Path) -> dict[str, Json]:
-    """What the running service says of itself."""
+def _process(path: Path) -> _Process:
     try:
         said = admin_socket.ask(path, {"ask": "health"})
     except NotRunning:
-        return {
-            "running": False,
-            "pid": None,
-            "stuck": [],
-            "web": None,
-            "live": False,
-        }
+        said = {}
     loops = said.get("loops")
-    return {
-        "running": True,
-        "pid": said.get("pid"),
-        "stuck": said.get("stuck", []),
-        "web": said.get("web"),
-        "live": isinstance(loops, dict) and "live" in loops,
-    }
+    return msgspec.convert(
+        {
+            "database": str(path),
+            "running": bool(said),
+            "pid": said.get("pid"),
+            "stuck": said.get("stuck", []),
+            "web": said.get("web"),
+            "live": isinstance(loops, dict) and "live" in loops,
+        },
+        _Process,
+    )
 
 
 # --- for people ---------------------------------------------------------------
 
 
-def _tell(status: _Status, now: datetime) -> None:
+def _show(process: _Process, status: StatusRow, now: datetime) -> None:
     console = output.out()
-    console.print(_facts(status, now))
+    console.print(_facts(process, status, now))
     for table in (_destinations(status, now), _starts(status, now)):
         if table.row_count:
             console.print()
             console.print(table)
 
 
-def _facts(status: _Status, now: datetime) -> Table:
+def _facts(process: _Process, status: StatusRow, now: datetime) -> Table:
     facts = output.facts()
-    facts.add_row("service", _running(status))
-    if status.web is not None:
-        facts.add_row("dashboard", status.web)
-    facts.add_row("database", status.database)
+    facts.add_row("service", _running(process))
+    if process.web is not None:
+        facts.add_row("dashboard", process.web)
+    facts.add_row("database", process.database)
     facts.add_row("milestones", f"{status.milestones:,}")
     for watch in status.watches:
         facts.add_row("watched", output.foreign(watch.name))
         for line in _reads(watch, now):
             facts.add_row("", line)
-    if status.live:
+    if process.live:
         facts.add_row("live data", "asked for the watches that want it")
     facts.add_row("last 24 h", _events(status))
     for condition in status.conditions:
@@ -188,21 +119,21 @@ def _facts(status: _Status, now: datetime) -> Table:
     return facts
 
 
-def _silenced(silence: _Silence, now: datetime) -> Text:
+def _silenced(silence: ActiveSilenceRow, now: datetime) -> Text:
     ends = f"{output.short(silence.id)} ends {relative(silence.until, now=now)}: "
     return output.folding(f"{ends}{format_keys(silence.match)} ({silence.why})")
 
 
-def _running(status: _Status) -> Text:
-    if not status.running:
+def _running(process: _Process) -> Text:
+    if not process.running:
         return Text("not running", "yellow")
-    if status.stuck:
-        loops = ", ".join(status.stuck)
-        return Text(f"stuck (process {status.pid}): no progress in {loops}", "bold red")
-    return Text(f"running (process {status.pid})", "green")
+    if process.stuck:
+        loops = ", ".join(process.stuck)
+        return Text(f"stuck (process {process.pid}): no progress in {loops}", "bold red")
+    return Text(f"running (process {process.pid})", "green")
 
 
-def _reads(watch: _Watch, now: datetime) -> Iterator[Text]:
+def _reads(watch: WatchStatus, now: datetime) -> Iterator[Text]:
     """When it was read how, and what came of the last time."""
     if watch.baselined_at is None:
         yield Text("its baseline is not complete yet", "yellow")
@@ -220,7 +151,7 @@ def _reads(watch: _Watch, now: datetime) -> Iterator[Text]:
         yield _last(last, now)
 
 
-def _last(read: _Read, now: datetime) -> Text:
+def _last(read: ReadSummary, now: datetime) -> Text:
     when = f"last: {read.kind} {relative(read.ended_at, now=now)},"
     if read.error is None:
         return Text(f"{when} {count(read.rows, 'row')}, {count(read.events, 'event')}")
@@ -228,13 +159,13 @@ def _last(read: _Read, now: datetime) -> Text:
     return output.folding(when) + Text(" ") + failed
 
 
-def _events(status: _Status) -> Text:
+def _events(status: StatusRow) -> Text:
     told = [(kind, status.events_24h.get(kind.value, 0)) for kind in Kind]
     words = [Text(f"{n:,} ") + output.kind(kind.value) for kind, n in told if n]
     return Text(", ").join(words) if words else Text("no events")
 
 
-def _destinations(status: _Status, now: datetime) -> Table:
+def _destinations(status: StatusRow, now: datetime) -> Table:
     dropped = any(one.dropped_24h for one in status.destinations)
     table = output.table(
         *("Destination", "Pending", "Held", "Leased", "Dead"),
@@ -257,7 +188,7 @@ def _destinations(status: _Status, now: datetime) -> Table:
     return table
 
 
-def _state(one: _Destination, now: datetime) -> Text:
+def _state(one: DestinationStatus, now: datetime) -> Text:
     if (words := _broken(one, now)) is not None:
         return output.folding(words, "bold red")
     if (words := _slow(one, now)) is not None:
@@ -265,7 +196,7 @@ def _state(one: _Destination, now: datetime) -> Text:
     return Text("ready", "green")
 
 
-def _broken(one: _Destination, now: datetime) -> str | None:
+def _broken(one: DestinationStatus, now: datetime) -> str | None:
     """Why next to nothing is sent to it; None: it is not so."""
     if one.gone:
         return f"gone (410): notifier resume {one.name}"
@@ -278,7 +209,7 @@ def _broken(one: _Destination, now: datetime) -> str | None:
     return None
 
 
-def _slow(one: _Destination, now: datetime) -> str | None:
+def _slow(one: DestinationStatus, now: datetime) -> str | None:
     """Why what it is owed waits; None: it does not."""
     if not one.configured:
         given_up = f"given up {MAX_AGE // _HOUR} h after they became due"
@@ -292,7 +223,7 @@ def _slow(one: _Destination, now: datetime) -> str | None:
     return None
 
 
-def _next(one: _Destination, now: datetime) -> str:
+def _next(one: DestinationStatus, now: datetime) -> str:
     """When the next probe may pass."""
     until = one.paused_until
     if until is not None and until > now:
@@ -300,7 +231,7 @@ def _next(one: _Destination, now: datetime) -> str:
     return "now" if one.pending + one.leased else "with the next message"
 
 
-def _starts(status: _Status, now: datetime) -> Table:
+def _starts(status: StatusRow, now: datetime) -> Table:
     table = output.table("Next starts", "", "", loose=("Next starts", ""))
     for start in status.next_starts:
         table.add_row(

@@ -1,23 +1,75 @@
-"""What is asked of long lists, and one page of an answer."""
+"""
+Filters and pages of lists: the query schemas of the API, and what the queries take.
+
+The constraints apply to what comes from outside, where `msgspec.convert` reads it.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
 
 from notifier.domain.models import Json, Kind, State
 
-RowJson = dict[str, Json]
-#: Rows of dead letters that one answer names.
+#: Rows of dead letters that one answer holds.
 MOST_ROWS = 500
+#: No text of a query is longer.
+MAX_TEXT = 200
+
+RowJson: TypeAlias = dict[str, Json]
+Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
+AwareDatetime: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
-    """One page of a long list."""
+class BadCursor(ValueError):
+    """Raised for a cursor that no list has given out."""
 
-    rows: Sequence[RowJson]
-    #: Where the next page begins; None: there is none.
-    next: str | None = None
+
+class PageRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The size of a page, and the cursor where it begins."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=500, description="Rows at most.")] = 50
+    cursor: Annotated[
+        Annotated[str, msgspec.Meta(max_length=1000)] | None,
+        msgspec.Meta(description="`next` of the page before."),
+    ] = None
+
+
+class MilestoneFilter(PageRequest, frozen=True, kw_only=True):
+    """Milestones for which every given condition holds."""
+
+    search: Annotated[Text, msgspec.Meta(description="Parts of title, id or ticker.")] = ""
+    category: Annotated[Text | None, msgspec.Meta(description="Exactly this category.")] = None
+    type: Annotated[Text | None, msgspec.Meta(description="Exactly this type.")] = None
+    since: Annotated[AwareDatetime | None, msgspec.Meta(description="Starting then or later.")] = (
+        None
+    )
+    until: Annotated[AwareDatetime | None, msgspec.Meta(description="Starting earlier.")] = None
+    gone: Annotated[
+        Literal["no", "yes", "any"], msgspec.Meta(description="Present, removed, or both.")
+    ] = "no"
+
+
+class EventFilter(PageRequest, frozen=True, kw_only=True):
+    """Events for which every given condition holds."""
+
+    kind: Annotated[Sequence[Kind], msgspec.Meta(description="Of any of these kinds.")] = ()
+    milestone_id: Annotated[Text | None, msgspec.Meta(description="Of this milestone.")] = None
+    since: Annotated[AwareDatetime | None, msgspec.Meta(description="Seen then or later.")] = None
+
+
+class DeliveryFilter(PageRequest, frozen=True, kw_only=True):
+    """Deliveries for which every given condition holds."""
+
+    state: Annotated[Sequence[State], msgspec.Meta(description="In any of these states.")] = ()
+    destination: Annotated[Text | None, msgspec.Meta(description="To this destination.")] = None
+    route: Annotated[Text | None, msgspec.Meta(description="By this route.")] = None
+    milestone_id: Annotated[Text | None, msgspec.Meta(description="Of this milestone.")] = None
+    since: Annotated[AwareDatetime | None, msgspec.Meta(description="Created then or later.")] = (
+        None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,50 +112,3 @@ PUT_BACK = 1000
 def parts(keys: Sequence[int]) -> Iterator[Sequence[int]]:
     """As many at a time as one turn puts back."""
     return (keys[at : at + PUT_BACK] for at in range(0, len(keys), PUT_BACK))
-
-
-class BadCursor(ValueError):
-    """A cursor that no list has given out."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
-    """How much of a long list, and from where."""
-
-    limit: int = 50
-    cursor: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MilestoneFilter:
-    """Which milestones: each given condition must hold."""
-
-    #: In the title, the id or a ticker, in any case.
-    search: str = ""
-    category: str | None = None
-    type: str | None = None
-    #: Starting at or after, and before.
-    since: datetime | None = None
-    until: datetime | None = None
-    #: None: both those that are there and those that were removed.
-    gone: bool | None = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventFilter:
-    """Which events: each given condition must hold."""
-
-    kinds: Sequence[Kind] = ()
-    milestone_id: str | None = None
-    since: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryFilter:
-    """Which deliveries: each given condition must hold."""
-
-    states: Sequence[State] = ()
-    destination: str | None = None
-    route: str | None = None
-    milestone_id: str | None = None
-    since: datetime | None = None

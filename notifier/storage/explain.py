@@ -1,4 +1,4 @@
-"""One event and why it went where it went, for the command, the API and the page."""
+"""The explanation of an event: why each route matched or not, and what was sent."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,24 +9,39 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Row, bindparam, select
 
 from notifier.domain.batching import level_of
-from notifier.domain.models import URGENT, Event, Format, Limits, Rendered, RouteTrace, State
+from notifier.domain.models import (
+    URGENT,
+    Event,
+    Format,
+    Limits,
+    Rendered,
+    State,
+)
 from notifier.domain.outgoing import Message, PendingDelivery
-from notifier.domain.pagination import RowJson
 from notifier.domain.routing import route
 from notifier.domain.rules import Route
 from notifier.errors import StoreError
 from notifier.messages.render import render
-from notifier.storage import due, message_events, queries, statements
+from notifier.storage import due, message_events, queries
 from notifier.storage import schema as t
+from notifier.storage.rows import (
+    DeliveryRow,
+    ExplainedDelivery,
+    Explanation,
+    RouteTraceRow,
+    SentMessage,
+)
+from notifier.storage.sql import sql
 
-_d, _e, _m, _a = t.deliveries.c, t.events.c, t.milestones.c, t.attempts.c
-#: Of several ids that begin alike, so many are named.
-NAMED = 5
-#: Where it is not known what a service can take.
+_d, _e, _m = t.deliveries.c, t.events.c, t.milestones.c
+#: Of several ids with the same prefix, so many are named.
+IDS_SHOWN = 5
+#: Limits of a destination whose limits are not known.
 PLAIN = Limits(format=Format.TEXT, title=250, body=100_000)
-#: As much of what a program was sent as anybody would read.
-_LONGEST = 100_000
+_MAX_BODY = 100_000
+_LIVE_NOTE = "what live data said then is not kept; it may have been told"
 
+_EVENT = select(t.events).where(_e.id == bindparam("id"))
 _MEMBERS = (
     select(
         t.deliveries,
@@ -34,221 +49,172 @@ _MEMBERS = (
     )
     .join(t.events, _e.id == _d.event_id)
     .outerjoin(t.milestones, _m.id == _d.milestone_id)
-    .where(_d.message_id == bindparam("message"), _d.sent_at.is_not(None))
+    .where(_d.message_id == bindparam("message_id"), _d.sent_at.is_not(None))
 )
-_own = t.deliveries.alias("own")
-#: What must go before a delivery, for it is about the same milestone.
-_AHEAD = (
-    select(_d.event_id)
-    .join(
-        _own,
-        (_own.c.destination == _d.destination)
-        & (_own.c.milestone_id == _d.milestone_id)
-        & (_own.c.seq > _d.seq),
-    )
-    .where(
-        _own.c.id == bindparam("delivery"),
-        _own.c.kind.not_in(tuple(kind.value for kind in URGENT)),
-        statements.is_state(_d.state, State.PENDING, State.LEASED),
-    )
-    .order_by(_d.seq)
-    .limit(1)
-)
-_TAKEN = (
-    select(t.attempts)
-    .where(_a.message_id == bindparam("message"), _a.outcome == "sent")
-    .order_by(_a.seq.desc())
-    .limit(1)
+#: The oldest delivery that is sent before this one, because of the same milestone.
+_AHEAD = sql(f"""
+SELECT d.event_id FROM deliveries own JOIN deliveries d
+  ON d.destination = own.destination AND d.milestone_id = own.milestone_id AND d.seq < own.seq
+WHERE own.id = :id AND own.kind NOT IN ({", ".join(f"'{kind.value}'" for kind in URGENT)})
+  AND d.state IN ('pending', 'leased')
+ORDER BY d.seq LIMIT 1
+""")
+_SENT_ATTEMPT = sql(
+    """
+SELECT message_id, destination, members, started_at FROM attempts
+WHERE message_id = :message_id AND outcome = 'sent' ORDER BY seq DESC LIMIT 1
+""",
+    instants=("started_at",),
 )
 
 
 class NoSuchEvent(StoreError):
-    """No event, or more than one, has an id that begins so."""
+    """No event, or more than one, has an id with this prefix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
-    """What decides how messages are put into words, as it is configured now."""
+class RenderContext:
+    """The configuration that decides how messages are rendered now."""
 
     routes: Sequence[Route] = ()
     #: By destination.
     limits: Mapping[str, Limits] = field(default_factory=dict)
     zones: Mapping[str, ZoneInfo] = field(default_factory=dict)
     external_url: str | None = None
-    #: By destination that is a program: what it is sent, in JSON, at that time.
-    programs: Mapping[str, Callable[[Rendered, datetime], str]] = field(default_factory=dict)
+    #: By destination that receives JSON: renders the request's body at that time.
+    webhooks: Mapping[str, Callable[[Rendered, datetime], str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
-    """All there is to say about one event."""
-
-    event: Event
-    row: RowJson
-    traces: Sequence[RouteTrace]
-    #: With the tries of each, and with what was sent.
-    deliveries: Sequence[RowJson]
-
-    def as_json(self) -> RowJson:
-        """The same as a row."""
-        return {
-            "event": self.row,
-            "routes": [
-                {
-                    "route": trace.route,
-                    "matched": trace.matched,
-                    "why": trace.why,
-                    "to": list(trace.to),
-                }
-                for trace in self.traces
-            ],
-            "deliveries": list(self.deliveries),
-        }
-
-
-def story(conn: Connection, beginning: str, desk: Desk, *, now: datetime) -> Story:
+def explain(conn: Connection, prefix: str, context: RenderContext, now: datetime) -> Explanation:
     """
-    The story of the event whose id begins so.
+    Return the explanation of the event whose id begins with `prefix`.
 
     Raises:
         NoSuchEvent: there is none, or several; the text names them.
-
     """
-    found = queries.event_with_deliveries(conn, _only(conn, beginning), now=now)
-    if found is None:
-        raise NoSuchEvent(f"there is no event {beginning!r}")
-    event, row, owed = found
-    return Story(
-        event=event,
-        row=row,
-        traces=route(event, desk.routes),
-        deliveries=[one | _reason(conn, one) | {"sent": _sent(conn, one, desk)} for one in owed],
+    event_id = _only_id(conn, prefix)
+    event, row = conn.execute(_EVENT, {"id": event_id}).first(), queries.event_row(conn, event_id)
+    if event is None or row is None:
+        raise NoSuchEvent(f"there is no event {prefix!r}")
+    return Explanation(
+        event=row,
+        routes=[
+            RouteTraceRow(route=one.route, matched=one.matched, why=one.why, to=one.to)
+            for one in route(queries.event(event), context.routes)
+        ],
+        deliveries=[
+            _explained(conn, one, context)
+            for one in queries.deliveries_of_event(conn, event_id, now)
+        ],
     )
 
 
-def _only(conn: Connection, beginning: str) -> str:
-    ids = queries.event_ids(conn, beginning, limit=NAMED + 1) if beginning else []
-    if len(ids) > 1 and beginning not in ids:
-        named = ", ".join(ids[:NAMED]) + (" ..." if ids[NAMED:] else "")
-        raise NoSuchEvent(f"{beginning} is the beginning of {named}")
+def _only_id(conn: Connection, prefix: str) -> str:
+    ids = queries.event_ids(conn, prefix, limit=IDS_SHOWN + 1) if prefix else []
+    if len(ids) > 1 and prefix not in ids:
+        named = ", ".join(ids[:IDS_SHOWN]) + (" ..." if ids[IDS_SHOWN:] else "")
+        raise NoSuchEvent(f"{prefix} is the beginning of {named}")
     if not ids:
-        raise NoSuchEvent(f"there is no event {beginning!r}; `notifier events` lists them")
-    return beginning if beginning in ids else ids[0]
+        raise NoSuchEvent(f"there is no event {prefix!r}; `notifier events` lists them")
+    return prefix if prefix in ids else ids[0]
 
 
-def _reason(conn: Connection, row: RowJson) -> RowJson:
-    """Why it waits, where nothing but an earlier delivery makes it wait."""
-    if row["state"] != State.PENDING.value or row["reason"] is not None:
-        return {}
-    ahead = conn.scalar(_AHEAD, {"delivery": row["delivery_id"]})
-    return {} if ahead is None else {"reason": f"{ahead} goes before it"}
+def _explained(conn: Connection, row: DeliveryRow, context: RenderContext) -> ExplainedDelivery:
+    fields = {name: getattr(row, name) for name in row.__struct_fields__}
+    if row.state is State.PENDING and row.reason is None:
+        ahead = conn.scalar(_AHEAD, {"id": row.delivery_id})
+        fields["reason"] = None if ahead is None else f"{ahead} goes before it"
+    return ExplainedDelivery(
+        **fields,
+        tries=queries.attempts_of_message(conn, row.message_id),
+        sent=None if row.sent_at is None else _sent(conn, row.message_id, context),
+    )
 
 
-# --- what was sent ------------------------------------------------------------
+# --- the text of a message ----------------------------------------------------
 
 
-def _sent(conn: Connection, row: RowJson, desk: Desk) -> RowJson | None:
+def _sent(conn: Connection, message_id: str | None, context: RenderContext) -> SentMessage | None:
     """
-    What the message said that told it, put into words once more.
+    Render a message again from the stored events.
 
-    None: it was not sent, or not all of what it told is known any more.
+    None: it was not sent, or not all of its members are stored any more.
     """
-    if row["sent_at"] is None or row["message_id"] is None:
+    params = {"message_id": message_id}
+    attempt = conn.execute(_SENT_ATTEMPT, params).first()
+    rows = conn.execute(_MEMBERS, params).all()
+    if attempt is None or attempt.members != len(rows):
         return None
-    asked = {"message": row["message_id"]}
-    taken = conn.execute(_TAKEN, asked).first()
-    rows = conn.execute(_MEMBERS, asked).all()
-    if taken is None or taken.members != len(rows):
-        return None
-    message = _message(rows, taken)
+    at = attempt.started_at
+    message = _message(rows, attempt)
     [events] = message_events.events_of_messages(conn, [message])
-    changed = {one.milestone_id for one in rows if _is_newer(one, taken.started_at)}
-    rendered = _put(message, _as_then(events, changed), desk, taken.started_at)
-    if (spell := desk.programs.get(message.destination)) is not None:
-        return _spelt(rendered, taken.started_at, spell)
-    notes = _notes(message, events, changed, desk, rendered)
-    return {
-        "title": rendered.title,
-        "body": rendered.body,
-        "format": rendered.format.value,
-        "note": "; ".join(notes) or None,
-    }
+    changed = {row.milestone_id for row in rows if row.changed_at and row.changed_at > at}
+    rendered = render(
+        message,
+        # What became of a milestone later was not known then.
+        [replace(one, present=None) if one.milestone.id in changed else one for one in events],
+        routes={one.name: one for one in context.routes},
+        limits=context.limits.get(message.destination, PLAIN),
+        zone=context.zones.get(message.destination, ZoneInfo("UTC")),
+        now=at,
+        external_url=context.external_url,
+    )
+    if (webhook := context.webhooks.get(message.destination)) is not None:
+        return _webhook_body(rendered, at, webhook)
+    notes = _notes(message, events, changed, context, rendered)
+    return SentMessage(
+        title=rendered.title,
+        body=rendered.body,
+        format=rendered.format.value,
+        note="; ".join(notes) or None,
+    )
 
 
-def _spelt(rendered: Rendered, at: datetime, spell: Callable[[Rendered, datetime], str]) -> RowJson:
-    """What a program was sent, which no template and no title has a part in."""
-    events = tuple(replace(event, live=None) for event in rendered.events)
-    body, notes = spell(replace(rendered, events=events), at), []
-    if events != rendered.events:
-        notes.append(_LIVE)
-    if len(body) > _LONGEST:
-        body = body[:_LONGEST]
-        notes.append("cut here; it was sent whole")
-    return {
-        "title": "",
-        "body": body,
-        "format": "json",
-        "note": "; ".join(notes) or None,
-    }
+def _message(rows: Sequence[Row[Any]], attempt: Row[Any]) -> Message:
+    """The message of these members, in the order in which it named them."""
 
+    def order(one: PendingDelivery) -> tuple[datetime | int, int]:
+        return (one.at if one.kind in URGENT else one.seq, one.seq)
 
-def _is_newer(row: Row[Any], than: datetime) -> bool:
-    return row.changed_at is not None and row.changed_at > than
-
-
-def _message(rows: Sequence[Row[Any]], taken: Row[Any]) -> Message:
-    """The message of these members, in the order in which it told them."""
-    members = tuple(sorted((due.delivery(row, taken.started_at) for row in rows), key=_turn))
+    members = tuple(sorted((due.delivery(row, attempt.started_at) for row in rows), key=order))
     return Message(
-        id=taken.message_id,
-        destination=taken.destination,
+        id=attempt.message_id,
+        destination=attempt.destination,
         members=members,
         level=level_of(members),
     )
 
 
-def _turn(one: PendingDelivery) -> tuple[datetime | int, int]:
-    return (one.at, one.seq) if one.kind in URGENT else (one.seq, one.seq)
-
-
-def _as_then(events: Sequence[Event], changed: set[str]) -> list[Event]:
-    """Without what became of a milestone only later."""
-    return [
-        replace(event, present=None) if event.milestone.id in changed else event for event in events
-    ]
-
-
-def _put(message: Message, events: Sequence[Event], desk: Desk, at: datetime) -> Rendered:
-    return render(
-        message,
-        events,
-        routes={rule.name: rule for rule in desk.routes},
-        limits=desk.limits.get(message.destination, PLAIN),
-        zone=desk.zones.get(message.destination, ZoneInfo("UTC")),
-        now=at,
-        external_url=desk.external_url,
+def _webhook_body(
+    rendered: Rendered, at: datetime, webhook: Callable[[Rendered, datetime], str]
+) -> SentMessage:
+    """The body of a webhook's request, which has no title and no template."""
+    events = tuple(replace(event, live=None) for event in rendered.events)
+    body = webhook(replace(rendered, events=events), at)
+    notes = [_LIVE_NOTE] if events != rendered.events else []
+    if len(body) > _MAX_BODY:
+        notes.append("cut here; it was sent whole")
+    return SentMessage(
+        title="", body=body[:_MAX_BODY], format="json", note="; ".join(notes) or None
     )
-
-
-_LIVE = "what live data said then is not kept; it may have been told"
 
 
 def _notes(
     message: Message,
     events: Sequence[Event],
     changed: set[str],
-    desk: Desk,
+    context: RenderContext,
     rendered: Rendered,
 ) -> Iterator[str]:
-    """Why it may have said otherwise."""
-    # Where it is known of none, whoever asks says so once.
-    if desk.limits and message.destination not in desk.limits:
+    """The reasons why the message may have been different."""
+    # Where the limits of no destination are known, the caller says so once.
+    if context.limits and message.destination not in context.limits:
         yield f"put as plain text, for what {message.destination} takes is not known"
-    if message.route not in {rule.name for rule in desk.routes}:
+    if message.route not in {one.name for one in context.routes}:
         yield f"without the template of {message.route}, which is no route any more"
     if rendered.template_error is not None:
         yield f"without the template, which fails now: {rendered.template_error}"
     if any(event.live is not None for event in events):
-        yield _LIVE
+        yield _LIVE_NOTE
     if any(event.present and event.milestone.id in changed for event in events):
         yield "the milestone has changed since it was told"

@@ -1,80 +1,128 @@
-"""What people and programs read: rows as the contract shows them."""
+"""
+The lists that people and programs read: events, deliveries, milestones, silences, audit.
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+A page begins after the last row of the page before, so rows that are added meanwhile shift
+nothing. Each statement walks an index in the order of the list, or collects the few rows
+that match and sorts them.
+"""
+
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, func, literal_column, select
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Connection,
+    Dialect,
+    Executable,
+    Row,
+    TypeDecorator,
+    bindparam,
+    select,
+)
 
 from notifier.domain.live_status import LiveData
-from notifier.domain.models import Change, Event, Json, Kind, State, TimerKind
+from notifier.domain.models import Change, Event, Kind, State
+from notifier.domain.pagination import (
+    BadCursor,
+    DeliveryFilter,
+    EventFilter,
+    MilestoneFilter,
+    PageRequest,
+)
+from notifier.domain.search import sought
 from notifier.domain.silences import keys_of
 from notifier.kalshi import decoding
-from notifier.storage import admin, statements
+from notifier.storage import admin
 from notifier.storage import schema as t
 from notifier.storage.live_status import data
+from notifier.storage.rows import (
+    AttemptRow,
+    AuditRow,
+    DeliveryRow,
+    EventRow,
+    ListedDelivery,
+    LiveRow,
+    MilestoneDetails,
+    MilestoneRow,
+    Page,
+    SilenceRow,
+    TimerRow,
+)
+from notifier.storage.sql import sql
 
-_FINAL = (
-    *(State.DELIVERED.value, State.EXPIRED.value, State.SUPERSEDED.value),
-    *(State.DROPPED.value, State.DEAD.value),
-)
+T = TypeVar("T")
 
-_a, _d = t.attempts.c, t.deliveries.c
-#: The latest finished attempt of a destination.
-_LATEST = (
-    select(_a.outcome, _a.reason)
-    .where(_a.destination == bindparam("destination"), _a.outcome.is_not(None))
-    .order_by(_a.started_at.desc(), _a.seq.desc())
-    .limit(1)
+_Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Params: TypeAlias = Mapping[str, Any]
+
+#: Rows of the page of a milestone.
+EVENTS_SHOWN, DELIVERIES_SHOWN = 100, 200
+#: Few deliveries are in one of these states; they have partial indexes in another order.
+_FEW = frozenset({State.PENDING, State.LEASED, State.DEAD})
+#: These states have a partial index in the order of the list.
+_UNSENT = frozenset({State.EXPIRED, State.SUPERSEDED, State.DROPPED})
+
+
+class _Document(TypeDecorator[Any]):
+    """A compressed JSON object."""
+
+    impl = t.Packed
+    cache_ok = True
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> Any:
+        """From JSON to an object."""
+        del dialect
+        return None if value is None else msgspec.json.decode(value)
+
+
+class _DetailsStatus(_Document):
+    """The `details.status` of a compressed milestone."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> Any:
+        """From JSON to the status; None if it has none."""
+        details = super().process_result_value(value, dialect).get("details")
+        status = details.get("status") if isinstance(details, dict) else None
+        return status if isinstance(status, str) else None
+
+
+_INSTANTS = (
+    *("at", "seen_at", "due_at", "sent_at", "born_at", "start", "end", "first_seen_at"),
+    *("changed_at", "gone_at", "fire_at", "since", "checked_at", "until", "created_at"),
+    *("expired_at", "ended_at", "baselined_at", "watermark", "polled_at", "swept_at"),
+    *("full_at", "last_sent_at", "paused_until", "suspended_since", "open_since"),
+    *("next_try_at",),
 )
-_LAST_SENT = select(func.max(_d.sent_at)).where(
-    _d.destination == bindparam("destination"), _d.sent_at.is_not(None)
-)
-#: By destination: how many deliveries are in one of the states that last.
-_LASTING = tuple(
-    select(_d.destination, literal_column(f"'{state.value}'"), func.count())
-    .where(_d.state == literal_column(f"'{state.value}'"))
-    # Not by an index of all there are, for the sake of its order.
-    .group_by(_d.destination + "")
-    for state in (State.PENDING, State.LEASED, State.DEAD)
-)
-#: By destination: how many deliveries quiet hours or a digest keep back.
-_HELD = (
-    select(t.deliveries.c.destination, func.count())
-    .where(
-        statements.is_pending(t.deliveries.c.state),
-        t.deliveries.c.held.is_not(None),
-        t.deliveries.c.due_at > bindparam("now", type_=t.Instant),
-    )
-    .group_by(t.deliveries.c.destination)
-)
-#: By destination: how many deliveries were dropped lately.
-_DROPPED = (
-    select(t.deliveries.c.destination, func.count())
-    .where(
-        t.deliveries.c.state == State.DROPPED.value,
-        t.deliveries.c.settled_at >= bindparam("day", type_=t.Instant),
-    )
-    .group_by(t.deliveries.c.destination)
-)
-_STANDINGS = select(t.destinations).order_by(t.destinations.c.name)
-_OWED = (
-    select(t.deliveries.c.destination).where(statements.is_pending(t.deliveries.c.state)).distinct()
-)
-#: How a destination stands that is not in force.
-_UNKNOWN: Mapping[str, Json] = {
-    "paused_until": None,
-    "suspended_since": None,
-    "gone": False,
-    "open_since": None,
-    "reason": None,
-    "next_try_at": None,
+#: The type of each column of a row, by its name in the contract.
+_TYPES: Mapping[str, Any] = {
+    **dict.fromkeys(_INSTANTS, t.Instant),
+    **dict.fromkeys(("missed", "sweep_only", "gone", "configured"), Boolean),
+    **dict.fromkeys(("changes", "detail"), JSON),
+    **dict.fromkeys(("milestone", "document"), _Document),
 }
-#: Built once: it is asked for with every message.
-_EVENTS = (
-    select(t.events, t.live.c.status, t.live.c.word, t.live.c.since)
-    .add_columns(t.live.c.checked_at)
+
+
+def row_query(statement: str, **types: Any) -> Executable:
+    """A statement whose columns are named and typed like the fields of a row."""
+    return sql(statement, **{**_TYPES, **types})
+
+
+def fetch(conn: Connection, statement: Executable, kind: type[T], **params: Any) -> list[T]:
+    """All rows of a statement, as rows of the contract."""
+    return msgspec.convert(conn.execute(statement, params).all(), list[kind], from_attributes=True)  # type: ignore[valid-type]  # a list of the class that is passed
+
+
+# --- events as values ---------------------------------------------------------
+
+#: Compiled once: it runs for each message.
+_EVENT_VALUES = (
+    select(t.events, t.live.c.status, t.live.c.word, t.live.c.since, t.live.c.checked_at)
     .outerjoin(t.live, t.live.c.milestone_id == t.events.c.milestone_id)
     .where(t.events.c.id.in_(bindparam("ids", expanding=True)))
 )
@@ -83,37 +131,34 @@ _CHANGES = select(t.events.c.id, t.events.c.changes).where(
 )
 
 
-def stamp(instant: datetime | None) -> str | None:
-    """RFC 3339 in UTC with `Z`; fractions only where there are any."""
-    if instant is None:
-        return None
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-# --- events -------------------------------------------------------------------
-
-
 def events_of(conn: Connection, ids: Sequence[str]) -> dict[str, Event]:
-    """The events with these ids, each with what live data says of its milestone."""
-    rows = conn.execute(_EVENTS, {"ids": list(ids)})
+    """The events with these ids, each with the live data of its milestone."""
+    rows = conn.execute(_EVENT_VALUES, {"ids": list(ids)})
     return {row.id: event(row, live=data(row)) for row in rows}
 
 
 def changes_of(conn: Connection, ids: Sequence[str]) -> dict[str, tuple[Change, ...]]:
-    """What the updates with these ids changed."""
+    """The changes of the updates with these ids."""
     rows = conn.execute(_CHANGES, {"ids": list(ids)})
     return {row.id: tuple(map(_change, row.changes)) for row in rows}
 
 
+def events_since(conn: Connection, since: datetime) -> Iterator[Event]:
+    """The events seen since an instant, oldest first."""
+    wanted = select(t.events).where(t.events.c.seen_at >= since).order_by(t.events.c.seq)
+    for row in conn.execution_options(yield_per=500).execute(wanted):
+        yield event(row)
+
+
 def event(row: Row[Any], *, live: LiveData | None = None) -> Event:
-    """A stored event, with what live data says of its milestone."""
+    """A stored event as a value."""
     return Event(
         id=row.id,
         kind=Kind(row.kind),
         milestone=decoding.milestone(row.doc),
         at=row.at,
         seen_at=row.seen_at,
-        changes=tuple(_change(change) for change in row.changes),
+        changes=tuple(map(_change, row.changes)),
         missed=row.missed,
         lead=None if row.lead_s is None else timedelta(seconds=row.lead_s),
         again_from=row.again_from,
@@ -121,7 +166,7 @@ def event(row: Row[Any], *, live: LiveData | None = None) -> Event:
     )
 
 
-def _change(row: dict[str, Any]) -> Change:
+def _change(row: Mapping[str, Any]) -> Change:
     return Change(
         field=row["field"],
         before=row["before"],
@@ -131,345 +176,365 @@ def _change(row: dict[str, Any]) -> Change:
     )
 
 
-def events_since(conn: Connection, since: datetime) -> Iterator[Event]:
-    """The events seen since then, oldest first."""
-    wanted = select(t.events).where(t.events.c.seen_at >= since)
-    for row in _oldest_first(conn, wanted, t.events.c.seq, None):
-        yield event(row)
+# --- events -------------------------------------------------------------------
+
+_EVENT = """
+SELECT seq, id AS event_id, kind, milestone_id, at, seen_at, missed, changes, doc AS milestone
+FROM events
+"""
+_NEWEST_EVENT = sql("SELECT COALESCE(MAX(seq), 0) FROM events")
+_EVENTS_AFTER = row_query(f"{_EVENT} WHERE seq > :seq ORDER BY seq LIMIT :limit")
+_EVENT_BY_ID = row_query(f"{_EVENT} WHERE id = :id")
+#: A range, because LIKE does not use the index.
+_EVENT_IDS = sql("SELECT id FROM events WHERE id >= :start AND id < :end ORDER BY id LIMIT :limit")
 
 
-def event_rows(
+def events(conn: Connection, wanted: EventFilter) -> Page[EventRow]:
+    """A page of events, newest first."""
+    params: dict[str, Any] = {}
+    conditions = _newest_first("events", wanted, params)
+    if wanted.milestone_id is not None:
+        conditions.append("milestone_id = :milestone_id")
+        params["milestone_id"] = wanted.milestone_id
+    if wanted.since is not None:
+        conditions.append("seen_at >= :since")
+        params["since"] = wanted.since
+    kinds = dict.fromkeys(wanted.kind)
+    found = _each_in_order("events", conditions, [f"kind = '{one.value}'" for one in kinds])
+    statement = f"{_EVENT} WHERE seq IN ({found}) ORDER BY seq DESC LIMIT :limit"
+    return _page(conn, "events", row_query(statement), EventRow, wanted=wanted, params=params)
+
+
+def iter_events(
     conn: Connection, *, since: datetime | None = None, limit: int | None = None
-) -> Iterator[dict[str, Json]]:
+) -> Iterator[EventRow]:
     """Events, oldest first; with `limit` the newest of them."""
-    e = t.events.c
-    wanted = select(t.events)
-    if since is not None:
-        wanted = wanted.where(e.seen_at >= since)
-    for row in _oldest_first(conn, wanted, e.seq, limit):
-        yield event_row(row)
+    where = "TRUE" if since is None else "seen_at >= :since"
+    return _oldest_first(conn, f"{_EVENT} WHERE {where}", EventRow, since=since, limit=limit)
 
 
-def event_row(row: Row[Any]) -> dict[str, Json]:
-    """One event as the contract shows it."""
-    return {
-        "event_id": row.id,
-        "kind": row.kind,
-        "milestone_id": row.milestone_id,
-        "at": stamp(row.at),
-        "seen_at": stamp(row.seen_at),
-        "missed": row.missed,
-        "changes": row.changes,
-        "milestone": msgspec.json.decode(row.doc),
-    }
+def newest_event(conn: Connection) -> int:
+    """The number of the newest event; 0 without any."""
+    return int(conn.scalar(_NEWEST_EVENT) or 0)
 
 
-def _oldest_first(conn: Connection, wanted: Any, seq: Any, limit: int | None) -> Iterator[Row[Any]]:
-    if limit is None:
-        yield from conn.execution_options(yield_per=500).execute(wanted.order_by(seq))
-    else:
-        newest = conn.execute(wanted.order_by(seq.desc()).limit(limit)).all()
-        yield from reversed(newest)
+def events_after(conn: Connection, number: int, limit: int) -> list[tuple[int, EventRow]]:
+    """The events above a number with their numbers, oldest first."""
+    rows = conn.execute(_EVENTS_AFTER, {"seq": number, "limit": limit}).all()
+    return [(row.seq, _converted(row, EventRow)) for row in rows]
+
+
+def event_row(conn: Connection, event_id: str) -> EventRow | None:
+    """The event with this id; None: there is none."""
+    return next(iter(fetch(conn, _EVENT_BY_ID, EventRow, id=event_id)), None)
+
+
+def event_ids(conn: Connection, prefix: str, *, limit: int) -> list[str]:
+    """The ids of events that begin with a prefix."""
+    params = {"start": prefix, "end": prefix + "\U0010ffff", "limit": limit}
+    return list(conn.scalars(_EVENT_IDS, params))
 
 
 # --- deliveries ---------------------------------------------------------------
 
+#: `reason` of a delivery that waits falls back to the state of its destination.
+_DELIVERY = """
+SELECT d.seq, d.id AS delivery_id, d.event_id, d.kind, d.milestone_id, d.message_id,
+  d.destination, d.route, d.state, d.attempts,
+  CASE WHEN d.state IN ('pending', 'leased') THEN d.due_at END AS due_at, d.sent_at,
+  COALESCE(
+    CASE WHEN d.state = 'pending' THEN d.held END,
+    CASE WHEN d.superseded_by <> d.event_id THEN d.reason || ': ' || d.superseded_by
+      ELSE d.reason END,
+    CASE WHEN d.state <> 'pending' THEN NULL
+      WHEN s.name IS NULL THEN d.destination || ' is not configured any more'
+      ELSE d.destination || CASE
+          WHEN s.gone THEN ' is gone'
+          WHEN s.suspended_since IS NOT NULL THEN ' is suspended'
+          WHEN s.open_since IS NOT NULL THEN ' is failing'
+          WHEN s.paused_until > :now THEN ' is paused'
+        END || COALESCE(': ' || s.reason, '')
+    END
+  ) AS reason
+  {columns}
+FROM deliveries d LEFT JOIN destinations s ON s.name = d.destination
+"""
+_LISTED_DELIVERY = _DELIVERY.format(
+    columns=", (SELECT title FROM milestones m WHERE m.id = d.milestone_id) AS title, d.born_at"
+)
+_PLAIN_DELIVERY = _DELIVERY.format(columns="")
+_DELIVERIES_OF_EVENT = row_query(f"{_PLAIN_DELIVERY} WHERE d.event_id = :event_id ORDER BY d.seq")
+_ATTEMPTS_OF_MESSAGE = row_query("""
+SELECT started_at AS at, COALESCE(outcome, 'no answer yet') AS outcome, status, reason, members
+FROM attempts WHERE message_id = :message_id ORDER BY seq
+""")
 
-def delivery_rows(
+
+def deliveries(conn: Connection, wanted: DeliveryFilter, now: datetime) -> Page[ListedDelivery]:
+    """A page of deliveries, newest first."""
+    params: dict[str, Any] = {"now": now}
+    states = list(dict.fromkeys(wanted.state))
+    by_state = bool(states) and wanted.milestone_id is None and set(states) <= _FEW | _UNSENT
+    conditions = _newest_first("deliveries", wanted, params)
+    for column, value in (("destination", wanted.destination), ("route", wanted.route)):
+        if value is not None:
+            # An expression: SQLite shall use the index of the state, not that of the column.
+            conditions.append(
+                f"{column} || '' = :{column}" if by_state else f"{column} = :{column}"
+            )
+            params[column] = value
+    if wanted.milestone_id is not None:
+        conditions.append("event_id IN (SELECT id FROM events WHERE milestone_id = :milestone_id)")
+        params["milestone_id"] = wanted.milestone_id
+    if wanted.since is not None:
+        conditions.append("born_at >= :since")
+        params["since"] = wanted.since
+    in_states = [f"state = '{state.value}'" for state in states]
+    if by_state:
+        few = [one for one, state in zip(in_states, states, strict=True) if state in _FEW]
+        unsent = [one for one, state in zip(in_states, states, strict=True) if state in _UNSENT]
+        found = " UNION ALL ".join(
+            [f"SELECT seq FROM deliveries WHERE {_all(conditions, one)}" for one in few]
+            + [_each_in_order("deliveries", conditions, [one]) for one in unsent]
+        )
+    else:
+        found = _each_in_order("deliveries", [*conditions, *_any(in_states)], [])
+    statement = f"""
+    WITH found AS {"MATERIALIZED" if by_state else ""} ({found}),
+      shown AS (SELECT seq FROM found ORDER BY seq DESC LIMIT :limit)
+    {_LISTED_DELIVERY} WHERE d.seq IN (SELECT seq FROM shown) ORDER BY d.seq DESC
+    """
+    return _page(
+        conn, "deliveries", row_query(statement), ListedDelivery, wanted=wanted, params=params
+    )
+
+
+def iter_deliveries(
     conn: Connection,
+    now: datetime,
     *,
     dead: bool = False,
     since: datetime | None = None,
     limit: int | None = None,
-    now: datetime | None = None,
-) -> Iterator[dict[str, Json]]:
-    """
-    Deliveries, oldest first; with `limit` the newest of them.
-
-    With `now`, what waits for its destination alone says so.
-    """
-    d = t.deliveries.c
-    rests = resting(conn, now)
-    wanted = select(t.deliveries)
-    if dead:
-        wanted = wanted.where(d.state == State.DEAD.value)
+) -> Iterator[DeliveryRow]:
+    """Deliveries, oldest first; with `limit` the newest of them."""
+    conditions = ["d.state = 'dead'"] if dead else []
     if since is not None:
-        wanted = wanted.where(d.born_at >= since)
-    for row in _oldest_first(conn, wanted, d.seq, limit):
-        yield delivery_row(row, rests)
+        conditions.append("d.born_at >= :since")
+    statement = f"{_PLAIN_DELIVERY} WHERE {_all(conditions)}"
+    return _oldest_first(conn, statement, DeliveryRow, since=since, limit=limit, now=now)
 
 
-def resting(conn: Connection, now: datetime | None) -> dict[str, str]:
-    """By destination: why nothing is sent to it."""
-    if now is None:
-        return {}
-    found = {row.name: _rest(row, now) for row in conn.execute(_STANDINGS)}
-    for name in conn.scalars(_OWED):
-        found.setdefault(name, f"{name} is not configured any more")
-    return {name: words for name, words in found.items() if words is not None}
+def deliveries_of_event(conn: Connection, event_id: str, now: datetime) -> list[DeliveryRow]:
+    """The deliveries of an event, oldest first."""
+    return fetch(conn, _DELIVERIES_OF_EVENT, DeliveryRow, event_id=event_id, now=now)
 
 
-def _rest(row: Row[Any], now: datetime) -> str | None:
-    """Why nothing is sent to a destination; None: no such reason."""
-    if row.gone:
-        how = "gone"
-    elif row.suspended_since is not None:
-        how = "suspended"
-    elif row.open_since is not None:
-        how = "failing"
-    elif row.paused_until is not None and row.paused_until > now:
-        how = "paused"
-    else:
-        return None
-    return ": ".join(filter(None, (f"{row.name} is {how}", row.reason)))
+def attempts_of_message(conn: Connection, message_id: str | None) -> list[AttemptRow]:
+    """The attempts of a message, oldest first."""
+    return fetch(conn, _ATTEMPTS_OF_MESSAGE, AttemptRow, message_id=message_id)
 
 
-def delivery_row(row: Row[Any], resting: Mapping[str, str]) -> dict[str, Json]:
-    """One delivery as the contract shows it; `resting` says who is sent nothing."""
-    waits = row.state == State.PENDING.value
-    reason = row.reason
-    if row.superseded_by not in {None, row.event_id}:
-        reason = f"{row.reason}: {row.superseded_by}"
-    return {
-        "delivery_id": row.id,
-        "event_id": row.event_id,
-        "kind": row.kind,
-        "milestone_id": row.milestone_id,
-        "message_id": row.message_id,
-        "destination": row.destination,
-        "route": row.route,
-        "state": row.state,
-        "attempts": row.attempts,
-        "due_at": None if row.state in _FINAL else stamp(row.due_at),
-        "sent_at": stamp(row.sent_at),
-        "reason": (waits and row.held)
-        or reason
-        or (resting.get(row.destination) if waits else None),
-    }
+# --- milestones ---------------------------------------------------------------
+
+_MILESTONE_COLUMNS = """
+id AS milestone_id, title, category, type, start_at AS start, end_at AS "end", doc AS status,
+first_seen_at, changed_at, gone_at
+"""
+_ONE_MILESTONE = row_query(
+    f"SELECT {_MILESTONE_COLUMNS}, doc AS document FROM milestones WHERE id = :id",
+    status=_DetailsStatus,
+)
+_TIMERS = row_query("""
+SELECT kind, lead_s, fire_at FROM timers WHERE milestone_id = :id ORDER BY fire_at, kind
+""")
+_LIVE = row_query("SELECT status, word, since, checked_at FROM live WHERE milestone_id = :id")
 
 
-def event_with_deliveries(
-    conn: Connection, event_id: str, *, now: datetime | None = None
-) -> tuple[Event, dict[str, Json], list[dict[str, Json]]] | None:
-    """
-    One event as value and as row, and its deliveries; None: no such event.
-
-    With `now`, what waits for its destination alone says so.
-    """
-    row = conn.execute(select(t.events).where(t.events.c.id == event_id)).first()
-    if row is None:
-        return None
-    d = t.deliveries.c
-    owed = conn.execute(select(t.deliveries).where(d.event_id == event_id).order_by(d.seq))
-    rests = resting(conn, now)
-    rows = [delivery_row(row, rests) | {"tries": _tries(conn, row.message_id)} for row in owed]
-    return event(row), event_row(row), rows
-
-
-def _tries(conn: Connection, message_id: str | None) -> list[dict[str, Json]]:
-    a = t.attempts.c
-    return try_rows(
-        conn.execute(select(t.attempts).where(a.message_id == message_id).order_by(a.seq))
-    )
-
-
-def try_rows(rows: Iterable[Row[Any]]) -> list[dict[str, Json]]:
-    """Attempts as people see them."""
-    return [
-        {
-            "at": stamp(row.started_at),
-            "outcome": row.outcome or "no answer yet",
-            "status": row.status,
-            "reason": row.reason,
-            "members": row.members,
-        }
-        for row in rows
-    ]
-
-
-def event_ids(conn: Connection, beginning: str, *, limit: int) -> list[str]:
-    """The ids that begin so."""
-    e = t.events.c
-    # A range, and not LIKE: that would look at every id.
-    begins = (e.id >= beginning, e.id < beginning + "\U0010ffff")
-    return list(conn.scalars(select(e.id).where(*begins).order_by(e.id).limit(limit)))
-
-
-# --- status -------------------------------------------------------------------
-
-
-def status(conn: Connection, now: datetime, *, living: int | None = None) -> dict[str, Json]:
-    """
-    What is watched, the last reads, what is owed, and the next starts.
-
-    `living` may say how many milestones there are: to count them takes longest.
-    """
-    e, q = t.events.c, t.quarantine.c
-    day = now - timedelta(days=1)
-    kinds = conn.execute(
-        select(e.kind, func.count()).where(e.seen_at >= day).group_by(e.kind + "")
-    ).all()
-    return {
-        "milestones": count_living(conn) if living is None else living,
-        "watches": [_watch(conn, row) for row in conn.execute(select(t.watches))],
-        "events_24h": {row[0]: row[1] for row in kinds},
-        "destinations": destination_rows(conn, now),
-        "quarantined": conn.scalar(select(func.count(q.fingerprint))),
-        "next_starts": _next_starts(conn, now),
-        "conditions": _conditions(conn),
-        "silences": [
-            {key: row[key] for key in ("id", "until", "match", "why")}
-            for row in silence_rows(conn, now)
-        ],
-    }
-
-
-def _conditions(conn: Connection) -> list[Json]:
-    """What is wrong with the service itself, oldest first; told once to operators."""
-    c = t.conditions.c
-    # A downtime that is still to be told is no trouble any more.
-    wrong = select(t.conditions).where(c.key.not_like("catchup:%"))
-    rows = conn.execute(wrong.order_by(c.since, c.key))
-    return [{"key": row.key, "since": stamp(row.since), "words": row.words} for row in rows]
-
-
-def silence_rows(
-    conn: Connection, now: datetime, *, everything: bool = False
-) -> Iterator[dict[str, Json]]:
-    """Silences in force, oldest first; with `everything` also those that are over."""
-    for silence, expired_at in admin.list_silences(conn, now, everything=everything):
-        yield {
-            "id": silence.id,
-            "active": expired_at is None and silence.until > now,
-            "created_at": stamp(silence.created_at),
-            "until": stamp(silence.until),
-            "expired_at": stamp(expired_at),
-            "match": keys_of(silence),
-            "why": silence.why,
-        }
-
-
-def destination_names(conn: Connection) -> list[str]:
-    """The destinations that the service sends to, by name."""
-    name = t.destinations.c.name
-    return list(conn.scalars(select(name).order_by(name)))
-
-
-def outlook(conn: Connection, now: datetime) -> tuple[int, int]:
-    """How many milestones there are, and how many starts lie ahead."""
-    c = t.timers.c
-    starts = select(func.count()).where(c.kind == TimerKind.START.value, c.fire_at > now)
-    return count_living(conn), conn.scalar(starts) or 0
-
-
-def count_living(conn: Connection) -> int:
-    """How many milestones there are."""
-    m = t.milestones.c
-    living = select(func.count()).where(m.gone_at.is_(None), m.watches != 0)
-    return conn.scalar(living) or 0
-
-
-def _watch(conn: Connection, row: Row[Any]) -> dict[str, Json]:
-    r = t.reads.c
-    last = conn.execute(
-        select(t.reads).where(r.watch == row.name).order_by(r.id.desc()).limit(1)
-    ).first()
-    return {
-        "name": row.name,
-        "baselined_at": stamp(row.baselined_at),
-        "watermark": stamp(row.watermark),
-        "polled_at": stamp(row.polled_at),
-        "swept_at": stamp(row.swept_at),
-        "full_at": stamp(row.full_at),
-        "sweep_only": row.sweep_only,
-        "last_read": None if last is None else _read(last),
-    }
-
-
-def _read(row: Row[Any]) -> dict[str, Json]:
-    return {
-        "kind": row.kind,
-        "ended_at": stamp(row.ended_at),
-        "pages": row.pages,
-        "rows": row.rows,
-        "events": row.events,
-        "error": row.error,
-    }
-
-
-def destination_rows(conn: Connection, now: datetime) -> list[dict[str, Json]]:
-    """Those in force by name, then those that are not and are owed something."""
-    lasting = [row for asked in _LASTING for row in conn.execute(asked)]
-    counts = {(row[0], row[1]): row[2] for row in lasting}
-    held = {row[0]: row[1] for row in conn.execute(_HELD, {"now": now})}
-    day = {"day": now - timedelta(days=1)}
-    dropped = {row[0]: row[1] for row in conn.execute(_DROPPED, day)}
-    stands = _standings(conn)
-    owed = {name for name, state in counts if state == State.PENDING.value}
-    names = (*stands, *sorted(owed - stands.keys()))
-    sent = {one: conn.scalar(_LAST_SENT, {"destination": one}) for one in names}
-    return [
-        {
-            "name": name,
-            "configured": name in stands,
-            "pending": counts.get((name, State.PENDING.value), 0),
-            "held": held.get(name, 0),
-            "leased": counts.get((name, State.LEASED.value), 0),
-            "dead": counts.get((name, State.DEAD.value), 0),
-            "dropped_24h": dropped.get(name, 0),
-            "last_sent_at": stamp(sent.get(name)),
-            **stands.get(name, _UNKNOWN),
-        }
-        for name in names
-    ]
-
-
-def _standings(conn: Connection) -> dict[str, dict[str, Json]]:
-    """How each destination in force stands, by name."""
-    d = t.deliveries.c
-    again = {
-        row[0]: row[1]
-        for row in conn.execute(
-            select(d.destination, func.min(d.due_at))
-            .where(statements.is_pending(d.state), d.attempts > 0)
-            .group_by(d.destination)
+def milestones(conn: Connection, wanted: MilestoneFilter) -> Page[MilestoneRow]:
+    """A page of milestones by start, soonest first."""
+    params: dict[str, Any] = {}
+    conditions = {
+        "no": ["gone_at IS NULL", "watches <> 0"],
+        "yes": ["gone_at IS NOT NULL"],
+        "any": [],
+    }[wanted.gone]
+    for condition, name, value in (
+        ("category = :category", "category", wanted.category),
+        ("type = :type", "type", wanted.type),
+        ("start_at >= :since", "since", wanted.since),
+        ("start_at < :until", "until", wanted.until),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            params[name] = value
+    parts = sought(wanted.search)
+    for number, part in enumerate(parts):
+        like = f"LIKE :part{number} ESCAPE '\\'"
+        conditions.append(f"(search {like} OR LOWER(id) {like})")
+        params[f"part{number}"] = f"%{_escaped(part)}%"
+    if wanted.cursor is not None:
+        params["start"], params["id"] = _parse_cursor(
+            "milestones", wanted.cursor, tuple[_Int64, str]
         )
-    }
-    return {
-        row.name: {
-            "paused_until": stamp(row.paused_until),
-            "suspended_since": stamp(row.suspended_since),
-            "gone": row.gone,
-            "open_since": stamp(row.open_since),
-            "reason": row.reason or _failing(conn, row.name),
-            "next_try_at": stamp(again.get(row.name)),
-        }
-        for row in conn.execute(_STANDINGS)
-    }
+        conditions.append("start_at >= :start AND (start_at > :start OR id > :id)")
+    # A search reads many rows: in the order in which they lie on the disk.
+    statement = f"""
+    WITH found AS {"MATERIALIZED" if parts else ""}
+      (SELECT id, start_at FROM milestones WHERE {_all(conditions)}),
+      shown AS (SELECT id FROM found ORDER BY start_at, id LIMIT :limit)
+    SELECT {_MILESTONE_COLUMNS} FROM milestones WHERE id IN (SELECT id FROM shown)
+    ORDER BY start_at, id
+    """
+    typed = row_query(statement, status=_DetailsStatus)
+    return _page(conn, "milestones", typed, MilestoneRow, wanted=wanted, params=params)
 
 
-def _failing(conn: Connection, destination: str) -> str | None:
-    """Why the latest finished attempt was not taken; None: it was."""
-    last = conn.execute(_LATEST, {"destination": destination}).first()
-    return None if last is None or last.outcome == "sent" else last.reason
-
-
-def _next_starts(conn: Connection, now: datetime) -> list[Json]:
-    c, m = t.timers.c, t.milestones.c
-    rows = conn.execute(
-        select(m.id, m.title, m.category, m.type, c.fire_at)
-        .join(t.timers, c.milestone_id == m.id)
-        .where(c.kind == TimerKind.START.value, c.fire_at > now)
-        .order_by(c.fire_at)
-        .limit(5)
+def milestone(conn: Connection, milestone_id: str, now: datetime) -> MilestoneDetails | None:
+    """One milestone and all that is stored of it; None: there is none."""
+    found = conn.execute(_ONE_MILESTONE, {"id": milestone_id}).first()
+    if found is None:
+        return None
+    of_events = EventFilter(milestone_id=milestone_id, limit=EVENTS_SHOWN)
+    of_deliveries = DeliveryFilter(milestone_id=milestone_id, limit=DELIVERIES_SHOWN)
+    return MilestoneDetails(
+        milestone=_converted(found, MilestoneRow),
+        document=found.document,
+        events=events(conn, of_events).rows,
+        timers=fetch(conn, _TIMERS, TimerRow, id=milestone_id),
+        deliveries=deliveries(conn, of_deliveries, now).rows,
+        live=next(iter(fetch(conn, _LIVE, LiveRow, id=milestone_id)), None),
     )
+
+
+def _escaped(part: str) -> str:
+    return part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+# --- silences, audit ----------------------------------------------------------
+
+_AUDIT = "SELECT seq, at, who, action, subject, detail FROM audit"
+
+
+def silences(conn: Connection, now: datetime, *, everything: bool = False) -> list[SilenceRow]:
+    """The silences in force, oldest first; with `everything` also those that are over."""
     return [
-        {
-            "milestone_id": row.id,
-            "title": row.title,
-            "category": row.category,
-            "type": row.type,
-            "start": stamp(row.fire_at),
-        }
-        for row in rows
+        SilenceRow(
+            id=silence.id,
+            active=expired_at is None and silence.until > now,
+            created_at=silence.created_at,
+            until=silence.until,
+            expired_at=expired_at,
+            match=keys_of(silence),
+            why=silence.why,
+        )
+        for silence, expired_at in admin.list_silences(conn, now, everything=everything)
     ]
+
+
+def audit(conn: Connection, wanted: PageRequest) -> Page[AuditRow]:
+    """A page of the audit, newest first."""
+    params: dict[str, Any] = {}
+    conditions = _newest_first("audit", wanted, params)
+    statement = f"{_AUDIT} WHERE {_all(conditions)} ORDER BY seq DESC LIMIT :limit"
+    return _page(conn, "audit", row_query(statement), AuditRow, wanted=wanted, params=params)
+
+
+# --- pages and cursors --------------------------------------------------------
+
+
+def _page(
+    conn: Connection,
+    name: str,
+    statement: Executable,
+    kind: type[T],
+    *,
+    wanted: PageRequest,
+    params: _Params,
+) -> Page[T]:
+    """A page of rows; the statement reads one row more, to know whether another page follows."""
+    rows = conn.execute(statement, {**params, "limit": wanted.limit + 1}).all()
+    shown, following = rows[: wanted.limit], None
+    if len(rows) > len(shown):
+        last = shown[-1]
+        by_start = name == "milestones"
+        key = (t.ticks(last.start), last.milestone_id) if by_start else (last.seq,)
+        following = _cursor(name, *key)
+    return Page(rows=[_converted(row, kind) for row in shown], next=following)
+
+
+def _converted(row: Row[Any], kind: type[T]) -> T:
+    return msgspec.convert(row, kind, from_attributes=True)
+
+
+def _oldest_first(
+    conn: Connection,
+    statement: str,
+    kind: type[T],
+    *,
+    since: datetime | None,
+    limit: int | None,
+    **params: Any,
+) -> Iterator[T]:
+    if since is not None:
+        params["since"] = since
+    if limit is None:
+        rows = conn.execution_options(yield_per=500).execute(
+            row_query(f"{statement} ORDER BY seq"), params
+        )
+        return (_converted(row, kind) for row in rows)
+    newest = fetch(
+        conn, row_query(f"{statement} ORDER BY seq DESC LIMIT :limit"), kind, **params, limit=limit
+    )
+    return reversed(newest)
+
+
+def _newest_first(name: str, wanted: PageRequest, params: dict[str, Any]) -> list[str]:
+    """The condition of a cursor of a list that is ordered by falling numbers."""
+    if wanted.cursor is None:
+        return []
+    [params["below"]] = _parse_cursor(name, wanted.cursor, tuple[_Int64])
+    return ["seq < :below"]
+
+
+def _each_in_order(table: str, conditions: Sequence[str], alternatives: Sequence[str]) -> str:
+    """
+    The numbers of the newest rows that meet all conditions and one of the alternatives.
+
+    Each alternative has its own walk along an index: for all of them at once SQLite would
+    walk the whole table.
+    """
+    return " UNION ALL ".join(
+        "SELECT seq FROM (SELECT seq FROM "
+        f"{table} WHERE {_all(conditions, one)} ORDER BY seq DESC LIMIT :limit)"
+        for one in alternatives or ["TRUE"]
+    )
+
+
+def _all(conditions: Sequence[str], *more: str) -> str:
+    return " AND ".join([*conditions, *more]) or "TRUE"
+
+
+def _any(conditions: Sequence[str]) -> list[str]:
+    return [f"({' OR '.join(conditions)})"] if conditions else []
+
+
+def _cursor(name: str, *key: int | str) -> str:
+    """The cursor of a place in the list of that name; safe in a URL."""
+    return urlsafe_b64encode(msgspec.json.encode((name, *key))).decode().rstrip("=")
+
+
+def _parse_cursor(name: str, cursor: str, kind: type[T]) -> T:
+    """
+    Return the key in a cursor, as the type of a tuple.
+
+    Raises:
+        BadCursor: the list of that name has not given it out.
+    """
+    try:
+        place, *key = msgspec.json.decode(urlsafe_b64decode(cursor + "=="), type=list[int | str])
+        if place == name:
+            return msgspec.convert(key, kind)
+    except (ValueError, binascii.Error, msgspec.MsgspecError):
+        raise BadCursor("this is no cursor that a list has given out") from None
+    raise BadCursor(f"this is no cursor of {name}")

@@ -1,161 +1,216 @@
-"""What people see at a glance: how many, how often, how fast."""
+"""Figures for the status, the first page, and the pages of destinations and routes."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    bindparam,
-    func,
-    literal_column,
-    select,
-    type_coerce,
-)
+from sqlalchemy import Connection
 
-from notifier.domain.models import Kind, TimerKind
-from notifier.domain.pagination import RowJson
+from notifier.domain.models import Kind
 from notifier.domain.parsing import format_duration
 from notifier.domain.rules import Rate, Route
 from notifier.storage import queries
 from notifier.storage import schema as t
+from notifier.storage.queries import fetch, row_query
+from notifier.storage.rows import (
+    ActiveSilenceRow,
+    AttemptRow,
+    DestinationRow,
+    DestinationStatus,
+    HourRow,
+    IncidentRow,
+    LatencyRow,
+    LatestEvent,
+    MilestoneCount,
+    Patterns,
+    ReadSummary,
+    RouteRow,
+    StartRow,
+    StatusRow,
+    WatchStatus,
+)
+from notifier.storage.sql import sql
 
-_m, _e, _d = t.milestones.c, t.events.c, t.deliveries.c
-_a, _c = t.attempts.c, t.timers.c
-
-STARTS_SHOWN = 200
-TRIES_SHOWN = 20
-LATEST_SHOWN = 5
-#: What the latency is computed from, at most: the newest.
-SAMPLE = 2000
+#: Starts in the status, and on the first page.
+NEXT_STARTS, STARTS_SHOWN = 5, 200
+LATEST_EVENTS = 5
+#: Messages from which the latency is computed, at most: the newest.
+LATENCY_SAMPLE = 2000
 _HOURS = 48
-_DAY = timedelta(days=1)
-_HOUR = timedelta(hours=1)
-_HOUR_TICKS = _HOUR // timedelta(microseconds=1)
+_DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
+_HOUR_TICKS = 3_600_000_000
+_FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
 
-_since = bindparam("since", type_=t.Instant)
-_until = bindparam("until", type_=t.Instant)
-_STARTS = (
-    select(_m.id, _m.title, _m.category, _m.type, _c.fire_at)
-    .join(t.timers, _c.milestone_id == _m.id)
-    .where(
-        _c.kind == literal_column(f"'{TimerKind.START.value}'"),
-        _c.fire_at > _since,
-        _c.fire_at <= _until,
+# --- status -------------------------------------------------------------------
+
+_PRESENT = "gone_at IS NULL AND watches <> 0"
+_COUNT_MILESTONES = sql(f"SELECT COUNT(*) FROM milestones WHERE {_PRESENT}")
+_COUNT_BY_TYPE = row_query(f"""
+SELECT category, type, COUNT(*) AS milestones FROM milestones WHERE {_PRESENT}
+GROUP BY category, type ORDER BY category, type
+""")
+_WATCHES = row_query("""
+SELECT name, baselined_at, watermark, polled_at, swept_at, full_at, sweep_only
+FROM watches ORDER BY id
+""")
+_LAST_READ = row_query("""
+SELECT kind, ended_at, pages, rows, events, error FROM reads
+WHERE watch = :watch ORDER BY id DESC LIMIT 1
+""")
+#: Materialized: SQLite shall not walk all events by the index of their kinds.
+_COUNT_EVENTS = sql("""
+WITH recent AS MATERIALIZED (SELECT kind FROM events WHERE seen_at >= :since)
+SELECT kind, COUNT(*) AS number FROM recent GROUP BY kind
+""")
+_COUNT_QUARANTINE = sql("SELECT COUNT(*) FROM quarantine")
+_STARTS = row_query("""
+SELECT m.id AS milestone_id, m.title, m.category, m.type, c.fire_at AS start
+FROM timers c JOIN milestones m ON m.id = c.milestone_id
+WHERE c.kind = 'start' AND c.fire_at > :since AND c.fire_at <= :until
+ORDER BY c.fire_at LIMIT :limit
+""")
+_COUNT_STARTS = sql("SELECT COUNT(*) FROM timers WHERE kind = 'start' AND fire_at > :now")
+#: A downtime that is still to be told is no incident any more.
+_INCIDENTS = row_query("""
+SELECT key, since, words FROM conditions WHERE key NOT LIKE 'catchup:%' ORDER BY since, key
+""")
+#: The destinations in force, then those that are not and are owed something.
+_DESTINATIONS = row_query("""
+WITH open AS MATERIALIZED (
+  SELECT destination,
+    SUM(CASE WHEN state = 'pending' THEN 1 ELSE 0 END) AS pending,
+    SUM(CASE WHEN state = 'leased' THEN 1 ELSE 0 END) AS leased,
+    SUM(CASE WHEN state = 'pending' AND held IS NOT NULL AND due_at > :now THEN 1 ELSE 0 END)
+      AS held,
+    MIN(CASE WHEN state = 'pending' AND attempts > 0 THEN due_at END) AS next_try_at
+  FROM deliveries WHERE state IN ('pending', 'leased') GROUP BY destination
+), dead AS (
+  SELECT destination, COUNT(*) AS n FROM deliveries WHERE state = 'dead' GROUP BY destination
+), dropped AS (
+  SELECT destination, COUNT(*) AS n FROM deliveries
+  WHERE state = 'dropped' AND settled_at >= :dropped_since GROUP BY destination
+), names AS (
+  SELECT name FROM destinations UNION SELECT destination FROM open WHERE pending > 0
+)
+SELECT names.name, s.name IS NOT NULL AS configured, COALESCE(open.pending, 0) AS pending,
+  COALESCE(open.held, 0) AS held, COALESCE(open.leased, 0) AS leased,
+  COALESCE(dead.n, 0) AS dead, COALESCE(dropped.n, 0) AS dropped_24h,
+  (SELECT MAX(sent_at) FROM deliveries
+   WHERE destination = names.name AND sent_at IS NOT NULL) AS last_sent_at,
+  s.paused_until, s.suspended_since, COALESCE(s.gone, FALSE) AS gone, s.open_since,
+  COALESCE(s.reason,
+    (SELECT CASE WHEN outcome <> 'sent' THEN reason END FROM attempts
+     WHERE destination = s.name AND outcome IS NOT NULL
+     ORDER BY started_at DESC, seq DESC LIMIT 1)) AS reason,
+  CASE WHEN s.name IS NOT NULL THEN open.next_try_at END AS next_try_at
+FROM names
+LEFT JOIN destinations s ON s.name = names.name
+LEFT JOIN open ON open.destination = names.name
+LEFT JOIN dead ON dead.destination = names.name
+LEFT JOIN dropped ON dropped.destination = names.name
+ORDER BY s.name IS NULL, names.name
+""")
+_DESTINATION_NAMES = sql("SELECT name FROM destinations ORDER BY name")
+
+
+def status(conn: Connection, now: datetime, *, milestones: int | None) -> StatusRow:
+    """
+    Return the state of everything that is watched, owed and next.
+
+    `milestones` is their number, which takes longest to count; None: not known yet.
+    """
+    events = conn.execute(_COUNT_EVENTS, {"since": now - _DAY})
+    return StatusRow(
+        milestones=milestones,
+        watches=[
+            WatchStatus(
+                **row._asdict(),
+                last_read=next(iter(fetch(conn, _LAST_READ, ReadSummary, watch=row.name)), None),
+            )
+            for row in conn.execute(_WATCHES)
+        ],
+        events_24h={row.kind: row.number for row in events},
+        destinations=destination_status(conn, now),
+        quarantined=conn.scalar(_COUNT_QUARANTINE) or 0,
+        next_starts=starts(conn, now, _FAR_FUTURE, limit=NEXT_STARTS),
+        conditions=fetch(conn, _INCIDENTS, IncidentRow),
+        silences=[
+            ActiveSilenceRow(id=one.id, until=one.until, match=one.match, why=one.why)
+            for one in queries.silences(conn, now)
+        ],
     )
-    .order_by(_c.fire_at)
-    .limit(STARTS_SHOWN)
-)
-#: Numbered from 1970.
-_hour = type_coerce(_e.seen_at, BigInteger).op("/")(literal_column(str(_HOUR_TICKS)))
-_BY_HOUR = (
-    select(_hour, _e.kind, func.count())
-    .where(_e.seen_at >= _since, _e.seen_at < _until)
-    .group_by(_hour, _e.kind + "")
-)
-_SENT_SINCE = select(func.count()).where(
-    _d.destination == bindparam("destination"), _d.sent_at >= _since
-)
-_NEWEST_SENT = (
-    select(_d.sent_at, _e.seen_at)
-    .join(t.events, _e.id == _d.event_id)
-    .where(_d.destination == bindparam("destination"), _d.sent_at >= _since)
-    .order_by(_d.sent_at.desc())
-    .limit(bindparam("most"))
-)
-_TRIES = (
-    select(t.attempts)
-    .where(_a.destination == bindparam("destination"))
-    .order_by(_a.started_at.desc(), _a.seq.desc())
-    .limit(TRIES_SHOWN)
-)
-_OUTCOMES = (
-    select(_a.outcome, func.count())
-    .where(_a.destination == bindparam("destination"), _a.started_at >= _since)
-    .group_by(_a.outcome)
-)
-_USED = select(func.count()).where(
-    _a.destination == bindparam("destination"), _a.started_at > _since
-)
-_AT = select(_d.seq, _d.born_at).where(_d.seq >= bindparam("seq")).order_by(_d.seq)
-_BY_ROUTE = (
-    select(_d.route, _d.kind, func.count(_d.event_id.distinct()))
-    .where(_d.seq >= bindparam("seq"))
-    .group_by(_d.route + "", _d.kind)
-)
-_LATEST = (
-    select(_d.seq, _e.id, _e.kind, _e.at, _e.milestone_id, _m.title)
-    .join(t.events, _e.id == _d.event_id)
-    .outerjoin(t.milestones, _m.id == _e.milestone_id)
-    .where(_d.route == bindparam("route"))
-    .order_by(_d.seq.desc())
-    .limit(bindparam("most"))
-)
 
 
-def starts(conn: Connection, now: datetime) -> list[RowJson]:
-    """What starts within a day, soonest first."""
-    rows = conn.execute(_STARTS, {"since": now, "until": now + _DAY})
-    return [
-        {
-            "milestone_id": row.id,
-            "title": row.title,
-            "category": row.category,
-            "type": row.type,
-            "start": queries.stamp(row.fire_at),
-        }
-        for row in rows
-    ]
+def count_milestones(conn: Connection) -> int:
+    """The number of milestones that are present and watched."""
+    return conn.scalar(_COUNT_MILESTONES) or 0
 
 
-# --- events by hour -----------------------------------------------------------
+def count_by_type(conn: Connection) -> list[MilestoneCount]:
+    """The number of milestones of each category and type, by name."""
+    return fetch(conn, _COUNT_BY_TYPE, MilestoneCount)
 
 
-def hours_of(now: datetime) -> list[datetime]:
-    """The beginnings of the last two days' hours, this one's last."""
-    this = now.replace(minute=0, second=0, microsecond=0)
-    return [this - back * _HOUR for back in reversed(range(_HOURS))]
+def count_starts(conn: Connection, now: datetime) -> int:
+    """The number of starts that lie ahead."""
+    return conn.scalar(_COUNT_STARTS, {"now": now}) or 0
 
 
-def by_hour(conn: Connection, hours: Sequence[datetime]) -> dict[datetime, dict[str, int]]:
-    """By hour and kind: how many events were seen in these hours, all in a row."""
-    if not hours:
-        return {}
-    asked = {"since": hours[0], "until": hours[-1] + _HOUR}
-    first = t.ticks(hours[0]) // _HOUR_TICKS
-    found: dict[datetime, dict[str, int]] = {hour: {} for hour in hours}
-    for number, kind, count in conn.execute(_BY_HOUR, asked):
-        found[hours[number - first]][kind] = count
-    return found
+def destination_status(conn: Connection, now: datetime) -> list[DestinationStatus]:
+    """The state of each destination: those in force, then those that are owed something."""
+    params = {"now": now, "dropped_since": now - _DAY}
+    return fetch(conn, _DESTINATIONS, DestinationStatus, **params)
 
 
-def hour_rows(found: Mapping[datetime, Mapping[str, int]]) -> list[RowJson]:
-    """The same as rows: each kind is there."""
-    return [
-        {"hour": queries.stamp(hour)} | {kind.value: counts.get(kind.value, 0) for kind in Kind}
-        for hour, counts in found.items()
-    ]
+def destination_names(conn: Connection) -> list[str]:
+    """The destinations in force, by name."""
+    return list(conn.scalars(_DESTINATION_NAMES))
 
 
-# --- latency ------------------------------------------------------------------
+def starts(
+    conn: Connection, after: datetime, until: datetime, *, limit: int = STARTS_SHOWN
+) -> list[StartRow]:
+    """The starts after an instant and up to another, soonest first."""
+    params = {"since": after, "until": until, "limit": limit}
+    return fetch(conn, _STARTS, StartRow, **params)
 
 
-def latency(conn: Connection, names: Iterable[str], now: datetime) -> RowJson:
-    """How much was sent in the last day, and how long its newest part took."""
-    names = list(names)
-    asked = {"since": now - _DAY, "most": SAMPLE // max(1, len(names))}
-    sent, took = 0, []
+# --- the first page -----------------------------------------------------------
+
+_BY_HOUR = sql("""
+SELECT seen_at / 3600000000 AS hour, kind, COUNT(*) FROM events
+WHERE seen_at >= :since AND seen_at < :until GROUP BY hour, kind
+""")
+_COUNT_SENT = sql("""
+SELECT COUNT(*) FROM deliveries WHERE destination = :destination AND sent_at >= :since
+""")
+_TOOK = sql("""
+SELECT d.sent_at - e.seen_at FROM deliveries d JOIN events e ON e.id = d.event_id
+WHERE d.destination = :destination AND d.sent_at >= :since ORDER BY d.sent_at DESC LIMIT :limit
+""")
+
+
+def hours(conn: Connection, now: datetime) -> list[HourRow]:
+    """The events of each of the last 48 hours, this one last."""
+    last = now.replace(minute=0, second=0, microsecond=0)
+    found: dict[int, dict[str, int]] = {}
+    params = {"since": last - (_HOURS - 1) * _HOUR, "until": last + _HOUR}
+    for number, kind, count in conn.execute(_BY_HOUR, params):
+        found.setdefault(number, {})[kind] = count
+    begins = [last - back * _HOUR for back in reversed(range(_HOURS))]
+    return [HourRow(hour=hour, **found.get(t.ticks(hour) // _HOUR_TICKS, {})) for hour in begins]
+
+
+def latency(conn: Connection, names: Sequence[str], now: datetime) -> LatencyRow:
+    """The number of messages sent in the last day, and how long the newest of them took."""
+    sent, seconds = 0, list[float]()
+    limit = LATENCY_SAMPLE // max(1, len(names))
     for name in names:
-        this = asked | {"destination": name}
-        sent += conn.scalar(_SENT_SINCE, this) or 0
-        took += [(at - seen).total_seconds() for at, seen in conn.execute(_NEWEST_SENT, this)]
-    took.sort()
-    return {
-        "sent": sent,
-        "p50_s": _quantile(took, 0.5),
-        "p99_s": _quantile(took, 0.99),
-    }
+        params = {"destination": name, "since": now - _DAY}
+        sent += conn.scalar(_COUNT_SENT, params) or 0
+        seconds += [took / 1e6 for took in conn.scalars(_TOOK, params | {"limit": limit})]
+    seconds.sort()
+    return LatencyRow(sent=sent, p50_s=_quantile(seconds, 0.5), p99_s=_quantile(seconds, 0.99))
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float | None:
@@ -166,118 +221,95 @@ def _quantile(ordered: Sequence[float], share: float) -> float | None:
 
 # --- destinations -------------------------------------------------------------
 
+_COUNT_ATTEMPTS = sql("""
+SELECT COALESCE(SUM(CASE WHEN outcome = 'sent' THEN 1 ELSE 0 END), 0) AS sent,
+  COALESCE(SUM(CASE WHEN outcome <> 'sent' THEN 1 ELSE 0 END), 0) AS failed, COUNT(*) AS started
+FROM attempts WHERE destination = :destination AND started_at >= :since
+""")
+_LATEST_ATTEMPTS = row_query("""
+SELECT started_at AS at, COALESCE(outcome, 'no answer yet') AS outcome, status, reason, members
+FROM attempts WHERE destination = :destination ORDER BY started_at DESC, seq DESC LIMIT 20
+""")
+
 
 def destinations(
     conn: Connection,
     now: datetime,
-    *,
     services: Mapping[str, str],
     rates: Mapping[str, Rate | None],
-) -> list[RowJson]:
-    """Those of `status`, with what else there is to know."""
-    return [
-        row | _more(conn, str(row["name"]), now, services, rates)
-        for row in queries.destination_rows(conn, now)
-    ]
+) -> list[DestinationRow]:
+    """The state of each destination with its service, rate, and latest attempts."""
+
+    def attempts(name: str, since: datetime) -> Any:
+        params = {"destination": name, "since": since}
+        return conn.execute(_COUNT_ATTEMPTS, params).one()
+
+    def row(state: DestinationStatus) -> DestinationRow:
+        rate, day = rates.get(state.name), attempts(state.name, now - _DAY)
+        return DestinationRow(
+            **{field: getattr(state, field) for field in state.__struct_fields__},
+            service=services.get(state.name),
+            rate=None if rate is None else format_rate(rate),
+            used=None if rate is None else attempts(state.name, now - rate.per).started,
+            sent_24h=day.sent,
+            failed_24h=day.failed,
+            tries=fetch(conn, _LATEST_ATTEMPTS, AttemptRow, destination=state.name),
+        )
+
+    return [row(state) for state in destination_status(conn, now)]
 
 
-def _more(
-    conn: Connection,
-    name: str,
-    now: datetime,
-    services: Mapping[str, str],
-    rates: Mapping[str, Rate | None],
-) -> RowJson:
-    asked = {"destination": name, "since": now - _DAY}
-    outcomes = {row[0]: row[1] for row in conn.execute(_OUTCOMES, asked)}
-    sent, under_way = outcomes.pop("sent", 0), outcomes.pop(None, 0)
-    del under_way
-    rate = rates.get(name)
-    used = None
-    if rate is not None:
-        used = conn.scalar(_USED, {"destination": name, "since": now - rate.per})
-    return {
-        "service": services.get(name),
-        "rate": None if rate is None else spelt(rate),
-        "used": used,
-        "sent_24h": sent,
-        "failed_24h": sum(outcomes.values()),
-        "tries": queries.try_rows(conn.execute(_TRIES, {"destination": name})),
-    }
-
-
-def spelt(rate: Rate) -> str:
-    """As the configuration spells it: `1/s`, `10/m`."""
+def format_rate(rate: Rate) -> str:
+    """A rate as in the configuration: `1/s`, `10/m`."""
     seconds = rate.per.total_seconds()
-    for unit, size in (("s", 1), ("m", 60), ("h", 3600), ("d", 86400)):
-        if seconds == size:
-            return f"{rate.count}/{unit}"
-    return f"{rate.count}/{seconds:g}s"
+    units: Mapping[float, str] = {1: "s", 60: "m", 3600: "h", 86400: "d"}
+    return f"{rate.count}/{units.get(seconds) or f'{seconds:g}s'}"
 
 
 # --- routes -------------------------------------------------------------------
 
+_COUNT_BY_ROUTE = sql("""
+SELECT route, kind, COUNT(DISTINCT event_id) FROM deliveries
+WHERE event_id IN (SELECT id FROM events WHERE seen_at >= :since) GROUP BY route, kind
+""")
+#: An event is there once for each destination.
+_LATEST_OF_ROUTE = row_query("""
+SELECT e.id AS event_id, e.kind, e.at, m.title, e.milestone_id
+FROM deliveries d JOIN events e ON e.id = d.event_id LEFT JOIN milestones m ON m.id = e.milestone_id
+WHERE d.route = :route ORDER BY d.seq DESC LIMIT :limit
+""")
 
-def routes(conn: Connection, rules: Sequence[Route], now: datetime) -> list[RowJson]:
-    """The routes in their order, and what each took lately."""
-    lowest = _first_since(conn, now - _DAY)
-    taken: dict[str, dict[str, int]] = {}
-    for route, kind, count in conn.execute(_BY_ROUTE, {"seq": lowest}):
-        taken.setdefault(route, {})[kind] = count
+
+def routes(conn: Connection, configured: Sequence[Route], now: datetime) -> list[RouteRow]:
+    """The routes in their order, with the events that each matched in the last day."""
+    counts: dict[str, dict[str, int]] = {}
+    for name, kind, count in conn.execute(_COUNT_BY_ROUTE, {"since": now - _DAY}):
+        counts.setdefault(name, {})[kind] = count
     return [
-        {
-            "name": rule.name,
-            "match": _match(rule),
-            "to": list(rule.to),
-            "stop": rule.stop,
-            "reminders": [format_duration(lead) for lead in rule.reminders],
-            "events_24h": taken.get(rule.name, {}),
-            "latest": _latest(conn, rule),
-        }
-        for rule in rules
+        RouteRow(
+            name=route.name,
+            match=_match(route),
+            to=route.to,
+            stop=route.stop,
+            reminders=[format_duration(lead) for lead in route.reminders],
+            events_24h=counts.get(route.name, {}),
+            latest=_latest(conn, route),
+        )
+        for route in configured
     ]
 
 
-def _match(rule: Route) -> RowJson:
-    """Its keys and their patterns, as the configuration has them."""
-    match = rule.match
-    keys: dict[str, Any] = {
-        "events": [kind.value for kind in Kind if kind in match.events],
-        **{key: list(patterns) for key, patterns in match.fields},
-        "changed": list(match.changed),
+def _match(route: Route) -> Patterns:
+    """The keys and patterns of a route, as in the configuration."""
+    keys = {
+        "events": [kind.value for kind in Kind if kind in route.match.events],
+        **{key: list(patterns) for key, patterns in route.match.fields},
+        "changed": list(route.match.changed),
     }
     return {key: patterns for key, patterns in keys.items() if patterns}
 
 
-def _latest(conn: Connection, rule: Route) -> list[RowJson]:
-    """The newest events that it took, each once."""
-    asked = {"route": rule.name, "most": LATEST_SHOWN * max(1, len(rule.to))}
-    found: dict[str, RowJson] = {}
-    for row in conn.execute(_LATEST, asked):
-        found[row.id] = {
-            "event_id": row.id,
-            "kind": row.kind,
-            "at": queries.stamp(row.at),
-            "title": row.title,
-            "milestone_id": row.milestone_id,
-        }
-    return list(found.values())[:LATEST_SHOWN]
-
-
-def _first_since(conn: Connection, since: datetime) -> int:
-    """
-    The number of about the first delivery that was born since then.
-
-    Numbers rise with the time but for what a suspension has made younger, so halving
-    finds it without an index.
-    """
-    low, high = 0, (conn.scalar(select(func.max(_d.seq))) or 0) + 1
-    asked = _AT.limit(1)
-    while low < high:
-        middle = (low + high) // 2
-        row = conn.execute(asked, {"seq": middle}).first()
-        if row is None or row.born_at >= since:
-            high = middle
-        else:
-            low = row.seq + 1
-    return low
+def _latest(conn: Connection, route: Route) -> list[LatestEvent]:
+    limit = LATEST_EVENTS * max(1, len(route.to))
+    rows = fetch(conn, _LATEST_OF_ROUTE, LatestEvent, route=route.name, limit=limit)
+    return list({row.event_id: row for row in rows}.values())[:LATEST_EVENTS]

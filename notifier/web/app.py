@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from notifier.domain.auth import FEEDS_PATH
 from notifier.errors import StoreSlow
 from notifier.web.auth import AuthMiddleware, AuthSettings, TokenStore, login_routes
+from notifier.web.context import WebContext
 from notifier.web.middleware import (
     API_PATH,
     BodyLimit,
@@ -23,7 +24,6 @@ from notifier.web.middleware import (
     error_response,
 )
 from notifier.web.pages import dressed, mishap, pages
-from notifier.web.ports import Ports
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ _PROGRAM_PATHS = (API_PATH, FEEDS_PATH, "/metrics", "/-/", "/static/")
 
 
 def build_app(
-    ports: Ports,
+    context: WebContext,
     settings: AuthSettings,
     tokens: TokenStore,
     *,
@@ -48,7 +48,7 @@ def build_app(
 
     `routes`: what is served beside the pages, such as the API, feeds and metrics.
     """
-    dress = dressed(ports)
+    dress = dressed(context)
     error_page = mishap(dress)
 
     async def http_error(request: Request, exc: Exception) -> Response:
@@ -68,19 +68,19 @@ def build_app(
 
     app = Starlette(
         routes=[
-            *_health_routes(ports),
+            *_health_routes(context),
             *login_routes(settings, tokens, dress.page),
             *routes,
-            *pages(ports, dress),
+            *pages(context, dress),
         ],
         middleware=[
             Middleware(
                 TrustedHosts,
                 listen_host=listen_host,
-                external_url=ports.external_url,
+                external_url=context.external_url,
                 hosts=hosts,
             ),
-            Middleware(SameOrigin, external_url=ports.external_url),
+            Middleware(SameOrigin, external_url=context.external_url),
             Middleware(BodyLimit),
             Middleware(AuthMiddleware, settings=settings, tokens=tokens),
         ],
@@ -93,14 +93,14 @@ def build_app(
     return SecurityHeaders(app)
 
 
-def _health_routes(ports: Ports) -> list[BaseRoute]:
+def _health_routes(context: WebContext) -> list[BaseRoute]:
     async def healthy(_request: Request) -> Response:
-        found = await ports.vitals()
+        found = await context.readiness()
         body = {"ok": not found.stalled, "stuck": list(found.stalled)}
         return JSONResponse(body, 503 if found.stalled else 200)
 
     async def ready(_request: Request) -> Response:
-        found = await ports.vitals()
+        found = await context.readiness()
         body = {
             "ready": not found.unready,
             "because": list(found.unready),

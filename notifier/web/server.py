@@ -31,15 +31,16 @@ from notifier.metrics import Metrics
 from notifier.senders import webhook
 from notifier.senders.sender import scheme_of
 from notifier.settings.models import Settings, WebSettings
-from notifier.storage.books import Books
 from notifier.storage.database import Database, RunInThread
+from notifier.storage.explain import RenderContext
 from notifier.web.api import api
 from notifier.web.app import build_app
 from notifier.web.auth import AuthSettings, Password, TokenStore
+from notifier.web.context import WebContext
 from notifier.web.feeds import Feeds
 from notifier.web.listen import Address, ListenSocket, bind_unix_socket
-from notifier.web.ports import Ports
 from notifier.web.prometheus import metrics_route
+from notifier.web.reader import StoreReader
 from notifier.workers.admin_actions import COMMAND, Deeds
 from notifier.workers.readiness import Readiness
 
@@ -87,10 +88,10 @@ class WebService:
         web, address, bound = self.config.web, listen.address, listen.duplicate()
         if web is None or address is None or bound is None:
             return
-        books = self.books()
-        self.deeds.changed = books.forget
+        reader = self.reader()
+        self.deeds.changed = reader.invalidate
         settings, tokens = self._auth(web, address)
-        ports = self._ports(books)
+        context = self._context(reader)
         documents = Feeds(
             db=self.db,
             rules=self.config.routes,
@@ -99,7 +100,7 @@ class WebService:
             external_url=self.config.external_url,
         )
         routes = [
-            *api(ports),
+            *api(context),
             *documents.routes(),
             metrics_route(
                 self.db,
@@ -109,7 +110,7 @@ class WebService:
             ),
         ]
         app = build_app(
-            ports, settings, tokens, listen_host=address.host, hosts=web.hosts, routes=routes
+            context, settings, tokens, listen_host=address.host, hosts=web.hosts, routes=routes
         )
         # The imported modules stay: examining them in each collection would delay sends.
         gc.freeze()
@@ -117,11 +118,11 @@ class WebService:
         if web.password is None and self.config.external_url is not None:
             log.warning("web.unguarded", external_url=self.config.external_url)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(books.keep, self.clock.sleep)
+            tasks.start_soon(reader.keep_counting, self.clock.sleep)
             tasks.start_soon(tokens.flush_periodically, self.clock.sleep)
             if self.unix_socket is not None:
                 owner = replace(settings, password=None, without_password=COMMAND)
-                local = build_app(ports, owner, tokens, listen_host="localhost", routes=routes)
+                local = build_app(context, owner, tokens, listen_host="localhost", routes=routes)
                 tasks.start_soon(serve, local, bind_unix_socket(self.unix_socket))
             await serve(app, bound)
 
@@ -148,38 +149,41 @@ class WebService:
         )
         return settings, tokens
 
-    def books(self) -> Books:
-        """The queries of the pages and the API."""
+    def reader(self) -> StoreReader:
+        """The reads of the pages and the API."""
         config = self.config
 
         def webhook_body(message: Rendered, now: datetime) -> str:
             return msgspec.json.format(webhook.encode_body(message, now=now), indent=2).decode()
 
-        return Books(
-            self.db,
-            routes=config.routes,
+        return StoreReader(
+            db=self.db,
+            now=self.clock.now,
+            monotonic=self.clock.monotonic,
+            context=RenderContext(
+                routes=config.routes,
+                limits={one.name: self.sender.limits(one.name) for one in config.destinations},
+                zones={one.name: one.zone for one in config.destinations},
+                external_url=config.external_url,
+                webhooks={
+                    one.name: webhook_body
+                    for one in config.destinations
+                    if scheme_of(one.url) in webhook.SCHEMES
+                },
+            ),
             destinations=config.destinations,
             rates={
                 one.name: one.rate or self.sender.default_rate(one.name)
                 for one in config.destinations
             },
-            now=self.clock.now,
-            limits={one.name: self.sender.limits(one.name) for one in config.destinations},
-            external_url=config.external_url,
-            monotonic=self.clock.monotonic,
-            programs={
-                one.name: webhook_body
-                for one in config.destinations
-                if scheme_of(one.url) in webhook.SCHEMES
-            },
         )
 
-    def _ports(self, books: Books) -> Ports:
+    def _context(self, reader: StoreReader) -> WebContext:
         config = self.config
-        return Ports(
-            books=books,
-            deeds=self.deeds,
-            vitals=self.readiness,
+        return WebContext(
+            reader=reader,
+            admin=self.deeds,
+            readiness=self.readiness,
             now=self.clock.now,
             zone=config.timezone.key,
             external_url=config.external_url,

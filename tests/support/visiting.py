@@ -14,15 +14,16 @@ from storing import DAY, HOUR, MINUTE, NOW, UTC_ZONE, Shelf, opened, row, stamp,
 
 from notifier.clock import SystemClock
 from notifier.domain.models import Format, Json, Kind, Outcome, Refused, Rendered, Scope, Sent
-from notifier.domain.pagination import EventFilter, Slice
+from notifier.domain.pagination import EventFilter
 from notifier.domain.poll_schedule import ReadKind
 from notifier.domain.rules import Destination, Match, Route
-from notifier.storage import destination_state
-from notifier.storage.books import Books
+from notifier.storage import destination_state, queries
 from notifier.storage.database import Priority
+from notifier.storage.explain import RenderContext
 from notifier.web.app import build_app
 from notifier.web.auth import AuthSettings, TokenStore
-from notifier.web.ports import Ports
+from notifier.web.context import WebContext
+from notifier.web.reader import StoreReader
 from notifier.workers.admin_actions import Deeds, Trial
 from notifier.workers.readiness import HealthReport
 
@@ -82,7 +83,7 @@ class Site:
     """The whole web of a service that does not run."""
 
     shelf: Shelf
-    books: Books
+    reader: StoreReader
     deeds: Deeds
     app: ASGIApp
     health: HealthReport = field(default_factory=lambda: HealthReport(skew_s=0.2))
@@ -97,8 +98,8 @@ class Site:
 
     async def event(self, kind: str) -> str:
         """The id of the newest event of a kind."""
-        leaf = await self.books.events(EventFilter(kinds=[Kind(kind)]), Slice())
-        return str(leaf.rows[0]["event_id"])
+        page = await self.reader.read(queries.events, EventFilter(kind=[Kind(kind)]))
+        return page.rows[0].event_id
 
 
 @asynccontextmanager
@@ -107,7 +108,7 @@ async def site(
     *,
     lived: bool = True,
     counted: bool = True,
-    more: Callable[[Ports], Sequence[BaseRoute]] = lambda _ports: (),
+    more: Callable[[WebContext], Sequence[BaseRoute]] = lambda _context: (),
 ) -> AsyncIterator[Site]:
     """
     A site; `lived`: things have happened on it. `more`: beside the pages.
@@ -129,29 +130,30 @@ async def site(
             return found[0].health
 
         clock = StillClock()
-        books = Books(
-            store,
-            routes=ROUTES,
-            destinations=[
-                Destination(name=name, url=url, zone=UTC_ZONE) for name, url in URLS.items()
-            ],
-            rates={},
+        destinations = [
+            Destination(name=name, url=url, zone=UTC_ZONE) for name, url in URLS.items()
+        ]
+        reader = StoreReader(
+            db=store,
             now=clock.now,
+            monotonic=clock.monotonic,
+            context=RenderContext(routes=ROUTES, zones=dict.fromkeys(URLS, UTC_ZONE)),
+            destinations=destinations,
         )
         if counted:
-            await books.count()
+            await reader.count_milestones()
         deeds = Deeds(
             db=store,
             clock=clock,
             wake=lambda _name: None,
             look=lambda: None,
             trial=Trial(destinations=list(URLS), message=_test, send=send),
-            changed=books.forget,
+            changed=reader.invalidate,
         )
-        ports = Ports(
-            books=books,
-            deeds=deeds,
-            vitals=readiness,
+        context = WebContext(
+            reader=reader,
+            admin=deeds,
+            readiness=readiness,
             now=clock.now,
             zone="America/New_York",
             version="0.1.0",
@@ -160,8 +162,8 @@ async def site(
         )
         tokens = TokenStore(db=store, now=clock.now, new_token=lambda: "f" * 43)
         settings = AuthSettings(password=None, port=8080)
-        app = build_app(ports, settings, tokens, listen_host="127.0.0.1", routes=more(ports))
-        found.append(Site(shelf=shelf, books=books, deeds=deeds, app=app))
+        app = build_app(context, settings, tokens, listen_host="127.0.0.1", routes=more(context))
+        found.append(Site(shelf=shelf, reader=reader, deeds=deeds, app=app))
         yield found[0]
 
 

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
+from notifier.web.context import WebContext
 from notifier.web.pages import (
     audit,
     deliveries,
@@ -30,7 +31,6 @@ from notifier.web.pages import (
 )
 from notifier.web.pages.error_pages import Mishap, mishap
 from notifier.web.pages.templating import Dress
-from notifier.web.ports import Ports
 
 __all__ = ["Dress", "Mishap", "dressed", "mishap", "pages"]
 
@@ -46,14 +46,14 @@ class _Fresh(StaticFiles):
         return answer
 
 
-def dressed(ports: Ports) -> Dress:
+def dressed(context: WebContext) -> Dress:
     """How pages of this service are dressed; also for pages that others write."""
-    return Dress(ports=ports, zone=ZoneInfo(ports.zone))
+    return Dress(context=context, zone=ZoneInfo(context.zone))
 
 
-def pages(ports: Ports, dress: Dress | None = None) -> list[BaseRoute]:
+def pages(context: WebContext, dress: Dress | None = None) -> list[BaseRoute]:
     """Every page of the dashboard, and what they load."""
-    dress = dress or dressed(ports)
+    dress = dress or dressed(context)
     return [
         *overview.places(dress),
         *milestones.places(dress),

@@ -4,7 +4,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.domain.pagination import BadCursor
+from notifier.domain.pagination import BadCursor, PageRequest
+from notifier.storage import queries
 from notifier.web.pages import forms
 from notifier.web.pages.templating import Dress
 
@@ -15,14 +16,15 @@ def places(dress: Dress) -> list[BaseRoute]:
     async def found(request: Request) -> Response:
         query = request.query_params
         try:
-            leaf = await dress.ports.books.audit(forms.part(query))
+            wanted = PageRequest(**forms.page_of(query))
+            page = await dress.context.reader.read(queries.audit, wanted)
         except BadCursor as exc:
             raise forms.bad_cursor(exc) from None
         return await dress.page(
             request,
             "audit.html",
-            rows=leaf.rows,
-            next=forms.next_page(query, leaf),
+            rows=page.rows,
+            next=forms.next_page(query, page),
             first="cursor" not in query,
         )
 

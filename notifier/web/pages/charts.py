@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 from notifier.domain.models import Kind
 from notifier.messages.escaping import clean
 from notifier.messages.humanize import instant, on_the_wall, readable
-from notifier.web.pages.filters import Row, counted, parsed, stamp, titled
+from notifier.storage.rows import HourRow, StartRow
+from notifier.web.pages.filters import counted, stamp, titled
 
 _HOUR = timedelta(hours=1)
 _AHEAD = timedelta(hours=24)
@@ -81,7 +82,7 @@ class Timeline:
     words: str
 
 
-def timeline(starts: Sequence[Row], *, now: datetime, zone: ZoneInfo) -> Timeline:
+def timeline(starts: Sequence[StartRow], *, now: datetime, zone: ZoneInfo) -> Timeline:
     """The next starts by type; those that happen together are one mark."""
     length = _length(starts, now)
     hours = length // _HOUR
@@ -103,36 +104,36 @@ def timeline(starts: Sequence[Row], *, now: datetime, zone: ZoneInfo) -> Timelin
     )
 
 
-def _length(starts: Sequence[Row], now: datetime) -> timedelta:
+def _length(starts: Sequence[StartRow], now: datetime) -> timedelta:
     """A day; or until the last start that is told, where there are more."""
-    last = parsed(starts[-1]["start"]) if len(starts) >= _MOST else None
+    last = starts[-1].start if len(starts) >= _MOST else None
     if last is None:
         return _AHEAD
     hours = math.ceil((last - now) / _HOUR)
     return min(max(hours, 1) * _HOUR, _AHEAD)
 
 
-def _by_type(starts: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+def _by_type(starts: Sequence[StartRow]) -> Iterator[tuple[str, list[StartRow]]]:
     """The commonest types first; what is left shares the last lane."""
-    known: defaultdict[str, list[Row]] = defaultdict(list)
+    known: defaultdict[str, list[StartRow]] = defaultdict(list)
     for row in starts:
-        known[readable(clean(row["type"] or row["category"], 40)) or "other"].append(row)
+        known[readable(clean(row.type or row.category, 40)) or "other"].append(row)
     ranked = sorted(known.items(), key=lambda item: (-len(item[1]), item[0]))
     if len(ranked) <= _LANES:
         yield from ranked
         return
     yield from ranked[: _LANES - 1]
     rest = [row for _, rows in ranked[_LANES - 1 :] for row in rows]
-    yield "other", sorted(rest, key=lambda row: str(row["start"]))
+    yield "other", sorted(rest, key=lambda row: row.start)
 
 
 def _marks(
-    rows: Sequence[Row], length: timedelta, *, now: datetime, zone: ZoneInfo
+    rows: Sequence[StartRow], length: timedelta, *, now: datetime, zone: ZoneInfo
 ) -> Iterator[Mark]:
-    group: list[tuple[datetime, Row]] = []
+    group: list[tuple[datetime, StartRow]] = []
     for row in rows:
-        start = parsed(row["start"])
-        if start is None or not now <= start <= now + length:
+        start = row.start
+        if not now <= start <= now + length:
             continue
         if group and start - group[0][0] > length * _TOGETHER:
             yield _mark(group, length, now=now, zone=zone)
@@ -143,7 +144,7 @@ def _marks(
 
 
 def _mark(
-    group: Sequence[tuple[datetime, Row]],
+    group: Sequence[tuple[datetime, StartRow]],
     length: timedelta,
     *,
     now: datetime,
@@ -225,16 +226,16 @@ class Bars:
     words: str
 
 
-def bars(hours: Sequence[Row], *, zone: ZoneInfo, now: datetime) -> Bars:
+def bars(hours: Sequence[HourRow], *, zone: ZoneInfo, now: datetime) -> Bars:
     """Events per hour; nothing at all makes an empty picture."""
     totals: Counter[str] = Counter()
     for row in hours:
-        totals.update({kind.value: row[kind.value] for kind in Kind})
+        totals.update({kind.value: _count(row, kind) for kind in Kind})
     most = max((_total(row) for row in hours), default=0)
     top = _round_up(most)
     floor = _BARS_PX + 14
     width = 100 / max(len(hours), 1)
-    begin = parsed(hours[0]["hour"]) if hours else None
+    begin = hours[0].hour if hours else None
     return Bars(
         height=floor + _FOOT_PX - 4,
         floor=floor,
@@ -264,8 +265,12 @@ def number_words(most: int) -> str:
     return f"{most:,} of them" if most else "none"
 
 
-def _total(row: Row) -> int:
-    return sum(int(row[kind.value]) for kind in Kind)
+def _count(row: HourRow, kind: Kind) -> int:
+    return int(getattr(row, kind.value))
+
+
+def _total(row: HourRow) -> int:
+    return sum(_count(row, kind) for kind in Kind)
 
 
 def _round_up(most: int) -> int:
@@ -278,18 +283,17 @@ def _round_up(most: int) -> int:
     )
 
 
-def _segments(row: Row, top: int, floor: int) -> Iterator[Segment]:
+def _segments(row: HourRow, top: int, floor: int) -> Iterator[Segment]:
     """From the axis upwards, in the order of the kinds."""
     y = float(floor)
     for kind in Kind:
-        if count := int(row[kind.value]):
+        if count := _count(row, kind):
             height = _BARS_PX * count / top
             y -= height
             yield Segment(kind=kind.value, y=round(y, 1), height=round(height, 1))
 
 
-def _hour_words(row: Row, *, zone: ZoneInfo, now: datetime) -> str:
-    at = parsed(row["hour"])
-    hour = "" if at is None else f"{instant(at, zone=zone, now=now)}: "
-    kinds = [f"{row[kind.value]} {kind.value}" for kind in Kind if row[kind.value]]
+def _hour_words(row: HourRow, *, zone: ZoneInfo, now: datetime) -> str:
+    hour = f"{instant(row.hour, zone=zone, now=now)}: "
+    kinds = [f"{_count(row, kind)} {kind.value}" for kind in Kind if _count(row, kind)]
     return hour + (", ".join(kinds) or "no events")

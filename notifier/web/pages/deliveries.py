@@ -8,8 +8,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from notifier.domain.models import State
-from notifier.domain.pagination import BadCursor, DeliveryFilter, Slice
+from notifier.domain.pagination import BadCursor, DeliveryFilter
 from notifier.errors import NotifierError, StoreSlow
+from notifier.storage import queries
 from notifier.web.pages import forms
 from notifier.web.pages.templating import Dress, seen_off, writer
 
@@ -38,15 +39,16 @@ class _Page:
         """What putting back all that is dead would come to."""
         by = writer(request)
         destination = forms.text(request.query_params, "destination") or None
-        deeds = self.dress.ports.deeds
+        admin = self.dress.context.admin
         try:
-            found = await deeds.redrive(by, destination=destination, dry_run=True, most=1)
+            found = await admin.redrive(by, destination=destination, dry_run=True, most=1)
         except StoreSlow:
             raise
         except NotifierError as exc:
             raise HTTPException(404, str(exc)) from None
-        dead = DeliveryFilter(states=[State.DEAD], destination=destination)
-        newest = await self.dress.ports.books.deliveries(dead, Slice(limit=_SHOWN))
+        dead = DeliveryFilter(state=[State.DEAD], destination=destination, limit=_SHOWN)
+        context = self.dress.context
+        newest = await context.reader.read(queries.deliveries, dead, context.now())
         return await self.dress.page(
             request,
             "redrive.html",
@@ -61,9 +63,9 @@ class _Page:
         ids, destination = forms.many(form, "id"), forms.field(form, "destination")
         if not ids and not destination and forms.field(form, "all") != "yes":
             raise HTTPException(400, "No dead letter was named.")
-        deeds = self.dress.ports.deeds
+        admin = self.dress.context.admin
         try:
-            done = await deeds.redrive(by, ids=ids, destination=destination or None)
+            done = await admin.redrive(by, ids=ids, destination=destination or None)
         except StoreSlow:
             raise
         except NotifierError as exc:
@@ -71,14 +73,15 @@ class _Page:
         return seen_off("/deliveries", "redriven", n=done.count)
 
     async def _listed(self, request: Request, *, wrong: str = "", code: int = 200) -> Response:
-        query, ports = request.query_params, self.dress.ports
+        query, context = request.query_params, self.dress.context
         wanted = DeliveryFilter(
-            states=forms.choices(query, "state", State),
+            state=forms.choices(query, "state", State),
             destination=forms.text(query, "destination") or None,
             route=forms.text(query, "route") or None,
+            **forms.page_of(query),
         )
         try:
-            leaf = await ports.books.deliveries(wanted, forms.part(query))
+            page = await context.reader.read(queries.deliveries, wanted, context.now())
         except BadCursor as exc:
             raise forms.bad_cursor(exc) from None
         return await self.dress.page(
@@ -86,11 +89,11 @@ class _Page:
             "deliveries.html",
             code=code,
             wrong=wrong,
-            rows=leaf.rows,
-            next=forms.next_page(query, leaf),
+            rows=page.rows,
+            next=forms.next_page(query, page),
             first="cursor" not in query,
             wanted=wanted,
-            states=[state.value for state in wanted.states],
-            destinations=ports.destinations,
-            routes=ports.routes,
+            states=[state.value for state in wanted.state],
+            destinations=context.destinations,
+            routes=context.routes,
         )

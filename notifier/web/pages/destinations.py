@@ -1,6 +1,6 @@
 """`/destinations`: how each stands; a test, and the end of a suspension."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from starlette.exceptions import HTTPException
@@ -8,19 +8,20 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.domain.pagination import Slice
+from notifier.domain.pagination import PageRequest
 from notifier.errors import NotifierError
+from notifier.storage import queries
 from notifier.web.pages.filters import Row
 from notifier.web.pages.templating import Dress, seen_off, writer
 
 _UNTESTED = "untested"
 #: The audit's newest rows; one of them tells of a test that was just made.
-_LATELY = Slice(limit=20)
+_LATELY = PageRequest(limit=20)
 
 
 def places(dress: Dress) -> list[BaseRoute]:
     """The list, and what can be done to one."""
-    ports = dress.ports
+    context = dress.context
 
     async def listed(request: Request) -> Response:
         return await found(request, wrong=await _untested(request, dress))
@@ -35,15 +36,15 @@ def places(dress: Dress) -> list[BaseRoute]:
             "destinations.html",
             code=code,
             wrong=wrong,
-            rows=await ports.books.destinations(ports.now()),
+            rows=await context.reader.destination_rows(),
         )
 
     async def resume(request: Request, name: str) -> Response:
-        waited = await ports.deeds.resume(writer(request), name)
+        waited = await context.admin.resume(writer(request), name)
         return seen_off("/destinations", "resumed", of=name, n=waited)
 
     async def test(request: Request, name: str) -> Response:
-        said: Row = await ports.deeds.test(writer(request), name)
+        said: Row = await context.admin.test(writer(request), name)
         if not said["ok"]:
             return seen_off("/destinations", _UNTESTED, of=name)
         took_ms = round(said["seconds"] * 1000)
@@ -54,7 +55,7 @@ def places(dress: Dress) -> list[BaseRoute]:
     ) -> Response:
         writer(request)
         name = request.path_params["name"]
-        if name not in ports.destinations:
+        if name not in context.destinations:
             raise HTTPException(404, "The configuration has no such destination.")
         try:
             return await deed(request, name)
@@ -72,12 +73,11 @@ def places(dress: Dress) -> list[BaseRoute]:
 
 async def _untested(request: Request, dress: Dress) -> str:
     """Why the test did not arrive that led here; empty: none did."""
-    query, ports = request.query_params, dress.ports
+    query, context = request.query_params, dress.context
     name = query.get("of")
-    if query.get("said") != _UNTESTED or name not in ports.destinations:
+    if query.get("said") != _UNTESTED or name not in context.destinations:
         return ""
-    deeds: Sequence[Row] = (await ports.books.audit(_LATELY)).rows
-    mine = (row for row in deeds if (row["action"], row["subject"]) == ("test", name))
-    detail = next(mine, {}).get("detail") or {}
+    audit = (await context.reader.read(queries.audit, _LATELY)).rows
+    detail = next((row.detail for row in audit if (row.action, row.subject) == ("test", name)), {})
     why = f": {detail['said']}" if detail.get("ok") is False else "."
     return f"The test did not reach {name}{why}"

@@ -11,7 +11,7 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
-from notifier.domain.models import Change, Json, Milestone
+from notifier.domain.models import Change, Json, Milestone, State
 from notifier.messages import event_text
 from notifier.messages.escaping import clean
 from notifier.messages.humanize import (
@@ -23,6 +23,7 @@ from notifier.messages.humanize import (
     relative,
     span,
 )
+from notifier.storage.rows import ChangeRow, DeliveryRow
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -116,18 +117,23 @@ def seconds(value: float | None) -> str:
 # --- milestones ---------------------------------------------------------------
 
 
-def titled(row: Row) -> str:
+def _field(row: object, key: str) -> Any:
+    """A field of a row, or a key of Kalshi's document."""
+    return row.get(key) if isinstance(row, Mapping) else getattr(row, key, None)
+
+
+def titled(row: object) -> str:
     """A milestone's title on one line; never empty."""
-    title = row.get("title")
+    title = _field(row, "title")
     text = clean(title, _LONGEST_TITLE) if isinstance(title, str) else ""
     return text or "Untitled milestone"
 
 
-def sort_of(row: Row) -> str:
+def sort_of(row: object) -> str:
     """`Sports · football game`: what kind of thing it is."""
     words = (
-        clean(row.get("category") or "", 60),
-        readable(clean(row.get("type") or "", 60)),
+        clean(_field(row, "category") or "", 60),
+        readable(clean(_field(row, "type") or "", 60)),
     )
     return " · ".join(dict.fromkeys(filter(None, words)))
 
@@ -189,21 +195,12 @@ class Told:
     removed: tuple[str, ...] | None = None
 
 
-def changes_of(rows: Sequence[Row]) -> tuple[Change, ...]:
+def changes_of(rows: Sequence[ChangeRow]) -> tuple[Change, ...]:
     """The changes that an event's row shows."""
-    return tuple(
-        Change(
-            field=row["field"],
-            before=row["before"],
-            after=row["after"],
-            added=tuple(row["added"]) if "added" in row else None,
-            removed=tuple(row["removed"]) if "removed" in row else None,
-        )
-        for row in rows
-    )
+    return tuple(row.value() for row in rows)
 
 
-def told(rows: Sequence[Row]) -> list[Told]:
+def told(rows: Sequence[ChangeRow]) -> list[Told]:
     """Changes for people, without what says the same twice."""
     return [_told(change) for change in event_text.without_echo(changes_of(rows))]
 
@@ -250,7 +247,7 @@ def _shift(before: object, after: object) -> str:
 
 
 @pass_context
-def gist(context: Context, rows: Sequence[Row]) -> Markup:
+def gist(context: Context, rows: Sequence[ChangeRow]) -> Markup:
     """All changes in one short line; what is an instant ticks like any other."""
     formatter = event_text.EventFormatter(zone=_zone(context), now=context["now"])
     changes = event_text.without_echo(changes_of(rows))
@@ -281,10 +278,9 @@ def _zone(context: Context) -> ZoneInfo:
 _HELD = ("quiet hours until", "gathered for a digest")
 
 
-def is_held(row: Row) -> bool:
+def is_held(row: DeliveryRow) -> bool:
     """Whether quiet hours or a digest keep a delivery back."""
-    reason = row.get("reason") or ""
-    return row["state"] == "pending" and reason.startswith(_HELD)
+    return row.state is State.PENDING and (row.reason or "").startswith(_HELD)
 
 
 def phrases(match: Row) -> Iterator[tuple[str, str]]:

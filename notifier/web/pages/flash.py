@@ -8,7 +8,7 @@ names of the configuration, and no more.
 from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
-from notifier.web.ports import Ports
+from notifier.web.context import WebContext
 
 _SAID = "said"
 #: No count has more figures.
@@ -20,7 +20,7 @@ def address(path: str, said: str, **facts: str | int) -> str:
     return f"{path}?{urlencode({_SAID: said, **facts})}"
 
 
-def read(query: Mapping[str, str], ports: Ports) -> str | None:
+def read(query: Mapping[str, str], context: WebContext) -> str | None:
     """The sentence that the address asks for; None: none."""
     said = query.get("n", "")
     n = int(said) if said.isascii() and said.isdigit() and len(said) <= _LONGEST else 0
@@ -28,7 +28,7 @@ def read(query: Mapping[str, str], ports: Ports) -> str | None:
     sentence = _SENTENCES.get(query.get(_SAID, ""))
     if sentence is None:
         return None
-    return sentence(n, of if of in ports.destinations else "the destination")
+    return sentence(n, of if of in context.destinations else "the destination")
 
 
 def _redriven(n: int, _of: str) -> str:

@@ -1,15 +1,16 @@
 """What an address asks for: filters, pages of lists, forms."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from starlette.datastructures import FormData, QueryParams
 from starlette.exceptions import HTTPException
 
 from notifier.domain.models import Kind, State
-from notifier.domain.pagination import BadCursor, Leaf, Slice
+from notifier.domain.pagination import BadCursor
 from notifier.messages.escaping import clean
+from notifier.storage.rows import Page
 
 T = TypeVar("T", Kind, State)
 
@@ -36,17 +37,17 @@ def choices(query: QueryParams, key: str, known: type[T]) -> list[T]:
     return [one for one in known if one.value in wanted]
 
 
-def part(query: Mapping[str, str]) -> Slice:
-    """How much of a list, and from where."""
-    return Slice(limit=_ROWS, cursor=query.get("cursor") or None)
+def page_of(query: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of a `PageRequest`."""
+    return {"limit": _ROWS, "cursor": query.get("cursor") or None}
 
 
-def next_page(query: QueryParams, leaf: Leaf) -> str | None:
+def next_page(query: QueryParams, page: Page[Any]) -> str | None:
     """The address of the next page of a list, with the same filters."""
-    if leaf.next is None:
+    if page.next is None:
         return None
     kept = [(key, value) for key, value in query.multi_items() if key in _FILTERS]
-    return "?" + urlencode([*kept, ("cursor", leaf.next)])
+    return "?" + urlencode([*kept, ("cursor", page.next)])
 
 
 _FILTERS = frozenset(

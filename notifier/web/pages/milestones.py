@@ -1,7 +1,8 @@
 """`/milestones`: search them, and all that is known of one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -10,59 +11,59 @@ from starlette.routing import BaseRoute, Route
 
 from notifier.domain.pagination import BadCursor, MilestoneFilter
 from notifier.messages.cloudevents import link
+from notifier.storage import queries
+from notifier.storage.rows import MilestoneCount
 from notifier.web.pages import filters, forms
-from notifier.web.pages.filters import Row
 from notifier.web.pages.templating import Dress
 
 #: What began so lately may still be going on.
 _LATELY = timedelta(hours=6)
-_GONE = {"": False, "only": True, "with": None}
+_GONE: Mapping[str, Literal["no", "yes", "any"]] = {"": "no", "only": "yes", "with": "any"}
 
 
 def places(dress: Dress) -> list[BaseRoute]:
     """The list, and a page each."""
-    books = dress.ports.books
+    reader = dress.context.reader
 
     async def found(request: Request) -> Response:
         query = request.query_params
         wanted, when = _wanted(request, dress)
         try:
-            leaf = await books.milestones(wanted, forms.part(query))
+            page = await reader.read(queries.milestones, wanted)
         except BadCursor as exc:
             raise forms.bad_cursor(exc) from None
-        kinds: Sequence[Row] = await books.kinds_of_milestones()
+        counts = reader.milestone_counts
         return await dress.page(
             request,
             "milestones.html",
-            rows=leaf.rows,
-            next=forms.next_page(query, leaf),
+            rows=page.rows,
+            next=forms.next_page(query, page),
             first="cursor" not in query,
             wanted=wanted,
             when=when,
             gone=query.get("gone", ""),
-            categories=sorted({row["category"] for row in kinds}),
-            types=sorted({row["type"] for row in kinds}),
-            known=await _known(dress, kinds),
+            categories=sorted({row.category for row in counts}),
+            types=sorted({row.type for row in counts}),
+            known=await _known(dress, counts),
         )
 
     async def one(request: Request) -> Response:
-        known: Row | None = await books.milestone(request.path_params["id"])
+        key, now = request.path_params["id"], dress.context.now()
+        known = await reader.read(queries.milestone, key, now)
         if known is None:
             raise HTTPException(404, "No milestone has this id.")
-        document = known["document"]
-        at_kalshi = link(filters.milestone_of(document), None)
-        return await dress.page(request, "milestone.html", at_kalshi=at_kalshi, **known)
+        at_kalshi = link(filters.milestone_of(known.document), None)
+        fields = {name: getattr(known, name) for name in known.__struct_fields__}
+        return await dress.page(request, "milestone.html", at_kalshi=at_kalshi, **fields)
 
     return [Route("/milestones", found), Route("/milestones/{id:path}", one)]
 
 
-async def _known(dress: Dress, kinds: Sequence[Row]) -> int | None:
+async def _known(dress: Dress, counts: Sequence[MilestoneCount]) -> int | None:
     """How many milestones there are; None: they are not counted yet."""
-    if kinds:
-        return sum(int(row["milestones"]) for row in kinds)
-    status: Row = await dress.ports.books.status(dress.ports.now())
-    found: int | None = status["milestones"]
-    return found
+    if counts:
+        return sum(row.milestones for row in counts)
+    return (await dress.context.reader.status()).milestones
 
 
 def _wanted(request: Request, dress: Dress) -> tuple[MilestoneFilter, str]:
@@ -75,8 +76,9 @@ def _wanted(request: Request, dress: Dress) -> tuple[MilestoneFilter, str]:
         search=search,
         category=forms.text(query, "category") or None,
         type=forms.text(query, "type") or None,
-        since=_since(when, dress.ports.now()),
-        gone=_GONE.get(query.get("gone", ""), False),
+        since=_since(when, dress.context.now()),
+        gone=_GONE.get(query.get("gone", ""), "no"),
+        **forms.page_of(query),
     )
     return wanted, when
 

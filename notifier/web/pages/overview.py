@@ -1,15 +1,16 @@
 """`/`: whether it works, what lies ahead, what has happened."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.domain.pagination import EventFilter, Slice
+from notifier.domain.pagination import EventFilter
+from notifier.storage import queries
+from notifier.storage.rows import StatusRow
 from notifier.web.pages import charts
-from notifier.web.pages.filters import Row
 from notifier.web.pages.templating import Dress
 from notifier.workers.readiness import HealthReport
 
@@ -32,16 +33,16 @@ class Trouble:
 
 def places(dress: Dress) -> list[BaseRoute]:
     """The first page."""
-    books, ports = dress.ports.books, dress.ports
+    context, reader = dress.context, dress.context.reader
 
-    async def overview(request: Request) -> Response:
-        now = ports.now()
+    async def show(request: Request) -> Response:
+        now = context.now()
         # Before the rows, so that none falls between them and the stream.
-        newest = await books.newest()
-        events = await books.events(EventFilter(), Slice(limit=_NEWEST))
-        told: Row = await books.overview(now)
-        vital = await ports.vitals()
-        status, starts, hours = (told[key] for key in ("status", "starts", "hours"))
+        newest = await reader.read(queries.newest_event)
+        events = await reader.read(queries.events, EventFilter(limit=_NEWEST))
+        overview = await reader.overview()
+        vital = await context.readiness()
+        status, starts, hours = overview.status, overview.starts, overview.hours
         return await dress.page(
             request,
             "overview.html",
@@ -54,40 +55,40 @@ def places(dress: Dress) -> list[BaseRoute]:
             timeline=charts.timeline(starts, now=now, zone=dress.zone),
             bars=charts.bars(hours, zone=dress.zone, now=now),
             hours=hours,
-            latency=told["latency"],
+            latency=overview.latency,
             events=events.rows,
             newest=newest,
         )
 
-    return [Route("/", overview)]
+    return [Route("/", show)]
 
 
-def troubles(status: Row, vital: HealthReport) -> Iterator[Trouble]:
+def troubles(status: StatusRow, vital: HealthReport) -> Iterator[Trouble]:
     """All that is wrong, the service itself first."""
     if vital.stalled:
         yield Trouble(words=f"No progress in: {', '.join(vital.stalled)}.")
     for words in vital.unready:
         yield Trouble(words=f"Not ready: {words}")
-    for row in status["conditions"]:
-        yield Trouble(words=row["words"], since=row["since"])
-    yield from _unsaid(status["destinations"], status["conditions"])
+    for row in status.conditions:
+        yield Trouble(words=row.words, since=row.since)
+    yield from _unsaid(status)
 
 
-def _unsaid(destinations: Sequence[Row], conditions: Sequence[Row]) -> Iterator[Trouble]:
+def _unsaid(status: StatusRow) -> Iterator[Trouble]:
     """What stands still at a destination and is no condition yet."""
-    known = " ".join(str(row["key"]) for row in conditions)
-    for one in destinations:
-        name, href = one["name"], f"/destinations#{one['name']}"
+    known = " ".join(row.key for row in status.conditions)
+    for one in status.destinations:
+        name, href = one.name, f"/destinations#{one.name}"
         if f":{name}" in known:
             continue
-        if one["gone"] or one["suspended_since"] is not None:
+        if one.gone or one.suspended_since is not None:
             yield Trouble(
-                words=f"Nothing is sent to {name}: {one['reason'] or 'suspended'}",
-                since=one["suspended_since"],
+                words=f"Nothing is sent to {name}: {one.reason or 'suspended'}",
+                since=one.suspended_since,
                 href=href,
             )
-        elif one["dead"]:
+        elif one.dead:
             yield Trouble(
-                words=f"{name} has {one['dead']:,} dead letters.",
+                words=f"{name} has {one.dead:,} dead letters.",
                 href=f"/deliveries?state=dead&destination={name}",
             )

@@ -6,10 +6,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.domain.pagination import EventFilter, MilestoneFilter, RowJson, Slice
-from notifier.storage.books import Books
+from notifier.domain.pagination import EventFilter, MilestoneFilter
+from notifier.storage import queries
+from notifier.storage.rows import EventRow, MilestoneRow
 from notifier.web.pages import forms
 from notifier.web.pages.templating import Dress
+from notifier.web.reader import StoreReader
 
 #: Milestones that a search for a reason names, and the events of each.
 _MILESTONES, _EVENTS = 5, 8
@@ -17,35 +19,30 @@ _MILESTONES, _EVENTS = 5, 8
 
 def places(dress: Dress) -> list[BaseRoute]:
     """The routes, and the way to a reason."""
-    ports = dress.ports
+    reader = dress.context.reader
 
     async def found(request: Request) -> Response:
         search = forms.text(request.query_params, "q")
         return await dress.page(
             request,
             "routes.html",
-            rows=await ports.books.routes(ports.now()),
+            rows=await reader.route_rows(),
             search=search,
-            found=await _events_of(ports.books, search) if search else [],
+            found=await _events_of(reader, search) if search else [],
         )
 
     return [Route("/routes", found)]
 
 
-async def _events_of(books: Books, search: str) -> Sequence[tuple[RowJson, Sequence[RowJson]]]:
+async def _events_of(
+    reader: StoreReader, search: str
+) -> Sequence[tuple[MilestoneRow, Sequence[EventRow]]]:
     """Milestones that a search finds, each with its newest events."""
-    leaf = await books.milestones(
-        MilestoneFilter(search=search, gone=None), Slice(limit=_MILESTONES)
-    )
-    return [
-        (
-            row,
-            (
-                await books.events(
-                    EventFilter(milestone_id=str(row["milestone_id"])),
-                    Slice(limit=_EVENTS),
-                )
-            ).rows,
-        )
-        for row in leaf.rows
-    ]
+
+    async def newest(row: MilestoneRow) -> Sequence[EventRow]:
+        wanted = EventFilter(milestone_id=row.milestone_id, limit=_EVENTS)
+        return (await reader.read(queries.events, wanted)).rows
+
+    wanted = MilestoneFilter(search=search, gone="any", limit=_MILESTONES)
+    found = await reader.read(queries.milestones, wanted)
+    return [(row, await newest(row)) for row in found.rows]

@@ -13,16 +13,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.domain.models import Event, Kind
-from notifier.domain.pagination import EventFilter, RowJson, Slice
+from notifier.domain.models import Event
+from notifier.domain.pagination import EventFilter
 from notifier.domain.routing import matches
 from notifier.domain.rules import Silence
 from notifier.domain.silences import DESTINATION, create_silence
 from notifier.errors import NotifierError
 from notifier.messages.humanize import span
-from notifier.storage.books import Books
+from notifier.storage import queries
+from notifier.storage.rows import EventRow
 from notifier.web.pages import filters, forms
 from notifier.web.pages.templating import Dress, seen_off, writer
+from notifier.web.reader import StoreReader
 
 #: Fields of the form, each of which is a key of the match.
 _KEYS = ("category", "type", "title", "tickers")
@@ -60,7 +62,7 @@ class Preview:
     silence: Silence
     matched: int
     events: int
-    examples: Sequence[RowJson]
+    examples: Sequence[EventRow]
 
 
 def places(dress: Dress) -> list[BaseRoute]:
@@ -82,17 +84,17 @@ class _Page:
 
     async def add(self, request: Request) -> Response:
         by, form = writer(request), await request.form()
-        given, ports = _given(form), self.dress.ports
-        now = ports.now()
+        given, context = _given(form), self.dress.context
+        now = context.now()
         try:
             _check(given)
             until = _until(given, now=now, zone=self.dress.zone)
             if forms.field(form, "step") == "preview":
                 why = given.why or "a preview"
                 silence = create_silence(given.match, why=why, created_at=now, until=until)
-                preview = await _preview(ports.books, silence, now=now)
+                preview = await _preview(context.reader, silence, now=now)
                 return await self._listed(request, given=given, preview=preview)
-            await ports.deeds.silence(by, given.match, until=until, why=given.why)
+            await context.admin.silence(by, given.match, until=until, why=given.why)
         except (ValueError, NotifierError) as exc:
             wrong = str(exc)
             return await self._listed(request, given=given, wrong=wrong, code=422)
@@ -101,7 +103,7 @@ class _Page:
     async def expire(self, request: Request) -> Response:
         by = writer(request)
         try:
-            await self.dress.ports.deeds.expire(by, request.path_params["id"])
+            await self.dress.context.admin.expire(by, request.path_params["id"])
         except NotifierError as exc:
             return await self._listed(request, wrong=str(exc), code=409)
         return seen_off("/silences", "expired")
@@ -115,20 +117,20 @@ class _Page:
         preview: Preview | None = None,
         code: int = 200,
     ) -> Response:
-        ports = self.dress.ports
+        context = self.dress.context
         everything = request.query_params.get("all") == "yes"
         return await self.dress.page(
             request,
             "silences.html",
             code=code,
-            rows=await ports.books.silences(ports.now(), everything=everything),
+            rows=await context.reader.read(queries.silences, context.now(), everything=everything),
             everything=everything,
             given=given or Given(),
             wrong=wrong,
             preview=preview,
             spans=_SPAN_WORDS,
-            destinations=ports.destinations,
-            kinds=await ports.books.kinds_of_milestones(),
+            destinations=context.destinations,
+            kinds=context.reader.milestone_counts,
         )
 
 
@@ -214,30 +216,30 @@ def _zone(name: str) -> ZoneInfo:
 # --- what it would have come to -----------------------------------------------
 
 
-async def _preview(books: Books, silence: Silence, *, now: datetime) -> Preview:
-    leaf = await books.events(EventFilter(since=now - _PAST), Slice(limit=_PAST_EVENTS))
-    work = partial(_fitting, silence, leaf.rows)
+async def _preview(reader: StoreReader, silence: Silence, *, now: datetime) -> Preview:
+    wanted = EventFilter(since=now - _PAST, limit=_PAST_EVENTS)
+    page = await reader.read(queries.events, wanted)
+    work = partial(_fitting, silence, page.rows)
     fitting = await anyio.to_thread.run_sync(work)
     return Preview(
         silence=silence,
         matched=len(fitting),
-        events=len(leaf.rows),
+        events=len(page.rows),
         examples=fitting[:_SHOWN],
     )
 
 
-def _fitting(silence: Silence, rows: Sequence[RowJson]) -> list[RowJson]:
+def _fitting(silence: Silence, rows: Sequence[EventRow]) -> list[EventRow]:
     return [row for row in rows if matches(_event(row), silence.match)]
 
 
-def _event(row: filters.Row) -> Event:
-    """The event that a row of the contract shows, as far as a match looks at it."""
-    at = filters.parsed(row["at"]) or datetime(2000, 1, 1, tzinfo=UTC)
+def _event(row: EventRow) -> Event:
+    """The event that a row shows, as far as a match looks at it."""
     return Event(
-        id=row["event_id"],
-        kind=Kind(row["kind"]),
-        milestone=filters.milestone_of(row["milestone"]),
-        at=at,
-        seen_at=at,
-        changes=filters.changes_of(row["changes"]),
+        id=row.event_id,
+        kind=row.kind,
+        milestone=filters.milestone_of(row.milestone),
+        at=row.at,
+        seen_at=row.seen_at,
+        changes=filters.changes_of(row.changes),
     )

@@ -17,8 +17,8 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from notifier.domain.auth import Principal
 from notifier.domain.models import Kind, State
 from notifier.messages.humanize import on_the_wall, zone_name
+from notifier.web.context import WebContext
 from notifier.web.pages import filters, flash
-from notifier.web.ports import Ports
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 #: Where a reader can go, in the order of the bar.
@@ -58,7 +58,7 @@ def environment() -> Environment:
 class Dress:
     """Renders pages for one service."""
 
-    ports: Ports
+    context: WebContext
     zone: ZoneInfo
     templates: Environment = field(default_factory=environment)
     #: Pages are rendered beside the loops, one at a time.
@@ -81,7 +81,7 @@ class Dress:
 
     def _known(self, request: Request) -> Mapping[str, object]:
         """What every page knows."""
-        now = self.ports.now()
+        now = self.context.now()
         return {
             "request": request,
             "here": request.url.path,
@@ -89,8 +89,8 @@ class Dress:
             "zone": self.zone,
             "zone_words": _zone_words(self.zone, now),
             "who": who(request),
-            "version": self.ports.version,
-            "flash": flash.read(request.query_params, self.ports),
+            "version": self.context.version,
+            "flash": flash.read(request.query_params, self.context),
         }
 
 

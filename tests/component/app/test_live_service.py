@@ -18,7 +18,8 @@ from notifier import app
 from notifier.domain.models import Outcome, Rendered, Sent
 from notifier.domain.rules import Rate, Watch
 from notifier.settings.models import Settings
-from notifier.storage.books import Books
+from notifier.storage import queries
+from notifier.storage.explain import RenderContext, explain
 
 pytestmark = pytest.mark.anyio
 
@@ -105,13 +106,13 @@ async def test_an_on_time_start_is_told_as_started_and_soon_known_to_be_live(
         kalshi.api.live["m1"] = {"widget_status": "live"}
         await anyio.sleep(3 if on_time_by < 1 else 40)
 
-        page = await _books(loops, kalshi).milestone("m1")
+        page = await loops.db.read(queries.milestone, "m1", kalshi.clock.now())
 
     assert [one.title for one in sender.taken] == ["Started: Game m1"]
     assert "not started" not in sender.taken[0].body
     assert page is not None
-    assert isinstance(page["live"], dict)
-    assert page["live"]["status"] == "live"
+    assert page.live is not None
+    assert page.live.status == "live"
 
 
 async def test_a_failure_of_live_data_harms_neither_starts_nor_polls(
@@ -151,16 +152,6 @@ async def test_live_data_takes_no_more_than_what_is_left_of_the_rate(
     assert _questions(kalshi) > 30
 
 
-def _books(loops: app.Services, kalshi: Kalshi) -> Books:
-    return Books(
-        loops.db,
-        routes=TO_HOOK,
-        destinations=(),
-        rates={},
-        now=kalshi.clock.now,
-    )
-
-
 async def test_whoever_looks_a_message_up_is_told_that_it_may_have_said_more(
     tmp_path: Path, kalshi: Kalshi
 ) -> None:
@@ -173,9 +164,10 @@ async def test_whoever_looks_a_message_up_is_told_that_it_may_have_said_more(
         [told] = sender.taken
         now = kalshi.clock.now()
 
-        story = await _books(loops, kalshi).explain(told.events[0].id, now)
+        context = RenderContext(routes=TO_HOOK)
+        found = await loops.db.read(explain, told.events[0].id, context, now)
 
-    assert "live data" in str(story)
+    assert "live data" in str(found)
 
 
 async def test_a_page_shows_what_is_live(tmp_path: Path, kalshi: Kalshi) -> None:
@@ -184,15 +176,12 @@ async def test_a_page_shows_what_is_live(tmp_path: Path, kalshi: Kalshi) -> None
     watch = (Watch(live=True),)
     async with _service(tmp_path / "notifier.db", kalshi, _Sender(), watch=watch) as loops:
         await anyio.sleep(60)
-        books = _books(loops, kalshi)
 
-        page = await books.milestone("m1")
+        page = await loops.db.read(queries.milestone, "m1", kalshi.clock.now())
 
     assert page is not None
-    live = page["live"]
-    assert isinstance(live, dict)
-    assert (live["status"], live["word"]) == ("live", "live")
-    assert set(live) == {"status", "word", "since", "checked_at"}
+    assert page.live is not None
+    assert (page.live.status, page.live.word) == ("live", "live")
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from storing import HOUR, MINUTE, NOW, SECOND, Shelf, ask, opened, stocked
 
 from notifier.domain.rules import Silence
 from notifier.domain.silences import create_silence
 from notifier.errors import StoreError
-from notifier.storage import admin, queries
+from notifier.storage import admin, queries, stats
 from notifier.storage.database import Priority, reading
 
 pytestmark = pytest.mark.anyio
@@ -111,8 +112,8 @@ async def test_rows_show_how_each_silence_stands(shelf: Shelf, database: Path) -
     lasting = await _add(shelf, why="lasting", now=NOW + 3 * SECOND)
 
     with reading(database) as conn:
-        rows = list(queries.silence_rows(conn, NOW + MINUTE, everything=True))
-        in_force = list(queries.silence_rows(conn, NOW + MINUTE))
+        rows = msgspec.to_builtins(queries.silences(conn, NOW + MINUTE, everything=True))
+        in_force = msgspec.to_builtins(queries.silences(conn, NOW + MINUTE))
 
     assert rows[1] == {
         "id": ended.id,
@@ -135,9 +136,9 @@ async def test_the_status_shows_the_silences_in_force(shelf: Shelf, database: Pa
     await _add(shelf, why="over", until=NOW + SECOND)
 
     with reading(database) as conn:
-        shown = queries.status(conn, NOW + MINUTE)["silences"]
+        status = stats.status(conn, NOW + MINUTE, milestones=0)
 
-    assert shown == [
+    assert msgspec.to_builtins(status.silences) == [
         {
             "id": silence.id,
             "until": "2026-11-22T19:00:00Z",

@@ -11,8 +11,9 @@ from reading import Kalshi
 from simulated import SimulatedClock, backend
 
 from notifier import app
-from notifier.domain.pagination import EventFilter, Slice
+from notifier.domain.pagination import EventFilter
 from notifier.settings.models import WebSettings
+from notifier.storage import queries
 
 pytestmark = pytest.mark.anyio
 
@@ -53,12 +54,14 @@ async def test_what_a_webhook_was_sent_is_shown_as_a_cloudevent(tmp_path: Path) 
     ) as loops:
         await loops.poller.once()
         await loops.dispatcher.once()
-        books = loops.build_web().books()
-        [event] = (await books.events(EventFilter(), Slice())).rows
-        story: Any = await books.explain(str(event["event_id"]), clock.now())
+        reader = loops.build_web().reader()
+        [event] = (await reader.read(queries.events, EventFilter())).rows
+        found = await reader.explain(event.event_id)
 
-    [owed] = story["deliveries"]
-    told = json.loads(owed["sent"]["body"])
-    assert owed["sent"]["format"] == "json"
-    assert told["id"] == event["event_id"]
+    assert found is not None
+    sent = found.deliveries[0].sent
+    assert sent is not None
+    told = json.loads(sent.body)
+    assert sent.format == "json"
+    assert told["id"] == event.event_id
     assert told["data"]["title"] == "Game m1"

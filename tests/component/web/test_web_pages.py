@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,9 @@ from storing import HOUR, MINUTE, NOW, UTC_ZONE, row, stamp
 from visiting import ALL_DAY, HOSTILE, Site, moved, site, submit
 
 from notifier.domain.models import Refused, Scope, State
-from notifier.domain.pagination import DeliveryFilter, Slice
+from notifier.domain.pagination import DeliveryFilter
+from notifier.storage import queries
+from notifier.storage.rows import HourRow, StartRow
 from notifier.web.pages.charts import bars, timeline
 from notifier.workers.readiness import HealthReport
 
@@ -203,11 +206,14 @@ async def test_pictures_have_words_and_the_same_as_a_list_or_a_table(
     assert '<ol class="starts">' in text
 
 
-def test_starts_that_happen_together_are_one_mark_with_their_number() -> None:
-    start = {"category": "Sports", "type": "football_game", "title": "A"}
-    at = ["2026-11-22T20:00:00Z", "2026-11-22T20:05:00Z", "2026-11-23T06:00:00Z"]
+def _start(at: datetime) -> StartRow:
+    return StartRow(milestone_id="m1", title="A", category="Sports", type="game", start=at)
 
-    drawn = timeline([start | {"start": one} for one in at], now=NOW, zone=UTC_ZONE)
+
+def test_starts_that_happen_together_are_one_mark_with_their_number() -> None:
+    at = [NOW + 2 * HOUR, NOW + 2 * HOUR + 5 * MINUTE, NOW + 12 * HOUR]
+
+    drawn = timeline([_start(one) for one in at], now=NOW, zone=UTC_ZONE)
 
     [lane] = drawn.lanes
     assert [mark.count for mark in lane.marks] == [2, 1]
@@ -215,10 +221,9 @@ def test_starts_that_happen_together_are_one_mark_with_their_number() -> None:
 
 
 def test_the_timeline_ends_with_the_last_start_that_is_told() -> None:
-    start = {"category": "Sports", "type": "esports_match", "title": "A"}
-    at = [stamp(NOW + i * MINUTE) for i in range(1, 201)]
+    starts = [_start(NOW + i * MINUTE) for i in range(1, 201)]
 
-    drawn = timeline([start | {"start": one} for one in at], now=NOW, zone=UTC_ZONE)
+    drawn = timeline(starts, now=NOW, zone=UTC_ZONE)
 
     assert drawn.hours == 4
     assert drawn.lanes[0].marks[-1].x == pytest.approx(83, abs=1)
@@ -226,11 +231,7 @@ def test_the_timeline_ends_with_the_last_start_that_is_told() -> None:
 
 
 def test_bars_of_an_hour_stand_on_each_other_below_the_top() -> None:
-    none = dict.fromkeys(("created", "updated", "upcoming", "started", "ended", "removed"), 0)
-    rows = [
-        {"hour": "2026-11-22T16:00:00Z"} | none,
-        {"hour": "2026-11-22T17:00:00Z"} | none | {"created": 3, "ended": 4},
-    ]
+    rows = [HourRow(hour=NOW - 2 * HOUR), HourRow(hour=NOW - HOUR, created=3, ended=4)]
 
     drawn = bars(rows, zone=UTC_ZONE, now=NOW)
 
@@ -317,7 +318,7 @@ async def test_events_are_listed_and_filtered_by_kind(
 async def test_the_newer_rows_alone_are_what_an_open_page_slips_in(
     there: Site, visitor: httpx.AsyncClient
 ) -> None:
-    before = await there.books.newest()
+    before = await there.reader.read(queries.newest_event)
     await moved(there.shelf, "kc", hours=7)
 
     newer = await visitor.get("/events/newer", params={"after": before})
@@ -327,7 +328,7 @@ async def test_the_newer_rows_alone_are_what_an_open_page_slips_in(
     assert "Kansas City at Denver" in newer.text
     assert "<html" not in newer.text
     assert "<li" not in others.text
-    after = str(await there.books.newest())
+    after = str(await there.reader.read(queries.newest_event))
     assert newer.headers["x-newest"] == others.headers["x-newest"] == after
     assert (await visitor.get("/events/newer?after=many")).status_code == 400
 
@@ -345,13 +346,10 @@ async def test_an_event_says_why_it_went_where_it_went(
 
 
 async def test_an_event_shows_what_was_sent(there: Site, visitor: httpx.AsyncClient) -> None:
-    rows = (
-        await there.books.deliveries(
-            DeliveryFilter(destination="ops", milestone_id="evil"), Slice()
-        )
-    ).rows
+    wanted = DeliveryFilter(destination="ops", milestone_id="evil")
+    rows = (await there.reader.read(queries.deliveries, wanted, NOW)).rows
 
-    page = await visitor.get(f"/events/{rows[-1]['event_id']}")
+    page = await visitor.get(f"/events/{rows[-1].event_id}")
 
     assert "What was sent" in words(page)
     assert HOSTILE[:8] not in page.text
@@ -401,8 +399,8 @@ async def test_all_dead_letters_of_a_destination_are_put_back_after_a_question(
 
 
 async def _dead(there: Site) -> int:
-    wanted = DeliveryFilter(states=[State.DEAD])
-    return len((await there.books.deliveries(wanted, Slice())).rows)
+    wanted = DeliveryFilter(state=[State.DEAD])
+    return len((await there.reader.read(queries.deliveries, wanted, NOW)).rows)
 
 
 # --- destinations -------------------------------------------------------------
@@ -569,8 +567,8 @@ async def test_the_end_of_a_silence_is_meant_in_the_zone_of_the_service(
 
     await submit(visitor, "/silences", "/silences", **sent)
 
-    [silence] = await there.books.silences(NOW)
-    assert silence["until"] == "2026-11-23T01:00:00Z"
+    [silence] = await there.reader.read(queries.silences, NOW)
+    assert stamp(silence.until) == "2026-11-23T01:00:00Z"
 
 
 @pytest.mark.parametrize(
@@ -584,8 +582,8 @@ async def test_the_end_of_a_silence_is_meant_in_the_zone_of_its_reader(
 
     await submit(visitor, "/silences", "/silences", **sent, zone=zone)
 
-    [silence] = await there.books.silences(NOW)
-    assert silence["until"] == until
+    [silence] = await there.reader.read(queries.silences, NOW)
+    assert stamp(silence.until) == until
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../../etc/passwd", "America"])
@@ -597,7 +595,7 @@ async def test_a_zone_that_is_unknown_is_not_taken_for_another(
     answer = await submit(visitor, "/silences", "/silences", **sent, zone=zone)
 
     assert "time zone is not known here" in words(answer)
-    assert await there.books.silences(NOW) == []
+    assert await there.reader.read(queries.silences, NOW) == []
 
 
 async def test_a_kind_that_is_unknown_is_said_to_be(

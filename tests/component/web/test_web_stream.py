@@ -1,7 +1,6 @@
 """New events as they come: what listeners are told, and what they cost."""
 
 import json
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -11,15 +10,14 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from notifier.domain.pagination import RowJson
-from notifier.storage.books import Books
-from notifier.web.api.stream import (
+from notifier.storage import queries
+from notifier.web.reader import StoreReader
+from notifier.web.stream import (
     CHECK_EVERY_S,
-    MOST_LISTENERS,
-    PATIENCE_S,
-    QUIET_S,
+    KEEP_ALIVE_S,
+    MAX_LISTENERS,
+    SEND_TIMEOUT_S,
     Broadcast,
-    stream,
 )
 
 pytestmark = pytest.mark.anyio
@@ -35,24 +33,23 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @dataclass
 class Events:
-    """A store that counts how often it is asked."""
+    """A reader that counts how often it is asked."""
 
     last: int = 0
     asked: int = 0
-    read: int = 0
-    first: int = 1
+    batches: int = 0
 
-    async def newest(self) -> int:
-        self.asked += 1
-        return self.last
-
-    async def events_after(self, number: int, *, limit: int) -> Sequence[tuple[int, RowJson]]:
-        self.read += 1
-        numbers = range(max(number + 1, self.first), self.last + 1)
+    async def read(self, query: Any, *args: int) -> Any:
+        if query is queries.newest_event:
+            self.asked += 1
+            return self.last
+        number, limit = args
+        self.batches += 1
+        numbers = range(number + 1, self.last + 1)
         return [(number, _event(number)) for number in numbers[:limit]]
 
 
-def _event(number: int) -> RowJson:
+def _event(number: int) -> dict[str, str]:
     return {"event_id": f"evt_{number}", "kind": "created"}
 
 
@@ -85,7 +82,7 @@ class Listener:
             "headers": headers,
             "state": {"is_still_in": self._is_still_in},
         }
-        answer = await stream(self.broadcast, Request(scope))
+        answer = await self.broadcast.respond(Request(scope))
         await answer(scope, self._receive, self._send)
         self.is_over = True
 
@@ -125,7 +122,7 @@ def _line(line: str) -> tuple[str, str]:
 
 
 def _broadcast(events: Events) -> Broadcast:
-    return Broadcast(cast(Books, events))
+    return Broadcast(cast(StoreReader, events))
 
 
 class Listening:
@@ -200,14 +197,14 @@ async def test_many_listeners_cost_as_much_as_one() -> None:
     crowd = [Listener(broadcast) for _ in range(20)]
 
     async with Listening(*crowd):
-        events.asked = events.read = 0
+        events.asked = events.batches = 0
         for _ in range(10):
             events.last += 1
             await anyio.sleep(1)
 
         assert all(one.numbers == list(range(6, 16)) for one in crowd)
         assert events.asked <= 41
-        assert events.read <= 11
+        assert events.batches <= 11
 
 
 async def test_nobody_is_asked_while_nobody_listens() -> None:
@@ -242,7 +239,7 @@ async def test_a_quiet_stream_says_that_it_is_still_there() -> None:
     listener = Listener(_broadcast(Events(last=1)))
 
     async with Listening(listener):
-        await anyio.sleep(2 * QUIET_S + 1)
+        await anyio.sleep(2 * KEEP_ALIVE_S + 1)
         assert listener.said.count(b": still here\n\n") == 2
 
 
@@ -250,7 +247,7 @@ async def test_a_listener_that_takes_nothing_is_dropped() -> None:
     listener = Listener(_broadcast(Events(last=1)), is_stuck=True)
 
     async with Listening(listener):
-        await anyio.sleep(PATIENCE_S + 1)
+        await anyio.sleep(SEND_TIMEOUT_S + 1)
         assert listener.is_over
         assert listener.broadcast.listeners == 0
 
@@ -282,7 +279,7 @@ async def test_who_may_not_listen_any_more_is_told_nothing_more(*, is_busy: bool
 async def test_no_more_listen_than_can() -> None:
     broadcast = _broadcast(Events(last=1))
 
-    async with Listening(*(Listener(broadcast) for _ in range(MOST_LISTENERS))):
+    async with Listening(*(Listener(broadcast) for _ in range(MAX_LISTENERS))):
         with pytest.raises(HTTPException) as caught:
             await Listener(broadcast).listen()
 
@@ -298,7 +295,7 @@ async def test_head_tells_the_kind_and_listens_to_nothing() -> None:
     assert (listener.status, listener.said) == (200, b"")
 
 
-@pytest.mark.parametrize("last", ["", "x", "-1", "1e3", "9" * 30])
+@pytest.mark.parametrize("last", ["", "x", "-1", "1_0", "9" * 30])
 async def test_a_number_that_is_none_of_ours_is_refused(last: str) -> None:
     with pytest.raises(HTTPException, match="Last-Event-ID"):
         await Listener(_broadcast(Events(last=1)), last=last).listen()

@@ -22,7 +22,7 @@ from notifier.storage import admin
 from notifier.storage.database import Database, Priority
 from notifier.web.app import build_app
 from notifier.web.auth import AuthSettings, Password, TokenStore
-from notifier.web.ports import Ports
+from notifier.web.context import WebContext
 from notifier.workers.admin_actions import COMMAND, let_in
 from notifier.workers.readiness import HealthReport
 
@@ -137,10 +137,10 @@ async def webapp(
             trusted_proxies=[ipaddress.ip_network(one) for one in proxies],
             sleep=sleep,
         )
-        ports = Ports(
-            books=nothing,
-            deeds=nothing,
-            vitals=readiness,
+        context = WebContext(
+            reader=nothing,
+            admin=nothing,
+            readiness=readiness,
             now=clock,
             external_url=external_url,
             version="0",
@@ -153,7 +153,7 @@ async def webapp(
             Route("/api/v1/long", found.long_running),
         ]
         found.app = build_app(
-            ports, settings, tokens, listen_host=listen_host, hosts=hosts, routes=routes
+            context, settings, tokens, listen_host=listen_host, hosts=hosts, routes=routes
         )
         yield found
 

@@ -1,5 +1,0 @@
-"""JSON for programs, under `/api/v1`."""
-
-from notifier.web.api.routes import api
-
-__all__ = ["api"]
