@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from notifier.cli.exit_codes import DONE
-from notifier.cli.global_options import Given
+from notifier.cli.options import Options
 from notifier.cli.where import database, existing
 from notifier.errors import StoreError
 from notifier.storage import sqlite
@@ -15,13 +15,13 @@ _MEGABYTE = 1_000_000
 _BESIDE = ("", "-wal", "-shm", ".lock", ".sock")
 
 
-def backup(given: Given, target: Path) -> int:
+def backup(options: Options, target: Path) -> int:
     """
     Write a consistent copy; an earlier one is replaced, whole or not at all.
 
     Raises: StoreError, also when the target is anything but a copy.
     """
-    source = existing(database(given))
+    source = existing(database(options))
     _check_target(source, target)
     sqlite.backup(source, target)
     size = target.stat().st_size / _MEGABYTE

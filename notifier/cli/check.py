@@ -7,7 +7,7 @@ from rich.text import Text
 
 from notifier.cli import output
 from notifier.cli.exit_codes import DONE, say
-from notifier.cli.global_options import Given
+from notifier.cli.options import Options
 from notifier.cli.where import configuration, unusable
 from notifier.domain.models import Kind
 from notifier.domain.rules import DigestPolicy, Match, QuietPolicy, Route, Then
@@ -24,17 +24,17 @@ _EGRESS = {
 _THEIRS = "its destinations'"
 
 
-def check(given: Given) -> int:
+def check(options: Options) -> int:
     """
     Print what a configuration comes to.
 
     Raises: SettingsError with every problem in it.
     """
     try:
-        found = configuration(given)
+        found = configuration(options)
     except ConfigError as exc:
-        raise ConfigError([*exc.problems, *unusable(given)]) from None
-    if problems := [*unusable(given), *_wrong_templates(found)]:
+        raise ConfigError([*exc.problems, *unusable(options)]) from None
+    if problems := [*unusable(options), *_wrong_templates(found)]:
         raise ConfigError(problems)
     console = output.out()
     console.print(_facts(found))

@@ -15,7 +15,7 @@ from notifier import app, logging, settings
 from notifier.cli import output
 from notifier.cli.demo_console import DemoConsole
 from notifier.cli.exit_codes import DONE
-from notifier.cli.global_options import Given
+from notifier.cli.options import Options
 from notifier.clock import SystemClock
 from notifier.demo import scenario
 from notifier.demo.fake_api import FakeApi, api_app
@@ -49,9 +49,9 @@ class Summary:
     waiting: int
 
 
-def demo(given: Given) -> int:
+def demo(options: Options) -> int:
     """Run the scenario to its end, or until Ctrl-C; no file is left behind."""
-    logging.set_up(level=given.log_level or "warning", style="auto")
+    logging.set_up(level=options.log_level or "warning", style="auto")
     console = output.out()
     with tempfile.TemporaryDirectory(prefix="notifier-demo-") as folder:
         _print_summary(console, anyio.run(_play, Path(folder), console))

@@ -11,8 +11,8 @@ from rich.text import Text
 from notifier import settings
 from notifier.cli import output
 from notifier.cli.exit_codes import DONE, say
-from notifier.cli.global_options import Given
 from notifier.cli.lists import write_rows
+from notifier.cli.options import Options
 from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
 from notifier.errors import ConfigError
@@ -39,18 +39,18 @@ _AS_TEXT = (
 )
 
 
-def explain(given: Given, beginning: str, *, as_json: bool) -> int:
+def explain(options: Options, beginning: str, *, as_json: bool) -> int:
     """
     Print why an event went where it went.
 
     Raises: NoSuchEvent.
     """
-    found_settings = _settings(given)
+    found_settings = _settings(options)
     routes = None if found_settings is None else found_settings.routes
     zones = {one.name: one.zone for one in found_settings.destinations} if found_settings else {}
     context = RenderContext(routes=routes or (), zones=zones)
     now = SystemClock().now()
-    with viewing(given) as conn:
+    with viewing(options) as conn:
         found = explanation(conn, beginning, context, now)
     if as_json:
         write_rows([_row(found, is_routed=routes is not None)])
@@ -69,11 +69,11 @@ def _row(found: Explanation, *, is_routed: bool) -> dict[str, object]:
     }
 
 
-def _settings(given: Given) -> Settings | None:
+def _settings(options: Options) -> Settings | None:
     """Return the routes and destinations of now; None, after a message, if they are wrong."""
     here = Path.cwd()
     try:
-        path = settings.find(given.config, os.environ, cwd=here)
+        path = settings.find(options.config, os.environ, cwd=here)
         return settings.load(path, os.environ, cwd=here, required_secrets=False)
     except ConfigError as exc:
         say(f"The routes are missing here, for the configuration is wrong:\n{exc}")

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from notifier.cli import output
 from notifier.cli.exit_codes import DONE, say
-from notifier.cli.global_options import Given
+from notifier.cli.options import Options
 from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
 from notifier.messages.humanize import on_the_wall, zone_name
@@ -60,9 +60,9 @@ class _Wall:
         return output.clock(when, zone=self.zone, now=self.now)
 
 
-def list_events(given: Given, asked: Asked) -> int:
+def list_events(options: Options, asked: Asked) -> int:
     """Print what happened."""
-    with viewing(given) as conn:
+    with viewing(options) as conn:
         rows = queries.iter_events(conn, since=asked.since, limit=asked.most)
         if asked.as_json:
             write_rows(rows)
@@ -71,10 +71,10 @@ def list_events(given: Given, asked: Asked) -> int:
     return DONE
 
 
-def list_deliveries(given: Given, asked: Asked, *, dead: bool) -> int:
+def list_deliveries(options: Options, asked: Asked, *, dead: bool) -> int:
     """Print what was owed."""
     now = SystemClock().now()
-    with viewing(given) as conn:
+    with viewing(options) as conn:
         rows = queries.iter_deliveries(conn, now, dead=dead, since=asked.since, limit=asked.most)
         if asked.as_json:
             write_rows(rows)

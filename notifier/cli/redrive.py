@@ -6,7 +6,7 @@ from typing import Any
 
 from notifier.cli.admin_client import tell, write
 from notifier.cli.exit_codes import DONE, say
-from notifier.cli.global_options import Given
+from notifier.cli.options import Options
 from notifier.cli.where import database, existing
 from notifier.clock import SystemClock
 from notifier.domain.models import Json, State
@@ -17,9 +17,9 @@ from notifier.storage.dead_letters import resume as go_on
 from notifier.workers.admin_actions import COMMAND, redriven, redriven_what, resumed
 
 
-def resume(given: Given, destination: str) -> int:
+def resume(options: Options, destination: str) -> int:
     """Send to a suspended destination again, now."""
-    store = existing(database(given))
+    store = existing(database(options))
     now = SystemClock().now()
     said = tell(store, {"ask": "resume", "destination": destination})
     waiting = (
@@ -38,13 +38,13 @@ def resume(given: Given, destination: str) -> int:
     return DONE
 
 
-def redrive(given: Given, ids: Sequence[str], *, destination: str | None, dry_run: bool) -> int:
+def redrive(options: Options, ids: Sequence[str], *, destination: str | None, dry_run: bool) -> int:
     """
     Put dead deliveries back; all of them where none is named.
 
     Raises: StoreError when nothing is called so.
     """
-    store = existing(database(given))
+    store = existing(database(options))
     now = SystemClock().now()
     question: dict[str, Json] = {
         "ask": "redrive",

@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 
 from notifier import settings
 from notifier.cli.exit_codes import DONE
-from notifier.cli.global_options import Given
 from notifier.cli.lists import write_rows
+from notifier.cli.options import Options
 from notifier.cli.replay_report import ReplayReport, print_report
 from notifier.cli.store_view import viewing
 from notifier.clock import SystemClock
@@ -39,7 +39,7 @@ class _ReplayedEvent:
     owed: tuple[Delivery, ...]
 
 
-def replay(given: Given, *, since: datetime, routes: Path | None, as_json: bool) -> int:
+def replay(options: Options, *, since: datetime, routes: Path | None, as_json: bool) -> int:
     """
     Print what routes would have sent: those of a file, or the present ones.
 
@@ -48,10 +48,10 @@ def replay(given: Given, *, since: datetime, routes: Path | None, as_json: bool)
 
     """
     here = Path.cwd()
-    path = settings.find(given.config, os.environ, cwd=here)
+    path = settings.find(options.config, os.environ, cwd=here)
     config = settings.load(path, os.environ, cwd=here, required_secrets=False, routes=routes)
     now = SystemClock().now()
-    with viewing(given) as conn:
+    with viewing(options) as conn:
         events = _replayed(conn, config, since, now)
         if as_json:
             write_rows(_row(delivery, one) for one in events for delivery in one.owed)

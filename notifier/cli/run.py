@@ -13,8 +13,8 @@ import structlog
 from notifier import app, logging, settings
 from notifier.cli.baseline import Baseline
 from notifier.cli.exit_codes import DONE, FAILED, say
-from notifier.cli.global_options import Given
 from notifier.cli.hidden import hidden
+from notifier.cli.options import Options
 from notifier.cli.progress_line import Footer
 from notifier.cli.where import configuration, placing, unusable
 from notifier.errors import ConfigError
@@ -26,36 +26,36 @@ from notifier.systemd import SystemdNotifier
 log = structlog.get_logger()
 
 
-def run(given: Given, *, once: bool) -> int:
+def run(options: Options, *, once: bool) -> int:
     """Be the service, or make one round of its work."""
-    found = configuration(given)
+    found = configuration(options)
     footer = Footer(sys.stderr) if _is_terminal(sys.stderr) else None
-    _set_up_logs(given, found, footer)
+    _set_up_logs(options, found, footer)
     _say_what_is_odd(found)
     parts = app.Dependencies(
         watcher=Baseline(database_path(found.store), footer),
         output=_above(footer, sys.stdout),
         systemd=SystemdNotifier.from_environment(os.environ, pid=os.getpid()),
     )
-    with placing(given):
+    with placing(options):
         if once:
             return DONE if anyio.run(app.once, found, parts) else FAILED
-        load = partial(_again, given, footer)
+        load = partial(_again, options, footer)
         anyio.run(partial(app.run, found, parts, load=load))
     return DONE
 
 
-def _again(given: Given, footer: Footer | None) -> Settings:
+def _again(options: Options, footer: Footer | None) -> Settings:
     """
     The configuration as it is now.
 
     Raises:
         ConfigError: it cannot be used; every problem is named.
     """
-    found = configuration(given)
-    if wrong := unusable(given):
+    found = configuration(options)
+    if wrong := unusable(options):
         raise ConfigError(wrong)
-    _set_up_logs(given, found, footer)
+    _set_up_logs(options, found, footer)
     return found
 
 
@@ -69,10 +69,10 @@ def _above(footer: Footer | None, stream: TextIO) -> TextIO:
     return footer.above(stream) if footer and stream.isatty() else stream
 
 
-def _set_up_logs(given: Given, found: Settings, footer: Footer | None) -> None:
+def _set_up_logs(options: Options, found: Settings, footer: Footer | None) -> None:
     """Log as the configuration says, with none of its secrets."""
     logging.set_up(
-        level=given.log_level or found.log.level.value,
+        level=options.log_level or found.log.level.value,
         style=found.log.format.value,
         redact=logging.redactor(hidden(found), redact),
         stream=_above(footer, sys.stderr),

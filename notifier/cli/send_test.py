@@ -15,9 +15,9 @@ from sqlalchemy import Connection
 from notifier import logging
 from notifier.cli import output
 from notifier.cli.exit_codes import DONE, FAILED, USAGE, say
-from notifier.cli.global_options import Given
 from notifier.cli.hidden import hidden
 from notifier.cli.lists import write_rows
+from notifier.cli.options import Options
 from notifier.cli.store_view import viewing
 from notifier.cli.where import configuration, database, placing
 from notifier.clock import Clock, SystemClock
@@ -62,13 +62,13 @@ class NoSuchMilestone(NotifierError):
     """No milestone, or more than one, has an id that begins so."""
 
 
-def send_tests(given: Given, names: Sequence[str]) -> int:
+def send_tests(options: Options, names: Sequence[str]) -> int:
     """Send a test message to these destinations, or to all; print what they answered."""
-    prepared = _prepare(given, names)
+    prepared = _prepare(options, names)
     if prepared is None:
         return USAGE
     config, chosen = prepared
-    with placing(given):
+    with placing(options):
         results = anyio.run(_send_to_all, config, chosen)
     table = output.table("Destination", "Service", "Result", loose=("Result",))
     for one in chosen:
@@ -80,16 +80,16 @@ def send_tests(given: Given, names: Sequence[str]) -> int:
     return DONE if all(isinstance(outcome, Sent) for outcome, _ in results.values()) else FAILED
 
 
-def _prepare(given: Given, names: Sequence[str]) -> tuple[Settings, list[Destination]] | None:
+def _prepare(options: Options, names: Sequence[str]) -> tuple[Settings, list[Destination]] | None:
     """The configuration and the destinations of these names; None: some name is unknown."""
-    config = configuration(given)
+    config = configuration(options)
     known = {one.name: one for one in config.destinations}
     unknown = [name for name in names if name not in known]
     for name in unknown:
         advice = suggest(name, known) or f"there are {', '.join(known)}"
         say(f"notifier: {name!r} is no destination; {advice}")
     logging.set_up(
-        level=given.log_level or "warning",
+        level=options.log_level or "warning",
         style=config.log.format.value,
         redact=logging.redactor(hidden(config), redact),
     )
@@ -190,7 +190,7 @@ class Situation:
 
 
 def dry_run(
-    given: Given,
+    options: Options,
     names: Sequence[str],
     *,
     milestone: str | None,
@@ -204,7 +204,7 @@ def dry_run(
         NoSuchMilestone: no milestone, or more than one, has this id.
 
     """
-    prepared = _prepare(given, names)
+    prepared = _prepare(options, names)
     if prepared is None:
         return USAGE
     config, chosen = prepared
@@ -218,7 +218,7 @@ def dry_run(
                 )
                 for one in chosen
             }
-            situation = _situation(given, milestone, policies, clock.now())
+            situation = _situation(options, milestone, policies, clock.now())
             run = DryRun(
                 config=config,
                 sender=sender,
@@ -228,7 +228,7 @@ def dry_run(
             )
             return await run.rows(kinds), situation
 
-    with placing(given):
+    with placing(options):
         rows, situation = anyio.run(run)
     if as_json:
         write_rows(one.as_json() for one in rows)
@@ -241,17 +241,17 @@ def dry_run(
 
 
 def _situation(
-    given: Given,
+    options: Options,
     milestone_id: str | None,
     policies: Mapping[str, DestinationPolicy],
     now: datetime,
 ) -> Situation:
     with ExitStack() as stack:
-        if not database(given).exists():
+        if not database(options).exists():
             if milestone_id is not None:
                 raise NoSuchMilestone(f"there is no milestone {milestone_id!r}")
             return Situation(milestone=sample_milestone(now), is_made_up=True)
-        conn = stack.enter_context(viewing(given))
+        conn = stack.enter_context(viewing(options))
         found = _milestone(conn, milestone_id)
 
         def sent(policy: DestinationPolicy) -> list[datetime]:

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from notifier.cli import output
 from notifier.cli.admin_client import tell, write
 from notifier.cli.exit_codes import DONE, say
-from notifier.cli.global_options import Given
 from notifier.cli.lists import write_rows
+from notifier.cli.options import Options
 from notifier.cli.store_view import viewing
 from notifier.cli.where import database, existing
 from notifier.clock import SystemClock
@@ -38,16 +38,16 @@ _PAST = timedelta(days=7)
 _MATCH = "--match"
 
 
-def add(given: Given, pairs: Sequence[str], *, until: datetime, why: str, dry_run: bool) -> int:
+def add(options: Options, pairs: Sequence[str], *, until: datetime, why: str, dry_run: bool) -> int:
     """
     Silence what matches until a time.
 
     Raises: BadParameter with everything that is wrong with the pairs.
     """
     keys = _keys(pairs)
-    store = existing(database(given))
+    store = existing(database(options))
     now = SystemClock().now()
-    with viewing(given) as conn:
+    with viewing(options) as conn:
         _check_destinations(keys, stats.destination_names(conn))
         silence = _made(keys, why=why, until=until, now=now)
         words = f"{_effect(silence, now)}\n{_record(conn, silence, now)}"
@@ -73,10 +73,10 @@ def add(given: Given, pairs: Sequence[str], *, until: datetime, why: str, dry_ru
     return DONE
 
 
-def list_silences(given: Given, *, everything: bool, as_json: bool) -> int:
+def list_silences(options: Options, *, everything: bool, as_json: bool) -> int:
     """Print the silences in force, or all of them."""
     now = SystemClock().now()
-    with viewing(given) as conn:
+    with viewing(options) as conn:
         rows = queries.silences(conn, now, everything=everything)
     if as_json:
         write_rows(rows)
@@ -87,13 +87,13 @@ def list_silences(given: Given, *, everything: bool, as_json: bool) -> int:
     return DONE
 
 
-def expire(given: Given, beginning: str) -> int:
+def expire(options: Options, beginning: str) -> int:
     """
     End a silence now.
 
     Raises: StoreError when none, or more than one, has an id that begins so.
     """
-    store = existing(database(given))
+    store = existing(database(options))
     now = SystemClock().now()
     said = tell(store, {"ask": "expire", "silence": beginning})
     ended = (

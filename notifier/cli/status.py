@@ -11,8 +11,8 @@ from rich.text import Text
 
 from notifier.cli import output
 from notifier.cli.exit_codes import DONE
-from notifier.cli.global_options import Given
 from notifier.cli.lists import write_rows
+from notifier.cli.options import Options
 from notifier.cli.store_view import viewing
 from notifier.cli.where import database
 from notifier.clock import SystemClock
@@ -49,12 +49,12 @@ class _Process:
     live: bool
 
 
-def status(given: Given, *, as_json: bool) -> int:
+def status(options: Options, *, as_json: bool) -> int:
     """Print how things stand."""
     now = SystemClock().now()
-    path = database(given)
+    path = database(options)
     process = _process(path)
-    with viewing(given) as conn:
+    with viewing(options) as conn:
         found = stats.status(conn, now, milestones=stats.count_milestones(conn))
     if as_json:
         write_rows([asdict(process) | msgspec.structs.asdict(found)])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from notifier.cli.global_options import Given
+from notifier.cli.options import Options
 from notifier.cli.where import database, existing
 from notifier.errors import SchemaMismatch, StoreError
 from notifier.storage import sqlite
@@ -14,13 +14,13 @@ from notifier.storage.database import reading
 
 
 @contextmanager
-def viewing(given: Given) -> Iterator[Connection]:
+def viewing(options: Options) -> Iterator[Connection]:
     """
     A connection that can only read.
 
     Raises: StoreError when there is nothing that this program can read.
     """
-    path = existing(database(given))
+    path = existing(database(options))
     with reading(path) as conn:
         _check(path, sqlite.revision(conn))
         yield conn

@@ -13,8 +13,8 @@ from notifier import settings
 from notifier.cli import output
 from notifier.cli.admin_client import tell, write
 from notifier.cli.exit_codes import DONE, say
-from notifier.cli.global_options import Given
 from notifier.cli.lists import write_rows
+from notifier.cli.options import Options
 from notifier.cli.store_view import viewing
 from notifier.cli.where import database, existing
 from notifier.clock import SystemClock
@@ -28,7 +28,7 @@ from notifier.workers.admin_actions import COMMAND, let_in, revoked
 
 
 def add(
-    given: Given,
+    options: Options,
     name: str,
     *,
     scope: str | None,
@@ -40,13 +40,13 @@ def add(
 
     Raises: StoreError when another one has that name; BadParameter.
     """
-    store = existing(database(given))
+    store = existing(database(options))
     shown = f"{TOKEN_PREFIX}{secrets.token_hex()}"
     token = Token(
         hash=token_hash(shown),
         kind=TokenKind.API if feed is None else TokenKind.FEED,
         name=_name(name),
-        scope=_scope(given, scope, feed),
+        scope=_scope(options, scope, feed),
         created_at=SystemClock().now(),
         expires_at=expires_at,
     )
@@ -70,9 +70,9 @@ def add(
     return DONE
 
 
-def list_tokens(given: Given, *, everything: bool, as_json: bool) -> int:
+def list_tokens(options: Options, *, everything: bool, as_json: bool) -> int:
     """Print the tokens in force, or all of them."""
-    with viewing(given) as conn:
+    with viewing(options) as conn:
         tokens = admin.list_tokens(conn, everything=everything)
     if as_json:
         write_rows([_row(token) for token in tokens])
@@ -83,13 +83,13 @@ def list_tokens(given: Given, *, everything: bool, as_json: bool) -> int:
     return DONE
 
 
-def revoke(given: Given, name: str) -> int:
+def revoke(options: Options, name: str) -> int:
     """
     Let a token in no more, at once.
 
     Raises: StoreError when none in force has that name.
     """
-    store = existing(database(given))
+    store = existing(database(options))
     now = SystemClock().now()
     if tell(store, {"ask": "token revoke", "name": name}) is None:
         write(
@@ -114,22 +114,22 @@ def _name(text: str) -> str:
         raise typer.BadParameter(f"{text!r} {exc.what}; {exc.advice}") from None
 
 
-def _scope(given: Given, scope: str | None, feed: str | None) -> str:
+def _scope(options: Options, scope: str | None, feed: str | None) -> str:
     """What the token opens."""
     if feed is None:
         return scope or TokenScope.READ.value
     if scope is not None:
         raise typer.BadParameter("a feed can only be read; leave it out", param_hint="--scope")
-    known = _routes(given)
+    known = _routes(options)
     if feed != ALL_FEEDS and feed not in known:
         advice = suggest(feed, known) or f"there are {', '.join(known)}"
         raise typer.BadParameter(f"{feed!r} is no route; {advice}", param_hint="--feed")
     return feed
 
 
-def _routes(given: Given) -> list[str]:
+def _routes(options: Options) -> list[str]:
     here = Path.cwd()
-    path = settings.find(given.config, os.environ, cwd=here)
+    path = settings.find(options.config, os.environ, cwd=here)
     found = settings.load(path, os.environ, cwd=here, required_secrets=False)
     return [one.name for one in found.routes]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from notifier import settings
-from notifier.cli.global_options import Given
+from notifier.cli.options import Options
 from notifier.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 _SQLITE = "sqlite:///"
 
 
-def configuration(given: Given) -> "Settings":
+def configuration(options: Options) -> "Settings":
     """
     The whole configuration, secrets and all.
 
     Raises: ConfigError with every problem in it.
     """
     here = Path.cwd()
-    path = settings.find(given.config, os.environ, cwd=here)
+    path = settings.find(options.config, os.environ, cwd=here)
     return settings.load(path, os.environ, cwd=here)
 
 
-def unusable(given: Given) -> list[str]:
+def unusable(options: Options) -> list[str]:
     """
     What only sending can tell of the destinations, each with its place.
 
@@ -36,7 +36,7 @@ def unusable(given: Given) -> list[str]:
     from notifier.senders import sender  # noqa: PLC0415 - health checks are quick
 
     here = Path.cwd()
-    path = settings.find(given.config, os.environ, cwd=here)
+    path = settings.find(options.config, os.environ, cwd=here)
     try:
         destinations = settings.load_destinations(path, os.environ, cwd=here)
     except ConfigError:
@@ -51,22 +51,22 @@ def unusable(given: Given) -> list[str]:
 
 
 @contextmanager
-def placing(given: Given) -> Iterator[None]:
+def placing(options: Options) -> Iterator[None]:
     """Say where the destinations stand that turn out to be unusable."""
     try:
         yield
     except ConfigError as exc:
-        raise ConfigError(unusable(given) or exc.problems) from None
+        raise ConfigError(unusable(options) or exc.problems) from None
 
 
-def database(given: Given) -> Path:
+def database(options: Options) -> Path:
     """
     The store's file; nothing else of the configuration is looked at.
 
     Raises: ConfigError.
     """
     here = Path.cwd()
-    path = settings.find(given.config, os.environ, cwd=here)
+    path = settings.find(options.config, os.environ, cwd=here)
     url = settings.load_store(path, os.environ, cwd=here)
     return Path(url.removeprefix(_SQLITE))
 

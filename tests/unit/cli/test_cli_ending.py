@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from notifier.cli.exit_codes import status_of
+from notifier.cli.exit_codes import exit_status
 from notifier.errors import (
     ConfigError,
     SourceRefused,
@@ -16,11 +16,11 @@ def failing(exc: BaseException) -> int:
     def command() -> int:
         raise exc
 
-    return status_of(command)
+    return exit_status(command)
 
 
 def test_a_command_that_returns_a_status_ends_with_it() -> None:
-    assert status_of(lambda: 1) == 1
+    assert exit_status(lambda: 1) == 1
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_failure_in_a_task_is_told_like_any_other(
             outer.start_soon(fail)
         return 0
 
-    assert status_of(lambda: anyio.run(serve)) == 1
+    assert exit_status(lambda: anyio.run(serve)) == 1
     assert capsys.readouterr().err == "notifier: the disk failed\n"
 
 
