@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import structlog
 
 #: Libraries that write URLs and payloads into their logs.
-_VERBOSE = ("apprise", "urllib3", "requests", "httpx", "httpcore", "asyncio", "oauthlib")
+_VERBOSE = ("aiohttp", "apprise", "urllib3", "requests", "httpx", "httpcore", "asyncio", "oauthlib")
 
 Redact = Callable[[str], str]
 
