@@ -50,7 +50,7 @@ from notifier.errors import NotifierError
 from notifier.messages.humanize import span
 from notifier.messages.test_message import outcome_text, render_test, sample_message
 from notifier.senders.redaction import redact
-from notifier.senders.sender import Sender, open_sender, scheme_of
+from notifier.senders.sender import DestinationSender, open_sender, scheme_of
 from notifier.settings.models import Settings
 from notifier.storage import admin, destination_state, due, preview
 
@@ -100,7 +100,7 @@ def _prepare(options: Options, names: Sequence[str]) -> tuple[Settings, list[Des
 @asynccontextmanager
 async def _opened(
     config: Settings, chosen: Sequence[Destination], clock: Clock, *, to_stderr: bool = False
-) -> AsyncIterator[Sender]:
+) -> AsyncIterator[DestinationSender]:
     sender = await open_sender(
         chosen,
         # Rows for programs are not mixed with messages on the terminal.

@@ -41,13 +41,11 @@ def unusable(options: Options) -> list[str]:
         destinations = settings.load_destinations(path, os.environ, cwd=here)
     except ConfigError:
         return []
-    keys = [
-        (problem, ("destinations", problem.destination, "url"))
-        for problem in sender.check(destinations)
-    ]
-    return [
-        f"{settings.place_of(key, path, os.environ, cwd=here)}: {problem}" for problem, key in keys
-    ]
+    lines = []
+    for name, reason in sender.check(destinations).items():
+        place = settings.place_of(("destinations", name, "url"), path, os.environ, cwd=here)
+        lines.append(f"{place}: destinations.{name}: {reason}")
+    return lines
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """
 The senders: a rendered message goes to a named destination, an outcome comes back.
 
-* sender             `Sender`, `open_sender`, `check`; creates the channel of each URL
+* sender             `open_sender`, `check`: destinations by name, a channel for each URL
 * terminal           channel: writes to the standard output
 * webhook            URLs and bodies of webhooks; pure
 * webhook_channel    channel: posts webhooks by aiohttp

@@ -69,7 +69,7 @@ class Channel(Protocol):
         """Close its connections."""
 
 
-class Sender:
+class DestinationSender:
     """Sends to destinations by name."""
 
     def __init__(self, channels: Mapping[str, Channel]) -> None:
@@ -105,17 +105,6 @@ class Sender:
             await channel.aclose()
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A destination that cannot be used, and why, without secrets."""
-
-    destination: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"destinations.{self.destination}: {self.reason}"
-
-
 async def open_sender(
     destinations: Sequence[Destination],
     *,
@@ -124,7 +113,7 @@ async def open_sender(
     trust: ssl.SSLContext | None = None,
     may_reach: Egress = anywhere,
     attempt_limit: timedelta = ATTEMPT_LIMIT,
-) -> Sender:
+) -> DestinationSender:
     """
     A sender for these destinations; close it with `aclose`.
 
@@ -146,12 +135,12 @@ async def open_sender(
     )
     channels, problems = await anyio.to_thread.run_sync(partial(_open, destinations, factory))
     if problems:
-        raise ConfigError([str(problem) for problem in problems])
-    return Sender(channels)
+        raise ConfigError([f"destinations.{name}: {reason}" for name, reason in problems.items()])
+    return DestinationSender(channels)
 
 
-def check(destinations: Sequence[Destination]) -> list[Problem]:
-    """All destinations that cannot be used. Blocks: Apprise may be loaded."""
+def check(destinations: Sequence[Destination]) -> dict[str, str]:
+    """Why destinations cannot be used, by name, without secrets. Blocks: it may load Apprise."""
     factory = _ChannelFactory(
         output=sys.stdout,
         clock=SystemClock(),
@@ -255,12 +244,12 @@ class _ChannelFactory:
 
 def _open(
     destinations: Sequence[Destination], factory: _ChannelFactory
-) -> tuple[dict[str, Channel], list[Problem]]:
+) -> tuple[dict[str, Channel], dict[str, str]]:
     channels: dict[str, Channel] = {}
-    problems: list[Problem] = []
+    problems: dict[str, str] = {}
     for destination in destinations:
         try:
             channels[destination.name] = factory.create(destination)
         except DestinationError as exc:
-            problems.append(Problem(destination.name, str(exc)))
+            problems[destination.name] = str(exc)
     return channels, problems

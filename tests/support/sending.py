@@ -15,7 +15,7 @@ from notifier.domain.egress_policy import anywhere
 from notifier.domain.models import CloudEvent, Format, Outcome, Rendered
 from notifier.domain.rules import Destination
 from notifier.senders.egress_guard import Egress
-from notifier.senders.sender import Sender, open_sender
+from notifier.senders.sender import DestinationSender, open_sender
 
 LIMIT = timedelta(seconds=10)
 
@@ -62,7 +62,7 @@ async def opened(
     attempt_limit: timedelta = LIMIT,
     output: TextIO | None = None,
     may_reach: Egress = anywhere,
-) -> AsyncIterator[Sender]:
+) -> AsyncIterator[DestinationSender]:
     """A sender as in production, except that it trusts the tests' authority."""
     sender = await open_sender(
         destinations,

@@ -48,13 +48,10 @@ AFTER_CUT_SUCCESS = {"webhook": Sent(status=200), "json": CUT}
     ("step", "expected"),
     [
         (Answer(204, b""), Sent(status=204)),
-        (Answer(500), Failed(reason="HTTP 500", status=500)),
         (
             Answer(503, headers={"Retry-After": "7"}),
             Failed(reason="HTTP 503", status=503, retry_after=timedelta(seconds=7)),
         ),
-        (Answer(400), Refused(reason="HTTP 400", scope=Scope.MESSAGE, status=400)),
-        (Answer(401), Refused(reason="HTTP 401", scope=Scope.DESTINATION, status=401)),
         (Answer(410), Refused(reason="HTTP 410", scope=Scope.GONE, status=410)),
         (Hang(), Ambiguous(reason="timed out after the request was sent")),
         (Reset(), Ambiguous(reason="connection lost after the request was sent")),
