@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from notifier.domain.auth import FEEDS_PATH
+from notifier.domain.pagination import BadCursor
 from notifier.errors import StoreSlow
 from notifier.web.auth import AuthMiddleware, AuthSettings, TokenStore, login_routes
 from notifier.web.context import WebContext
@@ -23,13 +24,15 @@ from notifier.web.middleware import (
     TrustedHosts,
     error_response,
 )
-from notifier.web.pages import dressed, mishap, pages
+from notifier.web.pages import page_routes
+from notifier.web.pages.templating import TemplateRenderer
 
 log = structlog.get_logger()
 
 _TOO_SLOW = (
     "The query takes too long. Narrow it: a category, a type, a later start, or fewer conditions."
 )
+_BAD_CURSOR = "This page of the list does not exist. Start again with the first page."
 #: Paths whose errors are read by programs.
 _PROGRAM_PATHS = (API_PATH, FEEDS_PATH, "/metrics", "/-/", "/static/")
 
@@ -48,17 +51,20 @@ def build_app(
 
     `routes`: what is served beside the pages, such as the API, feeds and metrics.
     """
-    dress = dressed(context)
-    error_page = mishap(dress)
+    renderer = TemplateRenderer(context=context)
 
     async def http_error(request: Request, exc: Exception) -> Response:
-        if isinstance(exc, HTTPException) and request.scope["path"].startswith(_PROGRAM_PATHS):
-            scope, headers = request.scope, exc.headers
-            return error_response(scope, exc.status_code, exc.detail, headers=headers)
-        return await error_page(request, exc)
+        error = exc if isinstance(exc, HTTPException) else HTTPException(500)
+        if request.scope["path"].startswith(_PROGRAM_PATHS):
+            scope, headers = request.scope, error.headers
+            return error_response(scope, error.status_code, error.detail, headers=headers)
+        return await renderer.error_page(request, error)
 
     async def too_slow(request: Request, _exc: Exception) -> Response:
         return await http_error(request, HTTPException(503, _TOO_SLOW))
+
+    async def bad_cursor(request: Request, _exc: Exception) -> Response:
+        return await http_error(request, HTTPException(404, _BAD_CURSOR))
 
     async def internal_error(request: Request, exc: Exception) -> Response:
         reference, path = tokens.new_token()[:8], request.scope["path"]
@@ -69,9 +75,9 @@ def build_app(
     app = Starlette(
         routes=[
             *_health_routes(context),
-            *login_routes(settings, tokens, dress.page),
+            *login_routes(settings, tokens, renderer.page),
             *routes,
-            *pages(context, dress),
+            *page_routes(renderer),
         ],
         middleware=[
             Middleware(
@@ -87,6 +93,7 @@ def build_app(
         exception_handlers={
             HTTPException: http_error,
             StoreSlow: too_slow,
+            BadCursor: bad_cursor,
             Exception: internal_error,
         },
     )

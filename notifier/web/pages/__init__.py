@@ -1,24 +1,17 @@
 """
-HTML for people, rendered here, readable without JavaScript.
+The pages of the dashboard, one module each, rendered on the server.
 
-    dress    the templates, and what every page is handed
-    spoken   instants, numbers and changes as people read them
-    picture  where the marks of the timeline and the bars stand
-    asked    what an address or a form asks for; flash: what is said after a deed
-
-and a module for each place: overview, milestones, events, deliveries, destinations,
-routes, silences, audit. Deeds are forms: they answer with 303 and a word about it.
+They are readable without JavaScript. Actions are forms, answered by a redirect to a page
+that shows a message about the result.
 """
 
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
-from notifier.web.context import WebContext
 from notifier.web.pages import (
     audit,
     deliveries,
@@ -29,39 +22,24 @@ from notifier.web.pages import (
     routes,
     silences,
 )
-from notifier.web.pages.error_pages import Mishap, mishap
-from notifier.web.pages.templating import Dress
+from notifier.web.pages.templating import TemplateRenderer
 
-__all__ = ["Dress", "Mishap", "dressed", "mishap", "pages"]
-
-STATIC = Path(__file__).parent.parent / "static"
+_PAGES = (overview, milestones, events, deliveries, destinations, routes, silences, audit)
+_STATIC = Path(__file__).parent.parent / "static"
 
 
-class _Fresh(StaticFiles):
-    """Files that browsers keep, and ask about each time: an update shows at once."""
+class _RevalidatedFiles(StaticFiles):
+    """Files that browsers cache but revalidate, so that an update is used at once."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        answer = super().file_response(*args, **kwargs)
-        answer.headers["cache-control"] = "no-cache"
-        return answer
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
-def dressed(context: WebContext) -> Dress:
-    """How pages of this service are dressed; also for pages that others write."""
-    return Dress(context=context, zone=ZoneInfo(context.zone))
-
-
-def pages(context: WebContext, dress: Dress | None = None) -> list[BaseRoute]:
-    """Every page of the dashboard, and what they load."""
-    dress = dress or dressed(context)
+def page_routes(renderer: TemplateRenderer) -> list[BaseRoute]:
+    """The routes of all pages and of the files that they load."""
     return [
-        *overview.places(dress),
-        *milestones.places(dress),
-        *events.places(dress),
-        *deliveries.places(dress),
-        *destinations.places(dress),
-        *routes.places(dress),
-        *silences.places(dress),
-        *audit.places(dress),
-        Mount("/static", _Fresh(directory=STATIC)),
+        *(route for page in _PAGES for route in page.page_routes(renderer)),
+        Mount("/static", _RevalidatedFiles(directory=_STATIC)),
     ]

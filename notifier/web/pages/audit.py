@@ -1,31 +1,21 @@
-"""`/audit`: who did what."""
+"""`/audit`: the audit log."""
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.domain.pagination import BadCursor, PageRequest
+from notifier.domain.pagination import PageRequest
 from notifier.storage import queries
 from notifier.web.pages import forms
-from notifier.web.pages.templating import Dress
+from notifier.web.pages.templating import TemplateRenderer
 
 
-def places(dress: Dress) -> list[BaseRoute]:
-    """The list."""
+def page_routes(renderer: TemplateRenderer) -> list[BaseRoute]:
+    """The list of entries."""
 
-    async def found(request: Request) -> Response:
-        query = request.query_params
-        try:
-            wanted = PageRequest(**forms.page_of(query))
-            page = await dress.context.reader.read(queries.audit, wanted)
-        except BadCursor as exc:
-            raise forms.bad_cursor(exc) from None
-        return await dress.page(
-            request,
-            "audit.html",
-            rows=page.rows,
-            next=forms.next_page(query, page),
-            first="cursor" not in query,
-        )
+    async def list_entries(request: Request) -> Response:
+        wanted = PageRequest(**forms.page_request(request.query_params))
+        page = await renderer.context.reader.read(queries.audit, wanted)
+        return await renderer.list_page(request, "audit.html", page)
 
-    return [Route("/audit", found)]
+    return [Route("/audit", list_entries)]

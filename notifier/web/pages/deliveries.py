@@ -1,6 +1,4 @@
-"""`/deliveries`: what is owed to whom, what became of it; dead letters put back."""
-
-from dataclasses import dataclass
+"""`/deliveries`: the list of deliveries, and the redrive of dead letters."""
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -8,92 +6,81 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from notifier.domain.models import State
-from notifier.domain.pagination import BadCursor, DeliveryFilter
+from notifier.domain.pagination import DeliveryFilter
 from notifier.errors import NotifierError, StoreSlow
 from notifier.storage import queries
 from notifier.web.pages import forms
-from notifier.web.pages.templating import Dress, seen_off, writer
+from notifier.web.pages.templating import TemplateRenderer, redirect_with_message, writer_of
 
-#: Dead letters that the question before all of them are put back names.
-_SHOWN = 20
-
-
-def places(dress: Dress) -> list[BaseRoute]:
-    """The list, and putting back."""
-    page = _Page(dress)
-    return [
-        Route("/deliveries", page.found, methods=["GET"]),
-        Route("/deliveries/redrive", page.confirm, methods=["GET"]),
-        Route("/deliveries/redrive", page.redrive, methods=["POST"]),
-    ]
+#: Dead letters that the confirmation of a redrive lists.
+_MAX_LISTED = 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
-    dress: Dress
+def page_routes(renderer: TemplateRenderer) -> list[BaseRoute]:
+    """The list, the confirmation of a redrive, and the redrive."""
+    context = renderer.context
 
-    async def found(self, request: Request) -> Response:
-        return await self._listed(request)
+    async def list_deliveries(request: Request) -> Response:
+        return await show_list(request)
 
-    async def confirm(self, request: Request) -> Response:
-        """What putting back all that is dead would come to."""
-        by = writer(request)
+    async def confirm_redrive(request: Request) -> Response:
+        principal = writer_of(request)
         destination = forms.text(request.query_params, "destination") or None
-        admin = self.dress.context.admin
         try:
-            found = await admin.redrive(by, destination=destination, dry_run=True, most=1)
+            dead = await context.admin.redrive(
+                principal, destination=destination, dry_run=True, most=1
+            )
         except StoreSlow:
             raise
         except NotifierError as exc:
             raise HTTPException(404, str(exc)) from None
-        dead = DeliveryFilter(state=[State.DEAD], destination=destination, limit=_SHOWN)
-        context = self.dress.context
-        newest = await context.reader.read(queries.deliveries, dead, context.now())
-        return await self.dress.page(
+        wanted = DeliveryFilter(state=[State.DEAD], destination=destination, limit=_MAX_LISTED)
+        newest = await context.reader.read(queries.deliveries, wanted, context.now())
+        return await renderer.page(
             request,
             "redrive.html",
             destination=destination,
-            dead=found.count,
+            dead=dead.count,
             rows=newest.rows,
         )
 
-    async def redrive(self, request: Request) -> Response:
-        by = writer(request)
-        form = await request.form()
+    async def redrive(request: Request) -> Response:
+        principal, form = writer_of(request), await request.form()
         ids, destination = forms.many(form, "id"), forms.field(form, "destination")
         if not ids and not destination and forms.field(form, "all") != "yes":
-            raise HTTPException(400, "No dead letter was named.")
-        admin = self.dress.context.admin
+            raise HTTPException(400, "The form names no dead letter.")
         try:
-            done = await admin.redrive(by, ids=ids, destination=destination or None)
+            redriven = await context.admin.redrive(
+                principal, ids=ids, destination=destination or None
+            )
         except StoreSlow:
             raise
         except NotifierError as exc:
-            return await self._listed(request, wrong=str(exc), code=409)
-        return seen_off("/deliveries", "redriven", n=done.count)
+            return await show_list(request, error=str(exc), code=409)
+        return redirect_with_message("/deliveries", "redriven", n=redriven.count)
 
-    async def _listed(self, request: Request, *, wrong: str = "", code: int = 200) -> Response:
-        query, context = request.query_params, self.dress.context
+    async def show_list(request: Request, *, error: str = "", code: int = 200) -> Response:
+        query = request.query_params
         wanted = DeliveryFilter(
             state=forms.choices(query, "state", State),
             destination=forms.text(query, "destination") or None,
             route=forms.text(query, "route") or None,
-            **forms.page_of(query),
+            **forms.page_request(query),
         )
-        try:
-            page = await context.reader.read(queries.deliveries, wanted, context.now())
-        except BadCursor as exc:
-            raise forms.bad_cursor(exc) from None
-        return await self.dress.page(
+        return await renderer.list_page(
             request,
             "deliveries.html",
+            await context.reader.read(queries.deliveries, wanted, context.now()),
             code=code,
-            wrong=wrong,
-            rows=page.rows,
-            next=forms.next_page(query, page),
-            first="cursor" not in query,
+            error=error,
             wanted=wanted,
             states=[state.value for state in wanted.state],
             destinations=context.destinations,
             routes=context.routes,
         )
+
+    return [
+        Route("/deliveries", list_deliveries, methods=["GET"]),
+        Route("/deliveries/redrive", confirm_redrive, methods=["GET"]),
+        Route("/deliveries/redrive", redrive, methods=["POST"]),
+    ]

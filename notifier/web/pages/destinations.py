@@ -1,8 +1,9 @@
-"""`/destinations`: how each stands; a test, and the end of a suspension."""
+"""`/destinations`: the state of each destination; sends tests and ends suspensions."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -11,73 +12,76 @@ from starlette.routing import BaseRoute, Route
 from notifier.domain.pagination import PageRequest
 from notifier.errors import NotifierError
 from notifier.storage import queries
-from notifier.web.pages.filters import Row
-from notifier.web.pages.templating import Dress, seen_off, writer
+from notifier.storage.rows import DestinationTest
+from notifier.web.context import WebContext
+from notifier.web.pages.templating import TemplateRenderer, redirect_with_message, writer_of
 
-_UNTESTED = "untested"
-#: The audit's newest rows; one of them tells of a test that was just made.
-_LATELY = PageRequest(limit=20)
+_TEST_FAILED = "untested"
+#: The entry of a failed test is among so many newest ones of the audit log.
+_NEWEST_ENTRIES = PageRequest(limit=20)
 
 
-def places(dress: Dress) -> list[BaseRoute]:
-    """The list, and what can be done to one."""
-    context = dress.context
+def page_routes(renderer: TemplateRenderer) -> list[BaseRoute]:
+    """The list, and the actions on one destination."""
+    context = renderer.context
 
-    async def listed(request: Request) -> Response:
-        return await found(request, wrong=await _untested(request, dress))
+    async def list_destinations(request: Request) -> Response:
+        return await show_list(request, error=await _failed_test(request, context))
 
-    async def back(_request: Request) -> Response:
-        """Whoever loads again what only a form leads to."""
+    async def redirect_to_list(_request: Request) -> Response:
+        """For a reader who reloads the address of a form that was submitted."""
         return RedirectResponse("/destinations", 303)
 
-    async def found(request: Request, *, wrong: str = "", code: int = 200) -> Response:
-        return await dress.page(
-            request,
-            "destinations.html",
-            code=code,
-            wrong=wrong,
-            rows=await context.reader.destination_rows(),
-        )
-
     async def resume(request: Request, name: str) -> Response:
-        waited = await context.admin.resume(writer(request), name)
-        return seen_off("/destinations", "resumed", of=name, n=waited)
+        waiting = await context.admin.resume(writer_of(request), name)
+        return redirect_with_message("/destinations", "resumed", of=name, n=waiting)
 
     async def test(request: Request, name: str) -> Response:
-        said: Row = await context.admin.test(writer(request), name)
-        if not said["ok"]:
-            return seen_off("/destinations", _UNTESTED, of=name)
-        took_ms = round(said["seconds"] * 1000)
-        return seen_off("/destinations", "tested", of=name, n=took_ms)
+        outcome = await context.admin.test(writer_of(request), name)
+        result = msgspec.convert(outcome, DestinationTest)
+        if not result.ok:
+            return redirect_with_message("/destinations", _TEST_FAILED, of=name)
+        milliseconds = round(result.seconds * 1000)
+        return redirect_with_message("/destinations", "tested", of=name, n=milliseconds)
 
-    async def done(
-        deed: Callable[[Request, str], Awaitable[Response]], request: Request
+    async def act(
+        action: Callable[[Request, str], Awaitable[Response]], request: Request
     ) -> Response:
-        writer(request)
+        writer_of(request)
         name = request.path_params["name"]
         if name not in context.destinations:
             raise HTTPException(404, "The configuration has no such destination.")
         try:
-            return await deed(request, name)
+            return await action(request, name)
         except NotifierError as exc:
-            return await found(request, wrong=str(exc), code=409)
+            return await show_list(request, error=str(exc), code=409)
 
+    async def show_list(request: Request, *, error: str = "", code: int = 200) -> Response:
+        rows = await context.reader.destination_rows()
+        return await renderer.page(request, "destinations.html", code=code, error=error, rows=rows)
+
+    actions = {"resume": resume, "test": test}
     return [
-        Route("/destinations", listed, methods=["GET"]),
-        Route("/destinations/{name}/resume", back, methods=["GET"]),
-        Route("/destinations/{name}/test", back, methods=["GET"]),
-        Route("/destinations/{name}/resume", partial(done, resume), methods=["POST"]),
-        Route("/destinations/{name}/test", partial(done, test), methods=["POST"]),
+        Route("/destinations", list_destinations, methods=["GET"]),
+        *(
+            route
+            for path, action in actions.items()
+            for route in (
+                Route(f"/destinations/{{name}}/{path}", redirect_to_list, methods=["GET"]),
+                Route(f"/destinations/{{name}}/{path}", partial(act, action), methods=["POST"]),
+            )
+        ),
     ]
 
 
-async def _untested(request: Request, dress: Dress) -> str:
-    """Why the test did not arrive that led here; empty: none did."""
-    query, context = request.query_params, dress.context
+async def _failed_test(request: Request, context: WebContext) -> str:
+    """The error of the test that redirected here, from the audit log; empty if none did."""
+    query = request.query_params
     name = query.get("of")
-    if query.get("said") != _UNTESTED or name not in context.destinations:
+    if query.get("said") != _TEST_FAILED or name not in context.destinations:
         return ""
-    audit = (await context.reader.read(queries.audit, _LATELY)).rows
-    detail = next((row.detail for row in audit if (row.action, row.subject) == ("test", name)), {})
-    why = f": {detail['said']}" if detail.get("ok") is False else "."
-    return f"The test did not reach {name}{why}"
+    entries = (await context.reader.read(queries.audit, _NEWEST_ENTRIES)).rows
+    details = (one.detail for one in entries if (one.action, one.subject) == ("test", name))
+    detail = next(details, {})
+    reason = f": {detail['said']}" if detail.get("ok") is False else "."
+    return f"The test did not reach {name}{reason}"

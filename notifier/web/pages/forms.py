@@ -1,4 +1,4 @@
-"""What an address asks for: filters, pages of lists, forms."""
+"""Values from query strings and submitted forms."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -8,74 +8,64 @@ from starlette.datastructures import FormData, QueryParams
 from starlette.exceptions import HTTPException
 
 from notifier.domain.models import Kind, State
-from notifier.domain.pagination import BadCursor
 from notifier.messages.escaping import clean
 from notifier.storage.rows import Page
 
 T = TypeVar("T", Kind, State)
 
-_ROWS = 50
-_LONGEST = 200
+_ROWS_PER_PAGE = 50
+_MAX_CHARS = 200
+#: Query parameters that the link to the next page keeps.
+_FILTERS = frozenset(
+    {"q", "category", "type", "gone", "kind", "state", "destination", "route", "when"}
+)
 
 
 def text(query: Mapping[str, str], key: str) -> str:
-    """One line of text; empty if nothing was given."""
-    return " ".join(query.get(key, "").split())[:_LONGEST]
+    """A line of text; empty if it is missing."""
+    return " ".join(query.get(key, "").split())[:_MAX_CHARS]
 
 
 def choices(query: QueryParams, key: str, known: type[T]) -> list[T]:
     """
-    Those of the known words that are given; empty ones are as good as none.
+    The members of an enumeration that the query names.
 
     Raises:
-        HTTPException: one is not known.
+        HTTPException: a name is unknown.
     """
     wanted = set(query.getlist(key)) - {""}
-    if strange := sorted(wanted - {one.value for one in known}):
-        words = ", ".join(one.value for one in known)
-        raise HTTPException(400, f"{key}: {clean(strange[0], 40)!r} is unknown; there are {words}.")
+    if unknown := sorted(wanted - {one.value for one in known}):
+        names = ", ".join(one.value for one in known)
+        name = clean(unknown[0], 40)
+        raise HTTPException(400, f"{key}: {name!r} is unknown; there are {names}.")
     return [one for one in known if one.value in wanted]
 
 
-def page_of(query: Mapping[str, str]) -> dict[str, Any]:
+def page_request(query: Mapping[str, str]) -> dict[str, Any]:
     """The fields of a `PageRequest`."""
-    return {"limit": _ROWS, "cursor": query.get("cursor") or None}
+    return {"limit": _ROWS_PER_PAGE, "cursor": query.get("cursor") or None}
 
 
 def next_page(query: QueryParams, page: Page[Any]) -> str | None:
-    """The address of the next page of a list, with the same filters."""
+    """The link to the next page of a list, with the same filters; None on the last one."""
     if page.next is None:
         return None
     kept = [(key, value) for key, value in query.multi_items() if key in _FILTERS]
     return "?" + urlencode([*kept, ("cursor", page.next)])
 
 
-_FILTERS = frozenset(
-    {"q", "category", "type", "gone", "kind", "state", "destination", "route", "when"}
-)
-
-
-def bad_cursor(_: BadCursor) -> HTTPException:
-    """A page of a list that is not there."""
-    return HTTPException(
-        404, "That page of the list is not there. Begin again with its first page."
-    )
-
-
 def field(form: FormData, key: str) -> str:
-    """What was typed into a field, on one line."""
-    value = form.get(key, "")
-    return " ".join(value.split()) if isinstance(value, str) else ""
+    """The text of a form field on one line."""
+    return " ".join(lines(form, key))
 
 
 def lines(form: FormData, key: str) -> list[str]:
-    """What was typed into a field, a line each."""
+    """The lines of a form field, with single spaces, without empty ones."""
     value = form.get(key, "")
-    if not isinstance(value, str):
-        return []
-    return [line.strip() for line in value.splitlines() if line.strip()]
+    rows = value.splitlines() if isinstance(value, str) else []
+    return [" ".join(row.split()) for row in rows if row.strip()]
 
 
 def many(form: FormData, key: str) -> list[str]:
-    """All that was ticked."""
+    """All values of a form field."""
     return [value for value in form.getlist(key) if isinstance(value, str)]

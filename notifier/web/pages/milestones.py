@@ -1,90 +1,72 @@
-"""`/milestones`: search them, and all that is known of one."""
+"""`/milestones`: the search for milestones, and one milestone with its history."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Literal
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from notifier.domain.pagination import BadCursor, MilestoneFilter
+from notifier.domain.pagination import MilestoneFilter
+from notifier.kalshi import decoding
 from notifier.messages.cloudevents import link
 from notifier.storage import queries
-from notifier.storage.rows import MilestoneCount
-from notifier.web.pages import filters, forms
-from notifier.web.pages.templating import Dress
+from notifier.web.pages import forms
+from notifier.web.pages.templating import TemplateRenderer
 
-#: What began so lately may still be going on.
-_LATELY = timedelta(hours=6)
-_GONE: Mapping[str, Literal["no", "yes", "any"]] = {"": "no", "only": "yes", "with": "any"}
+#: The earliest start of each choice of the form, from now; None: any start.
+_EARLIEST = {"ahead": timedelta(0), "lately": timedelta(hours=-6), "all": None}
+_REMOVED: Mapping[str, Literal["no", "yes", "any"]] = {"": "no", "only": "yes", "with": "any"}
 
 
-def places(dress: Dress) -> list[BaseRoute]:
-    """The list, and a page each."""
-    reader = dress.context.reader
+def page_routes(renderer: TemplateRenderer) -> list[BaseRoute]:
+    """The list, and one milestone."""
+    context, reader = renderer.context, renderer.context.reader
 
-    async def found(request: Request) -> Response:
+    async def list_milestones(request: Request) -> Response:
         query = request.query_params
-        wanted, when = _wanted(request, dress)
-        try:
-            page = await reader.read(queries.milestones, wanted)
-        except BadCursor as exc:
-            raise forms.bad_cursor(exc) from None
-        counts = reader.milestone_counts
-        return await dress.page(
+        search, removed = forms.text(query, "q"), query.get("gone", "")
+        # A search includes past milestones unless the form says otherwise.
+        when = query.get("when") or ("all" if search else "ahead")
+        earliest = _EARLIEST.get(when, timedelta(0))
+        wanted = MilestoneFilter(
+            search=search,
+            category=forms.text(query, "category") or None,
+            type=forms.text(query, "type") or None,
+            since=None if earliest is None else context.now() + earliest,
+            gone=_REMOVED.get(removed, "no"),
+            **forms.page_request(query),
+        )
+        page, counts = await reader.read(queries.milestones, wanted), reader.milestone_counts
+        return await renderer.list_page(
             request,
             "milestones.html",
-            rows=page.rows,
-            next=forms.next_page(query, page),
-            first="cursor" not in query,
+            page,
             wanted=wanted,
             when=when,
-            gone=query.get("gone", ""),
+            removed=removed,
             categories=sorted({row.category for row in counts}),
             types=sorted({row.type for row in counts}),
-            known=await _known(dress, counts),
+            known=(await reader.status()).milestones,
         )
 
-    async def one(request: Request) -> Response:
-        key, now = request.path_params["id"], dress.context.now()
-        known = await reader.read(queries.milestone, key, now)
-        if known is None:
+    async def show_milestone(request: Request) -> Response:
+        milestone_id = request.path_params["id"]
+        details = await reader.read(queries.milestone, milestone_id, context.now())
+        if details is None:
             raise HTTPException(404, "No milestone has this id.")
-        at_kalshi = link(filters.milestone_of(known.document), None)
-        fields = {name: getattr(known, name) for name in known.__struct_fields__}
-        return await dress.page(request, "milestone.html", at_kalshi=at_kalshi, **fields)
+        milestone = decoding.milestone(msgspec.json.encode(details.document))
+        return await renderer.page(
+            request,
+            "milestone.html",
+            kalshi_url=link(milestone, None),
+            **msgspec.structs.asdict(details),
+        )
 
-    return [Route("/milestones", found), Route("/milestones/{id:path}", one)]
-
-
-async def _known(dress: Dress, counts: Sequence[MilestoneCount]) -> int | None:
-    """How many milestones there are; None: they are not counted yet."""
-    if counts:
-        return sum(row.milestones for row in counts)
-    return (await dress.context.reader.status()).milestones
-
-
-def _wanted(request: Request, dress: Dress) -> tuple[MilestoneFilter, str]:
-    """Which milestones; and whether all times are wanted, or what lies ahead."""
-    query = request.query_params
-    search = forms.text(query, "q")
-    # Whoever searches may look for what is over.
-    when = query.get("when") or ("all" if search else "ahead")
-    wanted = MilestoneFilter(
-        search=search,
-        category=forms.text(query, "category") or None,
-        type=forms.text(query, "type") or None,
-        since=_since(when, dress.context.now()),
-        gone=_GONE.get(query.get("gone", ""), "no"),
-        **forms.page_of(query),
-    )
-    return wanted, when
-
-
-def _since(when: str, now: datetime) -> datetime | None:
-    """Which starts are wanted: none before this."""
-    if when == "all":
-        return None
-    return now - _LATELY if when == "lately" else now
+    return [
+        Route("/milestones", list_milestones),
+        Route("/milestones/{id:path}", show_milestone),
+    ]

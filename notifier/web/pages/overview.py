@@ -1,7 +1,8 @@
-"""`/`: whether it works, what lies ahead, what has happened."""
+"""`/`: problems, upcoming starts, the newest events and the state of the destinations."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,85 +11,75 @@ from starlette.routing import BaseRoute, Route
 from notifier.domain.pagination import EventFilter
 from notifier.storage import queries
 from notifier.storage.rows import StatusRow
-from notifier.web.pages import charts
-from notifier.web.pages.templating import Dress
+from notifier.web import charts
+from notifier.web.pages.templating import TemplateRenderer
 from notifier.workers.readiness import HealthReport
 
-_NEWEST = 8
-#: Starts that the list shows before it is unfolded.
-_SOON = 8
-#: Starts that the list has; the picture shows more.
-_LISTED = 60
+_NEWEST_EVENTS = 8
+#: Upcoming starts in the list: always visible, and after it is expanded.
+_STARTS, _MORE_STARTS = 8, 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class Problem:
     """Something that a person should look at."""
 
-    words: str
-    since: object = None
-    #: Where more can be seen.
+    text: str
+    since: datetime | None = None
+    #: The page with details.
     href: str = ""
 
 
-def places(dress: Dress) -> list[BaseRoute]:
+def page_routes(renderer: TemplateRenderer) -> list[BaseRoute]:
     """The first page."""
-    context, reader = dress.context, dress.context.reader
+    context, reader = renderer.context, renderer.context.reader
 
-    async def show(request: Request) -> Response:
-        now = context.now()
-        # Before the rows, so that none falls between them and the stream.
+    async def show_overview(request: Request) -> Response:
+        now, zone = context.now(), renderer.zone
+        # Before the rows, so that no event is missing between them and the stream.
         newest = await reader.read(queries.newest_event)
-        events = await reader.read(queries.events, EventFilter(limit=_NEWEST))
-        overview = await reader.overview()
-        vital = await context.readiness()
-        status, starts, hours = overview.status, overview.starts, overview.hours
-        return await dress.page(
+        events = await reader.read(queries.events, EventFilter(limit=_NEWEST_EVENTS))
+        overview, health = await reader.overview(), await context.readiness()
+        return await renderer.page(
             request,
             "overview.html",
-            status=status,
-            vital=vital,
-            troubles=list(troubles(status, vital)),
-            starts=starts,
-            soon=_SOON,
-            listed=_LISTED,
-            timeline=charts.timeline(starts, now=now, zone=dress.zone),
-            bars=charts.bars(hours, zone=dress.zone, now=now),
-            hours=hours,
+            status=overview.status,
+            health=health,
+            problems=list(problems(overview.status, health)),
+            starts=overview.starts,
+            visible_starts=_STARTS,
+            max_starts=_MORE_STARTS,
+            timeline=charts.timeline(overview.starts, now=now, zone=zone),
+            bars=charts.bar_chart(overview.hours, zone=zone, now=now),
+            hours=overview.hours,
             latency=overview.latency,
             events=events.rows,
             newest=newest,
         )
 
-    return [Route("/", show)]
+    return [Route("/", show_overview)]
 
 
-def troubles(status: StatusRow, vital: HealthReport) -> Iterator[Trouble]:
-    """All that is wrong, the service itself first."""
-    if vital.stalled:
-        yield Trouble(words=f"No progress in: {', '.join(vital.stalled)}.")
-    for words in vital.unready:
-        yield Trouble(words=f"Not ready: {words}")
-    for row in status.conditions:
-        yield Trouble(words=row.words, since=row.since)
-    yield from _unsaid(status)
-
-
-def _unsaid(status: StatusRow) -> Iterator[Trouble]:
-    """What stands still at a destination and is no condition yet."""
-    known = " ".join(row.key for row in status.conditions)
+def problems(status: StatusRow, health: HealthReport) -> Iterator[Problem]:
+    """The problems of the service, its open incidents, and destinations that have neither."""
+    if health.stalled:
+        yield Problem(text=f"No progress in: {', '.join(health.stalled)}.")
+    for reason in health.unready:
+        yield Problem(text=f"Not ready: {reason}")
+    for incident in status.conditions:
+        yield Problem(text=incident.words, since=incident.since)
+    incident_keys = " ".join(incident.key for incident in status.conditions)
     for one in status.destinations:
-        name, href = one.name, f"/destinations#{one.name}"
-        if f":{name}" in known:
+        if f":{one.name}" in incident_keys:
             continue
         if one.gone or one.suspended_since is not None:
-            yield Trouble(
-                words=f"Nothing is sent to {name}: {one.reason or 'suspended'}",
+            yield Problem(
+                text=f"Nothing is sent to {one.name}: {one.reason or 'suspended'}",
                 since=one.suspended_since,
-                href=href,
+                href=f"/destinations#{one.name}",
             )
         elif one.dead:
-            yield Trouble(
-                words=f"{name} has {one.dead:,} dead letters.",
-                href=f"/deliveries?state=dead&destination={name}",
+            yield Problem(
+                text=f"{one.name} has {one.dead:,} dead letters.",
+                href=f"/deliveries?state=dead&destination={one.name}",
             )

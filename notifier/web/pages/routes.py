@@ -1,6 +1,4 @@
-"""`/routes`: what goes where, and why one did or did not get something."""
-
-from collections.abc import Sequence
+"""`/routes`: the routes with their latest matches, and the search for an explanation."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -8,41 +6,25 @@ from starlette.routing import BaseRoute, Route
 
 from notifier.domain.pagination import EventFilter, MilestoneFilter
 from notifier.storage import queries
-from notifier.storage.rows import EventRow, MilestoneRow
 from notifier.web.pages import forms
-from notifier.web.pages.templating import Dress
-from notifier.web.reader import StoreReader
+from notifier.web.pages.templating import TemplateRenderer
 
-#: Milestones that a search for a reason names, and the events of each.
-_MILESTONES, _EVENTS = 5, 8
-
-
-def places(dress: Dress) -> list[BaseRoute]:
-    """The routes, and the way to a reason."""
-    reader = dress.context.reader
-
-    async def found(request: Request) -> Response:
-        search = forms.text(request.query_params, "q")
-        return await dress.page(
-            request,
-            "routes.html",
-            rows=await reader.route_rows(),
-            search=search,
-            found=await _events_of(reader, search) if search else [],
-        )
-
-    return [Route("/routes", found)]
+#: Milestones that a search lists, and the events of each.
+_MAX_MILESTONES, _MAX_EVENTS = 5, 8
 
 
-async def _events_of(
-    reader: StoreReader, search: str
-) -> Sequence[tuple[MilestoneRow, Sequence[EventRow]]]:
-    """Milestones that a search finds, each with its newest events."""
+def page_routes(renderer: TemplateRenderer) -> list[BaseRoute]:
+    """The list with its search."""
+    reader = renderer.context.reader
 
-    async def newest(row: MilestoneRow) -> Sequence[EventRow]:
-        wanted = EventFilter(milestone_id=row.milestone_id, limit=_EVENTS)
-        return (await reader.read(queries.events, wanted)).rows
+    async def list_routes(request: Request) -> Response:
+        search, found = forms.text(request.query_params, "q"), []
+        if search:
+            wanted = MilestoneFilter(search=search, gone="any", limit=_MAX_MILESTONES)
+            for row in (await reader.read(queries.milestones, wanted)).rows:
+                newest = EventFilter(milestone_id=row.milestone_id, limit=_MAX_EVENTS)
+                found.append((row, (await reader.read(queries.events, newest)).rows))
+        rows = await reader.route_rows()
+        return await renderer.page(request, "routes.html", rows=rows, search=search, found=found)
 
-    wanted = MilestoneFilter(search=search, gone="any", limit=_MILESTONES)
-    found = await reader.read(queries.milestones, wanted)
-    return [(row, await newest(row)) for row in found.rows]
+    return [Route("/routes", list_routes)]

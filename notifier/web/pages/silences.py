@@ -1,13 +1,12 @@
-"""`/silences`: those in force, a new one, and the end of one."""
+"""`/silences`: the list of silences, and the form that previews and adds one."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import anyio.to_thread
+import msgspec
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,16 +18,17 @@ from notifier.domain.routing import matches
 from notifier.domain.rules import Silence
 from notifier.domain.silences import DESTINATION, create_silence
 from notifier.errors import NotifierError
+from notifier.kalshi import decoding
 from notifier.messages.humanize import span
 from notifier.storage import queries
+from notifier.storage.database import Connection
 from notifier.storage.rows import EventRow
-from notifier.web.pages import filters, forms
-from notifier.web.pages.templating import Dress, seen_off, writer
-from notifier.web.reader import StoreReader
+from notifier.web.pages import forms
+from notifier.web.pages.templating import TemplateRenderer, redirect_with_message, writer_of
 
-#: Fields of the form, each of which is a key of the match.
-_KEYS = ("category", "type", "title", "tickers")
-_SPANS = {
+#: Fields of the form that are keys of the match.
+_MATCH_FIELDS = ("category", "type", "title", "tickers")
+_DURATIONS = {
     "1h": timedelta(hours=1),
     "4h": timedelta(hours=4),
     "12h": timedelta(hours=12),
@@ -36,210 +36,178 @@ _SPANS = {
     "3d": timedelta(days=3),
     "7d": timedelta(days=7),
 }
-_SPAN_WORDS = {key: span(length) for key, length in _SPANS.items()}
-#: A silence is held against what happened in so long a time, or so many events.
-_PAST, _PAST_EVENTS = timedelta(days=1), 500
-_SHOWN = 5
+_DURATION_LABELS = {key: span(length) for key, length in _DURATIONS.items()}
+#: A preview tests the silence against the events of this time, and at most this many.
+_PREVIEW_SPAN, _PREVIEW_EVENTS = timedelta(days=1), 500
+_PREVIEW_EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """What was typed into the form."""
+class SilenceForm:
+    """The submitted form, as it is shown again."""
 
     match: Mapping[str, list[str]] = field(default_factory=dict)
+    #: Further keys of the match, one `KEY=PATTERN` per line.
     more: str = ""
     span: str = "4h"
+    #: An exact end instead of a duration, in this zone; empty: the configured zone.
     until: str = ""
-    #: In which `until` is meant; empty: the configured one.
     zone: str = ""
     why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
-    """What a silence would have come to."""
+class SilencePreview:
+    """What a silence would have matched."""
 
     silence: Silence
-    matched: int
     events: int
+    matched: int
     examples: Sequence[EventRow]
 
 
-def places(dress: Dress) -> list[BaseRoute]:
-    """The list with its form, and what it sends."""
-    page = _Page(dress)
-    return [
-        Route("/silences", page.found, methods=["GET"]),
-        Route("/silences", page.add, methods=["POST"]),
-        Route("/silences/{id}/expire", page.expire, methods=["POST"]),
-    ]
+def page_routes(renderer: TemplateRenderer) -> list[BaseRoute]:
+    """The list with the form, and its actions."""
+    context = renderer.context
 
+    async def list_silences(request: Request) -> Response:
+        return await show_list(request)
 
-@dataclass(frozen=True, slots=True)
-class _Page:
-    dress: Dress
-
-    async def found(self, request: Request) -> Response:
-        return await self._listed(request)
-
-    async def add(self, request: Request) -> Response:
-        by, form = writer(request), await request.form()
-        given, context = _given(form), self.dress.context
-        now = context.now()
+    async def add(request: Request) -> Response:
+        principal, data, now = writer_of(request), await request.form(), context.now()
+        form = _parse(data)
         try:
-            _check(given)
-            until = _until(given, now=now, zone=self.dress.zone)
-            if forms.field(form, "step") == "preview":
-                why = given.why or "a preview"
-                silence = create_silence(given.match, why=why, created_at=now, until=until)
-                preview = await _preview(context.reader, silence, now=now)
-                return await self._listed(request, given=given, preview=preview)
-            await context.admin.silence(by, given.match, until=until, why=given.why)
+            _check_lines(form.more)
+            until = _end(form, now=now, zone=renderer.zone)
+            if forms.field(data, "step") == "preview":
+                why = form.why or "a preview"
+                silence = create_silence(form.match, why=why, created_at=now, until=until)
+                preview = await context.reader.read(_preview, silence, now)
+                return await show_list(request, form=form, preview=preview)
+            await context.admin.silence(principal, form.match, until=until, why=form.why)
         except (ValueError, NotifierError) as exc:
-            wrong = str(exc)
-            return await self._listed(request, given=given, wrong=wrong, code=422)
-        return seen_off("/silences", "silenced")
+            return await show_list(request, form=form, error=str(exc), code=422)
+        return redirect_with_message("/silences", "silenced")
 
-    async def expire(self, request: Request) -> Response:
-        by = writer(request)
+    async def expire(request: Request) -> Response:
+        principal = writer_of(request)
         try:
-            await self.dress.context.admin.expire(by, request.path_params["id"])
+            await context.admin.expire(principal, request.path_params["id"])
         except NotifierError as exc:
-            return await self._listed(request, wrong=str(exc), code=409)
-        return seen_off("/silences", "expired")
+            return await show_list(request, error=str(exc), code=409)
+        return redirect_with_message("/silences", "expired")
 
-    async def _listed(
-        self,
+    async def show_list(
         request: Request,
         *,
-        given: Given | None = None,
-        wrong: str = "",
-        preview: Preview | None = None,
+        form: SilenceForm | None = None,
+        preview: SilencePreview | None = None,
+        error: str = "",
         code: int = 200,
     ) -> Response:
-        context = self.dress.context
-        everything = request.query_params.get("all") == "yes"
-        return await self.dress.page(
+        reader, everything = context.reader, request.query_params.get("all") == "yes"
+        return await renderer.page(
             request,
             "silences.html",
             code=code,
-            rows=await context.reader.read(queries.silences, context.now(), everything=everything),
+            rows=await reader.read(queries.silences, context.now(), everything=everything),
             everything=everything,
-            given=given or Given(),
-            wrong=wrong,
+            form=form or SilenceForm(),
+            error=error,
             preview=preview,
-            spans=_SPAN_WORDS,
+            durations=_DURATION_LABELS,
             destinations=context.destinations,
-            kinds=context.reader.milestone_counts,
+            counts=reader.milestone_counts,
         )
 
-
-# --- the form -----------------------------------------------------------------
-
-
-def _given(form: FormData) -> Given:
-    """The form as it was sent; a key that is named twice has two patterns."""
-    match: dict[str, list[str]] = {}
-    pairs = [
-        *(("events", kind) for kind in forms.many(form, "events")),
-        *((key, forms.field(form, key)) for key in _KEYS),
-        *((DESTINATION, name) for name in forms.many(form, DESTINATION)),
+    return [
+        Route("/silences", list_silences, methods=["GET"]),
+        Route("/silences", add, methods=["POST"]),
+        Route("/silences/{id}/expire", expire, methods=["POST"]),
     ]
-    more = forms.lines(form, "more")
-    for line in more:
-        key, _, pattern = line.partition("=")
-        pairs.append((key.strip(), pattern.strip()))
+
+
+def _parse(data: FormData) -> SilenceForm:
+    """Read the form; a key that appears twice gets two patterns."""
+    more = forms.lines(data, "more")
+    pairs = [
+        *(("events", kind) for kind in forms.many(data, "events")),
+        *((key, forms.field(data, key)) for key in _MATCH_FIELDS),
+        *((DESTINATION, name) for name in forms.many(data, DESTINATION)),
+        *((key.strip(), value.strip()) for key, _, value in (x.partition("=") for x in more)),
+    ]
+    match: dict[str, list[str]] = {}
     for key, pattern in pairs:
         if pattern and pattern not in match.setdefault(key, []):
             match[key].append(pattern)
-    return Given(
+    return SilenceForm(
         match={key: patterns for key, patterns in match.items() if patterns},
         more="\n".join(more),
-        span=forms.field(form, "span"),
-        until=forms.field(form, "until"),
-        zone=forms.field(form, "zone"),
-        why=forms.field(form, "why"),
+        span=forms.field(data, "span"),
+        until=forms.field(data, "until"),
+        zone=forms.field(data, "zone"),
+        why=forms.field(data, "why"),
     )
 
 
-def _check(given: Given) -> None:
+def _check_lines(more: str) -> None:
     """
-    See that each of the other lines says what is to be matched.
+    Check the form of the further keys.
 
     Raises:
-        ValueError: one does not.
+        ValueError: a line is not `KEY=PATTERN`.
     """
-    for line in given.more.splitlines():
-        key, equals, pattern = (part.strip() for part in line.partition("="))
-        if not key or not equals or not pattern:
+    for line in more.splitlines():
+        key, _, pattern = (part.strip() for part in line.partition("="))
+        if not key or not pattern:
             raise ValueError(f"{line!r} is not KEY=PATTERN, such as category=Sports")
 
 
-def _until(given: Given, *, now: datetime, zone: ZoneInfo) -> datetime:
+def _end(form: SilenceForm, *, now: datetime, zone: ZoneInfo) -> datetime:
     """
-    When it ends: an instant that was typed beats a span that was chosen.
+    The end of the silence: an exact time takes precedence over a duration.
 
     Raises:
-        ValueError: neither can be read.
+        ValueError: there is no end, or it cannot be parsed.
     """
-    if not given.until:
-        if given.span not in _SPANS:
-            raise ValueError("a silence needs an end: choose how long it lasts")
-        return (now + _SPANS[given.span]).replace(microsecond=0)
-    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?", given.until):
+    if not form.until:
+        if form.span not in _DURATIONS:
+            raise ValueError("a silence needs an end: choose a duration")
+        return (now + _DURATIONS[form.span]).replace(microsecond=0)
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?", form.until):
         raise ValueError("the end is not a time such as 2026-12-01T08:00")
+    if form.zone:
+        try:
+            zone = ZoneInfo(form.zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                "the time zone of your browser is unknown here; choose a duration instead"
+            ) from None
     try:
-        wall = datetime.fromisoformat(given.until)
-        meant = _zone(given.zone) if given.zone else zone
-        return wall.replace(tzinfo=meant).astimezone(UTC)
+        return datetime.fromisoformat(form.until).replace(tzinfo=zone).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError("the end is on no calendar") from None
-    except LookupError:
-        raise ValueError(
-            "your browser's time zone is not known here; say for how long instead"
-        ) from None
+        raise ValueError("the end is not a date of the calendar") from None
 
 
-def _zone(name: str) -> ZoneInfo:
-    """
-    The zone of that name.
-
-    Raises:
-        LookupError: there is none.
-    """
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise LookupError(name) from None
-
-
-# --- what it would have come to -----------------------------------------------
-
-
-async def _preview(reader: StoreReader, silence: Silence, *, now: datetime) -> Preview:
-    wanted = EventFilter(since=now - _PAST, limit=_PAST_EVENTS)
-    page = await reader.read(queries.events, wanted)
-    work = partial(_fitting, silence, page.rows)
-    fitting = await anyio.to_thread.run_sync(work)
-    return Preview(
+def _preview(conn: Connection, silence: Silence, now: datetime) -> SilencePreview:
+    """Test the silence against the events of the last day."""
+    recent = EventFilter(since=now - _PREVIEW_SPAN, limit=_PREVIEW_EVENTS)
+    rows = queries.events(conn, recent).rows
+    matched = [row for row in rows if matches(_event(row), silence.match)]
+    return SilencePreview(
         silence=silence,
-        matched=len(fitting),
-        events=len(page.rows),
-        examples=fitting[:_SHOWN],
+        events=len(rows),
+        matched=len(matched),
+        examples=matched[:_PREVIEW_EXAMPLES],
     )
 
 
-def _fitting(silence: Silence, rows: Sequence[EventRow]) -> list[EventRow]:
-    return [row for row in rows if matches(_event(row), silence.match)]
-
-
 def _event(row: EventRow) -> Event:
-    """The event that a row shows, as far as a match looks at it."""
     return Event(
         id=row.event_id,
         kind=row.kind,
-        milestone=filters.milestone_of(row.milestone),
+        milestone=decoding.milestone(msgspec.json.encode(row.milestone)),
         at=row.at,
         seen_at=row.seen_at,
-        changes=filters.changes_of(row.changes),
+        changes=tuple(change.value() for change in row.changes),
     )

@@ -1,5 +1,5 @@
-// What the pages can do beyond being read: times in the reader's zone, words that
-// tick, and new events as they come. Without it, everything is there all the same.
+// Enhances the pages: times in the reader's zone, relative times that tick, and new events
+// as they happen. Without it, the pages show the same content.
 "use strict";
 
 (() => {
@@ -36,7 +36,7 @@
   const two = (big, small, bigUnit, smallUnit) =>
     `${big} ${bigUnit}` + (small ? ` ${small} ${smallUnit}` : "");
 
-  // As `notifier.messages.humanize.span` says it.
+  // The same text as `notifier.messages.humanize.span`.
   const span = (length) => {
     const seconds = Math.round(Math.abs(length) / SECOND);
     if (seconds < 60) return `${seconds} s`;
@@ -53,19 +53,19 @@
   };
 
   const relative = (at) => {
-    const words = span(at - now());
-    if (words === "0 s") return "now";
-    return at > now() ? `in ${words}` : `${words} ago`;
+    const length = span(at - now());
+    if (length === "0 s") return "now";
+    return at > now() ? `in ${length}` : `${length} ago`;
   };
 
-  const say = (node, words) => {
-    if (node.textContent !== words) node.textContent = words;
+  const setText = (node, text) => {
+    if (node.textContent !== text) node.textContent = text;
   };
 
-  const dress = (within) => {
+  const showLocalTimes = (within) => {
     for (const node of all("time[data-when]", within)) {
       const at = Date.parse(node.dateTime);
-      say(node, moment(at));
+      setText(node, moment(at));
       node.title = relative(at);
     }
     for (const node of all("time[data-ago]", within)) {
@@ -73,38 +73,38 @@
     }
     for (const node of all("text[data-hour]", within)) {
       const it = parts(format, Date.parse(node.dataset.hour));
-      say(node, `${it.hour}:${it.minute}`);
+      setText(node, `${it.hour}:${it.minute}`);
     }
   };
 
   const tick = () => {
-    for (const node of all("time[data-ago]")) say(node, relative(Date.parse(node.dateTime)));
+    for (const node of all("time[data-ago]")) setText(node, relative(Date.parse(node.dateTime)));
   };
 
   // --- new events --------------------------------------------------------------
 
-  const live = (list) => {
+  const followEvents = (list) => {
     const pause = document.querySelector("[data-live-pause]");
     const pill = document.querySelector("[data-live-pill]");
-    const words = document.querySelector("[data-live-words]");
+    const status = document.querySelector("[data-live-status]");
     const kinds = (list.dataset.liveKinds || "").split(",").filter(Boolean);
     const most = Number(list.dataset.liveMost || 200);
     let reached = Number(list.dataset.live);
     let waiting = new Map();
-    let asking = null;
-    let again = false;
+    let isFetching = false;
+    let fetchAgain = false;
     let stream = null;
 
     const isPaused = () => pause?.getAttribute("aria-pressed") === "true";
-    // What slips in above would push away what is being read.
-    const isBelow = () => pill !== null && list.getBoundingClientRect().top < -40;
+    // Rows that are inserted above would move what the reader is looking at.
+    const isScrolledDown = () => pill !== null && list.getBoundingClientRect().top < -40;
 
     const announce = (rows) => {
-      if (!words) return;
+      if (!status) return;
       const newest = rows[0].querySelector("a")?.textContent ?? "";
       const kind = rows[0].querySelector(".chip")?.textContent ?? "";
       const events = rows.length === 1 ? "1 new event" : `${rows.length} new events`;
-      words.textContent = `${events}: ${kind}, ${newest}`;
+      status.textContent = `${events}: ${kind}, ${newest}`;
     };
 
     const show = () => {
@@ -122,9 +122,9 @@
       tick();
     };
 
-    const offer = () => {
+    const showOrOffer = () => {
       if (!waiting.size) return;
-      if (!isPaused() && !isBelow()) {
+      if (!isPaused() && !isScrolledDown()) {
         show();
         return;
       }
@@ -133,7 +133,7 @@
       pill.hidden = false;
     };
 
-    // The service draws the rows, so that they look like the others.
+    // The service renders the rows, so that they look like the others.
     const fetchNewer = async () => {
       const query = new URLSearchParams({ after: String(reached) });
       for (const kind of kinds) query.append("kind", kind);
@@ -148,29 +148,29 @@
           !waiting.has(row.dataset.event) &&
           !list.querySelector(`[data-event="${CSS.escape(row.dataset.event)}"]`),
       );
-      for (const row of fresh) dress(row);
-      // Newest first: what came now stands before what waits.
+      for (const row of fresh) showLocalTimes(row);
+      // Newest first: before the rows that wait already.
       waiting = new Map([
         ...fresh.map((row) => [row.dataset.event, row]),
         ...waiting,
       ].slice(0, most));
-      offer();
+      showOrOffer();
       return reached > before;
     };
 
-    const ask = async () => {
-      again = true;
-      if (asking) return;
-      asking = true;
+    const fetchAll = async () => {
+      fetchAgain = true;
+      if (isFetching) return;
+      isFetching = true;
       try {
-        while (again) {
-          again = false;
-          while ((await fetchNewer()) && !again) { /* until nothing is newer */ }
+        while (fetchAgain) {
+          fetchAgain = false;
+          while ((await fetchNewer()) && !fetchAgain) { /* until nothing is newer */ }
         }
       } catch {
-        // The stream comes back by itself, and asks again.
+        // The next event of the stream fetches again.
       } finally {
-        asking = null;
+        isFetching = false;
       }
     };
 
@@ -178,8 +178,8 @@
       if (document.hidden) return;
       if (stream && stream.readyState !== EventSource.CLOSED) return;
       stream = new EventSource(`/api/v1/stream?after=${reached}`);
-      stream.addEventListener("event", ask);
-      // It comes back by itself, unless it was refused: too many listen.
+      stream.addEventListener("event", fetchAll);
+      // The browser reconnects, unless the service refused: too many listeners.
       stream.addEventListener("error", () => {
         if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 30 * SECOND);
       });
@@ -200,32 +200,32 @@
       document.getElementById("main").focus({ preventScroll: true });
       if (list.getBoundingClientRect().top < 0) window.scrollTo({ top: 0 });
     });
-    // A page that nobody sees takes no place in the stream.
+    // A hidden page does not use up a listener of the stream.
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) stream?.close();
       else listen();
     });
     window.addEventListener("pagehide", () => stream?.close());
     window.addEventListener("pageshow", listen);
-    window.addEventListener("scroll", () => { if (!isPaused()) offer(); }, { passive: true });
+    window.addEventListener("scroll", () => { if (!isPaused()) showOrOffer(); }, { passive: true });
     listen();
   };
 
-  // --- begin -------------------------------------------------------------------
+  // --- start -------------------------------------------------------------------
 
-  dress(document);
+  showLocalTimes(document);
   tick();
   setInterval(tick, SECOND);
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const name = parts(format, now()).timeZoneName;
   const here = zone === name ? zone : `${zone} (${name})`;
   for (const node of all("[data-zone]")) node.textContent = `times in your zone, ${here}`;
-  // What is typed is meant in the zone in which the page is read.
+  // Times in forms are in the zone of the reader.
   for (const field of all("[data-zone-field]")) field.value = zone;
   for (const node of all("[data-zone-label]")) {
     node.textContent = `${node.dataset.zoneLabel}, in ${zone}`;
   }
-  // A deed takes a while: once is enough.
+  // Do not submit a form twice while the first request runs.
   for (const form of all("form[method=post]")) {
     form.addEventListener("submit", (event) => {
       if (form.dataset.sent) event.preventDefault();
@@ -236,5 +236,5 @@
     for (const form of all("form[data-sent]")) delete form.dataset.sent;
   });
   const list = document.querySelector("[data-live]");
-  if (list && "EventSource" in window) live(list);
+  if (list && "EventSource" in window) followEvents(list);
 })();
