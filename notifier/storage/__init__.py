@@ -1,7 +1,6 @@
 """
-EDGE down: the one place that knows SQL.
+The database: its schema, its statements by aggregate, and who may run them when.
 
-`schema` holds the tables, `files` opens and locks the database, `pages`, `timers`
-and `outbox` the statements of one loop each, `look` what people read, `store` puts
-them behind turns of the one writer.
+`database` runs functions of the other modules in transactions; these take a connection
+first and know nothing of threads or priorities.
 """

@@ -9,6 +9,7 @@ where `run_in_thread` runs it: in a worker thread, or inline in a simulation.
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -68,8 +69,8 @@ class Database:
             StoreBroken: the database failed or refused.
             StoreLocked: another program holds the file while this one is stopping.
         """
-        async with self.turn(priority) as turn:
-            return await turn.write(work, *args, **kwargs)
+        async with self._lock.hold(priority):
+            return await self.transact(work, *args, **kwargs)
 
     @asynccontextmanager
     async def turn(self, priority: Priority) -> AsyncIterator["Turn"]:
@@ -79,13 +80,26 @@ class Database:
         Each `write` of the turn is one transaction; no other writer runs between them.
         """
         async with self._lock.hold(priority):
-            yield Turn(self._writer, self._run_in_thread)
+            yield Turn(self)
+
+    async def transact(
+        self, work: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `work(conn, ...)` in one transaction; the caller holds the right to write."""
+
+        def transaction() -> T:
+            with translated(), self._writer.connect() as conn:
+                result = work(conn, *args, **kwargs)
+                conn.commit()
+                return result
+
+        return await self._run_in_thread(transaction)
 
     async def read(
         self, query: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run `query(conn, ...)` on a connection that cannot write."""
-        return await self._read(None, lambda conn: query(conn, *args, **kwargs))
+        return await self.read_until(None, query, *args, **kwargs)
 
     async def read_until(
         self,
@@ -96,16 +110,12 @@ class Database:
         **kwargs: P.kwargs,
     ) -> T:
         """Do the same; raises StoreSlow once `is_over()` says that time is up."""
-        return await self._read(is_over, lambda conn: query(conn, *args, **kwargs))
 
-    async def _read(
-        self, is_over: Callable[[], bool] | None, query: Callable[[Connection], T]
-    ) -> T:
-        def run() -> T:
+        def answer() -> T:
             with translated(), self._readers.connect() as conn, sqlite.bounded(conn, is_over):
-                return query(conn)
+                return query(conn, *args, **kwargs)
 
-        return await self._run_in_thread(run)
+        return await self._run_in_thread(answer)
 
     def close(self) -> None:
         """Put the write-ahead log back into the database file and close it."""
@@ -118,25 +128,17 @@ class Database:
         self._writer.dispose()
 
 
+@dataclass(frozen=True, slots=True)
 class Turn:
     """The right to write, as long as it is held."""
 
-    def __init__(self, writer: Engine, run_in_thread: RunInThread) -> None:
-        self._writer = writer
-        self._run_in_thread = run_in_thread
+    _db: Database
 
     async def write(
         self, work: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run `work(conn, ...)` in one transaction."""
-
-        def transaction() -> T:
-            with translated(), self._writer.connect() as conn:
-                result = work(conn, *args, **kwargs)
-                conn.commit()
-                return result
-
-        return await self._run_in_thread(transaction)
+        return await self._db.transact(work, *args, **kwargs)
 
 
 @contextmanager

@@ -44,6 +44,7 @@ from notifier.storage import statements
 from notifier.storage.milestones import execute_many, watches
 from notifier.storage.notices import PENDING, is_owed
 from notifier.storage.retention import fact, set_fact
+from notifier.storage.sql import sql
 
 ALIVE_AT = "alive_at"
 BACKUP_FAILED = "backup_failed"
@@ -173,6 +174,10 @@ _GOING = select(func.count()).where(
 _SUPERSEDE = update(t.notices).where(is_owed).values(state=_SUPERSEDED, reason=bindparam("why"))
 _OVER = _SUPERSEDE.where(_n.key == bindparam("about"), _n.kind == NoticeKind.RAISED.value)
 _NOBODY = _SUPERSEDE.where(_n.destination.not_in(bindparam("to", expanding=True)))
+_RAISE = sql(
+    "INSERT INTO conditions (key, since, words) VALUES (:key, :since, :words)"
+    " ON CONFLICT DO NOTHING"
+)
 _CLOSE = delete(t.conditions).where(_c.key == bindparam("about"))
 _PRUNE = delete(t.notices).where(~is_owed, _n.born_at < bindparam("before", type_=t.Instant))
 
@@ -375,7 +380,7 @@ def record(
     """
     execute_many(
         conn,
-        statements.add_new(conn.dialect.name, t.conditions),
+        _RAISE,
         [{"key": k, "since": s, "words": words} for k, (s, words) in raised.items()],
     )
     why = "over before it was told"
