@@ -29,7 +29,9 @@ from notifier.senders.attempt import (
 from notifier.senders.egress_guard import Egress, guarded
 from notifier.senders.outcomes import outcome_of
 
-CONNECT_S = 5.0
+#: To find the address, connect and shake hands; and to connect alone.
+CONNECT_S = 10.0
+TCP_CONNECT_S = 5.0
 READ_S = 15.0
 KEPT_S = 20.0
 #: An answer is read so far, and the answer of a success so long: only so that the
@@ -92,16 +94,19 @@ class WebhookChannel:
         """Make one attempt, and evaluate what the receiver answered."""
         record = AttemptRecord()
         record.enter(Phase.CONNECTING)
+        error: Exception = TimeoutError()
         with guarded(self._may_reach) as guard, anyio.move_on_after(self._limit_s):
-            await self._post(message, record)
+            try:
+                await self._post(message, record)
+            except (aiohttp.ClientError, OSError) as exc:
+                error = exc
         if not record.observations:
-            record.aborted = True
-            record.observe_error(TimeoutError())
-        observation = record.observations[-1]
-        if guard.refused and isinstance(observation, NoAnswer):
-            # aiohttp tries every address of a name, and joins their errors.
-            observation = NoAnswer(TransportError.FORBIDDEN)
-        return outcome_of(observation, now=self._now())
+            if guard.refused and record.phase is Phase.CONNECTING:
+                # aiohttp tries every address of a name, and joins their errors.
+                record.observe(NoAnswer(TransportError.FORBIDDEN))
+            else:
+                record.observe_error(error)
+        return outcome_of(record.observations[-1], now=self._now())
 
     async def aclose(self) -> None:
         """Close the kept connections."""
@@ -114,17 +119,13 @@ class WebhookChannel:
         for _ in range(2):
             # Let the event loop notice that a receiver closed an idle connection.
             await anyio.lowlevel.checkpoint()
-        try:
-            async with http.post(
-                self._url,
-                headers=request.headers,
-                data=_RecordedBody(request.body, record),
-                allow_redirects=False,
-            ) as response:
-                await _observe_answer(response, record)
-        except (aiohttp.ClientError, OSError) as exc:
-            if not record.observations:
-                record.observe_error(exc)
+        async with http.post(
+            self._url,
+            headers=request.headers,
+            data=_RecordedBody(request.body, record),
+            allow_redirects=False,
+        ) as response:
+            await _observe_answer(response, record)
 
     def _session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -138,7 +139,9 @@ class WebhookChannel:
                 resolver=aiohttp.ThreadedResolver(),
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S),
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=CONNECT_S, sock_connect=TCP_CONNECT_S, sock_read=READ_S
+            ),
             skip_auto_headers=("Accept-Encoding",),
             auto_decompress=False,
             trust_env=False,
