@@ -15,7 +15,7 @@ def place(path: Path, node: ast.stmt | ast.expr) -> str:
 
 
 def test_every_module_at_the_top_stands_on_the_readmes_map() -> None:
-    _, _, layout = (ROOT / "README.md").read_text("utf-8").partition("\n## The house\n")
+    _, _, layout = (ROOT / "README.md").read_text("utf-8").partition("\n## The map\n")
 
     modules = [path for path in (ROOT / "notifier").iterdir() if path.name[0] != "_"]
 
