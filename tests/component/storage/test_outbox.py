@@ -1,4 +1,4 @@
-"""Deliveries: claimed under a lease, settled by token, freed after a crash."""
+"""The outbox: claims, settlements, expired leases."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -85,7 +85,7 @@ async def test_nothing_is_claimed_twice(shelf: Shelf) -> None:
     assert (len(first), second) == (1, [])
 
 
-async def test_a_destination_gets_only_what_is_its_own(database: Path) -> None:
+async def test_a_claim_holds_deliveries_of_one_destination(database: Path) -> None:
     routes = (Route(name="all", to=(HOOK, "desk")),)
     async with opened(database) as store:
         shelf = await stocked(store, routes=routes)
@@ -97,7 +97,7 @@ async def test_a_destination_gets_only_what_is_its_own(database: Path) -> None:
     assert hook[0].message.id != desk[0].message.id
 
 
-async def test_an_event_waits_behind_an_earlier_one_that_is_tried_again_later(
+async def test_a_delivery_waits_behind_an_earlier_one_that_is_retried_later(
     shelf: Shelf,
 ) -> None:
     await shelf.show(row("m1"))
@@ -112,7 +112,7 @@ async def test_an_event_waits_behind_an_earlier_one_that_is_tried_again_later(
     assert first.kinds == ["created"]
 
 
-async def test_nobody_is_woken_for_what_waits_behind_an_earlier_one(
+async def test_next_due_ignores_what_waits_behind_an_earlier_delivery(
     shelf: Shelf,
 ) -> None:
     await shelf.show(row("m1"))
@@ -126,7 +126,7 @@ async def test_nobody_is_woken_for_what_waits_behind_an_earlier_one(
     assert (during, after) == ({}, {HOOK: NOW + 5 * SECOND})
 
 
-async def test_a_start_overtakes_what_still_waits_for_its_retry(
+async def test_a_start_overtakes_a_pending_retry(
     shelf: Shelf,
 ) -> None:
     await shelf.show(row("m1"))
@@ -175,7 +175,7 @@ async def test_a_start_of_a_milestone_that_has_moved_is_superseded(
         pytest.param(START - HOUR, ["started"], id="an end before it is left over"),
     ],
 )
-async def test_a_start_is_worth_nothing_once_the_milestone_has_ended(
+async def test_a_start_is_superseded_once_the_milestone_has_ended(
     shelf: Shelf, end: datetime, kinds: list[str]
 ) -> None:
     await shelf.show(row("m1", end_date=stamp(end)))
@@ -189,7 +189,7 @@ async def test_a_start_is_worth_nothing_once_the_milestone_has_ended(
     assert [lease.kinds for lease in leases] == [kinds]
 
 
-async def test_what_ends_without_being_sent_says_why(shelf: Shelf, database: Path) -> None:
+async def test_a_suppressed_delivery_has_a_reason(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"))
     [key] = ask(database, "SELECT id FROM deliveries")
     end = Suppressed(delivery_id=key[0], state=State.DROPPED, reason="quiet hours")
@@ -201,7 +201,7 @@ async def test_what_ends_without_being_sent_says_why(shelf: Shelf, database: Pat
     assert dropped == ("dropped", "quiet hours", 0)
 
 
-async def test_neither_waiting_nor_claiming_reads_more_than_what_is_open(
+async def test_next_due_and_claim_use_the_indexes_of_open_deliveries(
     shelf: Shelf, database: Path
 ) -> None:
     await shelf.show(row("m1"))
@@ -232,7 +232,7 @@ async def test_neither_waiting_nor_claiming_reads_more_than_what_is_open(
 # --- settle -------------------------------------------------------------------
 
 
-async def test_a_message_that_was_sent_is_delivered(shelf: Shelf, database: Path) -> None:
+async def test_a_sent_message_is_delivered(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"))
     [lease] = await shelf.claim()
 
@@ -251,7 +251,7 @@ async def test_a_message_that_was_sent_is_delivered(shelf: Shelf, database: Path
     [Refused(reason="401", scope=Scope.DESTINATION), Sent()],
     ids=["refused", "sent"],
 )
-async def test_a_late_settlement_changes_nothing(
+async def test_a_settlement_without_the_lease_changes_nothing(
     shelf: Shelf, database: Path, outcome: Outcome
 ) -> None:
     await shelf.show(row("m1"))
@@ -281,7 +281,7 @@ async def test_a_settlement_ends_the_attempt_that_it_settles(shelf: Shelf, datab
     ]
 
 
-async def test_repeated_starts_are_told_in_the_same_order(shelf: Shelf) -> None:
+async def test_a_repeated_digest_keeps_the_order_of_its_members(shelf: Shelf) -> None:
     starts = {"m1": 3, "m2": 1, "m3": 2}
     for key, second in starts.items():
         at = START + second * SECOND
@@ -298,7 +298,7 @@ async def test_repeated_starts_are_told_in_the_same_order(shelf: Shelf) -> None:
     assert again.milestones == first.milestones
 
 
-async def test_a_message_that_may_have_arrived_waits_for_all_of_its_members(
+async def test_an_ambiguous_message_waits_for_all_of_its_members(
     shelf: Shelf,
 ) -> None:
     await shelf.show(row("m1"), row("m2"))
@@ -317,7 +317,7 @@ async def test_a_message_that_may_have_arrived_waits_for_all_of_its_members(
     assert again.message.id == digest.message.id
 
 
-async def test_nothing_overtakes_a_message_that_waits_for_one_of_its_members(
+async def test_nothing_overtakes_an_ambiguous_message_that_waits_for_a_member(
     shelf: Shelf,
 ) -> None:
     await shelf.show(row("m1"), row("m2", start_date=stamp(START + HOUR)))
@@ -336,7 +336,7 @@ async def test_nothing_overtakes_a_message_that_waits_for_one_of_its_members(
     assert again.message.id == digest.message.id
 
 
-async def test_no_member_expires_out_of_a_message_that_may_have_arrived(
+async def test_no_member_of_an_ambiguous_message_expires_alone(
     shelf: Shelf,
 ) -> None:
     later = START + 20 * MINUTE
@@ -373,7 +373,7 @@ async def _deliver_everything(shelf: Shelf, *, now: datetime = NOW) -> None:
             await shelf.settle(lease, Sent(), now=now)
 
 
-# --- leases that nobody will settle -------------------------------------------
+# --- expired leases -----------------------------------------------------------
 
 
 async def _crash(shelf: Shelf, *, now: datetime) -> Claimed:
@@ -383,7 +383,7 @@ async def _crash(shelf: Shelf, *, now: datetime) -> Claimed:
     return lease
 
 
-async def test_a_message_that_kills_the_process_runs_out_of_tries(
+async def test_a_message_that_kills_the_process_runs_out_of_attempts(
     shelf: Shelf, database: Path
 ) -> None:
     await shelf.show(row("m1"))
@@ -400,7 +400,7 @@ async def test_a_message_that_kills_the_process_runs_out_of_tries(
     assert _deliveries(database, "state, attempts, reason") == [("dead", 13, CUT_OFF)]
 
 
-async def test_a_running_service_frees_only_leases_that_ran_out(
+async def test_a_running_service_releases_only_expired_leases(
     shelf: Shelf,
 ) -> None:
     await shelf.show(row("m1"))
@@ -439,9 +439,7 @@ async def test_a_suspension_outlives_a_restart_and_ends_with_another_url(
     assert other == DestinationState()
 
 
-async def test_the_attempts_of_a_destination_are_remembered_newest_first(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_attempts_since_an_instant_come_newest_first(shelf: Shelf, database: Path) -> None:
     for n in range(3):
         await shelf.show(row(f"m{n}"))
         [lease] = await shelf.claim(now=NOW + n * SECOND)

@@ -1,4 +1,4 @@
-"""What the store remembers of deliveries that wait or give way, and of destinations."""
+"""The outbox: net changes, deferral, the state of destinations."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -82,10 +82,10 @@ async def _fail(shelf: Shelf, *, now: datetime) -> Claimed:
     return lease
 
 
-# --- what gives way -----------------------------------------------------------
+# --- net changes --------------------------------------------------------------
 
 
-async def test_who_gave_way_to_one_that_gives_way_itself_is_told_by_the_last(
+async def test_a_superseded_net_change_is_contained_in_the_latest_one(
     shelf: Shelf, database: Path
 ) -> None:
     await _told(shelf, "A")
@@ -123,7 +123,7 @@ async def test_a_net_change_is_the_same_however_often_it_is_claimed(
     assert first.message.id == second.message.id == third.message.id
 
 
-async def test_one_destination_gives_way_for_itself_alone(database: Path) -> None:
+async def test_each_destination_has_its_own_net_changes(database: Path) -> None:
     routes = (Route(name="all", to=(HOOK, "desk")),)
     async with opened(database) as store:
         shelf = await stocked(store, routes=routes)
@@ -141,10 +141,10 @@ async def test_one_destination_gives_way_for_itself_alone(database: Path) -> Non
     assert [one.events[0].changes[0].before for one in (hook, desk)] == ["A", "B"]
 
 
-# --- what is held -------------------------------------------------------------
+# --- deferral -----------------------------------------------------------------
 
 
-async def test_what_is_held_waits_for_its_time_and_nobody_is_woken_before(
+async def test_a_deferred_delivery_is_due_at_the_end_of_quiet_hours(
     shelf: Shelf, database: Path
 ) -> None:
     await shelf.show(row("m1"))
@@ -158,7 +158,9 @@ async def test_what_is_held_waits_for_its_time_and_nobody_is_woken_before(
     assert _deliveries(database, "held, gathered, attempts") == [(None, 0, 1)]
 
 
-async def test_looking_again_lets_other_rules_decide(shelf: Shelf, database: Path) -> None:
+async def test_requeued_deliveries_are_decided_by_the_new_rules(
+    shelf: Shelf, database: Path
+) -> None:
     await shelf.show(row("m1"), row("m2"))
     await shelf.claim(batching=GATHERING, room=1)
     later = NOW + SECOND
@@ -171,7 +173,7 @@ async def test_looking_again_lets_other_rules_decide(shelf: Shelf, database: Pat
     assert _deliveries(database, "held, gathered") == [(UNTIL_SEVEN, 0)] * 2
 
 
-async def test_looking_again_hurries_no_retry_and_parts_no_digest_that_is_ripe(
+async def test_requeueing_changes_neither_retries_nor_digests_that_are_due(
     shelf: Shelf, database: Path
 ) -> None:
     await shelf.show(row("bad"))
@@ -188,7 +190,7 @@ async def test_looking_again_hurries_no_retry_and_parts_no_digest_that_is_ripe(
     assert lease.milestones == ["bad", "m1", "m2"]
 
 
-# --- a destination that works again -------------------------------------------
+# --- the state of a destination -----------------------------------------------
 
 
 async def _suspend(shelf: Shelf, *, now: datetime = NOW) -> None:
@@ -203,7 +205,7 @@ def _ages(database: Path, now: datetime) -> list[float]:
     return [float(str(age)) for (age,) in rows]
 
 
-async def test_the_time_of_a_suspension_counts_for_no_age(shelf: Shelf, database: Path) -> None:
+async def test_the_time_of_a_suspension_does_not_count_as_age(shelf: Shelf, database: Path) -> None:
     await shelf.show(row("m1"), row("m2"))
     begin = NOW + HOUR
     await _suspend(shelf, now=begin)
@@ -216,7 +218,7 @@ async def test_the_time_of_a_suspension_counts_for_no_age(shelf: Shelf, database
     assert (old, young) == (3600, 0)
 
 
-async def test_what_had_failed_is_due_at_once_when_the_destination_works_again(
+async def test_retries_are_due_at_once_when_the_destination_works_again(
     shelf: Shelf, database: Path
 ) -> None:
     await shelf.show(row("quiet"))
@@ -239,7 +241,7 @@ async def test_what_had_failed_is_due_at_once_when_the_destination_works_again(
     assert _deliveries(database, "held")[0] == (UNTIL_SEVEN,)
 
 
-async def test_a_retry_that_quiet_hours_hold_is_held_though_the_destination_works(
+async def test_a_deferred_retry_stays_deferred_when_the_destination_works_again(
     shelf: Shelf, database: Path
 ) -> None:
     await shelf.show(row("quiet"))
@@ -258,7 +260,7 @@ async def test_a_retry_that_quiet_hours_hold_is_held_though_the_destination_work
     assert _deliveries(database, "due_at, held")[:1] == before
 
 
-async def test_an_answer_that_a_message_gets_is_no_failure_of_its_destination(
+async def test_refused_messages_and_429_are_no_failures_of_the_destination(
     shelf: Shelf, database: Path
 ) -> None:
     await shelf.show(*(row(f"m{n}") for n in range(3)))
@@ -276,9 +278,7 @@ async def test_an_answer_that_a_message_gets_is_no_failure_of_its_destination(
         )
 
 
-async def test_how_a_destination_fared_is_remembered_for_five_minutes(
-    shelf: Shelf, database: Path
-) -> None:
+async def test_recent_attempts_are_those_of_five_minutes(shelf: Shelf, database: Path) -> None:
     await shelf.show(*(row(f"m{n}") for n in range(4)))
     outcomes: tuple[Outcome, ...] = (
         Sent(),

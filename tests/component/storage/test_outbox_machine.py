@@ -1,4 +1,4 @@
-"""Whatever is claimed, answered, lost or cut off, the books of delivery are right."""
+"""State machine: every claim, outcome, lost lease and crash keeps the conservation law."""
 
 import asyncio
 from collections import Counter

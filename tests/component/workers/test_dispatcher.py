@@ -1,4 +1,4 @@
-"""Messages on their way out, in simulated time: a stub sender, a real store."""
+"""The dispatcher in simulated time, with a stub sender and a real database."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -39,10 +39,10 @@ def database(tmp_path: Path) -> Path:
     return tmp_path / "notifier.db"
 
 
-# --- the plain way ------------------------------------------------------------
+# --- sending ------------------------------------------------------------------
 
 
-async def test_what_is_due_is_sent_at_once_and_delivered(database: Path) -> None:
+async def test_a_due_delivery_is_sent_at_once(database: Path) -> None:
     async with staged(database) as scene, scene.running():
         await anyio.sleep(12.5)
         await scene.show("m1")
@@ -52,7 +52,7 @@ async def test_what_is_due_is_sent_at_once_and_delivered(database: Path) -> None
         assert scene.states() == ["delivered"]
 
 
-async def test_what_is_held_back_is_sent_when_it_becomes_due(database: Path) -> None:
+async def test_a_delivery_is_sent_when_it_becomes_due(database: Path) -> None:
     async with staged(database) as scene, scene.running():
         await scene.shelf.show(row("m1"), more=True, due_at=NOW + 20 * SECOND)
         scene.wakeup.set()
@@ -61,7 +61,7 @@ async def test_what_is_held_back_is_sent_when_it_becomes_due(database: Path) -> 
         assert scene.offsets() == [20]
 
 
-async def test_the_events_of_a_milestone_go_in_order_one_at_a_time(
+async def test_events_of_one_milestone_are_sent_in_order_one_at_a_time(
     database: Path,
 ) -> None:
     async with staged(database, worker(concurrency=5)) as scene, scene.running():
@@ -79,7 +79,7 @@ async def test_the_events_of_a_milestone_go_in_order_one_at_a_time(
         assert scene.sender.most_under_way == 1
 
 
-async def test_a_destination_with_concurrency_gets_several_at_once(
+async def test_concurrency_allows_several_messages_at_once(
     database: Path,
 ) -> None:
     async with staged(database, worker(concurrency=3)) as scene, scene.running():
@@ -91,7 +91,7 @@ async def test_a_destination_with_concurrency_gets_several_at_once(
         assert scene.sender.most_under_way == 3
 
 
-async def test_deliveries_for_a_destination_that_is_no_longer_there_just_wait(
+async def test_deliveries_for_a_removed_destination_wait(
     database: Path,
 ) -> None:
     async with staged(database, worker(HOOK), routes=BOTH) as scene, scene.running():
@@ -102,10 +102,10 @@ async def test_deliveries_for_a_destination_that_is_no_longer_there_just_wait(
         assert scene.pulses < 60
 
 
-# --- trying again -------------------------------------------------------------
+# --- retries ------------------------------------------------------------------
 
 
-async def test_a_message_that_fails_holds_back_only_its_own_milestone(
+async def test_a_failing_message_blocks_only_its_own_milestone(
     database: Path,
 ) -> None:
     async with staged(database) as scene, scene.running():
@@ -121,7 +121,7 @@ async def test_a_message_that_fails_holds_back_only_its_own_milestone(
         assert scene.states() == ["pending", "pending", "delivered"]
 
 
-async def test_waiting_behind_a_retry_costs_next_to_nothing(database: Path) -> None:
+async def test_waiting_behind_a_retry_causes_no_busy_loop(database: Path) -> None:
     async with staged(database) as scene, scene.running():
         scene.sender.answers[HOOK] = always(UNAVAILABLE)
         await scene.show("m1")
@@ -132,7 +132,7 @@ async def test_waiting_behind_a_retry_costs_next_to_nothing(database: Path) -> N
         assert scene.pulses < 200
 
 
-async def test_a_service_that_asks_for_patience_gets_it_and_costs_no_try(
+async def test_retry_after_pauses_the_destination_and_costs_no_attempt(
     database: Path,
 ) -> None:
     workers = (worker(HOOK), worker(DESK))
@@ -149,10 +149,10 @@ async def test_a_service_that_asks_for_patience_gets_it_and_costs_no_try(
         assert set(scene.states("attempts")) == {1}
 
 
-# --- may have arrived ---------------------------------------------------------
+# --- ambiguous outcomes -------------------------------------------------------
 
 
-async def test_what_may_have_arrived_goes_again_with_the_same_id_and_members(
+async def test_an_ambiguous_message_is_sent_again_with_the_same_id_and_members(
     database: Path,
 ) -> None:
     async with staged(database, worker(over=2)) as scene, scene.running():
@@ -169,7 +169,7 @@ async def test_what_may_have_arrived_goes_again_with_the_same_id_and_members(
         assert scene.states() == ["delivered"] * 4
 
 
-async def test_what_a_crash_cut_off_goes_again_with_the_same_id(
+async def test_a_message_cut_off_by_a_crash_is_sent_again_with_the_same_id(
     database: Path,
 ) -> None:
     async with staged(database) as scene:
@@ -215,7 +215,7 @@ async def test_a_lost_lease_is_logged_and_its_settlement_changes_nothing(
         assert first.message.message_id == again.message.message_id
 
 
-# --- nobody waits for somebody else -------------------------------------------
+# --- independent destinations -------------------------------------------------
 
 
 async def test_a_slow_destination_delays_no_other(database: Path) -> None:
@@ -231,7 +231,7 @@ async def test_a_slow_destination_delays_no_other(database: Path) -> None:
         assert scene.offsets(HOOK) == [0, 29, 58, 87, 116]
 
 
-async def test_a_message_that_cannot_be_sent_stops_no_other(database: Path) -> None:
+async def test_a_message_that_raises_in_the_sender_stops_no_other(database: Path) -> None:
     def break_down(message: Rendered) -> Outcome:
         if message.events[0].subject == "bad":
             raise LookupError("a bug of ours")
@@ -251,10 +251,10 @@ async def test_a_message_that_cannot_be_sent_stops_no_other(database: Path) -> N
         ]
 
 
-# --- destinations that refuse us ----------------------------------------------
+# --- suspended destinations ---------------------------------------------------
 
 
-async def test_a_suspended_destination_is_probed_ever_more_rarely_until_it_heals(
+async def test_a_suspended_destination_is_probed_with_doubling_waits(
     database: Path,
 ) -> None:
     refusal = Refused(reason="401", scope=Scope.DESTINATION)
@@ -272,7 +272,7 @@ async def test_a_suspended_destination_is_probed_ever_more_rarely_until_it_heals
         assert scene.states() == ["delivered"] * 3
 
 
-async def test_a_destination_that_is_gone_is_left_alone_and_costs_nothing(
+async def test_a_gone_destination_is_not_probed(
     database: Path,
 ) -> None:
     async with staged(database) as scene, scene.running():
@@ -337,10 +337,10 @@ async def test_a_thousand_starts_at_one_instant_are_one_message(
         assert starts.message.urgent
 
 
-# --- an orderly end -----------------------------------------------------------
+# --- close --------------------------------------------------------------------
 
 
-async def test_closing_finishes_what_is_under_way_and_claims_nothing_more(
+async def test_close_finishes_attempts_under_way_and_claims_nothing_more(
     database: Path,
 ) -> None:
     async with staged(database) as scene:
@@ -357,7 +357,7 @@ async def test_closing_finishes_what_is_under_way_and_claims_nothing_more(
         assert scene.states() == ["delivered", "pending"]
 
 
-async def test_closing_while_nothing_is_under_way_ends_at_once(
+async def test_close_without_attempts_under_way_ends_at_once(
     database: Path,
 ) -> None:
     async with staged(database) as scene:
@@ -370,10 +370,10 @@ async def test_closing_while_nothing_is_under_way_ends_at_once(
         assert scene.clock.now() == NOW + 5 * SECOND
 
 
-# --- one round ----------------------------------------------------------------
+# --- once ---------------------------------------------------------------------
 
 
-async def test_one_round_tries_each_due_delivery_once_and_says_whether_all_went(
+async def test_once_attempts_each_due_delivery_once_and_returns_whether_all_were_sent(
     database: Path,
 ) -> None:
     async with staged(database) as scene:
@@ -394,7 +394,7 @@ async def test_one_round_tries_each_due_delivery_once_and_says_whether_all_went(
         ]
 
 
-async def test_one_round_keeps_to_the_rate_but_does_not_wait_for_the_suspended(
+async def test_once_waits_for_the_rate_but_not_for_a_suspended_destination(
     database: Path,
 ) -> None:
     rate = Rate(count=1, per=10 * SECOND)
@@ -420,7 +420,7 @@ async def test_one_round_keeps_to_the_rate_but_does_not_wait_for_the_suspended(
         (None, "https://kalshi.com/markets/kxnflgame/KXNFLGAME-A"),
     ],
 )
-async def test_links_lead_to_the_dashboard_where_people_reach_it_else_to_kalshi(
+async def test_links_lead_to_the_external_url_or_to_kalshi(
     database: Path, external_url: str | None, link: str
 ) -> None:
     async with staged(database) as scene, scene.running() as deliver:

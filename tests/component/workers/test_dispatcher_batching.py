@@ -1,4 +1,4 @@
-"""What people are spared: net changes, quiet hours, digests that gather, silences."""
+"""Net changes, quiet hours, gathering digests and silences, by the dispatcher."""
 
 from collections.abc import Mapping
 from datetime import datetime, time, timedelta
@@ -60,7 +60,7 @@ async def _titled(scene: Scene, *titles: str) -> None:
         await anyio.sleep(1)
 
 
-async def test_updates_that_wait_become_one_message_with_the_net_change(
+async def test_waiting_updates_become_one_message_with_the_net_change(
     database: Path,
 ) -> None:
     async with staged(database) as scene:
@@ -82,7 +82,7 @@ async def test_updates_that_wait_become_one_message_with_the_net_change(
         ]
 
 
-async def test_a_milestone_that_came_and_went_untold_is_not_told(
+async def test_a_milestone_created_and_removed_before_any_message_is_not_announced(
     database: Path,
 ) -> None:
     async with staged(database) as scene:
@@ -97,7 +97,7 @@ async def test_a_milestone_that_came_and_went_untold_is_not_told(
         assert scene.rows("state, reason, superseded_by") == ([("superseded", words, gone)] * 3)
 
 
-async def test_the_removal_of_what_was_told_is_told(database: Path) -> None:
+async def test_the_removal_of_an_announced_milestone_is_announced(database: Path) -> None:
     async with staged(database) as scene:
         async with scene.running():
             await _titled(scene, "A")
@@ -108,7 +108,7 @@ async def test_the_removal_of_what_was_told_is_told(database: Path) -> None:
         assert _kinds(scene.sender.requests) == [["created"], ["removed"]]
 
 
-async def test_a_crash_between_two_tries_changes_nothing_about_a_net_change(
+async def test_a_net_change_is_the_same_after_a_crash(
     database: Path,
 ) -> None:
     async with staged(database) as scene:
@@ -145,7 +145,7 @@ def _wall(scene: Scene, zone: ZoneInfo = UTC_ZONE) -> list[str]:
     return [f"{one.at.astimezone(zone):%d %H:%M}" for one in scene.sender.requests]
 
 
-async def test_what_comes_in_quiet_hours_goes_when_they_end(database: Path) -> None:
+async def test_deliveries_of_quiet_hours_are_sent_when_they_end(database: Path) -> None:
     batching = _quiet("19:00-07:00")
     async with staged(database, worker(batching=batching)) as scene, scene.running():
         await anyio.sleep(1800)
@@ -172,7 +172,7 @@ async def test_what_comes_in_quiet_hours_goes_when_they_end(database: Path) -> N
     ],
     ids=str,
 )
-async def test_what_was_held_goes_as_it_comes_as_a_digest_or_not_at_all(
+async def test_quiet_hours_deliver_digest_or_drop(
     database: Path, then: Then, told: list[list[str]], states: list[str]
 ) -> None:
     batching = _quiet("17:00-07:00", over=10, then=then)
@@ -189,7 +189,7 @@ async def test_what_was_held_goes_as_it_comes_as_a_digest_or_not_at_all(
             assert scene.states("reason") == [words] * 2
 
 
-async def test_kinds_that_pass_are_not_held_not_even_behind_held_ones(
+async def test_kinds_that_pass_quiet_hours_do_not_wait_behind_deferred_ones(
     database: Path,
 ) -> None:
     batching = _quiet("17:00-07:00", let_pass=frozenset({Kind.STARTED, Kind.ENDED}))
@@ -205,7 +205,7 @@ async def test_kinds_that_pass_are_not_held_not_even_behind_held_ones(
         assert scene.states() == ["pending", "delivered", "delivered"]
 
 
-async def test_other_quiet_hours_count_as_soon_as_they_are_configured(
+async def test_changed_quiet_hours_count_after_a_reload(
     database: Path,
 ) -> None:
     async with staged(database, worker(batching=_quiet("17:00-07:00"))) as scene:
@@ -231,7 +231,7 @@ NIGHTS = [
 
 
 @pytest.mark.parametrize(("name", "evening", "morning"), NIGHTS)
-async def test_nights_in_which_the_clocks_jump_end_at_seven_like_any_other(
+async def test_quiet_hours_end_on_time_in_nights_with_a_clock_change(
     database: Path, name: str, evening: str, morning: str
 ) -> None:
     zone = ZoneInfo(name)
@@ -262,7 +262,7 @@ WINDOW = BatchingPolicy(over=10, zone=UTC_ZONE, window=30 * SECOND)
 DAILY = BatchingPolicy(over=10, zone=PARIS, at=time(8))
 
 
-async def test_the_first_waits_and_others_join_into_one_message(
+async def test_a_digest_window_gathers_later_deliveries(
     database: Path,
 ) -> None:
     async with staged(database, worker(batching=WINDOW)) as scene, scene.running():
@@ -283,7 +283,7 @@ async def test_the_first_waits_and_others_join_into_one_message(
         assert [one.message.digest for one in scene.sender.requests] == [True, False]
 
 
-async def test_a_later_update_does_not_leave_before_what_gathers_for_a_later_digest(
+async def test_an_update_does_not_overtake_its_milestone_that_gathers_for_a_later_digest(
     database: Path,
 ) -> None:
     async with staged(database, worker(batching=WINDOW)) as scene:
@@ -306,7 +306,7 @@ async def test_a_later_update_does_not_leave_before_what_gathers_for_a_later_dig
     [(WINDOW, 61), (BatchingPolicy(over=10, zone=UTC_ZONE, at=time(18, 0, 30)), 30 + 86400)],
     ids=["window", "at"],
 )
-async def test_a_retried_digest_takes_along_nothing_whose_milestone_still_gathers(
+async def test_a_retried_digest_leaves_out_milestones_that_still_gather(
     database: Path, batching: BatchingPolicy, leaves: float
 ) -> None:
     async with staged(database, worker(batching=batching)) as scene:
@@ -352,7 +352,7 @@ async def test_each_route_gathers_by_itself(database: Path) -> None:
 # --- silences -----------------------------------------------------------------
 
 
-async def test_what_falls_under_a_silence_is_dropped_until_it_ends_by_itself(
+async def test_a_silence_drops_what_it_matches_until_it_ends(
     database: Path,
 ) -> None:
     async with staged(database) as scene, scene.running():
@@ -373,7 +373,7 @@ async def test_what_falls_under_a_silence_is_dropped_until_it_ends_by_itself(
         ]
 
 
-async def test_what_is_silenced_in_part_is_told_whole(database: Path) -> None:
+async def test_a_net_change_silenced_in_part_is_sent_whole(database: Path) -> None:
     async with staged(database) as scene, scene.running():
         await scene.show("m1")
         await anyio.sleep(1)
@@ -391,7 +391,7 @@ async def test_what_is_silenced_in_part_is_told_whole(database: Path) -> None:
         assert [one.field for one in told.changes] == ["title", "notification_message"]
 
 
-async def test_nobody_hears_of_a_milestone_after_its_removal(database: Path) -> None:
+async def test_nothing_about_a_milestone_is_sent_after_its_removal(database: Path) -> None:
     daily = BatchingPolicy(over=10, zone=UTC_ZONE, at=time(8))
     at_once = BatchingPolicy(over=10, zone=UTC_ZONE)
     routes = (
@@ -416,7 +416,7 @@ async def test_nobody_hears_of_a_milestone_after_its_removal(database: Path) -> 
         )
 
 
-async def test_a_window_ends_however_often_the_process_begins_anew(
+async def test_restarts_do_not_prolong_a_digest_window(
     database: Path,
 ) -> None:
     windowed = worker(batching=BatchingPolicy(over=10, zone=UTC_ZONE, window=30 * MINUTE))
@@ -431,7 +431,7 @@ async def test_a_window_ends_however_often_the_process_begins_anew(
         assert scene.offsets() == [1800]
 
 
-async def test_whoever_hangs_does_not_hold_up_the_others_before_a_change(
+async def test_drain_waits_for_slow_destinations_while_others_go_on(
     database: Path,
 ) -> None:
     async with staged(database, worker(HOOK), worker(DESK), routes=BOTH) as scene:
@@ -450,7 +450,7 @@ async def test_whoever_hangs_does_not_hold_up_the_others_before_a_change(
         assert scene.rows("destination, state")[2::2] == [(HOOK, "pending")] * 3
 
 
-async def test_what_is_new_is_told_as_it_is_when_it_is_told(database: Path) -> None:
+async def test_a_created_message_shows_the_milestone_as_it_is_now(database: Path) -> None:
     async with staged(database) as scene, scene.running():
         scene.sender.answers[HOOK] = always(UNAVAILABLE)
         await scene.show("m1", title="Rovers at Rangers")

@@ -1,4 +1,4 @@
-"""A destination that fails: its breaker, doubt, turns, and what is not forgotten."""
+"""The dispatcher with failing destinations: circuit breaker, retries, concurrency."""
 
 import itertools
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def _open(scene: Scene, destination: str = HOOK) -> bool:
 # --- the breaker --------------------------------------------------------------
 
 
-async def test_after_five_failures_in_a_row_it_is_tried_ever_more_rarely_for_free(
+async def test_an_open_breaker_probes_with_doubling_waits_at_no_cost(
     database: Path,
 ) -> None:
     async with staged(database) as scene, scene.running():
@@ -76,7 +76,7 @@ async def test_after_five_failures_in_a_row_it_is_tried_ever_more_rarely_for_fre
         ] == [("breaker.opened", HOOK, "503")]
 
 
-async def test_what_waited_leaves_as_a_digest_as_soon_as_it_works_again(
+async def test_the_backlog_is_sent_as_a_digest_after_a_successful_probe(
     database: Path,
 ) -> None:
     async with staged(database, worker(over=10)) as scene, scene.running():
@@ -96,7 +96,7 @@ async def test_what_waited_leaves_as_a_digest_as_soon_as_it_works_again(
         assert "breaker.closed" in [line["event"] for line in logs]
 
 
-async def test_a_message_that_can_never_be_taken_keeps_nobody_else_waiting(
+async def test_a_message_that_always_fails_does_not_keep_the_breaker_open(
     database: Path,
 ) -> None:
     async with staged(database) as scene, scene.running():
@@ -151,7 +151,7 @@ async def test_a_start_waits_for_the_probe_and_goes_first(database: Path) -> Non
         assert set(scene.states()) == {"delivered"}
 
 
-async def test_one_round_does_not_wait_for_a_destination_that_is_down(
+async def test_once_does_not_wait_for_a_destination_that_is_down(
     database: Path,
 ) -> None:
     rate = Rate(count=4, per=SECOND)
@@ -171,10 +171,10 @@ async def test_one_round_does_not_wait_for_a_destination_that_is_down(
         assert scene.states() == ["delivered"] * 8
 
 
-# --- doubt --------------------------------------------------------------------
+# --- ambiguous outcomes -------------------------------------------------------
 
 
-async def test_a_crash_repeats_nothing_where_that_is_not_wanted(
+async def test_on_ambiguous_drop_holds_after_a_crash(
     database: Path,
 ) -> None:
     workers = (worker(HOOK, drop_ambiguous=True), worker(DESK))
@@ -195,7 +195,7 @@ async def test_a_crash_repeats_nothing_where_that_is_not_wanted(
         assert (len(scene.offsets(HOOK)), len(scene.offsets(DESK))) == (1, 2)
 
 
-async def test_those_who_lack_it_get_it_and_those_who_have_it_do_not_again(
+async def test_only_recipients_that_lack_a_message_get_it_again(
     database: Path,
 ) -> None:
     async with staged(database, worker(drop_ambiguous=True)) as scene, scene.running():
@@ -214,7 +214,7 @@ async def test_those_who_lack_it_get_it_and_those_who_have_it_do_not_again(
         assert ask(database, "SELECT * FROM served") == []
 
 
-# --- turns --------------------------------------------------------------------
+# --- retries and first attempts -----------------------------------------------
 
 
 async def _with_retries(scene: Scene, count: int) -> None:
@@ -231,7 +231,7 @@ async def _with_retries(scene: Scene, count: int) -> None:
 
 
 @pytest.mark.parametrize("took", [0.0, 0.3], ids=["at once", "slowly"])
-async def test_retries_and_first_tries_take_turns_where_the_rate_is_low(
+async def test_retries_and_first_attempts_take_turns_at_a_low_rate(
     database: Path, took: float
 ) -> None:
     slow = worker(rate=Rate(count=1, per=SECOND))
@@ -251,10 +251,10 @@ async def test_retries_and_first_tries_take_turns_where_the_rate_is_low(
 # --- age ----------------------------------------------------------------------
 
 
-# --- several at once ----------------------------------------------------------
+# --- concurrency --------------------------------------------------------------
 
 
-async def test_a_slow_message_does_not_stop_the_other_slots_of_its_lane(
+async def test_a_slow_message_does_not_block_the_other_slots(
     database: Path,
 ) -> None:
     async with staged(database, worker(concurrency=3)) as scene, scene.running():
@@ -271,7 +271,7 @@ async def test_a_slow_message_does_not_stop_the_other_slots_of_its_lane(
         assert len(set(ids)) == len(ids)
 
 
-async def test_a_slow_message_does_not_keep_a_retry_waiting(database: Path) -> None:
+async def test_a_slow_message_does_not_delay_a_retry(database: Path) -> None:
     async with staged(database, worker(concurrency=2)) as scene, scene.running():
         scene.sender.takes |= {"slow": 25, HOOK: 1}
         scene.sender.answers[HOOK] = in_turn(UNAVAILABLE, Sent())
@@ -282,7 +282,7 @@ async def test_a_slow_message_does_not_keep_a_retry_waiting(database: Path) -> N
         assert scene.offsets(of="m1") == [0, 6]
 
 
-async def test_a_rate_holds_over_several_at_once(database: Path) -> None:
+async def test_a_rate_holds_with_concurrency(database: Path) -> None:
     way = worker(concurrency=4, rate=Rate(count=2, per=10 * SECOND))
     async with staged(database, way) as scene, scene.running():
         scene.sender.takes[HOOK] = 3
@@ -296,7 +296,7 @@ async def test_a_rate_holds_over_several_at_once(database: Path) -> None:
         assert all(b - a >= 10 for a, b in zip(offsets, offsets[2:], strict=False))
 
 
-async def test_a_start_does_not_wait_for_what_was_composed_before_it(
+async def test_a_start_does_not_wait_for_messages_planned_before_it(
     database: Path,
 ) -> None:
     async with staged(database, worker(concurrency=2)) as scene, scene.running():
@@ -317,7 +317,7 @@ async def test_a_start_does_not_wait_for_what_was_composed_before_it(
         assert start == NOW + 7200.5 * SECOND
 
 
-async def test_what_has_finished_when_it_is_cut_off_is_settled(database: Path) -> None:
+async def test_finished_attempts_are_settled_when_the_worker_is_cancelled(database: Path) -> None:
     async with staged(database, worker(concurrency=2)) as scene:
         scene.sender.takes |= {"slow": 25, HOOK: 1}
         async with scene.running():
@@ -331,7 +331,7 @@ async def test_what_has_finished_when_it_is_cut_off_is_settled(database: Path) -
         assert scene.states() == ["leased", "delivered"]
 
 
-async def test_a_settlement_that_is_cut_off_on_its_way_to_the_disk_is_made_up_for(
+async def test_a_cancelled_settlement_is_written_at_the_end(
     database: Path,
 ) -> None:
     slow = 0.0
@@ -354,7 +354,7 @@ async def test_a_settlement_that_is_cut_off_on_its_way_to_the_disk_is_made_up_fo
 # --- one bad message ----------------------------------------------------------
 
 
-async def test_a_crash_during_a_suspension_kills_nothing_that_may_wait(
+async def test_a_crash_during_a_suspension_leaves_deliveries_pending(
     database: Path,
 ) -> None:
     async with staged(database) as scene:
@@ -372,7 +372,7 @@ async def test_a_crash_during_a_suspension_kills_nothing_that_may_wait(
         assert scene.states() == ["pending"]
 
 
-async def test_a_service_that_is_down_and_asks_for_patience_opens_its_breaker(
+async def test_503_with_retry_after_opens_the_breaker(
     database: Path,
 ) -> None:
     async with staged(database) as scene, scene.running():
@@ -384,7 +384,7 @@ async def test_a_service_that_is_down_and_asks_for_patience_opens_its_breaker(
         assert len(scene.sender.requests) < 20
 
 
-async def test_only_one_probe_is_under_way_however_many_hands_are_free(
+async def test_only_one_probe_is_under_way_with_concurrency(
     database: Path,
 ) -> None:
     async with staged(database, worker(concurrency=8)) as scene, scene.running():

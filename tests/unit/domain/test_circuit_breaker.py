@@ -38,13 +38,13 @@ def _after(
 @pytest.mark.parametrize(
     "outcome", [SENT, DOWN, SILENT, BAD], ids=["sent", "failed", "ambiguous", "400"]
 )
-def test_what_concerns_one_message_leaves_the_destination_as_it_is(
+def test_a_single_failure_or_refusal_leaves_the_destination_working(
     outcome: Outcome,
 ) -> None:
     assert replace(_after(WORKING, outcome), failures=0) == WORKING
 
 
-def test_a_service_that_asks_for_patience_is_left_alone_for_as_long() -> None:
+def test_retry_after_pauses_the_destination_until_the_retry() -> None:
     after = _after(WORKING, BUSY, retry_at=NOON + 20 * MINUTE)
 
     assert after.paused_until == NOON + 20 * MINUTE
@@ -52,7 +52,7 @@ def test_a_service_that_asks_for_patience_is_left_alone_for_as_long() -> None:
 
 
 @pytest.mark.parametrize(("hint", "wait"), [(10 * MINUTE, 10 * MINUTE), (5 * HOUR, HOUR)], ids=str)
-def test_it_is_left_alone_too_when_the_message_does_not_go_again(
+def test_retry_after_pauses_the_destination_also_without_a_retry(
     hint: timedelta, wait: timedelta
 ) -> None:
     after = _after(WORKING, replace(BUSY, retry_after=hint))
@@ -60,13 +60,13 @@ def test_it_is_left_alone_too_when_the_message_does_not_go_again(
     assert after.paused_until == NOON + wait
 
 
-def test_the_longest_pause_that_was_asked_for_counts() -> None:
+def test_the_longest_retry_after_counts() -> None:
     paused = _after(WORKING, BUSY, retry_at=NOON + HOUR)
 
     assert _after(paused, BUSY, retry_at=NOON + MINUTE).paused_until == NOON + HOUR
 
 
-def test_a_success_beside_it_does_not_end_a_pause_that_was_asked_for() -> None:
+def test_a_success_does_not_end_a_retry_after_pause() -> None:
     paused = _after(WORKING, BUSY, retry_at=NOON + HOUR)
 
     assert _after(paused, SENT, now=NOON + SECOND) == paused
@@ -96,7 +96,7 @@ def test_probes_come_after_a_quarter_of_an_hour_doubling_to_six_hours() -> None:
     assert stands.suspended_since == NOON
 
 
-def test_months_of_probes_overflow_nothing() -> None:
+def test_months_of_probes_do_not_overflow() -> None:
     weary = replace(SUSPENDED, probes=10_000)
 
     assert _after(weary, UNKNOWN).paused_until == NOON + 6 * HOUR
@@ -109,7 +109,7 @@ def test_a_success_ends_a_suspension() -> None:
 @pytest.mark.parametrize(
     "outcome", [DOWN, BUSY, SILENT, BAD], ids=["503", "429", "no answer", "400"]
 )
-def test_any_other_end_of_a_probe_leaves_it_suspended_until_the_next(
+def test_any_other_outcome_of_a_probe_keeps_the_suspension(
     outcome: Outcome,
 ) -> None:
     # Else the whole backlog would be spent on a destination that takes nothing.
@@ -120,7 +120,7 @@ def test_any_other_end_of_a_probe_leaves_it_suspended_until_the_next(
     assert after.probes == 2
 
 
-def test_what_had_left_before_the_suspension_is_no_probe() -> None:
+def test_an_attempt_from_before_the_suspension_is_no_probe() -> None:
     suspended = _after(WORKING, UNKNOWN)
 
     assert _after(suspended, UNKNOWN, now=NOON + SECOND) == suspended
@@ -130,19 +130,19 @@ def test_what_had_left_before_the_suspension_is_no_probe() -> None:
 # --- gone ---------------------------------------------------------------------
 
 
-def test_a_destination_that_says_it_is_gone_is_gone() -> None:
+def test_410_makes_a_destination_gone() -> None:
     after = _after(WORKING, GONE)
 
     assert after.gone
     assert after.suspended_since == NOON
 
 
-def test_a_suspended_destination_may_turn_out_to_be_gone_at_any_time() -> None:
+def test_410_counts_during_a_suspension() -> None:
     assert _after(_after(WORKING, UNKNOWN), GONE, now=NOON + SECOND).gone
 
 
 @pytest.mark.parametrize("outcome", [SENT, DOWN, BUSY, UNKNOWN], ids=str)
-def test_nothing_that_was_seen_brings_back_what_is_gone(outcome: Outcome) -> None:
+def test_no_outcome_ends_gone(outcome: Outcome) -> None:
     gone = _after(WORKING, GONE)
 
     assert _after(gone, outcome, now=NOON + DAY) == gone
@@ -174,7 +174,7 @@ def test_five_failures_in_a_row_open_the_breaker() -> None:
 
 
 @pytest.mark.parametrize("outcome", [SENT, BAD], ids=["sent", "400"])
-def test_any_other_answer_begins_the_count_anew(outcome: Outcome) -> None:
+def test_any_other_outcome_resets_the_count_of_failures(outcome: Outcome) -> None:
     assert _fail(4, before=_after(_fail(4), outcome)).open_since is None
 
 
@@ -182,25 +182,27 @@ def test_any_other_answer_begins_the_count_anew(outcome: Outcome) -> None:
     ("failed", "total", "is_open"),
     [(5, 10, True), (4, 10, False), (4, 8, False), (9, 9, False), (20, 41, False)],
 )
-def test_half_of_ten_lately_open_it_too(failed: int, total: int, is_open: bool) -> None:
+def test_half_of_ten_recent_attempts_open_the_breaker(
+    failed: int, total: int, is_open: bool
+) -> None:
     after = _after(WORKING, DOWN, recent=RecentAttempts(failed=failed, total=total))
 
     assert (after.open_since is not None) is is_open
 
 
-def test_a_hint_to_be_patient_is_no_failure() -> None:
+def test_429_is_no_failure() -> None:
     recent = RecentAttempts(failed=10, total=10)
 
     assert _after(_fail(4), BUSY, recent=recent).open_since is None
 
 
-def test_who_served_some_of_several_recipients_has_not_failed() -> None:
+def test_a_partly_delivered_message_is_no_failure() -> None:
     partly = replace(SILENT, delivered_to=frozenset({"ann"}))
 
     assert _after(_fail(4), partly, recent=RecentAttempts(failed=10, total=10)) == _fail(4)
 
 
-def test_probes_of_a_breaker_double_to_a_quarter_of_an_hour() -> None:
+def test_probes_of_an_open_breaker_double_to_a_quarter_of_an_hour() -> None:
     stands, now, waits = _fail(4), NOON, []
     for _ in range(8):
         stands = _after(stands, DOWN, now=now)
@@ -212,13 +214,13 @@ def test_probes_of_a_breaker_double_to_a_quarter_of_an_hour() -> None:
     assert stands.open_since == NOON
 
 
-def test_a_probe_that_is_asked_for_patience_waits_for_so_long() -> None:
+def test_retry_after_of_a_probe_delays_the_next_probe() -> None:
     assert _after(OPEN, BUSY).paused_until == NOON + 10 * MINUTE
     endless = replace(BUSY, retry_after=DAY)
     assert _after(OPEN, endless).paused_until == NOON + HOUR
 
 
-def test_what_had_left_before_the_breaker_opened_is_no_probe() -> None:
+def test_an_attempt_from_before_the_breaker_opened_is_no_probe() -> None:
     opened = _fail(5)
 
     late = _after(opened, DOWN, now=NOON + SECOND)
@@ -227,18 +229,18 @@ def test_what_had_left_before_the_breaker_opened_is_no_probe() -> None:
 
 
 @pytest.mark.parametrize("outcome", [SENT, BAD], ids=["sent", "400"])
-def test_any_answer_but_a_failure_closes_the_breaker(outcome: Outcome) -> None:
+def test_any_outcome_but_a_failure_closes_the_breaker(outcome: Outcome) -> None:
     assert _after(OPEN, outcome) == WORKING
 
 
-def test_a_destination_that_is_back_and_refuses_us_is_suspended() -> None:
+def test_a_refusal_of_the_destination_turns_open_into_suspended() -> None:
     after = _after(OPEN, UNKNOWN)
 
     assert (after.open_since, after.suspended_since) == (None, NOON)
     assert after.paused_until == NOON + 15 * MINUTE
 
 
-def test_a_breaker_does_not_shorten_a_pause_that_was_asked_for() -> None:
+def test_an_opening_breaker_does_not_shorten_a_retry_after_pause() -> None:
     paused = _after(_fail(4), BUSY, retry_at=NOON + HOUR)
 
     after = _after(paused, DOWN)
