@@ -9,14 +9,11 @@ The fault ledger: what the service is made to suffer, and what came of it.
 * verdict    what was told, held against the pages that were served
 * proxy      a wire that fails
 * strace     system calls that fail, or kill
-* jumping    the service with a clock that jumps
 * unsynced   a disk that loses what was not synced when the power is cut
 * dbapi      SQLite on that disk, spoken to as the store does
 * acknowledged  what a store has acknowledged, against what is left of it
 * cuts       life after life of a store, each ended by a power cut
-* powered    the service on that disk
-* failing    the service that dies at a statement of its store
-* rebound    the service for whom a name means this machine
+* services   the service with one thing changed: its clock, its disk, its trust ...
 * rows_*     the rows: process, disk, power, upgrade, upkeep, far end, mail, hostile,
              source, time, quiet hours
 """

@@ -15,8 +15,8 @@ from servers.http_sink import Answer, CutShort, HttpSink, Reset, http_sink
 from servers.smtp_sink import Mail, SmtpSink, smtp_sink
 
 from faults.ledger import Counts, Row, Stage
-from faults.rebound import FORBIDDEN, NAME
 from faults.scene import HOOK, OWED, Scene, command, scene
+from faults.services import FORBIDDEN, NAME
 from faults.strace import watched
 from faults.verdict import Owed, verdict
 
@@ -114,7 +114,7 @@ _IN_DISGUISE = f"webhook://{FORBIDDEN}/latest"
 
 async def _addresses(stage: Stage) -> Counts:
     """Destinations that are, resolve to, or redirect to where no message may go."""
-    async with scene(stage, program=("faults.rebound",)) as there:
+    async with scene(stage, program=("faults.services", "rebound")) as there:
         await there.baseline()
         await _are_refused(there)
         config = stage.folder / "notifier.yaml"

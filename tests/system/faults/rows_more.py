@@ -13,13 +13,9 @@ from e2e.village import Life, until
 from servers.authority import Authority
 from servers.http_sink import HttpSink, http_sink
 
-from faults.impatient import WAIT
 from faults.ledger import Counts, Row, Stage, Unavailable
-from faults.poisoned import POISON
-from faults.rebound import NAME
 from faults.scene import HOOK, Scene, command, scene
-from faults.trusting import AUTHORITY
-from faults.unprivileged import is_possible
+from faults.services import AUTHORITY, NAME, POISON, WAIT, is_unprivileged_possible
 from faults.veiled import Veil, veil
 from faults.verdict import arrivals
 from notifier.domain.retry_policy import RETRY_SCHEDULE
@@ -37,7 +33,7 @@ def _replace(there: Scene, old: str, new: str) -> None:
 
 async def _deadly(stage: Stage) -> Counts:
     """Whoever puts it into words dies; the waits between its tries are cut short."""
-    async with scene(stage, program=("faults.poisoned",)) as there:
+    async with scene(stage, program=("faults.services", "poisoned")) as there:
         await there.baseline()
         key = await there.add(title=POISON)
         while not _is_dead(there, key):
@@ -117,9 +113,9 @@ _REFUSED_STARTS = (1, 74, 77, 78)
 
 async def _forbidden(stage: Stage) -> Counts:
     """Modes change under the running service, and are still so when it starts."""
-    if not is_possible():
+    if not is_unprivileged_possible():
         raise Unavailable("it takes root, and setpriv")
-    async with scene(stage, program=("faults.unprivileged",)) as there:
+    async with scene(stage, program=("faults.services", "unprivileged")) as there:
         await there.baseline()
         for name, mode in _LOST:
             path = stage.folder / name
@@ -179,7 +175,7 @@ _ASKED = 4
 async def _unwelcome(stage: Stage, *, status: int) -> Counts:
     """It is refused, is left alone, and asks again by itself."""
     with http_sink() as desk:
-        async with scene(stage, program=("faults.impatient",)) as there:
+        async with scene(stage, program=("faults.services", "impatient")) as there:
             _appoint(there, desk)
             await there.baseline()
             async with there.service.life() as life:
@@ -259,7 +255,7 @@ async def _strangers(stage: Stage) -> Counts:
     """The API's certificate is nobody's we trust, another's; its handshake breaks."""
     ours, theirs = Authority(NAME), Authority(NAME)
     async with (
-        scene(stage, program=("faults.trusting",)) as there,
+        scene(stage, program=("faults.services", "trusting")) as there,
         _veiled(there, there.wire.port, ours) as door,
     ):
         plain, secure = f"http://127.0.0.1:{there.wire.port}", f"https://{NAME}"
@@ -298,7 +294,7 @@ async def _impostors(stage: Stage) -> Counts:
     """The same of a far end."""
     ours, theirs = Authority(), Authority()
     async with (
-        scene(stage, program=("faults.trusting",)) as there,
+        scene(stage, program=("faults.services", "trusting")) as there,
         _veiled(there, there.hook.port, ours) as door,
     ):
         old = f"webhook://{there.hook.netloc}{HOOK}"

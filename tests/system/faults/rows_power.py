@@ -39,7 +39,7 @@ async def _service(stage: Stage) -> Counts:
     _needs_apsw()
     _set(stage, fuse=_NO_FUSE)
     seen, worked = Acknowledged(), 0
-    async with scene(stage, program=("faults.powered",)) as there:
+    async with scene(stage, program=("faults.services", "powered")) as there:
         await there.baseline()
         async with there.traffic():
             for n in range(2 if stage.quick else 12):

@@ -9,12 +9,12 @@ from pathlib import Path
 import anyio
 from e2e.village import until
 
-from faults.jumping import OFFSET
 from faults.ledger import Counts, Row, Stage
 from faults.scene import Scene, scene
+from faults.services import OFFSET
 from faults.verdict import Arrival, arrivals, verdict
 
-_PROGRAM = ("faults.jumping",)
+_PROGRAM = ("faults.services", "jumping")
 _LEAD = timedelta(seconds=60)
 _MINUTE = timedelta(minutes=1)
 #: After a correction a clock is right to the second that `Date` shows.

@@ -10,7 +10,7 @@ from servers.http_sink import Answer, Received
 
 from faults.ledger import Counts, Row, Stage
 from faults.scene import HOOK, Scene, scene
-from faults.slept import SLEPT
+from faults.services import SLEPT
 
 #: Longer than a lease.
 _SLEEP_S = 100
@@ -37,7 +37,7 @@ class _Gates:
 
 async def _lost(stage: Stage) -> Counts:
     """The machine sleeps while a message is under way, and its lease runs out."""
-    async with scene(stage, program=("faults.slept",)) as there:
+    async with scene(stage, program=("faults.services", "slept")) as there:
         _two_at_a_time(stage)
         await there.baseline()
         there.hook.answer(HOOK, Answer(status=503), Answer())

@@ -9,16 +9,16 @@ import anyio
 from e2e.village import until
 from simulation.story import Ending, tell
 
-from faults.jumping import OFFSET
 from faults.ledger import NOTHING, Counts, Row, Stage
 from faults.scene import Scene, scene
+from faults.services import OFFSET
 from faults.verdict import verdict
 
 
 async def _jumps(stage: Stage, *, jumps: tuple[int, ...]) -> Counts:
     """The machine's clock jumps, again and again, while starts come near."""
     _set(stage.folder, 0)
-    async with scene(stage, program=("faults.jumping",)) as there:
+    async with scene(stage, program=("faults.services", "jumping")) as there:
         await there.baseline()
         async with there.service.life() as life:
             await life.started()
@@ -45,7 +45,7 @@ async def _jump(there: Scene, jump: int) -> None:
 async def _repaired(stage: Stage) -> Counts:
     """It was corrected for; it is repaired while nobody can be asked."""
     _set(stage.folder, -100)
-    async with scene(stage, program=("faults.jumping",)) as there:
+    async with scene(stage, program=("faults.services", "jumping")) as there:
         await there.baseline()
         async with there.service.life() as life:
             await life.started()
@@ -68,7 +68,7 @@ async def _repaired(stage: Stage) -> Counts:
 async def _killed(stage: Stage, *, jumps: tuple[int, ...]) -> Counts:
     """It jumps, and the service dies before anybody could say who is right."""
     _set(stage.folder, 0)
-    async with scene(stage, program=("faults.jumping",)) as there:
+    async with scene(stage, program=("faults.services", "jumping")) as there:
         await there.baseline()
         for jump in jumps:
             async with there.service.life() as life:

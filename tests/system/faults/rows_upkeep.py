@@ -15,9 +15,9 @@ import anyio
 from e2e.village import until
 from servers.http_sink import Answer
 
-from faults.failing import FUSE
 from faults.ledger import NOTHING, Counts, Row, Stage
 from faults.scene import HOOK, Scene, command, scene
+from faults.services import FUSE
 from faults.strace import started
 from faults.verdict import arrivals
 
@@ -31,7 +31,7 @@ async def _forgetting(stage: Stage) -> Counts:
     """It dies before and after each statement that forgets something."""
     points = [(table, when) for table in _TABLES for when in ("before", "after")]
     _set_fuse(stage.folder)
-    async with scene(stage, program=("faults.failing",)) as there:
+    async with scene(stage, program=("faults.services", "failing")) as there:
         await there.baseline()
         config = stage.folder / "notifier.yaml"
         calm = config.read_text("utf-8")
