@@ -4,15 +4,14 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 
 import httpx
+from clocks import SetClock
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 from storing import DAY, HOUR, MINUTE, NOW, UTC_ZONE, Shelf, opened, row, stamp, stocked
 
-from notifier.clock import SystemClock
 from notifier.domain.models import Format, Json, Kind, Outcome, Refused, Rendered, Scope, Sent
 from notifier.domain.pagination import EventFilter
 from notifier.domain.poll_schedule import ReadKind
@@ -71,13 +70,6 @@ ALL_DAY: dict[str, dict[str, Json]] = {
 }
 
 
-class StillClock(SystemClock):
-    """The day on which all of this happens."""
-
-    def now(self) -> datetime:
-        return NOW
-
-
 @dataclass(kw_only=True)
 class Site:
     """The whole web of a service that does not run."""
@@ -129,7 +121,7 @@ async def site(
         async def readiness() -> HealthReport:
             return found[0].health
 
-        clock = StillClock()
+        clock = SetClock(NOW)
         destinations = [
             Destination(name=name, url=url, zone=UTC_ZONE) for name, url in URLS.items()
         ]

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+from clocks import SetClock
 from servers.faulty_api import FaultyApi
 from servers.loopback import HOST, serving
 from servers.population import population
 
-from notifier.clock import SystemClock
 from notifier.demo.fake_api import PREFIX
 
 pytestmark = pytest.mark.anyio
@@ -16,15 +16,8 @@ pytestmark = pytest.mark.anyio
 NOW = datetime(2026, 11, 22, 18, 0, 0, 250_000, tzinfo=UTC)
 
 
-class FixedClock(SystemClock):
-    """A wall clock that stands still."""
-
-    def now(self) -> datetime:
-        return NOW
-
-
 def fake_api(count: int = 6) -> FaultyApi:
-    return FaultyApi(FixedClock(), population(count, seed=1, now=NOW))
+    return FaultyApi(SetClock(NOW), population(count, seed=1, now=NOW))
 
 
 @asynccontextmanager

@@ -1,10 +1,10 @@
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from clocks import DrivenClock
 from ruamel.yaml import YAML
 
-from notifier.clock import SystemClock
 from notifier.demo import scenario
 from notifier.demo.fake_api import FakeApi
 from notifier.domain.models import Milestone
@@ -15,30 +15,12 @@ pytestmark = pytest.mark.anyio
 NOW = datetime(2026, 11, 22, 18, 20, tzinfo=UTC)
 
 
-class JumpingClock(SystemClock):
-    """Time that passes only by sleeping."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._passed = 0.0
-
-    def now(self) -> datetime:
-        return NOW + timedelta(seconds=self._passed)
-
-    def monotonic(self) -> float:
-        return self._passed
-
-    async def sleep(self, seconds: float) -> None:
-        assert seconds >= 0
-        self._passed += seconds
-
-
 def everyone(world: FakeApi) -> dict[str, Milestone]:
     return {name: milestone(world.raw(name) or b"") for name in world}
 
 
 async def test_the_scenario_has_an_event_of_every_kind() -> None:
-    clock = JumpingClock()
+    clock = DrivenClock(NOW)
     world = FakeApi(clock, scenario.opening(clock.now()))
     before = everyone(world)
 
@@ -60,7 +42,7 @@ async def test_the_scenario_has_an_event_of_every_kind() -> None:
 
 
 async def test_only_the_cast_of_the_baseline_changes() -> None:
-    clock = JumpingClock()
+    clock = DrivenClock(NOW)
     world = FakeApi(clock, scenario.opening(clock.now()))
     before = {name: world.raw(name) for name in world}
 

@@ -11,12 +11,12 @@ import anyio.abc
 import httpx
 import msgspec
 import pytest
+from clocks import SetClock
 from servers import api_faults as faults
 from servers.faulty_api import FaultyApi
 from servers.loopback import Request, Response, serving
 from servers.population import population
 
-from notifier.clock import SystemClock
 from notifier.demo.fake_api import base_url, milestone
 from notifier.domain.rules import Watch
 from notifier.errors import (
@@ -49,13 +49,6 @@ class Streamed(httpx.MockTransport):
         return httpx.Response(whole.status_code, headers=whole.headers, content=body())
 
 
-class StillClock(SystemClock):
-    """A wall clock that stands still."""
-
-    def now(self) -> datetime:
-        return NOW
-
-
 @dataclass
 class Stage:
     api: FaultyApi
@@ -67,7 +60,7 @@ def build(url: str, *, timeout_s: float = 10, most: int = MEBIBYTE) -> KalshiCli
     return KalshiClient(
         base_url=url,
         timeout=timedelta(seconds=timeout_s),
-        clock=StillClock(),
+        clock=SetClock(NOW),
         user_agent="notifier/test",
         max_body_bytes=most,
     )
@@ -75,7 +68,7 @@ def build(url: str, *, timeout_s: float = 10, most: int = MEBIBYTE) -> KalshiCli
 
 @asynccontextmanager
 async def stage(*, timeout_s: float = 10, count: int = 25) -> AsyncIterator[Stage]:
-    clock = StillClock()
+    clock = SetClock(NOW)
     api = FaultyApi(clock, population(count, seed=1, now=NOW), record=True)
     async with serving(api.answer) as port:
         client = build(base_url(port), timeout_s=timeout_s)
@@ -90,7 +83,7 @@ async def answering(
     client = KalshiClient(
         base_url="https://example.test/v2/",
         timeout=timedelta(seconds=5),
-        clock=StillClock(),
+        clock=SetClock(NOW),
         user_agent="notifier/test",
         transport=Streamed(respond),
     )
@@ -230,7 +223,7 @@ async def test_one_connection_serves_a_whole_read() -> None:
     async def answer(request: Request) -> Response:
         return await api.answer(request)
 
-    clock = StillClock()
+    clock = SetClock(NOW)
     api = FaultyApi(clock, population(25, seed=1, now=NOW))
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as front:
         port = front.extra(anyio.abc.SocketAttribute.local_port)
@@ -677,7 +670,7 @@ async def test_a_proxy_of_the_environment_is_not_asked_for_loopback(
 async def test_a_proxy_of_the_environment_is_asked_for_the_world(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = StillClock()
+    clock = SetClock(NOW)
     rows = [milestone(milestone_id="m", title="t", start=NOW, tickers=())]
     api = FaultyApi(clock, rows)
     seen: list[str] = []

@@ -3,15 +3,14 @@
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from clocks import DrivenClock
 from storing import HOOK, HOUR, NOW, Shelf, ask, opened, row, stocked
 
-from notifier.clock import SystemClock
 from notifier.domain import pagination
 from notifier.domain.auth import Principal
 from notifier.domain.models import Failed, Format, Json, Outcome, Refused, Rendered, Scope, Sent
@@ -27,26 +26,12 @@ pytestmark = pytest.mark.anyio
 DESK = Principal(name="token desk-bot")
 
 
-class Clock(SystemClock):
-    """It stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.passed = 0.0
-
-    def now(self) -> Any:
-        return NOW + timedelta(seconds=self.passed)
-
-    def monotonic(self) -> float:
-        return self.passed
-
-
 @dataclass
 class Scene:
     database: Path
     shelf: Shelf
     deeds: Deeds
-    clock: Clock
+    clock: DrivenClock
     woken: list[str]
     outcomes: list[Outcome] = field(default_factory=lambda: [Sent(status=200)])
 
@@ -73,11 +58,11 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         async with store.turn(Priority.MAINTENANCE) as turn:
             await turn.write(destination_state.set_destinations, {HOOK: "x"}, NOW)
         woken: list[str] = []
-        clock = Clock()
+        clock = DrivenClock()
         found: list[Scene] = []
 
         async def send(_name: str, _message: Rendered) -> Outcome:
-            clock.passed += 2
+            clock.advance(seconds=2)
             return found[0].outcomes[-1]
 
         deeds = Deeds(
@@ -205,7 +190,7 @@ async def test_what_cannot_be_done_leaves_no_row(scene: Scene) -> None:
 
 async def test_a_test_says_what_became_of_it(scene: Scene) -> None:
     good = await scene.deeds.test(DESK, HOOK)
-    scene.clock.passed += 60
+    scene.clock.advance(seconds=60)
     scene.outcomes.append(Failed(reason="HTTP 503"))
     bad = await scene.deeds.test(DESK, HOOK)
 
@@ -222,7 +207,7 @@ async def test_tests_of_a_destination_lie_apart(scene: Scene) -> None:
     with pytest.raises(NotDone, match="hook was just tested; wait 8 s"):
         await scene.deeds.test(DESK, HOOK)
 
-    scene.clock.passed += 8
+    scene.clock.advance(seconds=8)
     await scene.deeds.test(DESK, HOOK)
     assert len(scene.audit()) == 2
 

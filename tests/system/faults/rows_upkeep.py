@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio
-from e2e.village import until
+from e2e.village import PATIENCE_S, until
 from servers.http_sink import Answer
 
 from faults.ledger import NOTHING, Counts, Row, Stage
@@ -42,7 +42,7 @@ async def _forgetting(stage: Stage) -> Counts:
             _set_fuse(stage.folder, f"DELETE FROM {table}", when)
             before = _rows(there)
             async with there.service.life() as life:
-                with anyio.move_on_after(30):
+                with anyio.move_on_after(PATIENCE_S):
                     await life.end()
                 where = f"{when} {table}"
                 there.check(life.process.returncode == -9, f"{where}: it lived on")

@@ -26,8 +26,8 @@ from faults.acknowledged import NOTES, POWER
 from notifier import app, cli, logging, settings
 from notifier.clock import Clock, SystemClock
 from notifier.domain import poll_schedule
-from notifier.domain.outgoing import Message
 from notifier.domain.models import Event, Rendered
+from notifier.domain.outgoing import Message
 from notifier.messages.render import render
 from notifier.storage import sqlite
 from notifier.workers import dispatcher

@@ -3,11 +3,11 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from clocks import SetClock
 from hypothesis import given
 from hypothesis import strategies as st
 from servers.population import population
 
-from notifier.clock import SystemClock
 from notifier.demo.fake_api import (
     NEVER,
     Document,
@@ -21,17 +21,6 @@ from notifier.kalshi.decoding import milestone as read
 
 NOW = datetime(2026, 11, 22, 18, 0, 0, 250_000, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-
-
-class SetClock(SystemClock):
-    """A wall clock that a test sets."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.at = NOW
-
-    def now(self) -> datetime:
-        return self.at
 
 
 def doc(name: str, *, hours: float = 1, updated: str = NEVER, **more: str) -> Document:
@@ -57,7 +46,7 @@ def drained(world: FakeApi, limit: int) -> list[str]:
 
 
 def test_rows_ascend_by_start_and_then_by_id() -> None:
-    world = FakeApi(SetClock(), [doc("b"), doc("c", hours=-1), doc("a")])
+    world = FakeApi(SetClock(NOW), [doc("b"), doc("c", hours=-1), doc("a")])
 
     assert ids(world.page(ListQuery(limit=10))) == list(world) == ["c", "a", "b"]
 
@@ -65,14 +54,14 @@ def test_rows_ascend_by_start_and_then_by_id() -> None:
 @given(st.lists(st.integers(0, 5), max_size=12), st.integers(1, 5))
 def test_pages_of_any_size_hold_every_row_once(hours: list[int], limit: int) -> None:
     docs = [doc(str(n), hours=hour) for n, hour in enumerate(hours)]
-    world = FakeApi(SetClock(), docs)
+    world = FakeApi(SetClock(NOW), docs)
 
     assert drained(world, limit) == list(world)
     assert sorted(world) == sorted(str(n) for n in range(len(hours)))
 
 
 def test_a_row_that_moves_behind_the_cursor_is_missed_and_one_ahead_comes_twice() -> None:
-    world = FakeApi(SetClock(), [doc(name, hours=n) for n, name in enumerate("abcd")])
+    world = FakeApi(SetClock(NOW), [doc(name, hours=n) for n, name in enumerate("abcd")])
     first = world.page(ListQuery(limit=2))
     world.move_start("a", NOW + 9 * HOUR)
     world.move_start("d", NOW - 9 * HOUR)
@@ -84,7 +73,7 @@ def test_a_row_that_moves_behind_the_cursor_is_missed_and_one_ahead_comes_twice(
 
 def test_updates_are_asked_for_beyond_a_whole_second() -> None:
     world = FakeApi(
-        SetClock(),
+        SetClock(NOW),
         [
             doc("late", hours=2, updated="2026-11-22T18:00:01.5Z"),
             doc("later", hours=1, updated="2026-11-22T18:00:02Z"),
@@ -103,7 +92,7 @@ def test_updates_are_asked_for_beyond_a_whole_second() -> None:
 
 
 def test_starts_are_asked_for_from_an_instant_on() -> None:
-    world = FakeApi(SetClock(), [doc(name, hours=n) for n, name in enumerate("abc")])
+    world = FakeApi(SetClock(NOW), [doc(name, hours=n) for n, name in enumerate("abc")])
 
     page = world.page(ListQuery(limit=10, minimum_start_date=NOW + HOUR))
 
@@ -124,13 +113,13 @@ def test_starts_are_asked_for_from_an_instant_on() -> None:
 )
 def test_filters_compare_as_they_are(filters: dict[str, str], found: list[str]) -> None:
     golf = doc("b", category="sports", type="golf_tournament", source_id="s")
-    world = FakeApi(SetClock(), [doc("a"), golf])
+    world = FakeApi(SetClock(NOW), [doc("a"), golf])
 
     assert ids(world.page(ListQuery(limit=10, filters=filters))) == found
 
 
 def test_an_update_changes_fields_and_says_when() -> None:
-    world = FakeApi(SetClock(), [doc("a")])
+    world = FakeApi(SetClock(NOW), [doc("a")])
 
     world.update("a", title="new", details={"status": "live"})
 
@@ -140,7 +129,7 @@ def test_an_update_changes_fields_and_says_when() -> None:
 
 
 def test_a_touch_changes_the_time_alone_and_a_silent_change_all_but_that() -> None:
-    world = FakeApi(SetClock(), [doc("a"), doc("b")])
+    world = FakeApi(SetClock(NOW), [doc("a"), doc("b")])
     before = world.document("a")
 
     world.update("a")
@@ -152,7 +141,7 @@ def test_a_touch_changes_the_time_alone_and_a_silent_change_all_but_that() -> No
 
 
 def test_what_is_updated_is_found_by_its_new_time_only() -> None:
-    clock = SetClock()
+    clock = SetClock(NOW)
     world = FakeApi(clock, [doc("a", updated=timestamp(NOW))])
     clock.at = NOW + HOUR
 
@@ -165,7 +154,7 @@ def test_what_is_updated_is_found_by_its_new_time_only() -> None:
 
 
 def test_what_is_removed_is_gone_everywhere_and_may_come_back() -> None:
-    world = FakeApi(SetClock(), [doc("a"), doc("b")])
+    world = FakeApi(SetClock(NOW), [doc("a"), doc("b")])
 
     world.remove("a")
 
@@ -176,7 +165,7 @@ def test_what_is_removed_is_gone_everywhere_and_may_come_back() -> None:
 
 
 def test_a_snapshot_knows_nothing_of_what_comes_later() -> None:
-    world = FakeApi(SetClock(), [doc("a"), doc("b")])
+    world = FakeApi(SetClock(NOW), [doc("a"), doc("b")])
 
     then = world.snapshot()
     world.update("a", title="new")
@@ -207,7 +196,7 @@ def test_a_population_is_spread_as_the_real_one() -> None:
     assert 500 < sum(NOW - timedelta(days=30) < m.start < NOW for m in read_all) < 900
     assert any(m.updated is None for m in read_all)
     assert sum(m.tickers == ("SIMNBAGAME",) for m in read_all) == 8
-    world = FakeApi(SetClock(), docs)
+    world = FakeApi(SetClock(NOW), docs)
     assert "SIM" in str(world.page(ListQuery(limit=500)).rows)
 
 

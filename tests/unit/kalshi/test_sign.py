@@ -5,6 +5,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from clocks import SetClock
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -15,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from servers.loopback import Request, Response, serving
 
-from notifier.clock import SystemClock
 from notifier.domain.rules import Watch
 from notifier.errors import ConfigError
 from notifier.kalshi.client import KalshiClient
@@ -31,13 +31,6 @@ ED25519 = ed25519.Ed25519PrivateKey.from_private_bytes(
 )
 
 
-class StillClock(SystemClock):
-    """A wall clock that stands still."""
-
-    def now(self) -> datetime:
-        return NOW
-
-
 def pem(key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey, form: PrivateFormat) -> str:
     return key.private_bytes(Encoding.PEM, form, NoEncryption()).decode()
 
@@ -50,7 +43,7 @@ async def asked(private_key: str) -> Request:
         seen.append(request)
         return Response(body=b'{"milestones": [], "cursor": ""}')
 
-    clock = StillClock()
+    clock = SetClock(NOW)
     async with serving(answer) as port:
         client = KalshiClient(
             base_url=f"http://127.0.0.1:{port}/trade-api/v2",
@@ -115,7 +108,7 @@ async def test_without_a_key_nothing_is_signed() -> None:
         client = KalshiClient(
             base_url=f"http://127.0.0.1:{port}",
             timeout=timedelta(seconds=10),
-            clock=StillClock(),
+            clock=SetClock(NOW),
             user_agent="notifier/test",
         )
         async with aclosing(client):
@@ -127,6 +120,6 @@ async def test_without_a_key_nothing_is_signed() -> None:
 @pytest.mark.parametrize("text", ["", "hunter2", "-----BEGIN PRIVATE KEY-----"])
 async def test_what_cannot_sign_is_an_error_of_configuration(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        Signing(key_id="k", private_key=text, clock=StillClock())
+        Signing(key_id="k", private_key=text, clock=SetClock(NOW))
 
     assert caught.value.problems == ("source.api_key.private_key: cannot be signed with",)
