@@ -1,14 +1,11 @@
 """
-EDGE to people: the dashboard, the API, the feeds, metrics and health.
+EDGE to people: the dashboard, the API, feeds, metrics and health.
 
-    serve    a socket, uvicorn, and the end of both
-    app      which path leads where; what stands before all of them
-    guard    hosts, origins, sizes and headers; door: who is let in
-    api/     JSON for programs, and the stream of events
-    pages/   HTML for people
-    feeds/   calendars and feed readers
-    metrics  for Prometheus
-
-`ports` has what all of them are handed: they know the store, the sender and the
-loops only through it.
+    server    composition, and uvicorn on a bound socket
+    app       routes and middleware; auth, middleware: what a request passes first
+    context   what pages and API work with; reader: their reads of the store
+    api       JSON for programs; schemas: query strings and OpenAPI; stream: new events
+    pages/    HTML for people
+    feeds     calendars and feed readers
+    prometheus
 """
