@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, get_type_hints
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -46,16 +46,17 @@ from notifier.web.schemas import (
     EVENT_STREAM,
     JSON,
     BadRequest,
-    JsonSchema,
-    Operation,
+    Endpoint,
+    NoParameters,
     QuerySchema,
     RedriveRequest,
     SilenceRequest,
     SilencesQuery,
+    StreamQuery,
     openapi,
     parse_body,
 )
-from notifier.web.stream import STREAM_QUERY, Broadcast
+from notifier.web.stream import Broadcast
 
 PREFIX = "/api/v1"
 
@@ -73,65 +74,57 @@ class Call:
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Any]]
-Endpoints: TypeAlias = dict[tuple[str, str], tuple[Operation, Handler]]
 
 
 def api(ctx: WebContext) -> list[BaseRoute]:
     """Everything under `/api/v1`, as one mount."""
-    document = msgspec.Raw(msgspec.json.encode(describe(ctx)))
-
-    async def show_document(_: Call) -> msgspec.Raw:
-        return document
-
-    endpoints = _reads(ctx) | _actions(ctx) | {("GET", "/openapi.json"): (_DOCUMENT, show_document)}
-    by_path: dict[str, dict[str, tuple[Operation, Handler]]] = {}
-    for (method, path), endpoint in endpoints.items():
-        by_path.setdefault(path, {})[method] = endpoint
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in endpoints(ctx):
+        if endpoint.media_type == JSON:
+            by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
     routes = [_route(path, methods) for path, methods in by_path.items()]
     routes.append(Route("/stream", Broadcast(ctx.reader).respond, methods=["GET"]))
     return [Mount(PREFIX, app=Router(routes, redirect_slashes=False))]
 
 
-_DOCUMENT = Operation(summary="This document.")
-_STREAM = Operation(
-    summary="New events as they come, as server-sent events; data is an event.",
-    query=STREAM_QUERY,
-    media_type=EVENT_STREAM,
-)
-
-
-def describe(ctx: WebContext) -> JsonSchema:
-    """Return the OpenAPI document."""
-    operations = {key: one for key, (one, _) in (_reads(ctx) | _actions(ctx)).items()}
-    operations |= {("GET", "/stream"): _STREAM, ("GET", "/openapi.json"): _DOCUMENT}
-    return openapi(operations, ctx.version)
-
-
-def _route(path: str, endpoints: Mapping[str, tuple[Operation, Handler]]) -> Route:
+def _route(path: str, methods: Mapping[str, Endpoint]) -> Route:
     """One route for all methods of a path, so that a wrong method names the right ones."""
+    queries_of = {method: QuerySchema(one.query) for method, one in methods.items()}
 
     async def respond(request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method
-        operation, handler = endpoints[method]
+        endpoint, body = methods[method], None
         by: Principal = request.state.who
-        if operation.is_action and not by.may_write:
+        if endpoint.is_action and not by.may_write:
             raise HTTPException(403, "This token may only read.")
-        query = operation.query.parse(request)
-        body: Any = None
-        if operation.is_action:
-            body = await parse_body(request, operation.body)
+        query = queries_of[method].parse(request)
+        if endpoint.is_action:
+            body = await parse_body(request, endpoint.body)
+        call = Call(by=by, path=request.path_params, query=query, body=body)
         try:
-            result = await handler(Call(by=by, path=request.path_params, query=query, body=body))
+            result = await endpoint.handler(call)
         except BadCursor as exc:
             raise BadRequest(f"cursor: {exc}") from None
-        return Response(msgspec.json.encode(result), operation.status, media_type=JSON)
+        return Response(msgspec.json.encode(result), endpoint.status, media_type=JSON)
 
     # The id of a milestone may contain a slash.
     pattern = path.replace("{milestone_id}", "{milestone_id:path}")
-    return Route(pattern, respond, methods=list(endpoints))
+    return Route(pattern, respond, methods=list(methods))
 
 
-def _reads(ctx: WebContext) -> Endpoints:
+def endpoints(ctx: WebContext) -> list[Endpoint]:
+    """All endpoints, with the OpenAPI document of them."""
+    found = [*_reads(ctx), *_actions(ctx)]
+
+    async def show_document(_: Call) -> msgspec.Raw:
+        return document
+
+    found.append(Endpoint("GET", "/openapi.json", "This document.", show_document))
+    document = msgspec.Raw(msgspec.json.encode(openapi(found, ctx.version)))
+    return found
+
+
+def _reads(ctx: WebContext) -> list[Endpoint]:  # noqa: C901 - handlers side by side, without branches
     reader = ctx.reader
 
     async def milestone(call: Call) -> MilestoneDetails:
@@ -155,82 +148,49 @@ def _reads(ctx: WebContext) -> Endpoints:
     async def routes(_: Call) -> Page[RouteRow]:
         return _whole(await reader.route_rows())
 
-    return {
-        ("GET", "/status"): (
-            Operation(summary="The state of the service.", returns=StatusRow),
-            lambda _: reader.status(),
+    async def status(_: Call) -> StatusRow:
+        return await reader.status()
+
+    async def overview(_: Call) -> Overview:
+        return await reader.overview()
+
+    async def milestones(call: Call) -> Page[MilestoneRow]:
+        return await reader.read(queries.milestones, call.query)
+
+    async def events(call: Call) -> Page[EventRow]:
+        return await reader.read(queries.events, call.query)
+
+    async def deliveries(call: Call) -> Page[ListedDelivery]:
+        return await reader.read(queries.deliveries, call.query, ctx.now())
+
+    async def audit(call: Call) -> Page[AuditRow]:
+        return await reader.read(queries.audit, call.query)
+
+    def get(path: str, summary: str, handler: Handler, query: type[Any] = NoParameters) -> Endpoint:
+        return Endpoint("GET", path, summary, handler, get_type_hints(handler)["return"], query)
+
+    return [
+        get("/status", "The state of the service.", status),
+        get("/overview", "The first page.", overview),
+        get("/milestones", "Milestones, soonest first.", milestones, MilestoneFilter),
+        get("/milestone-kinds", "Categories and types of the milestones.", counts),
+        get("/milestones/{milestone_id}", "One milestone.", milestone),
+        get("/events", "Events, newest first.", events, EventFilter),
+        get("/events/{event_id}", "One event by a prefix of its id, explained.", explain),
+        get("/deliveries", "Deliveries, newest first.", deliveries, DeliveryFilter),
+        get("/destinations", "The destinations.", destinations),
+        get("/routes", "The routes, in their order.", routes),
+        get("/silences", "Silences, oldest first.", silences, SilencesQuery),
+        get("/audit", "The audit, newest first.", audit, PageRequest),
+        Endpoint(
+            *("GET", "/stream", "New events as server-sent events; data is an event.", events),
+            query=StreamQuery,
+            media_type=EVENT_STREAM,
         ),
-        ("GET", "/overview"): (
-            Operation(summary="The first page.", returns=Overview),
-            lambda _: reader.overview(),
-        ),
-        ("GET", "/milestones"): (
-            Operation(
-                summary="Milestones by start, soonest first.",
-                query=QuerySchema(MilestoneFilter),
-                returns=Page[MilestoneRow],
-            ),
-            lambda call: reader.read(queries.milestones, call.query),
-        ),
-        ("GET", "/milestone-kinds"): (
-            Operation(summary="Their categories and types.", returns=Page[MilestoneCount]),
-            counts,
-        ),
-        ("GET", "/milestones/{milestone_id}"): (
-            Operation(summary="One milestone.", returns=MilestoneDetails),
-            milestone,
-        ),
-        ("GET", "/events"): (
-            Operation(
-                summary="Events, newest first.",
-                query=QuerySchema(EventFilter),
-                returns=Page[EventRow],
-            ),
-            lambda call: reader.read(queries.events, call.query),
-        ),
-        ("GET", "/events/{event_id}"): (
-            Operation(
-                summary="One event by the beginning of its id, and why it went where it went.",
-                returns=Explanation,
-            ),
-            explain,
-        ),
-        ("GET", "/deliveries"): (
-            Operation(
-                summary="Deliveries, newest first.",
-                query=QuerySchema(DeliveryFilter),
-                returns=Page[ListedDelivery],
-            ),
-            lambda call: reader.read(queries.deliveries, call.query, ctx.now()),
-        ),
-        ("GET", "/destinations"): (
-            Operation(summary="The destinations.", returns=Page[DestinationRow]),
-            destinations,
-        ),
-        ("GET", "/routes"): (
-            Operation(summary="The routes in their order.", returns=Page[RouteRow]),
-            routes,
-        ),
-        ("GET", "/silences"): (
-            Operation(
-                summary="Silences, oldest first.",
-                query=QuerySchema(SilencesQuery),
-                returns=Page[SilenceRow],
-            ),
-            silences,
-        ),
-        ("GET", "/audit"): (
-            Operation(
-                summary="The audit, newest first.",
-                query=QuerySchema(PageRequest),
-                returns=Page[AuditRow],
-            ),
-            lambda call: reader.read(queries.audit, call.query),
-        ),
-    }
+    ]
 
 
-def _actions(ctx: WebContext) -> Endpoints:
+def _actions(ctx: WebContext) -> list[Endpoint]:
     admin = ctx.admin
 
     def destination(call: Call) -> str:
@@ -241,6 +201,9 @@ def _actions(ctx: WebContext) -> Endpoints:
 
     async def resume(call: Call) -> ResumeResult:
         return ResumeResult(waiting=await _done(admin.resume(call.by, destination(call))))
+
+    async def test(call: Call) -> Any:
+        return await _done(admin.test(call.by, destination(call)))
 
     async def redrive(call: Call) -> Any:
         body: RedriveRequest = call.body
@@ -258,37 +221,21 @@ def _actions(ctx: WebContext) -> Endpoints:
         ended = await _done(admin.expire(call.by, call.path["silence_id"]), status=404)
         return _silence_row(ended, expired_at=ctx.now())
 
-    def action(
-        summary: str, returns: Any, body: type | None = None, status: int = 200
-    ) -> Operation:
-        return Operation(summary=summary, returns=returns, body=body, status=status, is_action=True)
-
-    return {
-        ("POST", "/destinations/{destination}/resume"): (
-            action("End a suspension.", ResumeResult),
-            resume,
+    of_one = "/destinations/{destination}"
+    return [
+        Endpoint("POST", f"{of_one}/resume", "End a suspension.", resume, ResumeResult),
+        Endpoint("POST", f"{of_one}/test", "Send a test message.", test, DestinationTest),
+        Endpoint(
+            *("POST", "/deliveries/redrive", "Put dead letters back.", redrive, RedriveResult),
+            body=RedriveRequest,
         ),
-        ("POST", "/destinations/{destination}/test"): (
-            action("Send a message marked as a test.", DestinationTest),
-            lambda call: _done(admin.test(call.by, destination(call))),
+        Endpoint(
+            *("POST", "/silences", "Suppress what matches.", silence, SilenceRow),
+            body=SilenceRequest,
+            status=201,
         ),
-        ("POST", "/deliveries/redrive"): (
-            action(
-                "Put dead letters back: these, a destination's, or all.",
-                RedriveResult,
-                RedriveRequest,
-            ),
-            redrive,
-        ),
-        ("POST", "/silences"): (
-            action("Suppress what matches, until an instant.", SilenceRow, SilenceRequest, 201),
-            silence,
-        ),
-        ("DELETE", "/silences/{silence_id}"): (
-            action("End a silence before its time, by the beginning of its id.", SilenceRow),
-            expire,
-        ),
-    }
+        Endpoint("DELETE", "/silences/{silence_id}", "End a silence.", expire, SilenceRow),
+    ]
 
 
 async def _done(action: Awaitable[T], *, status: int = 409) -> T:

@@ -1,7 +1,7 @@
 """Query strings, bodies and the OpenAPI document, all from the same `msgspec` structs."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -20,6 +20,7 @@ JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
 _PROBLEM = "application/problem+json"
 _REF = "#/components/schemas/{name}"
+_NAME = {"type": "string", "minLength": 1}
 _MAX_IDS, _MAX_KEYS = 500, 50
 
 
@@ -190,8 +191,6 @@ def _expected(schema: JsonSchema) -> str:
     return f"a text of at most {schema.get('maxLength')} characters"
 
 
-NO_PARAMETERS = QuerySchema(NoParameters)
-
 # --- the OpenAPI document -----------------------------------------------------
 
 _REFUSALS = {
@@ -209,38 +208,41 @@ _REFUSED_ACTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """A method of a path: its documentation, and the types that are read and returned."""
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A method of a path: what it does, reads and returns."""
 
+    method: str
+    path: str
     summary: str
-    query: QuerySchema[Any] = NO_PARAMETERS
-    body: type[Any] | None = None
+    handler: Callable[[Any], Awaitable[Any]]
+    #: The type of the result.
     returns: Any = None
+    query: type[Any] = NoParameters
+    body: type[Any] | None = None
     status: int = 200
-    is_action: bool = False
     media_type: str = JSON
 
+    @property
+    def is_action(self) -> bool:
+        """It changes something."""
+        return self.method != "GET"
 
-def openapi(operations: Mapping[tuple[str, str], Operation], version: str) -> JsonSchema:
-    """Return the OpenAPI 3.1 document of operations by method and path."""
-    types = {one for op in operations.values() for one in (op.returns, op.body) if one is not None}
+
+def openapi(endpoints: Sequence[Endpoint], version: str) -> JsonSchema:
+    """Return the OpenAPI 3.1 document."""
+    types = {one for end in endpoints for one in (end.returns, end.body) if one is not None}
     ordered = [*sorted(types, key=str), Problem]
     refs, components = msgspec.json.schema_components(ordered, ref_template=_REF)
     schemas = dict(zip(ordered, refs, strict=True))
     paths: dict[str, JsonSchema] = {}
-    for (method, path), operation in operations.items():
-        in_path = [
-            {
-                "name": name,
-                "in": "path",
-                "required": True,
-                "schema": {"type": "string", "minLength": 1},
-            }
-            for name in re.findall(r"{(\w+)}", path)
+    for endpoint in endpoints:
+        named = [
+            {"name": name, "in": "path", "required": True, "schema": _NAME}
+            for name in re.findall(r"{(\w+)}", endpoint.path)
         ]
-        described = paths.setdefault(path, {"parameters": in_path} if in_path else {})
-        described[method.lower()] = _described(operation, schemas)
+        described = paths.setdefault(endpoint.path, {"parameters": named} if named else {})
+        described[endpoint.method.lower()] = _operation(endpoint, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -266,38 +268,35 @@ def openapi(operations: Mapping[tuple[str, str], Operation], version: str) -> Js
     }
 
 
-def _described(operation: Operation, schemas: Mapping[Any, JsonSchema]) -> JsonSchema:
-    in_query = [
+def _operation(endpoint: Endpoint, schemas: Mapping[Any, JsonSchema]) -> JsonSchema:
+    parameters = [
         {
             "name": name,
             "in": "query",
             "description": schema.get("description", ""),
             "schema": {key: value for key, value in schema.items() if key != "description"},
         }
-        for name, schema in operation.query.parameters.items()
+        for name, schema in QuerySchema(endpoint.query).parameters.items()
     ]
-    content = schemas.get(operation.returns, {"type": "object"})
-    if operation.media_type == EVENT_STREAM:
+    content = schemas.get(endpoint.returns, {"type": "object"})
+    if endpoint.media_type != JSON:
         content = {"type": "string"}
-    refusals = _REFUSALS | (_REFUSED_ACTIONS if operation.is_action else {})
-    found: JsonSchema = {
-        "summary": operation.summary,
-        "parameters": in_query,
-        "responses": {
-            str(operation.status): {
-                "description": operation.summary,
-                "content": {operation.media_type: {"schema": content}},
-            },
-            **{
-                str(status): {
-                    "description": words,
-                    "content": {_PROBLEM: {"schema": schemas[Problem]}},
-                }
-                for status, words in sorted(refusals.items())
-            },
-        },
+    responses: JsonSchema = {
+        str(endpoint.status): {
+            "description": endpoint.summary,
+            "content": {endpoint.media_type: {"schema": content}},
+        }
     }
-    if operation.body is not None:
-        body = {JSON: {"schema": schemas[operation.body]}}
+    refusals = _REFUSALS | (_REFUSED_ACTIONS if endpoint.is_action else {})
+    for status, words in sorted(refusals.items()):
+        problem = {_PROBLEM: {"schema": schemas[Problem]}}
+        responses[str(status)] = {"description": words, "content": problem}
+    found: JsonSchema = {
+        "summary": endpoint.summary,
+        "parameters": parameters,
+        "responses": responses,
+    }
+    if endpoint.body is not None:
+        body = {JSON: {"schema": schemas[endpoint.body]}}
         found["requestBody"] = {"required": True, "content": body}
     return found

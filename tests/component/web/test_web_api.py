@@ -18,8 +18,9 @@ from visiting import Site, site
 from notifier.domain.auth import Principal
 from notifier.domain.models import Failed
 from notifier.storage import queries
-from notifier.web.api import api, describe
+from notifier.web.api import api, endpoints
 from notifier.web.context import WebContext
+from notifier.web.schemas import openapi
 
 pytestmark = pytest.mark.anyio
 
@@ -400,7 +401,7 @@ _NOTHING: Any = SimpleNamespace(reader=None, admin=None, version="1")
 
 
 def _described() -> dict[tuple[str, str], Any]:
-    document = describe(_NOTHING)
+    document = openapi(endpoints(_NOTHING), "1")
     paths: Any = document["paths"]
     return {
         (path, method.upper()): operation

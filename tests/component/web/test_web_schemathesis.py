@@ -14,7 +14,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.types import ASGIApp, Receive, Scope, Send
 from visiting import site
 
-from notifier.web.api import api, describe
+from notifier.web.api import api, endpoints
+from notifier.web.schemas import openapi
 
 #: For each operation and mode; the same ones each time.
 EXAMPLES = 8
@@ -27,7 +28,7 @@ _NOTHING: Any = SimpleNamespace(reader=None, admin=None, version="1")
 
 def _operations() -> Iterator[tuple[str, str, GenerationMode]]:
     """All but the stream, which never ends; it has tests of its own."""
-    paths: Any = describe(_NOTHING)["paths"]
+    paths: Any = openapi(endpoints(_NOTHING), "1")["paths"]
     for path, operations in paths.items():
         for method in METHODS:
             if method in operations and path != "/stream":
