@@ -11,7 +11,6 @@ from notifier.domain.parsing import (
     ValueParseError,
     describe,
 )
-from notifier.domain.rules import Destination, MatchError
 from notifier.domain.suggestions import suggest
 from notifier.errors import ConfigError
 from notifier.settings import types
@@ -31,6 +30,7 @@ from notifier.settings.yaml_tree import Path as KeyPath
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+    from notifier.domain.rules import Destination
     from notifier.settings.models import Settings
 
 NAME = "notifier.yaml"
@@ -171,7 +171,7 @@ def load_store(path: Path | None, environ: Mapping[str, str], *, cwd: Path) -> s
 
 def load_destinations(
     path: Path | None, environ: Mapping[str, str], *, cwd: Path
-) -> tuple[Destination, ...]:
+) -> "tuple[Destination, ...]":
     """
     Return the destinations that are right, whatever is wrong with other keys.
 
@@ -311,6 +311,8 @@ def _parse(
 
 def _problems(tree: Table, errors: Iterable["ErrorDetails"]) -> Iterator[Problem]:
     """Yield pydantic's errors in our words, at their places in the file."""
+    from notifier.domain.rules import MatchError  # noqa: PLC0415 - see `_parse`
+
     for error in errors:
         path: KeyPath = tuple(part for part in error["loc"] if part != "[key]")
         cause: object = error.get("ctx", {}).get("error")

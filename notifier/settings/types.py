@@ -1,17 +1,17 @@
-"""The types of keys that only the settings have: addresses, secrets, the store."""
+"""
+The types of keys that only the settings have: addresses, secrets, the store.
+
+Most commands load this module for the store alone, so what costs time is imported where
+it is used.
+"""
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
-import idna
-
-from notifier.domain.auth import Network
-from notifier.domain.egress_policy import unreachable
-from notifier.domain.models import Format
 from notifier.domain.parsing import (
     OneOrMany,
     Parser,
@@ -21,6 +21,7 @@ from notifier.domain.parsing import (
 )
 from notifier.domain.suggestions import did_you_mean
 
+Network: TypeAlias = IPv4Network | IPv6Network
 _PORTS = {"http": 80, "https": 443}
 SQLITE = "sqlite:///"
 
@@ -75,6 +76,8 @@ def parse_host(value: str) -> str:
         return str(IPv6Address(value.strip("[]")))
     except ValueError:
         pass
+    import idna  # noqa: PLC0415 - see the module's docstring
+
     try:
         name = value.lower() if value.isascii() else str(idna.encode(value, uts46=True), "ascii")
     except UnicodeError:
@@ -181,6 +184,7 @@ def compile_template(text: str) -> None:
     """
     from jinja2 import TemplateSyntaxError  # noqa: PLC0415 - few configurations have templates
 
+    from notifier.domain.models import Format  # noqa: PLC0415 - likewise
     from notifier.messages.templates import (  # noqa: PLC0415 - likewise
         MAX_SOURCE,
         environment,
@@ -205,6 +209,8 @@ def check_egress(url: str, *, only_public: bool) -> None:
 
     Raises: ValueParseError if it is never connected to.
     """
+    from notifier.domain.egress_policy import unreachable  # noqa: PLC0415 - see above
+
     problem = unreachable(url, only_public=only_public)
     if problem is not None:
         raise ValueParseError(problem)
