@@ -42,6 +42,9 @@ class Clock(Protocol):
     def observe(self, bounds: OffsetBounds) -> bool:
         """Learn from an answer of the API; whether that moved the time or ended a doubt."""
 
+    def no_answer(self) -> None:
+        """Learn that a read failed: a new process believes the machine's clock then."""
+
     def doubt(self) -> int | None:
         """The number of the jump that no answer has confirmed; None: the clock is believed."""
 
@@ -53,11 +56,11 @@ class SystemClock:
     """
     The machine's clocks.
 
-    A jump of the wall clock, and the wall clock of a new process, is in doubt until the next
-    answer of the API, or for a minute. Until then `now` goes on from where it was and starts are
-    held: a start that is announced too early cannot be taken back. A machine that slept has not
-    jumped. If no answer comes the machine is believed, without the correction of before. Any
-    thread may ask.
+    A jump of the wall clock is in doubt until the next answer of the API, or for a minute; the
+    wall clock of a new process is in doubt until its first read has answered or failed. Until
+    then `now` goes on from where it was and starts are held: a start that is announced too early
+    cannot be taken back. A machine that slept has not jumped. If no answer comes the machine is
+    believed, without the correction of before. Any thread may ask.
     """
 
     def __init__(
@@ -96,6 +99,12 @@ class SystemClock:
         with self._lock:
             self._read()
             return None if self._doubt is None else self._doubt.number
+
+    def no_answer(self) -> None:
+        """Learn that a read failed: a new process believes the machine's clock then."""
+        with self._lock:
+            if self._doubt is not None and self._doubt.number == 0:
+                self._doubt = None
 
     def skew(self) -> timedelta | None:
         """How far the machine's clock is off (positive: slow); None: no answer has said."""

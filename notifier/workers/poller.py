@@ -170,6 +170,7 @@ class Poller:
     async def _back_off(self, plan: Plan, exc: SourceError) -> None:
         loop, watch = self._loop_of(plan), plan.watch
         loop.failures += 1
+        self.clock.no_answer()
         self._failed_at[watch.name] = self.clock.now()
         hint = getattr(exc, "retry_after", None)
         wait = poll_schedule.backoff(loop.failures, hint=hint, jitter=self.random())

@@ -55,6 +55,9 @@ class SimulatedClock:
         del bounds
         return False
 
+    def no_answer(self) -> None:
+        """It is right."""
+
     def doubt(self) -> None:
         """It is believed."""
 

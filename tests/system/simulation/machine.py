@@ -44,6 +44,9 @@ class VirtualClock:
             raise AssertionError(f"the clock is right, and would be moved by {offset}")
         return False
 
+    def no_answer(self) -> None:
+        """It is right."""
+
     def doubt(self) -> None:
         """It is believed."""
 

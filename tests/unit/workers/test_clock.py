@@ -63,7 +63,7 @@ def test_the_clock_shows_what_the_machine_shows() -> None:
     assert before <= clock.now() <= datetime.now(UTC)
 
 
-def test_a_new_process_is_in_doubt_until_the_first_answer_or_for_a_minute() -> None:
+def test_a_new_process_is_in_doubt_until_its_first_read_or_for_a_minute() -> None:
     machine, silent = Machine(confirmed=False), Machine(confirmed=False)
     assert machine.clock.doubt() == 0
     assert machine.clock.skew() is None
@@ -71,6 +71,11 @@ def test_a_new_process_is_in_doubt_until_the_first_answer_or_for_a_minute() -> N
     machine.answer()
     assert machine.clock.doubt() is None
     assert machine.clock.skew() == 0 * SECOND
+
+    failed = Machine(confirmed=False)
+    failed.clock.no_answer()
+    assert failed.clock.doubt() is None
+    assert failed.clock.skew() is None
 
     silent.passes(MAX_DOUBT_S - 1)
     assert silent.clock.doubt() == 0
@@ -106,6 +111,7 @@ def test_a_jump_is_not_followed_until_an_answer_confirms_it(machine: Machine, by
         machine.set(by)
         machine.passes(30)
 
+    machine.clock.no_answer()
     assert machine.clock.doubt() == 1
     assert abs(machine.shows - 30 * SECOND) < SECOND / 1000
     assert _events(logs, "jump_s", "log_level") == [("clock.jumped", by, "warning")]
