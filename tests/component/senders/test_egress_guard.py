@@ -3,14 +3,15 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 
 import pytest
 from sending import authority, destination, opened, rendered, send_once
-from servers.http_sink import http_sink
+from servers.http_sink import Answer, Hang, http_sink
 from servers.smtp_sink import smtp_sink
 
 from notifier.domain.egress_policy import anywhere, public
-from notifier.domain.models import Refused, Scope, Sent
+from notifier.domain.models import Ambiguous, Refused, Scope, Sent
 from notifier.senders.egress_guard import AddressForbidden, guarded, install
 
 pytestmark = pytest.mark.anyio
@@ -87,6 +88,38 @@ async def test_each_connection_is_checked_anew(scheme: str) -> None:
 
     assert (first, second) == (Sent(status=200), FORBIDDEN)
     assert checked == ["127.0.0.1", "127.0.0.1"]
+
+
+@pytest.mark.parametrize("scheme", ["webhook", "json"])
+async def test_a_name_with_a_forbidden_and_an_allowed_address_is_reached(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve = socket.getaddrinfo
+
+    def two_addresses(host: str, *more: object, **named: object) -> list[object]:
+        if host != "two.example":
+            return list(resolve(host, *more, **named))  # type: ignore[arg-type] # passed on
+        return [
+            found
+            for address in ("127.0.0.2", "127.0.0.1")
+            for found in resolve(address, *more, **named)  # type: ignore[arg-type] # passed on
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+    with http_sink() as sink:
+        sink.answer("/in", Answer(200, close=True), Hang())
+        url = destination(f"{scheme}://two.example:{sink.port}/in")
+        limit = timedelta(seconds=0.5)
+
+        async with opened(
+            url, may_reach=lambda address: address != "127.0.0.2", attempt_limit=limit
+        ) as sender:
+            outcomes = [await sender.send("ops", rendered()) for _ in range(2)]
+
+    assert outcomes == [
+        Sent(status=200),
+        Ambiguous(reason="timed out after the request was sent"),
+    ]
 
 
 @pytest.mark.parametrize("form", ["json://{host}/in", "slack://T1JJ3T3L2/A1BRTD4JD/x"])
