@@ -51,11 +51,6 @@ class BatchingPolicy:
     at: time | None = None
     quiet: QuietPolicy | None = None
 
-    @property
-    def gathers(self) -> bool:
-        """Whether a digest may be gathering."""
-        return self.window is not None or self.at is not None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationPolicy:
@@ -73,7 +68,8 @@ class DestinationPolicy:
     @property
     def gathers(self) -> bool:
         """Whether a digest may be gathering for it."""
-        return any(one.gathers for one in (*self.batching.values(), self.default))
+        every = (*self.batching.values(), self.default)
+        return any(one.window is not None or one.at is not None for one in every)
 
     def of(self, delivery: PendingDelivery) -> BatchingPolicy:
         """How this delivery becomes a message."""
@@ -464,19 +460,15 @@ def _messages(
         is_frozen = batch[0].frozen_in is not None
         if members and not (is_frozen and len(members) < len(batch)):
             left -= 1
-            yield _message(policy.name, members)
+            new_id = message_id(policy.name, [one.event_id for one in members])
+            yield Message(
+                id=members[0].frozen_in or new_id,
+                destination=policy.name,
+                members=tuple(members),
+                level=level_of(members),
+            )
         # What has to wait is not overtaken either.
         busy |= {one.milestone_id for one in batch}
-
-
-def _message(destination: str, members: Sequence[PendingDelivery]) -> Message:
-    new_id = message_id(destination, [one.event_id for one in members])
-    return Message(
-        id=members[0].frozen_in or new_id,
-        destination=destination,
-        members=tuple(members),
-        level=level_of(members),
-    )
 
 
 def level_of(members: Sequence[PendingDelivery]) -> RenderLevel:

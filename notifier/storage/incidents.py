@@ -41,10 +41,10 @@ from notifier.domain.poll_schedule import WatchRow
 from notifier.messages.incident_text import Found
 from notifier.storage import schema as t
 from notifier.storage import statements
-from notifier.storage.milestones import execute_many, watches
+from notifier.storage.milestones import watches
 from notifier.storage.notices import PENDING, is_owed
 from notifier.storage.retention import fact, set_fact
-from notifier.storage.sql import sql
+from notifier.storage.sql import execute_many, sql
 
 ALIVE_AT = "alive_at"
 BACKUP_FAILED = "backup_failed"

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from notifier.domain.live_status import Candidate, LiveData, Said, Status, learned
-from notifier.storage.milestones import execute_many, watches
-from notifier.storage.sql import sql
+from notifier.storage.milestones import watches
+from notifier.storage.sql import execute_many, sql
 
 #: Milestones ahead, and those that have just started, come first.
 _STARTING = sql(

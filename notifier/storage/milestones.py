@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, Executable, Row
+from sqlalchemy import Boolean, Connection, Row
 
 from notifier.domain.changes import RowChange, StoredMilestone, UnconfirmedRevision
 from notifier.domain.models import Delivery, Event, State, Timer
@@ -23,7 +23,7 @@ from notifier.errors import StoreError
 from notifier.kalshi import decoding
 from notifier.kalshi.decoding import BadRow
 from notifier.storage.schema import Packed
-from notifier.storage.sql import sql
+from notifier.storage.sql import execute_many, sql
 
 #: Complete reads that must not show a milestone before it is asked for by its id.
 _MISSED_READS = 3
@@ -174,11 +174,6 @@ class Release:
     now: datetime
     #: So many milestones are new that they go as a digest, whatever the routes say.
     is_burst: bool
-
-
-def execute_many(conn: Connection, statement: Executable, rows: Sequence[dict[str, Any]]) -> int:
-    """Execute a statement for each row, if there are any; how many rows it changed."""
-    return conn.execute(statement, rows).rowcount if rows else 0
 
 
 # --- watches ------------------------------------------------------------------

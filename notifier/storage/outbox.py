@@ -31,7 +31,7 @@ from notifier.domain.retry_policy import (
 )
 from notifier.errors import StoreError
 from notifier.storage import admin, destination_state, due, message_events
-from notifier.storage.sql import sql
+from notifier.storage.sql import execute_many, sql
 
 LEASE = timedelta(seconds=90)
 _FAR = datetime.max.replace(tzinfo=UTC)
@@ -161,7 +161,8 @@ def settle_and_claim(
     plan = DeliveryPlan(messages=tuple(request.planned), suppressed=())
     if not request.planned:
         plan = _plan(conn, policy, room, request)
-        _suppress_and_defer(conn, policy.name, plan, request.now)
+        if plan.suppressed or plan.deferred:
+            _suppress_and_defer(conn, policy.name, plan, request.now)
     return ClaimResult(
         settled=settled,
         leases=_lease(conn, plan.messages[:free], request),
@@ -224,9 +225,9 @@ def _suppress_and_defer(
         }
         for one in plan.deferred
     ]
-    _execute_many(conn, _HAND_ON, handed_on)
-    _execute_many(conn, _SUPPRESS, suppressed)
-    _execute_many(conn, _DEFER, deferred)
+    execute_many(conn, _HAND_ON, handed_on)
+    execute_many(conn, _SUPPRESS, suppressed)
+    execute_many(conn, _DEFER, deferred)
 
 
 def _lease(conn: Connection, messages: Sequence[Message], request: ClaimRequest) -> list[Lease]:
@@ -258,7 +259,7 @@ def _lease(conn: Connection, messages: Sequence[Message], request: ClaimRequest)
         }
         for message in messages
     ]
-    _execute_many(conn, _BEGIN_ATTEMPT, attempts)
+    execute_many(conn, _BEGIN_ATTEMPT, attempts)
     members = sum(len(message.members) for message in messages)
     if leased != members:
         raise StoreError("a delivery was claimed twice")
@@ -296,19 +297,19 @@ def settle(
 
     Nothing else may have been written in this transaction yet.
     """
-    if all(_is_plain(one) for one in results) and state == DestinationState():
+    plain = all(
+        isinstance(one.outcome, Sent)
+        and len(one.lease.message.members) == 1
+        and not one.lease.delivered_to
+        for one in results
+    )
+    if plain and state == DestinationState():
         return _settle_sent(conn, results, state) or _settle_each(conn, policy, results, state)
     return _settle_each(conn, policy, results, state)
 
 
 def _was_ours(settlement: Settlement) -> bool:
     return settlement.lost < len(settlement.next_states)
-
-
-def _is_plain(result: AttemptResult) -> bool:
-    lease = result.lease
-    is_single = len(lease.message.members) == 1 and not lease.delivered_to
-    return is_single and isinstance(result.outcome, Sent)
 
 
 def _settle_sent(
@@ -323,10 +324,10 @@ def _settle_sent(
         {"id": one.lease.message.members[0].delivery_id, "token": one.lease.token, "now": one.at}
         for one in results
     ]
-    if _execute_many(conn, _DELIVERED, rows) != len(rows):
+    if execute_many(conn, _DELIVERED, rows) != len(rows):
         conn.rollback()
         return []
-    _execute_many(conn, _END_ATTEMPT, [_attempt_end(one) for one in results])
+    execute_many(conn, _END_ATTEMPT, [_attempt_end(one) for one in results])
     delivered = (NextState(state=State.DELIVERED),)
     return [
         Settlement(result=one, next_states=delivered, before=state, after=state) for one in results
@@ -373,7 +374,7 @@ def write_settlement(conn: Connection, settlement: Settlement) -> Settlement:
             {"message": lease.message.id, "mark": mark}
             for mark in sorted(result.outcome.delivered_to)
         ]
-        _execute_many(conn, _REMEMBER_RECIPIENT, rows)
+        execute_many(conn, _REMEMBER_RECIPIENT, rows)
     elif lease.delivered_to:
         conn.execute(_FORGET_RECIPIENTS, {"message": lease.message.id})
     if settlement.after != settlement.before:
@@ -418,10 +419,6 @@ def _attempt_end(result: AttemptResult) -> dict[str, Any]:
         "status": None if isinstance(outcome, Ambiguous) else outcome.status,
         "reason": None if isinstance(outcome, Sent) else outcome.reason,
     }
-
-
-def _execute_many(conn: Connection, statement: Executable, rows: Sequence[dict[str, Any]]) -> int:
-    return conn.execute(statement, rows).rowcount if rows else 0
 
 
 # --- leases without a settlement ----------------------------------------------

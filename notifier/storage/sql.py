@@ -1,9 +1,10 @@
 """Statements as SQL text with named parameters, good for SQLite and PostgreSQL."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Executable, bindparam, text
+from sqlalchemy import Connection, Executable, bindparam, text
 from sqlalchemy.types import TypeEngine
 
 from notifier.storage.schema import Instant
@@ -35,3 +36,8 @@ def sql(
     clause = text(statement).bindparams(*parameters)
     types: dict[str, type[TypeEngine[Any]]] = {**dict.fromkeys(instants, Instant), **columns}
     return clause.columns(**types) if types else clause
+
+
+def execute_many(conn: Connection, statement: Executable, rows: Sequence[dict[str, Any]]) -> int:
+    """Execute a statement for each row, if there are any; how many rows it changed."""
+    return conn.execute(statement, rows).rowcount if rows else 0

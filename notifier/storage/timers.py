@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 from notifier.domain.models import Delivery, Event, Kind, Milestone, Timer, TimerKind
 from notifier.domain.timers import LastAnnounced, TimePolicy, reminders
 from notifier.kalshi import decoding
-from notifier.storage.milestones import add_deliveries, add_events, add_timers, execute_many
+from notifier.storage.milestones import add_deliveries, add_events, add_timers
 from notifier.storage.schema import Packed
-from notifier.storage.sql import sql
+from notifier.storage.sql import execute_many, sql
 
 _NEXT = sql("SELECT min(fire_at) AS fire_at FROM timers", instants=("fire_at",))
 _NEXT_START = sql(

@@ -27,7 +27,6 @@ from notifier.domain.circuit_breaker import DestinationState
 from notifier.domain.models import Ambiguous, Failed, Outcome, Refused, Scope, Sent, State
 from notifier.domain.outgoing import Suppressed
 from notifier.domain.retry_policy import NextState
-from notifier.domain.rules import Route
 from notifier.storage import destination_state, due
 from notifier.storage.database import Priority, reading
 
@@ -75,26 +74,6 @@ async def test_the_attempt_is_counted_when_the_message_is_claimed(
     assert ask(database, "SELECT message_id, n, members, outcome FROM attempts") == [
         (lease.message.id, 1, 1, None)
     ]
-
-
-async def test_nothing_is_claimed_twice(shelf: Shelf) -> None:
-    await shelf.show(row("m1"))
-
-    first, second = await shelf.claim(), await shelf.claim()
-
-    assert (len(first), second) == (1, [])
-
-
-async def test_a_claim_holds_deliveries_of_one_destination(database: Path) -> None:
-    routes = (Route(name="all", to=(HOOK, "desk")),)
-    async with opened(database) as store:
-        shelf = await stocked(store, routes=routes)
-        await shelf.show(row("m1"))
-
-        hook, desk = await shelf.claim(), await shelf.claim(to="desk")
-
-    assert [lease.message.destination for lease in (*hook, *desk)] == [HOOK, "desk"]
-    assert hook[0].message.id != desk[0].message.id
 
 
 async def test_a_delivery_waits_behind_an_earlier_one_that_is_retried_later(
@@ -298,25 +277,6 @@ async def test_a_repeated_digest_keeps_the_order_of_its_members(shelf: Shelf) ->
     assert again.milestones == first.milestones
 
 
-async def test_an_ambiguous_message_waits_for_all_of_its_members(
-    shelf: Shelf,
-) -> None:
-    await shelf.show(row("m1"), row("m2"))
-    [digest] = await shelf.claim(over=1, now=START - SECOND)
-    await shelf.settle(digest, Ambiguous(reason="no answer"), now=START - SECOND)
-    await shelf.ring(now=START)
-    one, two = await shelf.claim(now=START)
-    assert one.kinds == two.kinds == ["started"]
-
-    await shelf.settle(one, Sent(), now=START + 5 * SECOND)
-    during = await shelf.claim(now=START + 5 * SECOND, over=1)
-    await shelf.settle(two, Sent(), now=START + 5 * SECOND)
-    [again] = await shelf.claim(now=START + 5 * SECOND, over=1)
-
-    assert during == []
-    assert again.message.id == digest.message.id
-
-
 async def test_nothing_overtakes_an_ambiguous_message_that_waits_for_a_member(
     shelf: Shelf,
 ) -> None:
@@ -334,23 +294,6 @@ async def test_nothing_overtakes_an_ambiguous_message_that_waits_for_a_member(
 
     assert (started.milestones, during) == (["m1"], [])
     assert again.message.id == digest.message.id
-
-
-async def test_no_member_of_an_ambiguous_message_expires_alone(
-    shelf: Shelf,
-) -> None:
-    later = START + 20 * MINUTE
-    await shelf.show(row("m1"), row("m2", start_date=stamp(later)))
-    await _deliver_everything(shelf)
-    await shelf.ring(now=later)
-    [digest] = await shelf.claim(now=later, over=1)
-    assert digest.milestones == ["m1", "m2"]
-
-    await shelf.release_leases(now=START + 31 * MINUTE)
-
-    [again] = await shelf.claim(now=START + 32 * MINUTE, over=1)
-    assert again.message.id == digest.message.id
-    assert again.milestones == ["m1", "m2"]
 
 
 async def test_members_of_one_message_may_end_differently(shelf: Shelf, database: Path) -> None:

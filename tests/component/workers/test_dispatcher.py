@@ -79,18 +79,6 @@ async def test_events_of_one_milestone_are_sent_in_order_one_at_a_time(
         assert scene.sender.most_under_way == 1
 
 
-async def test_concurrency_allows_several_messages_at_once(
-    database: Path,
-) -> None:
-    async with staged(database, worker(concurrency=3)) as scene, scene.running():
-        scene.sender.takes[HOOK] = 10
-        await scene.show(*(f"m{n}" for n in range(6)))
-        await anyio.sleep(100)
-
-        assert scene.offsets() == [0, 0, 0, 10, 10, 10]
-        assert scene.sender.most_under_way == 3
-
-
 async def test_deliveries_for_a_removed_destination_wait(
     database: Path,
 ) -> None:
@@ -355,19 +343,6 @@ async def test_close_finishes_attempts_under_way_and_claims_nothing_more(
 
         assert ended == NOW + 10 * SECOND
         assert scene.states() == ["delivered", "pending"]
-
-
-async def test_close_without_attempts_under_way_ends_at_once(
-    database: Path,
-) -> None:
-    async with staged(database) as scene:
-        deliver = scene.boot()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(deliver.run)
-            await anyio.sleep(5)
-            deliver.close()
-
-        assert scene.clock.now() == NOW + 5 * SECOND
 
 
 # --- once ---------------------------------------------------------------------

@@ -108,28 +108,6 @@ async def test_the_removal_of_an_announced_milestone_is_announced(database: Path
         assert _kinds(scene.sender.requests) == [["created"], ["removed"]]
 
 
-async def test_a_net_change_is_the_same_after_a_crash(
-    database: Path,
-) -> None:
-    async with staged(database) as scene:
-        async with scene.running():
-            await _titled(scene, "A")
-        await _titled(scene, "B", "C")
-        scene.sender.takes[HOOK] = 10
-        async with scene.running():
-            await anyio.sleep(5)
-        await scene.release_leases()
-        await _titled(scene, "D")
-        async with scene.running():
-            await anyio.sleep(60)
-
-        _, cut, again, last = (one.message.events[0] for one in scene.sender.requests)
-        assert cut == again
-        assert again.changes == (_change("A", "C"),)
-        assert again.supersedes == (scene.event_ids()[1],)
-        assert (last.changes, last.supersedes) == ((_change("C", "D"),), ())
-
-
 # --- quiet hours --------------------------------------------------------------
 
 
@@ -143,24 +121,6 @@ def _quiet(
 def _wall(scene: Scene, zone: ZoneInfo = UTC_ZONE) -> list[str]:
     """When each attempt was made, on that zone's clocks."""
     return [f"{one.at.astimezone(zone):%d %H:%M}" for one in scene.sender.requests]
-
-
-async def test_deliveries_of_quiet_hours_are_sent_when_they_end(database: Path) -> None:
-    batching = _quiet("19:00-07:00")
-    async with staged(database, worker(batching=batching)) as scene, scene.running():
-        await anyio.sleep(1800)
-        await scene.show("m1")
-        await anyio.sleep(3600)
-        await scene.show("m2", "m3")
-        await anyio.sleep(60)
-        held = scene.rows("state, attempts, held")
-        await anyio.sleep(13 * 3600)
-
-        words = "quiet hours until Mon 23 Nov, 07:00 UTC"
-        assert held[1:] == [("pending", 0, words)] * 2
-        assert _wall(scene) == ["22 18:30", "23 07:00", "23 07:00"]
-        assert scene.rows("state, held") == [("delivered", None)] * 3
-        assert scene.pulses < 14 * 3600 / 25
 
 
 @pytest.mark.parametrize(
@@ -414,21 +374,6 @@ async def test_nothing_about_a_milestone_is_sent_after_its_removal(database: Pat
             "superseded",
             "its removal has been sent already",
         )
-
-
-async def test_restarts_do_not_prolong_a_digest_window(
-    database: Path,
-) -> None:
-    windowed = worker(batching=BatchingPolicy(over=10, zone=UTC_ZONE, window=30 * MINUTE))
-    async with staged(database, windowed) as scene:
-        await scene.show("m1", "m2")
-        for _ in range(7):
-            await scene.reload(windowed)
-            await scene.boot().once()
-            await anyio.sleep(300)
-
-        assert scene.told() == [["m1", "m2"]]
-        assert scene.offsets() == [1800]
 
 
 async def test_drain_waits_for_slow_destinations_while_others_go_on(

@@ -49,6 +49,7 @@ def test_retry_after_pauses_the_destination_until_the_retry() -> None:
 
     assert after.paused_until == NOON + 20 * MINUTE
     assert after.suspended_since is None
+    assert _after(after, BUSY, retry_at=NOON + MINUTE).paused_until == NOON + 20 * MINUTE
 
 
 @pytest.mark.parametrize(("hint", "wait"), [(10 * MINUTE, 10 * MINUTE), (5 * HOUR, HOUR)], ids=str)
@@ -58,12 +59,6 @@ def test_retry_after_pauses_the_destination_also_without_a_retry(
     after = _after(WORKING, replace(BUSY, retry_after=hint))
 
     assert after.paused_until == NOON + wait
-
-
-def test_the_longest_retry_after_counts() -> None:
-    paused = _after(WORKING, BUSY, retry_at=NOON + HOUR)
-
-    assert _after(paused, BUSY, retry_at=NOON + MINUTE).paused_until == NOON + HOUR
 
 
 def test_a_success_does_not_end_a_retry_after_pause() -> None:
@@ -93,17 +88,10 @@ def test_probes_come_after_a_quarter_of_an_hour_doubling_to_six_hours() -> None:
     quarter = 15 * MINUTE
     doubling = [quarter, 2 * quarter, HOUR, 2 * HOUR, 4 * HOUR]
     assert waits == [*doubling, 6 * HOUR, 6 * HOUR, 6 * HOUR]
-    assert stands.suspended_since == NOON
-
-
-def test_months_of_probes_do_not_overflow() -> None:
     weary = replace(SUSPENDED, probes=10_000)
-
     assert _after(weary, UNKNOWN).paused_until == NOON + 6 * HOUR
-
-
-def test_a_success_ends_a_suspension() -> None:
     assert _after(SUSPENDED, SENT) == WORKING
+    assert stands.suspended_since == NOON
 
 
 @pytest.mark.parametrize(
@@ -135,9 +123,6 @@ def test_410_makes_a_destination_gone() -> None:
 
     assert after.gone
     assert after.suspended_since == NOON
-
-
-def test_410_counts_during_a_suspension() -> None:
     assert _after(_after(WORKING, UNKNOWN), GONE, now=NOON + SECOND).gone
 
 
