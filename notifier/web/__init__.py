@@ -1,11 +1,14 @@
 """
-EDGE to people: the dashboard, the API, feeds, metrics and health.
+The web: dashboard, API, feeds, metrics and health over HTTP.
 
-    server    composition, and uvicorn on a bound socket
-    app       routes and middleware; auth, middleware: what a request passes first
-    context   what pages and API work with; reader: their reads of the store
-    api       JSON for programs; schemas: query strings and OpenAPI; stream: new events
-    pages/    HTML for people
-    feeds     calendars and feed readers
-    prometheus
+    listen      the listening socket, bound before the workers start
+    server      composition of the web, and uvicorn
+    app         routes and middleware; error handlers
+    middleware  security headers, trusted hosts, same-origin writes, body limit
+    auth        password, sessions, tokens
+    reader      queries with a time limit and a cache
+    pages/      HTML for people, with `filters`, `charts`, `templates/` and `static/`
+    api         JSON for programs; `schemas` describes it, `stream` sends new events
+    feeds       calendars, Atom and JSON feeds
+    prometheus  metrics
 """

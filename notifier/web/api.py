@@ -94,7 +94,7 @@ def _route(path: str, methods: Mapping[str, Endpoint]) -> Route:
     async def respond(request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method
         endpoint, body = methods[method], None
-        by: Principal = request.state.who
+        by: Principal = request.state.principal
         if endpoint.is_action and not by.may_write:
             raise HTTPException(403, "This token may only read.")
         query = queries_of[method].parse(request)

@@ -256,9 +256,9 @@ class AuthSettings:
 
 class AuthMiddleware:
     """
-    Authenticates each request and sets `request.state.who`, or refuses it.
+    Authenticates each request and sets `request.state.principal`, or refuses it.
 
-    A long-running response calls `request.state.is_still_in` to check again. That does
+    A long-running response calls `request.state.is_still_authenticated` to check again. That does
     not count as a use of the session, so an open page does not keep it alive.
     """
 
@@ -275,8 +275,8 @@ class AuthMiddleware:
                 await _refuse(request)(scope, receive, send)
                 return
             principal = ANONYMOUS
-        request.state.who = principal
-        request.state.is_still_in = partial(self._is_still_authenticated, request)
+        request.state.principal = principal
+        request.state.is_still_authenticated = partial(self._is_still_authenticated, request)
         await self._app(scope, receive, send)
 
     async def _authenticate(self, request: Request, *, touch: bool = True) -> Principal | None:
@@ -342,7 +342,7 @@ def login_routes(
 
     async def form(request: Request) -> Response:
         target = safe_redirect(request.query_params.get("next", "/"))
-        if request.state.who.may_write:
+        if request.state.principal.may_write:
             return RedirectResponse(target, 303)
         return await render(request, "login.html", target=target, error="")
 

@@ -91,7 +91,7 @@ class Broadcast:
             self,
             number,
             is_head=request.method == "HEAD",
-            is_allowed=request.state.is_still_in,
+            is_allowed=request.state.is_still_authenticated,
         )
 
 

@@ -134,7 +134,7 @@ class TemplateRenderer:
             "now": now,
             "zone": zone,
             "zone_label": zone.key if name == zone.key else f"{zone.key} ({name})",
-            "who": principal_of(request),
+            "principal": principal_of(request),
             "version": self.context.version,
             "flash": _flash_message(request.query_params, self.context.destinations),
             **values,
@@ -145,7 +145,7 @@ class TemplateRenderer:
 
 def principal_of(request: Request) -> Principal:
     """The principal that the request is authenticated as."""
-    found = request.scope.get("state", {}).get("who")
+    found = request.scope.get("state", {}).get("principal")
     return found if isinstance(found, Principal) else Principal(name="nobody", may_write=False)
 
 

@@ -11,9 +11,9 @@ import httpx
 import jsonschema_rs
 import msgspec
 import pytest
+from sample_site import Site, site
 from starlette.routing import Mount, Route, Router
 from storing import DAY, HOUR, MINUTE, NOW, row, stamp
-from visiting import Site, site
 
 from notifier.domain.auth import Principal
 from notifier.domain.models import Failed
@@ -364,7 +364,7 @@ async def test_a_wish_that_cannot_be_granted_now_says_why(
 
 async def test_whoever_may_only_look_can_have_nothing_done(place: Site) -> None:
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
-        scope.setdefault("state", {})["who"] = Principal(name="desk", may_write=False)
+        scope.setdefault("state", {})["principal"] = Principal(name="desk", may_write=False)
         scope["app"] = guarded
         await router(scope, receive, send)
 

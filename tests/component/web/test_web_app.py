@@ -1,18 +1,25 @@
-"""Health and readiness, and what a service without the web does not load."""
+"""Health, readiness, the Unix socket, and what a service without the web does not load."""
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
+import httpx
 import pytest
+import reading
 from storing import NOW, opened, row, stocked
 from webapp import webapp
 
+from notifier import app
 from notifier.errors import StoreBroken
+from notifier.settings.models import Settings, WebSettings
 from notifier.storage import milestones
 from notifier.storage.database import Priority
+from notifier.web.listen import Address, ListenSocket
 from notifier.workers.readiness import HealthReport, Readiness
 
 pytestmark = pytest.mark.anyio
@@ -80,3 +87,34 @@ def test_a_service_without_the_web_does_not_load_its_libraries() -> None:
     done = subprocess.run([sys.executable, "-c", check], check=False, stderr=subprocess.PIPE)
 
     assert done.stderr == b"\n"
+
+
+async def test_the_unix_socket_of_the_owner_needs_no_password(tmp_path: Path) -> None:
+    path, listen = tmp_path / "web.sock", ListenSocket()
+    listen.move(Address(host="127.0.0.1", port=0))
+    config = reading._config(tmp_path / "notifier.db", {}).model_copy(
+        update={"web": WebSettings(password="hunter2")}
+    )
+    silence = {"match": {"title": ["x"]}, "until": "2100-01-01T00:00:00Z", "why": "a test"}
+
+    async def open_sender(_config: Settings) -> reading.StubSender:
+        return reading.StubSender()
+
+    assert listen.address is not None
+    async with (
+        app.build_services(config, app.Dependencies(sender=open_sender)) as services,
+        anyio.create_task_group() as tasks,
+        httpx.AsyncClient(base_url=listen.address.url) as browser,
+        httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(path)), base_url="http://localhost"
+        ) as owner,
+    ):
+        tasks.start_soon(replace(services.build_web(), unix_socket=path).run, listen)
+        refused = await browser.post("/api/v1/silences", json=silence)
+        added = await owner.post("/api/v1/silences", json=silence)
+        [entry] = (await owner.get("/api/v1/audit")).json()["rows"]
+        tasks.cancel_scope.cancel()
+    listen.close()
+
+    assert (refused.status_code, added.status_code) == (401, 201)
+    assert (entry["who"], entry["action"]) == ("command", "silence")

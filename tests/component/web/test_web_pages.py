@@ -7,8 +7,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sample_site import HOSTILE, Site, move_start, site, submit
 from storing import HOUR, MINUTE, NOW, UTC_ZONE, row
-from visiting import HOSTILE, Site, moved, site, submit
 
 from notifier.domain.models import Refused, Scope, State
 from notifier.domain.pagination import DeliveryFilter
@@ -33,7 +33,7 @@ async def web(tmp_path: Path) -> AsyncIterator[Site]:
 
 @pytest.fixture
 async def client(web: Site) -> AsyncIterator[httpx.AsyncClient]:
-    async with web.visitor() as found:
+    async with web.client() as found:
         yield found
 
 
@@ -41,7 +41,7 @@ async def client(web: Site) -> AsyncIterator[httpx.AsyncClient]:
 async def reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
     """For tests that only read: they share one database."""
     database = tmp_path_factory.mktemp("read") / "notifier.db"
-    async with site(database) as found, found.visitor() as client:
+    async with site(database) as found, found.client() as client:
         yield client
 
 
@@ -49,7 +49,7 @@ async def reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[http
 async def empty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
     """A service right after its first start."""
     database = tmp_path_factory.mktemp("new") / "notifier.db"
-    async with site(database, lived=False) as found, found.visitor() as client:
+    async with site(database, with_history=False) as found, found.client() as client:
         yield client
 
 
@@ -91,15 +91,15 @@ async def test_an_empty_page_says_why_and_what_to_do(empty: httpx.AsyncClient, p
         assert "All is well" in text_of(page)
 
 
-@pytest.mark.parametrize("lived", [True, False])
+@pytest.mark.parametrize("with_history", [True, False])
 async def test_before_the_first_count_pages_omit_the_number_of_milestones(
-    tmp_path: Path, lived: bool
+    tmp_path: Path, with_history: bool
 ) -> None:
-    uncounted = site(tmp_path / "n.db", lived=lived, counted=False)
-    async with uncounted as found, found.visitor() as client:
+    uncounted = site(tmp_path / "n.db", with_history=with_history, counted=False)
+    async with uncounted as found, found.client() as client:
         for path in PAGES:
             page = await client.get(path)
-            assert page.status_code == (404 if "evil" in path and not lived else 200)
+            assert page.status_code == (404 if "evil" in path and not with_history else 200)
             assert "None" not in text_of(page)
             assert "0 milestones" not in text_of(page)
 
@@ -261,7 +261,7 @@ async def test_events_are_listed_by_kind_with_their_changes(reader: httpx.AsyncC
 
 async def test_an_open_list_fetches_only_newer_events(web: Site, client: httpx.AsyncClient) -> None:
     before = await web.reader.read(queries.newest_event)
-    await moved(web.shelf, "kc", hours=7)
+    await move_start(web.shelf, "kc", hours=7)
 
     newer = await client.get("/events/newer", params={"after": before})
     others = await client.get(f"/events/newer?after={before}&kind=created")

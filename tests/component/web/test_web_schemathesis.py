@@ -9,10 +9,10 @@ import pytest
 import schemathesis
 from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, given, settings
+from sample_site import site
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.types import ASGIApp, Receive, Scope, Send
-from visiting import site
 
 from notifier.web.api import api, endpoints
 from notifier.web.schemas import openapi

@@ -80,13 +80,13 @@ class Listener:
             "path": "/stream",
             "query_string": self.query.encode(),
             "headers": headers,
-            "state": {"is_still_in": self._is_still_in},
+            "state": {"is_still_authenticated": self._is_still_authenticated},
         }
         answer = await self.broadcast.respond(Request(scope))
         await answer(scope, self._receive, self._send)
         self.is_over = True
 
-    async def _is_still_in(self) -> bool:
+    async def _is_still_authenticated(self) -> bool:
         return self.is_in
 
     async def _receive(self) -> dict[str, str]:

@@ -81,18 +81,18 @@ class WebApp:
     # --- the routes ---
 
     async def who(self, request: Request) -> Response:
-        principal = request.state.who
+        principal = request.state.principal
         return JSONResponse({"name": principal.name, "may_write": principal.may_write})
 
     async def write(self, request: Request) -> Response:
-        if not request.state.who.may_write:
+        if not request.state.principal.may_write:
             return PlainTextResponse("read only", 403)
         self.written.append((await request.body()).decode())
         return PlainTextResponse("done")
 
     async def long_running(self, request: Request) -> Response:
         await self.meanwhile()
-        return JSONResponse(await request.state.is_still_in())
+        return JSONResponse(await request.state.is_still_authenticated())
 
     async def fail(self, _request: Request) -> Response:
         raise ZeroDivisionError("a secret of the program")

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from visiting import Site, moved, site
+from sample_site import Site, move_start, site
 
 from notifier.web.api import api
 from notifier.web.server import serve
@@ -34,7 +34,6 @@ DESK = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}"),
 ]
 
@@ -49,7 +48,7 @@ class Served:
 
     def moved(self, name: str, *, hours: float) -> None:
         """Store another start of a milestone."""
-        self.portal.call(partial(moved, self.site.shelf, name, hours=hours))
+        self.portal.call(partial(move_start, self.site.shelf, name, hours=hours))
 
     def an_event(self, kind: str) -> str:
         """The path of the newest event of a kind."""

@@ -1,4 +1,4 @@
-"""A site with a day's life in a real store: games, elections, earnings calls."""
+"""The web over a real database with the events of one day."""
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -41,7 +41,7 @@ URLS = {
     "desk": "mailtos://user:MAILSECRET@example.com",
     "hook": "webhooks://example.com/in?secret=whsec_HOOKSECRET",
 }
-ALL_DAY: dict[str, dict[str, Json]] = {
+MILESTONES: dict[str, dict[str, Json]] = {
     "syr": {
         "title": "Syracuse at Pittsburgh",
         "start_date": stamp(NOW + 2 * HOUR),
@@ -72,18 +72,18 @@ ALL_DAY: dict[str, dict[str, Json]] = {
 
 @dataclass(kw_only=True)
 class Site:
-    """The whole web of a service that does not run."""
+    """The web application of a service whose workers do not run."""
 
     shelf: Shelf
     reader: StoreReader
     deeds: Deeds
     app: ASGIApp
     health: HealthReport = field(default_factory=lambda: HealthReport(skew_s=0.2))
-    #: What a test of a destination comes to.
+    #: The outcome of each test message.
     answer: Outcome = field(default_factory=lambda: Sent(status=200))
 
-    def visitor(self) -> httpx.AsyncClient:
-        """Somebody who reads pages and sends forms."""
+    def client(self) -> httpx.AsyncClient:
+        """A browser or a program."""
         return httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app), base_url="http://127.0.0.1"
         )
@@ -98,21 +98,21 @@ class Site:
 async def site(
     database: Path,
     *,
-    lived: bool = True,
+    with_history: bool = True,
     counted: bool = True,
     more: Callable[[WebContext], Sequence[BaseRoute]] = lambda _context: (),
 ) -> AsyncIterator[Site]:
     """
-    A site; `lived`: things have happened on it. `more`: beside the pages.
+    A site, empty or with the events of a day; `more`: routes beside the pages.
 
-    Its milestones are `counted`, but for the first moments of a service.
+    `counted`: whether the milestones are counted, as shortly after the start.
     """
     async with opened(database) as store:
         shelf = replace(await stocked(store), routes=ROUTES)
         async with store.turn(Priority.MAINTENANCE) as turn:
             await turn.write(destination_state.set_destinations, {name: name for name in URLS}, NOW)
-        if lived:
-            await live(shelf)
+        if with_history:
+            await add_history(shelf)
         found: list[Site] = []
 
         async def send(_name: str, _message: Rendered) -> Outcome:
@@ -139,7 +139,7 @@ async def site(
             clock=clock,
             wake=lambda _name: None,
             look=lambda: None,
-            trial=Trial(destinations=list(URLS), message=_test, send=send),
+            trial=Trial(destinations=list(URLS), message=_test_message, send=send),
             changed=reader.invalidate,
         )
         context = WebContext(
@@ -159,33 +159,33 @@ async def site(
         yield found[0]
 
 
-async def live(shelf: Shelf) -> None:
-    """What was there, what came, what moved; what arrived and what did not."""
+async def add_history(shelf: Shelf) -> None:
+    """A baseline, new milestones, a moved start; sent messages and dead letters."""
     old = row("old", title="Indiana at New York", start_date=stamp(NOW - 4 * HOUR))
     await shelf.show(old, kind=ReadKind.BASELINE, now=NOW - DAY)
-    came = [row(name, **fields) for name, fields in ALL_DAY.items()]
+    came = [row(name, **fields) for name, fields in MILESTONES.items()]
     await shelf.show(*came, now=NOW - HOUR)
-    await told(shelf, "ops", Sent(status=200))
-    await told(shelf, "desk", Sent())
+    await send_due(shelf, "ops", Sent(status=200))
+    await send_due(shelf, "desk", Sent())
     for _ in range(2):
         refused = Refused(reason="HTTP 400", status=400, scope=Scope.MESSAGE)
-        await told(shelf, "hook", refused)
-    await moved(shelf, "syr", hours=5)
+        await send_due(shelf, "hook", refused)
+    await move_start(shelf, "syr", hours=5)
 
 
-async def told(shelf: Shelf, to: str, outcome: Outcome) -> None:
-    """Send what is due there, with this outcome."""
+async def send_due(shelf: Shelf, to: str, outcome: Outcome) -> None:
+    """Attempt the due deliveries of a destination, with this outcome."""
     for lease in await shelf.claim(to=to, now=NOW - 50 * MINUTE):
         await shelf.settle(lease, outcome, now=NOW - 50 * MINUTE)
 
 
-async def moved(shelf: Shelf, name: str, *, hours: float) -> None:
-    """Kalshi says another start."""
-    fields = ALL_DAY[name] | {"start_date": stamp(NOW + hours * HOUR)}
+async def move_start(shelf: Shelf, name: str, *, hours: float) -> None:
+    """Store another start of a milestone."""
+    fields = MILESTONES[name] | {"start_date": stamp(NOW + hours * HOUR)}
     await shelf.show(row(name, **fields), now=NOW - 10 * MINUTE)
 
 
-def _test(name: str) -> Rendered:
+def _test_message(name: str) -> Rendered:
     return Rendered(
         message_id="msg_TEST",
         title=f"A test for {name}",
@@ -197,12 +197,12 @@ def _test(name: str) -> Rendered:
 
 
 async def submit(
-    visitor: httpx.AsyncClient, page: str, action: str, **fields: str | list[str]
+    client: httpx.AsyncClient, page: str, action: str, **fields: str | list[str]
 ) -> httpx.Response:
-    """Send the form of a page as a browser would: with its hidden fields."""
-    text = (await visitor.get(page)).text
+    """Submit a form of a page with its hidden fields, as a browser does."""
+    text = (await client.get(page)).text
     form = re.search(rf'<form[^>]*action="{re.escape(action)}".*?</form>', text, re.DOTALL)
     assert form is not None, f"{page} has no form for {action}"
     hidden = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form.group())
     data: Mapping[str, str | list[str]] = dict(hidden) | fields
-    return await visitor.post(action, data=dict(data))
+    return await client.post(action, data=dict(data))
