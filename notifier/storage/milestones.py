@@ -324,8 +324,6 @@ def count_missed_reads(
 def not_quarantined(conn: Connection, bad: Sequence[BadRow]) -> list[BadRow]:
     """Those of these unreadable rows that are not in quarantine yet, each once."""
     by_fingerprint = {row.fingerprint: row for row in bad}
-    if not by_fingerprint:
-        return []
     known = set(conn.scalars(_KNOWN_BAD, {"fingerprints": list(by_fingerprint)}))
     return [row for fingerprint, row in by_fingerprint.items() if fingerprint not in known]
 
@@ -350,7 +348,8 @@ def commit_page(conn: Connection, page: PageCommit) -> Release | None:
     replace_timers(conn, changed)
     add_events(conn, [one.event for one in changed if one.event is not None])
     add_deliveries(conn, page.deliveries, read_id=page.read_id)
-    _quarantine(conn, page.bad, page.now)
+    if page.bad:
+        _quarantine(conn, page.bad, page.now)
     return None if page.end is None else end_read(conn, page.end)
 
 

@@ -221,7 +221,7 @@ class Ingest:
             stored = milestones.stored(conn, [row.milestone.id for row in rows], watch)
             changes = diff(stored, rows, context)
             events = [change.event for change in changes if change.event is not None]
-            new_bad = milestones.not_quarantined(conn, bad)
+            new_bad = milestones.not_quarantined(conn, bad) if bad else []
             before = read.progress
             read.progress = replace(
                 before,
