@@ -1,8 +1,8 @@
 """
-What Kalshi's live data says of a milestone: which to ask about, and what it means.
+Live status: which milestones to ask Kalshi's live data about, and what an answer means.
 
-The list's start is a plan. Live data knows whether it came to pass; what it says is
-worth something only while it is fresh, or once a milestone has finished.
+The start in the list is a plan; live data says whether the milestone has started. A
+status is used only while it is fresh, or once the milestone has finished.
 """
 
 from collections.abc import Sequence
@@ -10,32 +10,32 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-#: Who starts later than this is not asked about yet.
+#: A milestone that starts later than this is not asked about yet.
 AHEAD = timedelta(minutes=15)
-#: Who started longer ago is not asked about any more.
+#: A milestone that started longer ago is not asked about any more.
 BEHIND = timedelta(hours=6)
-#: Around a start, until it has come to pass, a status is asked for more often.
+#: Near its start, until it is live, a milestone is asked about more often.
 _NEAR_AHEAD = timedelta(minutes=2)
 _NEAR_BEHIND = timedelta(minutes=30)
 _OFTEN = timedelta(seconds=30)
 _SELDOM = timedelta(minutes=2)
-#: So soon after a start it is asked whether it came to pass; before, nobody knows.
+#: So soon after its start a milestone is asked about; an earlier answer says nothing.
 _JUST_AFTER = timedelta(seconds=1)
-#: What was said longer ago may not hold any more. Longer than `_SELDOM`.
+#: An older status may not hold any more. Longer than `_SELDOM`.
 _FRESH = timedelta(seconds=150)
-#: Characters of a word of theirs that are kept.
-_LONGEST_WORD = 60
+#: Characters of a status word of Kalshi that are kept.
+_MAX_WORD = 60
 
 
 class Status(StrEnum):
-    """What their words come to."""
+    """The meaning of a status word of Kalshi."""
 
     NOT_STARTED = "not_started"
     LIVE = "live"
     FINISHED = "finished"
-    #: Postponed, suspended, cancelled...: their word says which.
+    #: Postponed, suspended, cancelled...: the word says which.
     DELAYED = "delayed"
-    #: A word that nobody here knows.
+    #: An unknown word.
     UNKNOWN = "unknown"
 
 
@@ -63,17 +63,17 @@ _WORDS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What one answer says of one milestone."""
+class LiveAnswer:
+    """The status of one milestone in one answer."""
 
     status: Status
-    #: Their own word for it.
+    #: Kalshi's word for it.
     word: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveData:
-    """What is known of one milestone from live data."""
+    """The live status of one milestone."""
 
     status: Status
     word: str
@@ -83,10 +83,10 @@ class LiveData:
     checked_at: datetime
 
     def holds(self, *, start: datetime, now: datetime) -> bool:
-        """Whether it can be told as true of a milestone with this start."""
+        """Whether the status is true of a milestone with this start."""
         if self.status is Status.FINISHED and start <= self.since <= now:
             return True
-        # Up to its start everything has not started yet.
+        # Before its start every milestone has not started yet.
         is_early = self.checked_at < start + _JUST_AFTER and start <= now
         if self.status is Status.NOT_STARTED and is_early:
             return False
@@ -94,12 +94,12 @@ class LiveData:
 
     @property
     def is_held_up(self) -> bool:
-        """Whether it says that what was to start has not."""
+        """Whether a milestone that should have started has not."""
         return self.status in {Status.NOT_STARTED, Status.DELAYED}
 
     @property
     def words(self) -> str:
-        """What it says, to be put behind "it"; empty: nothing that we understand."""
+        """The status in words, to follow "it"; empty: unknown."""
         match self.status:
             case Status.NOT_STARTED:
                 return "has not started yet"
@@ -113,25 +113,25 @@ class LiveData:
                 return ""
 
 
-def said(words: Sequence[str]) -> Said | None:
+def parse_status(words: Sequence[str]) -> LiveAnswer | None:
     """
-    What words for one thing mean: the first that is known, else the first.
+    The status that some words for one milestone mean: the first known one, else the first.
 
-    None: there are none.
+    None: there are no words.
     """
-    words = [word.strip()[:_LONGEST_WORD] for word in words if word.strip()]
+    words = [word.strip()[:_MAX_WORD] for word in words if word.strip()]
     for word in words:
         if (status := _WORDS.get(_plain(word))) is not None:
-            return Said(status=status, word=word)
-    return Said(status=Status.UNKNOWN, word=words[0]) if words else None
+            return LiveAnswer(status=status, word=word)
+    return LiveAnswer(status=Status.UNKNOWN, word=words[0]) if words else None
 
 
 def _plain(word: str) -> str:
     return " ".join(word.lower().replace("_", " ").replace("-", " ").split())
 
 
-def learned(before: LiveData | None, heard: Said, now: datetime) -> LiveData:
-    """What is known after an answer."""
+def updated_status(before: LiveData | None, heard: LiveAnswer, now: datetime) -> LiveData:
+    """The live status after an answer."""
     is_same = before is not None and before.status is heard.status
     return LiveData(
         status=heard.status,
@@ -141,12 +141,12 @@ def learned(before: LiveData | None, heard: Said, now: datetime) -> LiveData:
     )
 
 
-# --- whom to ask about --------------------------------------------------------
+# --- which milestones to ask about --------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A milestone that starts soon, or has started not long ago."""
+    """A milestone that starts soon or has started recently."""
 
     milestone_id: str
     start: datetime
@@ -154,40 +154,40 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class PolledCandidate:
     """A candidate, and when it was asked about last; None: never."""
 
     candidate: Candidate
     at: datetime | None
 
 
-def to_ask(asked: Sequence[Asked], now: datetime, *, most: int) -> list[str]:
+def ids_to_ask(asked: Sequence[PolledCandidate], now: datetime, *, most: int) -> list[str]:
     """
     The ids to ask about now, at most so many.
 
-    Those that have started since they were asked about come first, then those near
-    their start, then whoever has waited longest.
+    First those that have started since they were asked about, then those near their
+    start, then those that have waited longest.
     """
     due = [one for one in asked if _is_due(one, now)]
     due.sort(key=lambda one: _rank(one, now))
     return [one.candidate.milestone_id for one in due[:most]]
 
 
-def next_start(asked: Sequence[Asked], now: datetime) -> datetime | None:
+def next_start(asked: Sequence[PolledCandidate], now: datetime) -> datetime | None:
     """When to ask about the one that starts next, right after it has."""
     starts = (one.candidate.start + _JUST_AFTER for one in asked)
     return min((at for at in starts if at > now), default=None)
 
 
-def _is_due(one: Asked, now: datetime) -> bool:
+def _is_due(one: PolledCandidate, now: datetime) -> bool:
     every = _every(one.candidate, now)
     if every is None:
         return False
-    # Asked in the future: the clock was set back since.
+    # The difference may be negative, if the clock was set back.
     return one.at is None or _has_started(one, now) or abs(now - one.at) >= every
 
 
-def _has_started(one: Asked, now: datetime) -> bool:
+def _has_started(one: PolledCandidate, now: datetime) -> bool:
     """Whether its start has come since it was asked about."""
     return one.at is not None and one.at < one.candidate.start + _JUST_AFTER <= now
 
@@ -204,13 +204,13 @@ def _every(candidate: Candidate, now: datetime) -> timedelta | None:
 
 
 def _is_near(candidate: Candidate, now: datetime) -> bool:
-    """Whether its start is about to come to pass, or ought to have."""
+    """Whether it is about to start, or should have started."""
     if candidate.known is not None and candidate.known.status is Status.LIVE:
         return False
     return candidate.start - _NEAR_AHEAD <= now <= candidate.start + _NEAR_BEHIND
 
 
-def _rank(one: Asked, now: datetime) -> tuple[bool, bool, bool, timedelta, str]:
+def _rank(one: PolledCandidate, now: datetime) -> tuple[bool, bool, bool, timedelta, str]:
     waited = timedelta(0) if one.at is None else now - one.at
     return (
         not _has_started(one, now),

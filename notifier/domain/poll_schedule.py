@@ -1,9 +1,9 @@
 """
-What to read next, and when.
+The poll schedule: which read comes next, and when.
 
-Polls and sweeps run side by side: a poll is never late because a sweep is long.
-A poll is placed shortly before the next start, so that a start that has just been
-moved is not announced at its old time.
+Polls and sweeps run side by side: a poll is never late because a sweep is long. A poll
+is placed shortly before the next start, so that a start that has just been moved is not
+announced at its old time.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +21,7 @@ _LATEST, _EARLIEST = timedelta(seconds=5), timedelta(seconds=10)
 _FIRST_STEP, _LAST_STEP = timedelta(seconds=5), timedelta(minutes=5)
 #: No hint of the API makes us wait longer.
 _MAX_HINT = timedelta(hours=1)
-#: What Kalshi refuses outright is asked again after this.
+#: After a refused request (401, 403) the next one waits so long.
 REFUSED_WAIT = timedelta(minutes=5)
 #: A read of at least so many known rows that shows fewer than half is suspicious.
 _FEW = 20
@@ -31,7 +31,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 #: By the name of a watch: when its last read failed, if it did.
 Failed: TypeAlias = Mapping[str, datetime]
-_NOBODY: Failed = MappingProxyType({})
+_NONE_FAILED: Failed = MappingProxyType({})
 
 
 class ReadKind(StrEnum):
@@ -105,7 +105,7 @@ class ReadPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The next read of one lane."""
+    """A read to make next."""
 
     at: datetime
     watch: WatchRow
@@ -119,7 +119,7 @@ def next_poll(
     next_start: datetime | None,
     now: datetime,
     polled: Collection[str],
-    failed: Failed = _NOBODY,
+    failed: Failed = _NONE_FAILED,
 ) -> Plan | None:
     """
     The watch to poll next; None while no watch can be polled.
@@ -140,25 +140,25 @@ def next_poll(
 
 
 def can_be_polled(watch: WatchRow) -> bool:
-    """Whether polls tell what a watch does not know yet."""
+    """Whether polls show what a watch does not know yet."""
     return watch.baselined_at is not None and not watch.sweep_only
 
 
 def uncovered(watches: Sequence[WatchRow], *, now: datetime) -> datetime:
-    """No start until then needs another poll before it, or can still get one."""
+    """Until this instant no start needs another poll before it, or can still get one."""
     polled = [w.polled_at for w in watches if can_be_polled(w) and w.polled_at]
     covered = [at + _EARLIEST for at in polled if at <= now]
     return max(now + _LATEST, min(covered, default=now))
 
 
 def _place(plan: Plan, failed: Failed, now: datetime) -> tuple[datetime, datetime, bool, datetime]:
-    """Of what is due, who failed longest ago goes first: nobody blocks the others."""
+    """Of those due, the one that failed longest ago goes first, so that none blocks the rest."""
     failed_at = failed.get(plan.watch.name, _NEVER)
     return max(plan.at, now), failed_at, plan.kind is not ReadKind.BASELINE, plan.at
 
 
 def _after(last: datetime | None, every: timedelta, now: datetime) -> datetime:
-    """A clock that was set back must not stop the reading."""
+    """The next time of a regular read; a clock that was set back must not stop it."""
     return now if last is None or last > now else last + every
 
 
@@ -180,13 +180,13 @@ def next_sweep(
     policy: ReadPolicy,
     now: datetime,
     swept: Collection[str],
-    failed: Failed = _NOBODY,
+    failed: Failed = _NONE_FAILED,
 ) -> Plan:
     """
     The watch to read at length next: baselines first, then what is overdue.
 
     A watch that is not among `swept`, those that this process has swept, is due at
-    once. Times would not do to tell them: a clock may be set back.
+    once. Instants do not tell which these are, because a clock may be set back.
     """
     return min(
         (_sweep_plan(watch, policy, now, is_first=watch.name not in swept) for watch in watches),
@@ -209,8 +209,7 @@ def backoff(failures: int, *, hint: timedelta | None, jitter: float) -> timedelt
     """
     How long to leave the API alone after so many failures in a row.
 
-    `jitter` lies in [0, 1) and takes away up to half; a hint of the API is the
-    least that we wait.
+    `jitter` lies in [0, 1) and takes away up to half; a hint of the API is the minimum.
     """
     step: timedelta = _FIRST_STEP * 2 ** min(max(failures, 1) - 1, 20)
     wait = min(step, _LAST_STEP) * (1 - jitter / 2)
@@ -218,7 +217,7 @@ def backoff(failures: int, *, hint: timedelta | None, jitter: float) -> timedelt
 
 
 def watermark(*, date: datetime | None, took: timedelta) -> datetime | None:
-    """The least that the server's clock can have shown when it was asked."""
+    """The earliest time that the server's clock can have shown when it was asked."""
     return None if date is None else date - took
 
 

@@ -12,7 +12,7 @@ import anyio
 import httpx
 
 from notifier.clock import Clock
-from notifier.domain.live_status import Said
+from notifier.domain.live_status import LiveAnswer
 from notifier.domain.rules import Watch
 from notifier.errors import ConfigError, SourceError, SourceGarbled
 from notifier.kalshi.body import ACCEPT_ENCODING, read_body
@@ -156,7 +156,7 @@ class KalshiClient:
             raise SourceGarbled(f"asked for {quote(milestone_id)}, got {row.id}")
         return row.raw
 
-    async def live(self, milestone_ids: Sequence[str]) -> dict[str, Said]:
+    async def live(self, milestone_ids: Sequence[str]) -> dict[str, LiveAnswer]:
         """
         Live data of these milestones, where there is any.
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from notifier.domain.live_status import Said, said
+from notifier.domain.live_status import LiveAnswer, parse_status
 from notifier.domain.models import Json, Milestone
 from notifier.errors import RowInvalid, SourceGarbled
 from notifier.kalshi.row_recovery import recover_rows
@@ -141,7 +141,7 @@ def read_exchange_active(body: bytes) -> bool:
         raise SourceGarbled(f"the answer is no exchange status: {quote(exc)}") from exc
 
 
-def read_live(body: bytes) -> dict[str, Said]:
+def read_live(body: bytes) -> dict[str, LiveAnswer]:
     """
     By milestone: the live data in the answer of `GET /live_data/batch`.
 
@@ -156,7 +156,7 @@ def read_live(body: bytes) -> dict[str, Said]:
         rows = _decode_live(body).live_datas or []
     except UNREADABLE as exc:
         raise SourceGarbled(f"the answer is no live data: {quote(exc)}") from exc
-    found: dict[str, Said] = {}
+    found: dict[str, LiveAnswer] = {}
     for raw in rows:
         try:
             row = _decode_live_row(raw)
@@ -164,7 +164,7 @@ def read_live(body: bytes) -> dict[str, Said]:
             continue
         details = row.details or {}
         words = [details.get(key) for key in ("widget_status", "status")]
-        heard = said([quote(word) for word in words if isinstance(word, str)])
+        heard = parse_status([quote(word) for word in words if isinstance(word, str)])
         if heard is not None:
             found[row.milestone_id] = heard
     return found

@@ -1,4 +1,4 @@
-"""Copies of the database beside it, one for each of the last days."""
+"""Daily backups beside the database, one for each of the last seven days."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _LEFT_OVER = re.compile(r"\d{8}\.partial")
 
 
 class DailyBackups:
-    """`<database>.backup-YYYYMMDD`: which days there are is seen from the files."""
+    """Writes `<database>.backup-YYYYMMDD`; the files say which days there are."""
 
     def __init__(self, database: Path, *, run_in_thread: RunInThread) -> None:
         self._database = database
@@ -24,13 +24,13 @@ class DailyBackups:
 
     async def write(self, today: date) -> Path | None:
         """
-        The day's copy, checked, unless there is one; then older ones may go.
+        Write and check the day's backup, and delete all but the newest seven.
 
-        Of ours, the newest seven stay. None: nothing was to be done.
+        None: there is one of this day already.
 
         Raises:
-            StoreError: the copy could not be written, or is not sound; the older
-                ones are as they were.
+            StoreError: the backup could not be written, or is not sound; the older ones
+                are unchanged.
         """
         return await self._run_in_thread(partial(_write, self._database, today))
 

@@ -147,7 +147,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (OperationalError, sqlite3.Error) as exc:
-        if sqlite.is_given_up(exc):
+        if sqlite.is_interrupted(exc):
             raise StoreSlow("looking that up takes too long") from exc
         raise StoreBroken(f"the database failed: {getattr(exc, 'orig', exc)}") from exc
     except DBAPIError as exc:

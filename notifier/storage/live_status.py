@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from notifier.domain.live_status import Candidate, LiveData, Said, Status, learned
+from notifier.domain.live_status import Candidate, LiveAnswer, LiveData, Status, updated_status
 from notifier.storage.milestones import watches
 from notifier.storage.sql import execute_many, sql
 
@@ -39,11 +39,11 @@ def starting(
     return [Candidate(milestone_id=row.id, start=row.start_at, known=data(row)) for row in rows]
 
 
-def learn(conn: Connection, answers: Mapping[str, Said], now: datetime) -> None:
+def learn(conn: Connection, answers: Mapping[str, LiveAnswer], now: datetime) -> None:
     """Store what was answered."""
     rows = conn.execute(_KNOWN, {"ids": list(answers)})
     known = {row.milestone_id: data(row) for row in rows}
-    fresh = {key: learned(known.get(key), answer, now) for key, answer in answers.items()}
+    fresh = {key: updated_status(known.get(key), answer, now) for key, answer in answers.items()}
     execute_many(
         conn,
         _SAVE,

@@ -1,5 +1,5 @@
 """
-The database file: opened, locked, migrated, backed up.
+The SQLite file: locked, opened, migrated, backed up.
 
 Source: SQLite documentation, "Write-Ahead Logging" and "PRAGMA statements".
 """
@@ -18,13 +18,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from notifier.errors import (
-    SchemaMismatch,
-    StoreBroken,
-    StoreBusy,
-    StoreError,
-    StoreLocked,
-)
+from notifier.errors import SchemaMismatch, StoreBroken, StoreBusy, StoreError, StoreLocked
 from notifier.storage import schema as t
 
 log = structlog.get_logger()
@@ -32,7 +26,7 @@ log = structlog.get_logger()
 SCRIPTS = Path(__file__).parent / "migrations"
 #: The newest revision among them.
 HEAD = "0003"
-#: From here on SQLite is free of the bug that can corrupt a WAL at its reset.
+#: From this version on SQLite is free of the bug that can corrupt a WAL at its reset.
 SOUND_SQLITE = (3, 51, 3)
 
 _SQLITE = "sqlite:///"
@@ -47,18 +41,18 @@ _PRAGMAS = {
     "journal_size_limit": str(64 * 1024 * 1024),
     "cache_size": "-16384",
 }
-#: So many times `busy_timeout` another program may hold the right to write. A loop
-#: that is silent for two minutes counts as stuck: this is half of it.
+_READER_PRAGMAS = {"query_only": "1", "mmap_size": "0", "cache_size": "-16384"}
+#: Another program may hold the write lock for so many `busy_timeout`s: half of the time
+#: after which the watchdog takes a worker for stalled.
 PATIENCE = 12
-#: Of SQLite's machine, between two looks at whether it has been too long: well under
-#: a millisecond.
+#: Steps of SQLite's virtual machine between two calls of `is_over`: under a millisecond.
 _STEPS = 10_000
-#: The byte of the log's index whose lock is the right to write, by SQLite's format.
+#: The byte of the WAL index whose lock is the right to write, by SQLite's file format.
 _WRITE_LOCK = 120
 
 
 def database_path(url: str) -> Path:
-    """The file behind a `sqlite:///` URL, whatever signs its name is made of."""
+    """The file of a `sqlite:///` URL; any characters may be in its name."""
     if not url.startswith(_SQLITE) or url == _SQLITE:
         raise StoreError("store: only sqlite:///FILE is available yet")
     return Path(url.removeprefix(_SQLITE))
@@ -66,7 +60,7 @@ def database_path(url: str) -> Path:
 
 class InstanceLock:
     """
-    The right to be the one writing process of a store: `<database>.lock`.
+    The lock of the one process that may write to a database: `<database>.lock`.
 
     Raises:
         StoreBusy: another living process holds it; the text names it.
@@ -77,8 +71,13 @@ class InstanceLock:
         self._file: IO[str] | None = None
 
     def take(self) -> None:
-        """Take the lock, or say who has it."""
-        file = self._open()
+        """Take the lock, or raise."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as exc:
+            raise StoreError(f"{self._path}: {exc.strerror}") from exc
+        file = os.fdopen(descriptor, "r+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
@@ -97,16 +96,8 @@ class InstanceLock:
         file.flush()
         self._file = file
 
-    def _open(self) -> IO[str]:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as exc:
-            raise StoreError(f"{self._path}: {exc.strerror}") from exc
-        return os.fdopen(descriptor, "r+")
-
     def release(self) -> None:
-        """Let the next instance have it."""
+        """Release the lock, if it is held."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -119,15 +110,21 @@ def writer(database: Path, stopping: Callable[[], bool] = lambda: False) -> Engi
     """
     The one connection that writes; it also makes the checkpoints.
 
-    Once it is `stopping`, it waits for another program no longer than one
-    `busy_timeout`; then whatever it was to write raises StoreLocked.
+    Once `stopping()` is true, it waits for another program no longer than one
+    `busy_timeout`; then a write raises StoreLocked.
 
     Raises:
-        StoreError: the file cannot be opened or is no database of ours.
+        StoreError: the file cannot be opened or is no database of this program.
     """
     with suppress(OSError):
         os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
-    _refuse_unwritable(database)
+    # Beside a database that it can only read, SQLite makes files that cannot be written
+    # either, and these stay when the database itself is put right.
+    for ending in ("", "-wal", "-shm"):
+        file = database.with_name(database.name + ending)
+        # Not opened: closing it would release locks.
+        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+            raise StoreError(f"{file}: {os.strerror(errno.EACCES)}")
     engine = create_engine(
         "sqlite://", creator=_connect(f"file:{_quoted(database)}"), poolclass=StaticPool
     )
@@ -138,90 +135,41 @@ def writer(database: Path, stopping: Callable[[], bool] = lambda: False) -> Engi
 
     try:
         with engine.connect() as conn:
-            _refuse_strangers(conn)
-            _set_pragmas(conn)
+            _set_up(conn.connection.driver_connection)
     except Exception as exc:
         engine.dispose()
-        raise StoreError(f"{database}: {_said(exc)}") from exc
+        raise StoreError(f"{database}: {_reason(exc)}") from exc
     return engine
 
 
-def _refuse_unwritable(database: Path) -> None:
-    """
-    Go no further with files that SQLite could only read.
-
-    Beside such a database it makes others that nobody may write either, and these
-    stay when the database itself is put right.
-    """
-    for ending in ("", "-wal", "-shm"):
-        file = database.with_name(database.name + ending)
-        # Not opened: its closing would take away locks.
-        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
-            raise StoreError(f"{file}: {os.strerror(errno.EACCES)}")
-
-
-def readers(database: Path) -> Engine:
-    """Connections that cannot write, whatever they are told."""
-    engine = create_engine(
-        "sqlite://",
-        creator=_connect(f"file:{_quoted(database)}?mode=ro"),
-        poolclass=QueuePool,
-        pool_size=4,
-        max_overflow=0,
-        pool_use_lifo=True,  # one warm page cache rather than four cold ones
-    )
-    event.listen(engine, "connect", _reader_pragmas)
-    return engine
-
-
-@contextmanager
-def bounded(conn: Connection, is_over: Callable[[], bool] | None) -> Iterator[None]:
-    """Interrupt whatever runs on the connection meanwhile, once `is_over` says so."""
-    raw = conn.connection.driver_connection
-    if is_over is None or raw is None:
-        yield
-        return
-    raw.set_progress_handler(is_over, _STEPS)
-    try:
-        yield
-    finally:
-        raw.set_progress_handler(None, 0)
-
-
-def is_given_up(exc: Exception) -> bool:
-    """Whether it was interrupted by us."""
-    code = getattr(getattr(exc, "orig", exc), "sqlite_errorcode", 0)
-    return bool(code == sqlite3.SQLITE_INTERRUPT)
-
-
-def _connect(uri: str) -> Callable[[], sqlite3.Connection]:
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(
-            uri, uri=True, check_same_thread=False, isolation_level=None, timeout=5
-        )
-
-    return connect
-
-
-def _quoted(database: Path) -> str:
-    return str(database).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+def _set_up(raw: Any) -> None:
+    """Set the pragmas, unless the file belongs to another program."""
+    tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master")}
+    if tables and "milestones" not in tables:
+        raise StoreError("it is a database, but not one of this program")
+    for name, value in _PRAGMAS.items():
+        raw.execute(f"PRAGMA {name} = {value}")
+        actual = str(raw.execute(f"PRAGMA {name}").fetchone()[0])
+        if actual != value:
+            raise StoreError(f"PRAGMA {name} is {actual} where {value} is needed")
 
 
 def _begin(conn: Connection, database: Path, stopping: Callable[[], bool]) -> None:
     """
-    Take the right to write, when another program lets go of it.
+    Begin a write transaction, waiting for another program that writes.
 
-    Only here can somebody be in our way, and here nothing is done yet: to try again
-    is safe, and so is to give up.
+    Only here can another program be in the way, and here nothing is done yet: to try
+    again is safe, and so is to give up.
     """
     for tries in range(1, PATIENCE + 1):
         try:
             conn.exec_driver_sql("BEGIN IMMEDIATE")
         except OperationalError as exc:
-            if tries == PATIENCE or not _is_busy(exc):
+            code = getattr(exc.orig, "sqlite_errorcode", 0)
+            if tries == PATIENCE or code & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
             if tries == 1:
-                log.warning("store.locked", held_by=_holder(database))
+                log.warning("store.locked", held_by=_lock_holder(database))
             if stopping():
                 raise StoreLocked(f"{database}: another program writes to it") from exc
         else:
@@ -230,16 +178,11 @@ def _begin(conn: Connection, database: Path, stopping: Callable[[], bool]) -> No
             return
 
 
-def _is_busy(exc: OperationalError) -> bool:
-    code = getattr(exc.orig, "sqlite_errorcode", 0)
-    return code & 0xFF == sqlite3.SQLITE_BUSY
-
-
-def _holder(database: Path) -> str:
+def _lock_holder(database: Path) -> str:
     """
-    Who has the right to write, as far as Linux tells: `process 1234`.
+    The process that holds the write lock, as far as Linux knows: `process 1234`.
 
-    The file may not be opened for it: its closing would take away our own locks.
+    The database must not be opened for it: closing it would release our own locks.
     """
     with suppress(OSError, ValueError):
         shared = database.with_name(f"{database.name}-shm").stat()
@@ -257,38 +200,59 @@ def _holder(database: Path) -> str:
     return "another program"
 
 
-def _reader_pragmas(connection: Any, record: Any) -> None:
-    del record
-    connection.execute("PRAGMA query_only = 1")
-    connection.execute("PRAGMA mmap_size = 0")
-    connection.execute("PRAGMA cache_size = -16384")
+def readers(database: Path) -> Engine:
+    """Connections that can only read."""
+    engine = create_engine(
+        "sqlite://",
+        creator=_connect(f"file:{_quoted(database)}?mode=ro"),
+        poolclass=QueuePool,
+        pool_size=4,
+        max_overflow=0,
+        pool_use_lifo=True,  # one warm page cache rather than four cold ones
+    )
+
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: Any, _record: Any) -> None:
+        for name, value in _READER_PRAGMAS.items():
+            connection.execute(f"PRAGMA {name} = {value}")
+
+    return engine
 
 
-def _refuse_strangers(conn: Connection) -> None:
-    """Before anything is changed about a file that is not ours to change."""
-    tables = _raw(conn).execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-    names = {name for (name,) in tables}
-    if names and "milestones" not in names:
-        raise StoreError("it is a database, but not one of this program")
-
-
-def _raw(conn: Connection) -> Any:
+@contextmanager
+def bounded(conn: Connection, is_over: Callable[[], bool] | None) -> Iterator[None]:
+    """Interrupt statements on the connection meanwhile, once `is_over()` is true."""
     raw = conn.connection.driver_connection
-    if raw is None:
-        raise StoreError("the connection is closed")
-    return raw
+    if is_over is None or raw is None:
+        yield
+        return
+    raw.set_progress_handler(is_over, _STEPS)
+    try:
+        yield
+    finally:
+        raw.set_progress_handler(None, 0)
 
 
-def _set_pragmas(conn: Connection) -> None:
-    raw = _raw(conn)
-    for name, value in _PRAGMAS.items():
-        raw.execute(f"PRAGMA {name} = {value}")
-        said = str(raw.execute(f"PRAGMA {name}").fetchone()[0])
-        if said != value:
-            raise StoreError(f"PRAGMA {name} is {said} where {value} is needed")
+def is_interrupted(exc: Exception) -> bool:
+    """Whether `bounded` has interrupted the statement."""
+    code = getattr(getattr(exc, "orig", exc), "sqlite_errorcode", 0)
+    return bool(code == sqlite3.SQLITE_INTERRUPT)
 
 
-def _said(exc: Exception) -> str:
+def _connect(uri: str) -> Callable[[], sqlite3.Connection]:
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
+            uri, uri=True, check_same_thread=False, isolation_level=None, timeout=5
+        )
+
+    return connect
+
+
+def _quoted(database: Path) -> str:
+    return str(database).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _reason(exc: Exception) -> str:
     return str(getattr(exc, "orig", None) or exc)
 
 
@@ -320,7 +284,7 @@ def migrate(
     except StoreLocked:
         raise
     except Exception as exc:
-        raise StoreBroken(f"{database}: {_said(exc)}") from exc
+        raise StoreBroken(f"{database}: {_reason(exc)}") from exc
     if found == head:
         return None
     if found is not None and found > head:
@@ -340,7 +304,7 @@ def migrate(
     except StoreLocked:
         raise
     except Exception as exc:
-        raise StoreBroken(f"{database}: cannot be migrated: {_said(exc)}") from exc
+        raise StoreBroken(f"{database}: cannot be migrated: {_reason(exc)}") from exc
     return kept
 
 

@@ -12,7 +12,14 @@ from typing import Protocol
 import structlog
 
 from notifier.clock import Clock
-from notifier.domain.live_status import AHEAD, BEHIND, Asked, Said, next_start, to_ask
+from notifier.domain.live_status import (
+    AHEAD,
+    BEHIND,
+    LiveAnswer,
+    PolledCandidate,
+    ids_to_ask,
+    next_start,
+)
 from notifier.errors import NotifierError, SourceError
 from notifier.storage import live_status
 from notifier.storage.database import Database, Priority
@@ -36,7 +43,7 @@ _MAX_BACKOFF_S = 300.0
 class LiveData(Protocol):
     """The API's live data."""
 
-    async def live(self, milestone_ids: Sequence[str]) -> Mapping[str, Said]:
+    async def live(self, milestone_ids: Sequence[str]) -> Mapping[str, LiveAnswer]:
         """The status of at most 100 milestones, as far as there is any; or SourceError."""
 
 
@@ -94,10 +101,13 @@ class LiveStatusPoller:
             before=now + AHEAD,
             limit=_MAX_CANDIDATES,
         )
-        asked = [Asked(candidate=one, at=self._asked.get(one.milestone_id)) for one in candidates]
+        asked = [
+            PolledCandidate(candidate=one, at=self._asked.get(one.milestone_id))
+            for one in candidates
+        ]
         self._asked = {one.candidate.milestone_id: one.at for one in asked if one.at is not None}
         self._next_start = next_start(asked, now)
-        wanted = to_ask(asked, now, most=_IDS_PER_REQUEST * _REQUESTS_PER_ROUND)
+        wanted = ids_to_ask(asked, now, most=_IDS_PER_REQUEST * _REQUESTS_PER_ROUND)
         for first in range(0, len(wanted), _IDS_PER_REQUEST):
             await self._ask(wanted[first : first + _IDS_PER_REQUEST])
 

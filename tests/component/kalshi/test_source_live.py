@@ -14,14 +14,14 @@ from servers.population import population
 
 from notifier.clock import SystemClock
 from notifier.demo.fake_api import base_url
-from notifier.domain.live_status import Said, Status
+from notifier.domain.live_status import LiveAnswer, Status
 from notifier.domain.models import Json
 from notifier.errors import SourceError, SourceGarbled, SourceUnavailable
 from notifier.kalshi.client import MOST_LIVE, KalshiClient
 from notifier.kalshi.decoding import read_live
 
 NOW = datetime(2026, 11, 22, 18, tzinfo=UTC)
-LIVE = Said(status=Status.LIVE, word="live")
+LIVE = LiveAnswer(status=Status.LIVE, word="live")
 
 
 def rows(*found: Json) -> bytes:
@@ -118,7 +118,7 @@ def test_what_people_see_on_the_page_counts_before_the_feed_behind_it() -> None:
 def test_a_word_that_is_not_known_is_kept_as_it_is() -> None:
     found = read_live(rows(live_row("a", widget_status="Rain Break")))
 
-    assert found == {"a": Said(status=Status.UNKNOWN, word="Rain Break")}
+    assert found == {"a": LiveAnswer(status=Status.UNKNOWN, word="Rain Break")}
 
 
 @pytest.mark.parametrize("body", [b'{"live_datas":null}', b'{"live_datas":[]}'])

@@ -577,7 +577,7 @@ def test_whoever_locks_another_file_is_not_named(
     )
     monkeypatch.setattr(Path, "read_text", lambda *_: locks)
 
-    assert sqlite._holder(database) == held_by
+    assert sqlite._lock_holder(database) == held_by
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from storing import (
 )
 from structlog.testing import capture_logs
 
-from notifier.domain.live_status import Said, Status
+from notifier.domain.live_status import LiveAnswer, Status
 from notifier.domain.models import Sent
 from notifier.domain.rules import Rate
 from notifier.errors import SourceRefused, SourceUnavailable, StoreBroken
@@ -56,12 +56,12 @@ class _Kalshi:
         #: What it raises instead, one after the other.
         self.trouble: Iterator[Exception] = iter(())
 
-    async def live(self, milestone_ids: Sequence[str]) -> Mapping[str, Said]:
+    async def live(self, milestone_ids: Sequence[str]) -> Mapping[str, LiveAnswer]:
         self.asked.append((self._clock.now(), list(milestone_ids)))
         for exc in self.trouble:
             raise exc
         return {
-            key: Said(status=Status(self.says[key]), word=self.says[key])
+            key: LiveAnswer(status=Status(self.says[key]), word=self.says[key])
             for key in milestone_ids
             if key in self.says
         }

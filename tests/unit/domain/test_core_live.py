@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.domain.live_status import (
-    Asked,
     Candidate,
+    LiveAnswer,
     LiveData,
-    Said,
+    PolledCandidate,
     Status,
-    learned,
+    ids_to_ask,
     next_start,
-    said,
-    to_ask,
+    parse_status,
+    updated_status,
 )
 
 START = datetime(2026, 11, 22, 18, tzinfo=UTC)
@@ -35,7 +35,7 @@ def asks(
     last: datetime | None = None,
 ) -> bool:
     one = Candidate(milestone_id="m1", start=START, known=live)
-    return to_ask([Asked(candidate=one, at=last)], now, most=9) == ["m1"]
+    return ids_to_ask([PolledCandidate(candidate=one, at=last)], now, most=9) == ["m1"]
 
 
 # --- what words mean ----------------------------------------------------------
@@ -56,35 +56,37 @@ def asks(
     ],
 )
 def test_their_words_come_to_a_few_statuses(words: list[str], status: Status) -> None:
-    heard = said(words)
+    heard = parse_status(words)
 
     assert heard is not None
-    assert heard == Said(status=status, word=words[0].strip())
+    assert heard == LiveAnswer(status=status, word=words[0].strip())
 
 
 def test_a_word_that_is_known_counts_before_one_that_is_not() -> None:
-    assert said(["3rd inning", "inprogress"]) == Said(status=Status.LIVE, word="inprogress")
+    assert parse_status(["3rd inning", "inprogress"]) == LiveAnswer(
+        status=Status.LIVE, word="inprogress"
+    )
 
 
 @pytest.mark.parametrize("words", [[], [""], ["  ", ""]])
 def test_no_word_says_nothing(words: list[str]) -> None:
-    assert said(words) is None
+    assert parse_status(words) is None
 
 
 @given(st.lists(st.text()))
 def test_whatever_stands_there_is_short_and_safe_to_keep(words: list[str]) -> None:
-    heard = said(words)
+    heard = parse_status(words)
 
     assert heard is None or 0 < len(heard.word) <= 60
 
 
 def test_a_status_is_known_since_it_was_first_seen() -> None:
-    live = Said(status=Status.LIVE, word="live")
-    over = Said(status=Status.FINISHED, word="closed")
+    live = LiveAnswer(status=Status.LIVE, word="live")
+    over = LiveAnswer(status=Status.FINISHED, word="closed")
 
-    first = learned(None, live, START)
-    again = learned(first, live, START + MINUTE)
-    last = learned(again, over, START + HOUR)
+    first = updated_status(None, live, START)
+    again = updated_status(first, live, START + MINUTE)
+    last = updated_status(again, over, START + HOUR)
 
     assert (again.since, again.checked_at) == (START, START + MINUTE)
     assert (last.status, last.since) == (Status.FINISHED, START + HOUR)
@@ -177,7 +179,7 @@ def test_right_after_a_start_it_is_asked_once_more(status: Status | None) -> Non
 
 def test_the_next_start_is_the_soonest_that_is_ahead() -> None:
     crowd = [
-        Asked(candidate=Candidate(milestone_id=f"{away}", start=START + away), at=None)
+        PolledCandidate(candidate=Candidate(milestone_id=f"{away}", start=START + away), at=None)
         for away in (-HOUR, -SECOND, MINUTE, HOUR)
     ]
 
@@ -197,8 +199,8 @@ def test_a_clock_that_was_set_back_does_not_end_the_asking() -> None:
 
 
 def test_when_there_are_too_many_those_at_their_start_come_first() -> None:
-    def one(name: str, start: datetime, last: datetime | None) -> Asked:
-        return Asked(candidate=Candidate(milestone_id=name, start=start), at=last)
+    def one(name: str, start: datetime, last: datetime | None) -> PolledCandidate:
+        return PolledCandidate(candidate=Candidate(milestone_id=name, start=start), at=last)
 
     old = START - 3 * HOUR
     crowd = [
@@ -208,14 +210,14 @@ def test_when_there_are_too_many_those_at_their_start_come_first() -> None:
         one("starts", START, START - MINUTE),
     ]
 
-    assert to_ask(crowd, START, most=3) == ["starts", "never asked", "longer waiting"]
+    assert ids_to_ask(crowd, START, most=3) == ["starts", "never asked", "longer waiting"]
 
 
 def test_whoever_has_just_started_comes_before_all_others() -> None:
-    def one(name: str, start: datetime, last: datetime) -> Asked:
-        return Asked(candidate=Candidate(milestone_id=name, start=start), at=last)
+    def one(name: str, start: datetime, last: datetime) -> PolledCandidate:
+        return PolledCandidate(candidate=Candidate(milestone_id=name, start=start), at=last)
 
     late = START - 9 * MINUTE
     crowd = [one("late", late, START - MINUTE), one("now", START, START - SECOND)]
 
-    assert to_ask(crowd, START + SECOND, most=1) == ["now"]
+    assert ids_to_ask(crowd, START + SECOND, most=1) == ["now"]
