@@ -17,7 +17,7 @@ from apprise import Apprise, NotifyBase
 from apprise.manager_plugins import NotificationManager
 from apprise.plugins.email.smtp import AppriseSMTPController
 from sending import authority, destination
-from servers.http_sink import Answer, HttpSink, http_sink
+from servers.http_sink import HttpSink, http_sink
 from servers.smtp_sink import smtp_sink
 
 from notifier.senders import apprise_http, apprise_smtp, registry
@@ -73,17 +73,6 @@ def test_requests_outside_of_an_attempt_are_as_usual(sink: HttpSink) -> None:
 
     assert [one.text for one in answers] == ["ok", "ok"]
     assert sink.connections == 2
-
-
-def test_requests_gets_a_body_up_to_the_cap(
-    sink: HttpSink, connections: apprise_http.HttpConnections
-) -> None:
-    sink.answer("/", Answer(500, b"x" * 8_000_000))
-
-    with recording(AttemptRecord()), apprise_http.through(connections):
-        answer = requests.post(sink.url(), data=b"x", timeout=3)
-
-    assert apprise_http.BODY_CAP <= len(answer.content) < 2 * apprise_http.BODY_CAP
 
 
 def test_urllib3_shares_our_tls_context(connections: apprise_http.HttpConnections) -> None:

@@ -116,9 +116,8 @@ async def test_a_failing_server_takes_no_marks_away(post: SmtpSink) -> None:
     assert receivers(post) == [ANN, BOB]
 
 
-@pytest.mark.parametrize("to", [(ANN, BOB), (BOB, ANN)])
-async def test_a_copy_goes_with_each_mail_once(post: SmtpSink, to: tuple[str, ...]) -> None:
-    url = mail_to(post, *to, more=f"&cc={CY}")
+async def test_a_copy_goes_with_each_mail_once(post: SmtpSink) -> None:
+    url = mail_to(post, ANN, BOB, more=f"&cc={CY}")
     post.on_recipient(CY, BUSY, "250 OK")
 
     first = await attempt(url)
