@@ -43,7 +43,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 class ValueParseError(ValueError):
     """
-    A text is not a value of the type that its key wants.
+    A text is not a value of its key's type.
 
     `what` never quotes the text. `advice` may, and is shown only if the text is no secret.
     """
@@ -371,7 +371,7 @@ def _guess_duration(value: str) -> str:
 
 
 def _unit_size(word: str) -> int | None:
-    """Return the milliseconds of a unit, whatever its usual abbreviation."""
+    """Return the milliseconds of a unit, by any of its usual abbreviations."""
     folded = word.casefold()
     unit = next((unit for unit, names in _UNIT_NAMES.items() if folded in names), None)
     return 7 * UNITS["d"] if unit == "w" else UNITS.get(unit or "")

@@ -435,7 +435,7 @@ class Route:
     ignore_changes: Patterns = field(
         default=("details.status", "details.session_id", "source_id", "source_ids.*"),
         metadata={
-            "description": "An update confined to these fields is not told; a change to or"
+            "description": "An update confined to these fields is not sent; a change to or"
             " from cancelled, postponed, abandoned, suspended or delayed always is."
         },
     )

@@ -17,8 +17,16 @@ from notifier.domain.parsing import (
 )
 from notifier.domain.suggestions import suggest
 from notifier.errors import ConfigError
-from notifier.settings.yaml_tree import Items, Node, Problem, Table, key_place, node_at, read_yaml
-from notifier.settings.yaml_tree import Path as KeyPath
+from notifier.settings.yaml_tree import (
+    ConfigProblem,
+    Items,
+    KeyPath,
+    Node,
+    Table,
+    key_place,
+    node_at,
+    read_yaml,
+)
 
 PREFIX = "NOTIFIER_"
 #: Variables of ours that have no `__`.
@@ -33,7 +41,7 @@ SECRETS: tuple[KeyPath, ...] = (
 MAX_SECRET = 65_536
 
 
-def override(tree: Table, environ: Mapping[str, str]) -> list[Problem]:
+def override(tree: Table, environ: Mapping[str, str]) -> list[ConfigProblem]:
     """
     Put in the variables that override keys: `NOTIFIER_SOURCE__POLL_EVERY=10s`.
 
@@ -41,7 +49,7 @@ def override(tree: Table, environ: Mapping[str, str]) -> list[Problem]:
     without `__` is not ours, because orchestrators set such names; but one that is nearly
     one of ours is a problem.
     """
-    problems: list[Problem] = []
+    problems: list[ConfigProblem] = []
     for name, text in sorted(environ.items()):
         rest = name.removeprefix(PREFIX)
         if rest == name:
@@ -55,13 +63,13 @@ def override(tree: Table, environ: Mapping[str, str]) -> list[Problem]:
             # STOR is like STORE; the STORE_PORT of an orchestrator is not.
             for better in difflib.get_close_matches(rest, _SINGLE, n=1, cutoff=0.8):
                 what = f"unknown variable; did you mean {PREFIX}{better}?"
-                problems.append(Problem(Place(name), (), what))
+                problems.append(ConfigProblem(Place(name), (), what))
         if parts:
             problems += _override(tree, parts, text, Place(name))
     return problems
 
 
-def _override(tree: Table, parts: list[str], text: str, place: Place) -> list[Problem]:
+def _override(tree: Table, parts: list[str], text: str, place: Place) -> list[ConfigProblem]:
     """Set one key; tables on the way to it are created."""
     node: Node = tree
     path: KeyPath = ()
@@ -70,7 +78,7 @@ def _override(tree: Table, parts: list[str], text: str, place: Place) -> list[Pr
         if isinstance(node, Items):
             if not part.isdecimal() or int(part[:9]) >= len(node):
                 what = f"{part!r} is no position in a list of {len(node)}, from 0 on"
-                return [Problem(place, (), what)]
+                return [ConfigProblem(place, (), what)]
             key = int(part[:9])
         elif isinstance(node, Table):
             # A variable's name has no `-` and no `.`.
@@ -84,13 +92,13 @@ def _override(tree: Table, parts: list[str], text: str, place: Place) -> list[Pr
                 _set(node, key, below)
             node = below
     value: Node = Scalar(text, place)
-    problems: list[Problem] = []
+    problems: list[ConfigProblem] = []
     if re.match(r"\s*(\[|\{(?![{%#]))", text):
         try:
             value, found = read_yaml(text, source=place.source, numbered=False)
         except ConfigError:
-            return [Problem(place, path, "is no list or mapping in YAML")]
-        problems = [Problem(place, (*path, *one.path), one.what) for one in found]
+            return [ConfigProblem(place, path, "is no list or mapping in YAML")]
+        problems = [ConfigProblem(place, (*path, *one.path), one.what) for one in found]
     if isinstance(node, Table):
         _drop_twin(node, str(key))
         node.pop(str(key), None)
@@ -115,13 +123,15 @@ def _drop_twin(table: Table, name: str) -> None:
         del table[twin]
 
 
-def expand(node: Table | Items, environ: Mapping[str, str], path: KeyPath = ()) -> list[Problem]:
+def expand(
+    node: Table | Items, environ: Mapping[str, str], path: KeyPath = ()
+) -> list[ConfigProblem]:
     """
     Resolve `${VAR}` and `${VAR:-default}` in values; `$${` is a literal `${`.
 
     Left alone: keys, templates (`${` is theirs), and overrides by the environment.
     """
-    problems: list[Problem] = []
+    problems: list[ConfigProblem] = []
     children: list[tuple[str | int, Node]] = []
     children += node.items() if isinstance(node, Table) else enumerate(node)
     for part, value in children:
@@ -135,7 +145,7 @@ def expand(node: Table | Items, environ: Mapping[str, str], path: KeyPath = ()) 
         try:
             _set(node, part, _resolve(value, environ))
         except _UnresolvedError as exc:
-            problems.append(Problem(value.place, at, str(exc)))
+            problems.append(ConfigProblem(value.place, at, str(exc)))
     return problems
 
 
@@ -168,13 +178,13 @@ def _resolve(scalar: Scalar, environ: Mapping[str, str]) -> Scalar:
     return scalar.resolved(text, foreign=foreign)
 
 
-def read_secret_files(tree: Table, *, folder: Path) -> list[Problem]:
+def read_secret_files(tree: Table, *, folder: Path) -> list[ConfigProblem]:
     """
     Set `url` to the content of `url_file`, less one final newline, and so on.
 
     Relative paths count from `folder`.
     """
-    problems: list[Problem] = []
+    problems: list[ConfigProblem] = []
     for path, key, table in list(_secret_tables(tree)):
         name = f"{key}_file"
         if name not in table:
@@ -182,13 +192,13 @@ def read_secret_files(tree: Table, *, folder: Path) -> list[Problem]:
         file = table.pop(name)
         if key in table:
             what = f"{key} is set as well; keep one of the two"
-            problems.append(Problem(file.place, (*path, name), what))
+            problems.append(ConfigProblem(file.place, (*path, name), what))
             continue
         table[key] = _UNREADABLE
         try:
             text = _read_secret(folder, _FILE_NAME.validate(file))
         except ValueError as exc:
-            problems.append(Problem(file.place, (*path, name), describe(exc, file)))
+            problems.append(ConfigProblem(file.place, (*path, name), describe(exc, file)))
         else:
             if isinstance(file, Scalar):
                 table[key] = file.resolved(text, foreign=True, quoted=True)

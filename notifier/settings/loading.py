@@ -16,8 +16,9 @@ from notifier.errors import ConfigError
 from notifier.settings import types
 from notifier.settings.environment import SECRETS, expand, override, read_secret_files
 from notifier.settings.yaml_tree import (
+    ConfigProblem,
+    KeyPath,
     Node,
-    Problem,
     Table,
     is_hidden,
     key_place,
@@ -25,7 +26,6 @@ from notifier.settings.yaml_tree import (
     node_at,
     read_yaml,
 )
-from notifier.settings.yaml_tree import Path as KeyPath
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -165,7 +165,7 @@ def load_store(path: Path | None, environ: Mapping[str, str], *, cwd: Path) -> s
         url = str(types.STORE.validate(node))
     except ValueError as exc:
         place = locate(tree, ("store",))[0]
-        raise ConfigError([str(Problem(place, ("store",), describe(exc, node)))]) from None
+        raise ConfigError([str(ConfigProblem(place, ("store",), describe(exc, node)))]) from None
     return types.absolute_store(url, folder=_folder(path, cwd))
 
 
@@ -173,7 +173,7 @@ def load_destinations(
     path: Path | None, environ: Mapping[str, str], *, cwd: Path
 ) -> "tuple[Destination, ...]":
     """
-    Return the destinations that are right, whatever is wrong with other keys.
+    Return the destinations that are valid, although other keys may not be.
 
     Raises: ConfigError if the file is no YAML.
     """
@@ -201,7 +201,7 @@ def _folder(path: Path | None, cwd: Path) -> Path:
 
 def _read(
     path: Path | None, environ: Mapping[str, str], *, cwd: Path
-) -> tuple[Table, list[Problem]]:
+) -> tuple[Table, list[ConfigProblem]]:
     """Return the file, as it is written, with the environment's overrides."""
     root: Node
     root, problems = (Table(_NO_FILE), []) if path is None else _read_file(path, cwd)
@@ -210,7 +210,7 @@ def _read(
     return root, problems + override(root, environ)
 
 
-def _read_file(path: Path, cwd: Path) -> tuple[Node, list[Problem]]:
+def _read_file(path: Path, cwd: Path) -> tuple[Node, list[ConfigProblem]]:
     try:
         with (cwd / path).open("rb") as file:
             data = file.read(MAX_FILE + 1)
@@ -257,7 +257,7 @@ def _without_secrets(tree: Table) -> Table:
     return tree
 
 
-def _check_routes_file(tree: Table) -> Iterator[Problem]:
+def _check_routes_file(tree: Table) -> Iterator[ConfigProblem]:
     """Yield why a file is none of routes, though its routes may be right."""
     from notifier.settings.models import Settings  # noqa: PLC0415 - see `_parse`
 
@@ -265,17 +265,17 @@ def _check_routes_file(tree: Table) -> Iterator[Problem]:
     for name in tree:
         if name not in known:
             what = "; ".join(filter(None, ("unknown key", suggest(name, known))))
-            yield Problem(key_place(tree, name), (name,), what)
+            yield ConfigProblem(key_place(tree, name), (name,), what)
     if not {"routes", "destinations"} & tree.keys():
-        yield Problem(tree.place, ("routes",), "is missing")
+        yield ConfigProblem(tree.place, ("routes",), "is missing")
 
 
 # --- the model, and what it complains of --------------------------------------
 
 
 def _parse(
-    tree: Table, problems: Sequence[Problem], *, path: Path | None = None
-) -> tuple["Settings | None", list[Problem]]:
+    tree: Table, problems: Sequence[ConfigProblem], *, path: Path | None = None
+) -> tuple["Settings | None", list[ConfigProblem]]:
     """
     Return the settings that a tree means, and every problem, the known ones first.
 
@@ -309,7 +309,7 @@ def _parse(
     return (None if found else settings), found
 
 
-def _problems(tree: Table, errors: Iterable["ErrorDetails"]) -> Iterator[Problem]:
+def _problems(tree: Table, errors: Iterable["ErrorDetails"]) -> Iterator[ConfigProblem]:
     """Yield pydantic's errors in our words, at their places in the file."""
     from notifier.domain.rules import MatchError  # noqa: PLC0415 - see `_parse`
 
@@ -321,13 +321,13 @@ def _problems(tree: Table, errors: Iterable["ErrorDetails"]) -> Iterator[Problem
             from notifier.settings.json_schema import keys_at  # noqa: PLC0415 - loads pydantic
 
             advice = suggest(str(path[-1]), keys_at(path[:-1]))
-            yield Problem(
+            yield ConfigProblem(
                 _place_of_key(tree, path), path, "; ".join(filter(None, ("unknown key", advice)))
             )
         elif is_key and isinstance(cause, ValueParseError):
             advice = "" if is_hidden(str(path[-1])) else cause.advice
             what = "; ".join(filter(None, (cause.what, advice)))
-            yield Problem(_place_of_key(tree, path), path, what)
+            yield ConfigProblem(_place_of_key(tree, path), path, what)
         elif isinstance(cause, MatchError):
             for at, problem in cause.problems:
                 yield _problem(tree, (*path, *at), problem)
@@ -337,20 +337,20 @@ def _problems(tree: Table, errors: Iterable["ErrorDetails"]) -> Iterator[Problem
             what = _MESSAGES["missing"]
             if path[-1] in {secret[-1] for secret in SECRETS}:
                 what += f"; set {path[-1]} or {path[-1]}_file"
-            yield Problem(locate(tree, path)[0], path, what)
+            yield ConfigProblem(locate(tree, path)[0], path, what)
         else:
-            place, spelled = locate(tree, path)
-            yield Problem(place, spelled, _MESSAGES.get(error["type"], error["msg"]))
+            place, known_path = locate(tree, path)
+            yield ConfigProblem(place, known_path, _MESSAGES.get(error["type"], error["msg"]))
 
 
-def _problem(tree: Table, path: KeyPath, cause: ValueError) -> Problem:
+def _problem(tree: Table, path: KeyPath, cause: ValueError) -> ConfigProblem:
     """Return what is wrong with a value, at its line."""
-    place, spelled = locate(tree, path)
-    value = node_at(tree, spelled)
+    place, known_path = locate(tree, path)
+    value = node_at(tree, known_path)
     is_block = isinstance(value, Scalar) and value.block and place.line is not None
     if isinstance(cause, types.TemplateSyntaxProblem) and is_block:
         place = Place(place.source, (place.line or 0) + cause.line)
-    return Problem(place, spelled, describe(cause, value))
+    return ConfigProblem(place, known_path, describe(cause, value))
 
 
 def _place_of_key(tree: Table, path: KeyPath) -> Place:
@@ -361,10 +361,10 @@ def _place_of_key(tree: Table, path: KeyPath) -> Place:
     return locate(tree, path)[0]
 
 
-def _lines(problems: Iterable[Problem]) -> list[str]:
+def _lines(problems: Iterable[ConfigProblem]) -> list[str]:
     """Return the problems in the order of the file, then those of the environment."""
 
-    def position(problem: Problem) -> tuple[bool, int, str]:
+    def position(problem: ConfigProblem) -> tuple[bool, int, str]:
         place = problem.place
         return place.line is None, place.line or 0, place.source
 

@@ -108,7 +108,7 @@ class ApiKeySettings(Section):
 
 
 def _merge_watches(watches: tuple[Watch, ...]) -> tuple[Watch, ...]:
-    """Each query once, with live data if one of its equals wants it."""
+    """Each query once, with live data if one of its equals has it."""
     live = {watch for watch in watches if watch.live}
     return tuple(replace(one, live=one in live) for one in dict.fromkeys(watches))
 
@@ -156,14 +156,14 @@ class SourceSettings(Section):
         description="true: what exists at the first read is announced as created.",
     )
     started_grace: DurationOrZero = Field(
-        default=timedelta(minutes=30), description="How late a start may still be told."
+        default=timedelta(minutes=30), description="A start is announced at most this late."
     )
     ended_grace: DurationOrZero = Field(
-        default=timedelta(hours=24), description="How late an end may still be told."
+        default=timedelta(hours=24), description="An end is announced at most this late."
     )
     started_again_after: DurationOrZero = Field(
         default=timedelta(minutes=15),
-        description="A start that moves by more than this is told again.",
+        description="A start that moves later by more than this is announced again.",
     )
     api_key: ApiKeySettings | None = Field(default=None, description="Sign requests with this key.")
 
@@ -192,7 +192,7 @@ class SourceSettings(Section):
 
 
 class OperatorSettings(Section):
-    """Who is told when something is wrong with the service itself."""
+    """Who is notified when something is wrong with the service itself."""
 
     to: Annotated[tuple[DestinationRef, ...], OneOrMany()] = Field(
         default=(), description="Names of destinations; none: only the log says it."
@@ -301,7 +301,7 @@ class Settings(Section):
     )
     operator: OperatorSettings = Field(
         default_factory=OperatorSettings,
-        description="Who is told when something is wrong with the service itself.",
+        description="Who is notified when something is wrong with the service itself.",
     )
     heartbeat_url: types.Address | None = Field(
         default=None,

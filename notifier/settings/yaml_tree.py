@@ -29,7 +29,7 @@ from notifier.domain.parsing import Place, Scalar
 from notifier.errors import ConfigError
 
 #: Keys and list positions from the top of the file down to a value.
-Path: TypeAlias = tuple[str | int, ...]
+KeyPath: TypeAlias = tuple[str | int, ...]
 #: Limits that no configuration reaches, but aliases that multiply do.
 MAX_DEPTH, MAX_NODES = 30, 20_000
 #: Characters of a line that are searched for a hint.
@@ -56,18 +56,18 @@ class Items(list["Node"]):
 Node: TypeAlias = Scalar | Items | Table
 
 
-class Problem(NamedTuple):
+class ConfigProblem(NamedTuple):
     """Something that a person must correct, and where."""
 
     place: Place
-    path: Path
+    path: KeyPath
     what: str
 
     def __str__(self) -> str:
         return ": ".join(filter(None, (str(self.place), format_path(self.path), self.what)))
 
 
-def format_path(path: Path) -> str:
+def format_path(path: KeyPath) -> str:
     """Return a path as people write it: `routes[0].match.details.league`."""
     parts = (
         f"[{part}]" if isinstance(part, int) else f".{'***' if is_hidden(part) else part}"
@@ -81,7 +81,7 @@ def is_hidden(key: str) -> bool:
     return re.search(r"://|[=&?@%]|whsec_", key) is not None
 
 
-def locate(node: Node, path: Path) -> tuple[Place, Path]:
+def locate(node: Node, path: KeyPath) -> tuple[Place, KeyPath]:
     """
     Return the place of a path, and as much of the path as the file has.
 
@@ -109,7 +109,7 @@ def key_place(table: Table, name: str) -> Place:
     )
 
 
-def node_at(node: Node, path: Path) -> Node | None:
+def node_at(node: Node, path: KeyPath) -> Node | None:
     """Return the value at a path; None: there is none."""
     found: Node | None = node
     for part in path:
@@ -122,7 +122,7 @@ def node_at(node: Node, path: Path) -> Node | None:
     return found
 
 
-def read_yaml(text: str, *, source: str, numbered: bool = True) -> tuple[Node, list[Problem]]:
+def read_yaml(text: str, *, source: str, numbered: bool = True) -> tuple[Node, list[ConfigProblem]]:
     """
     Return the one document of a file, and its problems that reading can go past.
 
@@ -146,7 +146,7 @@ class _Reader:
     """Reads the parser's events of one document."""
 
     def __init__(self, source: str, *, numbered: bool) -> None:
-        self.problems: list[Problem] = []
+        self.problems: list[ConfigProblem] = []
         #: Of the newest event.
         self.line = 1
         self._source = source
@@ -170,7 +170,7 @@ class _Reader:
             return Table(Place(self._source, 1) if root is None else root.place)
         return root
 
-    def _node(self, event: Event, path: Path) -> Node:
+    def _node(self, event: Event, path: KeyPath) -> Node:
         """Return the node that begins with an event, after taking the rest of its events."""
         self.line = event.start_mark.line + 1
         place = Place(self._source, self.line if self._numbered else None)
@@ -178,7 +178,7 @@ class _Reader:
             if event.anchor in self._anchors:
                 return self._copy(self._anchors[event.anchor], event, path)
             what = "begins with *, an alias, but nothing is anchored so; quote it"
-            self.problems.append(Problem(place, path, what))
+            self.problems.append(ConfigProblem(place, path, what))
             return Scalar("", place)
         self._count(event, path)
         node: Node
@@ -196,12 +196,12 @@ class _Reader:
         if isinstance(event, ScalarEvent | CollectionStartEvent) and event.ctag is not None:
             # A text may begin with ! only in quotes. It may be a secret, so it is not shown.
             what = "begins with !, a YAML tag, and tags are not understood; quote it"
-            self.problems.append(Problem(place, path, what))
+            self.problems.append(ConfigProblem(place, path, what))
         if isinstance(event, NodeEvent) and event.anchor is not None:
             self._anchors[event.anchor] = node
         return node
 
-    def _table(self, place: Place, path: Path) -> Table:
+    def _table(self, place: Place, path: KeyPath) -> Table:
         table = Table(place)
         for event in self._events:
             if isinstance(event, MappingEndEvent):
@@ -216,15 +216,15 @@ class _Reader:
                 value.place = key.place
             if key in table:
                 what = f"is set twice, first at {key_place(table, key)}"
-                self.problems.append(Problem(key.place, (*path, str(key)), what))
+                self.problems.append(ConfigProblem(key.place, (*path, str(key)), what))
             elif key == "<<":
                 what = "merge keys are not part of YAML 1.2; write the keys out"
-                self.problems.append(Problem(key.place, (*path, str(key)), what))
+                self.problems.append(ConfigProblem(key.place, (*path, str(key)), what))
             else:
                 table[key] = value
         return table
 
-    def _copy(self, node: Node, event: Event, path: Path) -> Node:
+    def _copy(self, node: Node, event: Event, path: KeyPath) -> Node:
         """Return a copy of what an anchor stands for: overrides change only one of them."""
         self._count(event, path)
         if isinstance(node, Scalar):
@@ -234,7 +234,7 @@ class _Reader:
         copies = {key: self._copy(one, event, path) for key, one in node.items()}
         return Table(node.place, copies)
 
-    def _count(self, event: Event, path: Path) -> None:
+    def _count(self, event: Event, path: KeyPath) -> None:
         self._size += 1
         if self._size > MAX_NODES or len(path) > MAX_DEPTH:
             raise MarkedYAMLError(problem=_TOO_LARGE, problem_mark=event.start_mark)
