@@ -65,7 +65,7 @@ ARGON2_PREFIX = "$argon2id$"
 _THROTTLE_WINDOW = timedelta(minutes=1)
 _ATTEMPTS_PER_ADDRESS = 5
 _ATTEMPTS_IN_ALL = 300
-#: More attempts than this in all: each one is delayed, but nobody is locked out.
+#: More attempts than this in all: each one is delayed, but no client is locked out.
 _ATTEMPTS_BEFORE_DELAY = 30
 _LOGIN_DELAY_S = 1.0
 _REFRESH = '\n<meta http-equiv="refresh" content="0">'
@@ -229,7 +229,7 @@ class TokenStore:
 class AuthSettings:
     """What authentication depends on, for one listening socket."""
 
-    #: None: nobody has to sign in.
+    #: None: no login is required.
     password: Password | None
     #: Part of the cookie's name: cookies know no ports, and two services on one machine
     #: must not overwrite each other's sessions.

@@ -154,7 +154,7 @@ def pretty_json(document: Json) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FormattedChange:
+class DisplayedChange:
     """One change of a field, or of a list of tickers."""
 
     label: str
@@ -171,23 +171,23 @@ def _changes(rows: Sequence[ChangeRow]) -> Sequence[Change]:
     return event_text.without_echo(tuple(row.value() for row in rows))
 
 
-def format_changes(rows: Sequence[ChangeRow]) -> list[FormattedChange]:
+def format_changes(rows: Sequence[ChangeRow]) -> list[DisplayedChange]:
     """The changes of an event for a list."""
     return [_format_change(change) for change in _changes(rows)]
 
 
-def _format_change(change: Change) -> FormattedChange:
+def _format_change(change: Change) -> DisplayedChange:
     label = _CHANGE_LABELS.get(change.field) or event_text.label(change.field)
     if change.added is not None and change.removed is not None:
         added, removed = ([clean(x, 80) for x in xs] for xs in (change.added, change.removed))
-        return FormattedChange(label=label, added=added, removed=removed)
+        return DisplayedChange(label=label, added=added, removed=removed)
     before, after = _format_value(change.before), _format_value(change.after)
     shift = ""
     if isinstance(before, datetime) and isinstance(after, datetime):
         by = after - before
         if by and is_set(before) and is_set(after):
             shift = f"{span(by)} {'later' if by > timedelta(0) else 'earlier'}"
-    return FormattedChange(label=label, before=before, after=after, shift=shift)
+    return DisplayedChange(label=label, before=before, after=after, shift=shift)
 
 
 def _format_value(value: Json) -> str | datetime | None:

@@ -2,7 +2,7 @@
 ASGI middleware: security headers, trusted hosts, same-origin writes, body limit.
 
 Together they keep a page of another site, open in the same browser, from reading or
-changing anything here, whatever host name it reaches this service by.
+changing anything here, under any host name.
 """
 
 import ipaddress
@@ -100,8 +100,8 @@ class TrustedHosts:
     """
     Answers only requests whose `Host` is a name of this service.
 
-    This defends against DNS rebinding: a browser lets a foreign page read whatever is
-    served under the name of that page. Health probes are answered under any name.
+    This defends against DNS rebinding: a browser lets a foreign page read everything
+    that is served under its own host name. Health probes are answered under any name.
     Starlette's own middleware knows neither probes nor "any IP address".
     """
 

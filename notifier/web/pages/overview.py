@@ -21,7 +21,7 @@ _STARTS, _MORE_STARTS = 8, 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class OverviewProblem:
     """Something that a person should look at."""
 
     text: str
@@ -60,26 +60,26 @@ def page_routes(renderer: TemplateRenderer) -> list[BaseRoute]:
     return [Route("/", show_overview)]
 
 
-def problems(status: StatusRow, health: HealthReport) -> Iterator[Problem]:
+def problems(status: StatusRow, health: HealthReport) -> Iterator[OverviewProblem]:
     """The problems of the service, its open incidents, and destinations that have neither."""
     if health.stalled:
-        yield Problem(text=f"No progress in: {', '.join(health.stalled)}.")
+        yield OverviewProblem(text=f"No progress in: {', '.join(health.stalled)}.")
     for reason in health.unready:
-        yield Problem(text=f"Not ready: {reason}")
+        yield OverviewProblem(text=f"Not ready: {reason}")
     for incident in status.conditions:
-        yield Problem(text=incident.words, since=incident.since)
+        yield OverviewProblem(text=incident.words, since=incident.since)
     incident_keys = " ".join(incident.key for incident in status.conditions)
     for one in status.destinations:
         if f":{one.name}" in incident_keys:
             continue
         if one.gone or one.suspended_since is not None:
-            yield Problem(
+            yield OverviewProblem(
                 text=f"Nothing is sent to {one.name}: {one.reason or 'suspended'}",
                 since=one.suspended_since,
                 href=f"/destinations#{one.name}",
             )
         elif one.dead:
-            yield Problem(
+            yield OverviewProblem(
                 text=f"{one.name} has {one.dead:,} dead letters.",
                 href=f"/deliveries?state=dead&destination={one.name}",
             )

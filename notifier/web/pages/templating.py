@@ -21,6 +21,7 @@ from notifier.domain.models import Kind, State
 from notifier.messages.humanize import on_the_wall, zone_name
 from notifier.storage.rows import Page
 from notifier.web import filters
+from notifier.web.auth import ANONYMOUS
 from notifier.web.context import WebContext
 from notifier.web.pages import forms
 
@@ -146,7 +147,7 @@ class TemplateRenderer:
 def principal_of(request: Request) -> Principal:
     """The principal that the request is authenticated as."""
     found = request.scope.get("state", {}).get("principal")
-    return found if isinstance(found, Principal) else Principal(name="nobody", may_write=False)
+    return found if isinstance(found, Principal) else ANONYMOUS
 
 
 def writer_of(request: Request) -> Principal:
