@@ -1,26 +1,26 @@
 """
-What people look for -> the parts that must be there.
+Search by words: the terms that are stored with a milestone, and those of a query.
 
-A ticker is kept in parts, for those of one milestone share most of theirs.
+A ticker is split at its dashes, because those of one milestone share most of their parts.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 
-#: More parts narrow a search no further.
-MOST_PARTS = 8
-_BETWEEN = re.compile(r"[\s-]+")
+#: Further terms of a query are ignored.
+MAX_TERMS = 8
+_SEPARATORS = re.compile(r"[\s-]+")
 
 
-def kept(texts: Iterable[str]) -> str:
-    """All parts of these texts, each once, in small letters."""
-    return " ".join(dict.fromkeys(_parts(" ".join(texts))))
+def indexed(texts: Iterable[str]) -> str:
+    """The terms of these texts, each once, in lower case."""
+    return " ".join(dict.fromkeys(_terms(" ".join(texts))))
 
 
-def sought(text: str) -> Sequence[str]:
-    """What must all be found, each anywhere within what was kept or within an id."""
-    return list(dict.fromkeys(_parts(text)))[:MOST_PARTS]
+def search_terms(query: str) -> Sequence[str]:
+    """The terms that must all be found, each as a part of the indexed text or of an id."""
+    return list(dict.fromkeys(_terms(query)))[:MAX_TERMS]
 
 
-def _parts(text: str) -> Iterable[str]:
-    return filter(None, _BETWEEN.split(text.casefold()))
+def _terms(text: str) -> Iterable[str]:
+    return filter(None, _SEPARATORS.split(text.casefold()))

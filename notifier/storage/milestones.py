@@ -17,7 +17,7 @@ from sqlalchemy import Boolean, Connection, Row
 from notifier.domain.changes import RowChange, StoredMilestone, UnconfirmedRevision
 from notifier.domain.models import Delivery, Event, State, Timer
 from notifier.domain.poll_schedule import ReadEnd, ReadKind, WatchRow
-from notifier.domain.search import kept
+from notifier.domain.search import indexed
 from notifier.domain.timers import LastAnnounced
 from notifier.errors import StoreError
 from notifier.kalshi import decoding
@@ -369,7 +369,7 @@ def _row(change: RowChange, page: PageCommit) -> dict[str, Any]:
         "end_at": milestone.end,
         "doc": zlib.compress(milestone.raw, 6),
         "now": page.now,
-        "search": kept((title, *milestone.tickers)),
+        "search": indexed((title, *milestone.tickers)),
     }
 
 

@@ -34,7 +34,7 @@ from notifier.domain.pagination import (
     MilestoneFilter,
     PageRequest,
 )
-from notifier.domain.search import sought
+from notifier.domain.search import search_terms
 from notifier.domain.silences import keys_of
 from notifier.kalshi import decoding
 from notifier.storage import admin
@@ -368,7 +368,7 @@ def milestones(conn: Connection, wanted: MilestoneFilter) -> Page[MilestoneRow]:
         if value is not None:
             conditions.append(condition)
             params[name] = value
-    parts = sought(wanted.search)
+    parts = search_terms(wanted.search)
     for number, part in enumerate(parts):
         like = f"LIKE :part{number} ESCAPE '\\'"
         conditions.append(f"(search {like} OR LOWER(id) {like})")

@@ -17,7 +17,7 @@ from storing import EVERYTHING, NOW, inline
 
 from notifier.demo.fake_api import Document
 from notifier.domain.models import Kind, delivery_id, event_id, message_id
-from notifier.domain.search import kept
+from notifier.domain.search import indexed
 from notifier.storage.database import open_database
 
 #: Documents that are made; the others say the same of other milestones.
@@ -170,7 +170,7 @@ def _milestones(
             "doc": packed.of(number),
             "first_seen_at": now,
             "changed_at": now,
-            "search": kept((title, *map(str, tickers))),
+            "search": indexed((title, *map(str, tickers))),
         }
 
 

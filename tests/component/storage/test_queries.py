@@ -39,7 +39,7 @@ from notifier.domain.pagination import (
     PageRequest,
 )
 from notifier.domain.rules import QuietPolicy, Rate, Window
-from notifier.domain.search import kept, sought
+from notifier.domain.search import indexed, search_terms
 from notifier.storage import destination_state, queries, sqlite, stats
 from notifier.storage.database import Priority, reading
 from notifier.storage.rows import Page
@@ -364,8 +364,8 @@ async def test_a_milestone_is_found_by_its_new_words_after_a_change(
 
 @given(st.text(max_size=30))
 def test_a_text_is_found_by_itself(text: str) -> None:
-    words = kept([text])
-    assert all(part in words for part in sought(text))
+    words = indexed([text])
+    assert all(part in words for part in search_terms(text))
 
 
 async def test_milestones_of_an_older_database_are_found_as_well(

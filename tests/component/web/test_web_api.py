@@ -1,4 +1,4 @@
-"""The API: rows as the commands print them, and words when something cannot be."""
+"""The API: rows of the contract, actions, refusals, and the OpenAPI document."""
 
 import itertools
 import re
@@ -12,6 +12,7 @@ import jsonschema_rs
 import msgspec
 import pytest
 from sample_site import Site, site
+from starlette.exceptions import HTTPException
 from starlette.routing import Mount, Route, Router
 from storing import DAY, HOUR, MINUTE, NOW, row, stamp
 
@@ -43,7 +44,7 @@ async def client(place: Site) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def _json(client: httpx.AsyncClient, path: str, **asked: Any) -> Any:
-    answer = await client.get(path, params=asked)
+    answer = await client.get(path, params=asked or None)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/json"
     return answer.json()
@@ -63,68 +64,43 @@ def _words(answer: httpx.Response) -> str:
     return str(problem["detail"])
 
 
-# --- what is there ------------------------------------------------------------
+# --- reads ------------------------------------------------------------
 
 
-async def test_events_are_the_rows_of_the_command_newest_first(
+async def test_events_are_the_rows_of_the_command_newest_first_in_pages(
     place: Site, client: httpx.AsyncClient
 ) -> None:
-    found = await _json(client, "/events")
-
     rows = await place.shelf.store.read(lambda conn: list(queries.iter_events(conn)))
-    assert found == {"rows": msgspec.json.decode(msgspec.json.encode(rows[::-1])), "next": None}
+    first = await _json(client, "/events", limit=4)
+    second = await _json(client, "/events", limit=4, cursor=first["next"])
+
+    assert first["rows"] + second["rows"] == msgspec.json.decode(msgspec.json.encode(rows[::-1]))
+    assert (len(first["rows"]), second["next"]) == (4, None)
 
 
-async def test_a_list_goes_on_where_its_page_ended(client: httpx.AsyncClient) -> None:
-    whole = (await _json(client, "/events"))["rows"]
-    pages = [page async for page in _pages(client, "/events", limit=2)]
+@pytest.mark.parametrize(
+    ("path", "field", "values"),
+    [
+        ("/events?kind=updated&kind=created", "kind", {"updated", "created"}),
+        ("/events?kind=updated", "kind", {"updated"}),
+        ("/deliveries?state=dead&destination=hook", "reason", {"HTTP 400"}),
+        ("/deliveries?state=delivered&route=games", "destination", {"ops", "desk"}),
+        ("/milestones?search=SYRACUSE+pitts", "milestone_id", {"syr"}),
+        ("/milestones?search=kxnflgame-26nov22kcden", "milestone_id", {"kc"}),
+        ("/milestones?type=political_race&category=Elections", "milestone_id", {"ga"}),
+        (f"/milestones?since={stamp(NOW + 10 * HOUR)}", "milestone_id", {"ga"}),
+        ("/milestones?gone=yes", "milestone_id", set()),
+    ],
+)
+async def test_a_list_is_filtered_by_its_query(
+    client: httpx.AsyncClient, path: str, field: str, values: set[str]
+) -> None:
+    assert {row[field] for row in (await _json(client, path))["rows"]} == values
 
-    assert [row for page in pages for row in page] == whole
-    assert {len(page) for page in pages[:-1]} == {2}
 
-
-async def _pages(
-    client: httpx.AsyncClient, path: str, **asked: Any
-) -> AsyncIterator[list[dict[str, Any]]]:
-    page = await _json(client, path, **asked)
-    yield page["rows"]
-    while page["next"] is not None:
-        page = await _json(client, path, **asked, cursor=page["next"])
-        yield page["rows"]
-
-
-async def test_any_of_several_kinds_is_meant_when_several_are_named(
+async def test_a_milestone_has_its_document_events_timers_and_deliveries(
     client: httpx.AsyncClient,
 ) -> None:
-    both = await _json(client, "/events", kind=["updated", "created"])
-    one = await _json(client, "/events", kind="updated")
-
-    assert {row["kind"] for row in both["rows"]} == {"created", "updated"}
-    assert {row["kind"] for row in one["rows"]} == {"updated"}
-
-
-async def test_deliveries_can_be_asked_for_by_state_and_destination(
-    client: httpx.AsyncClient,
-) -> None:
-    found = await _json(client, "/deliveries", state="dead", destination="hook")
-
-    assert {(row["state"], row["destination"]) for row in found["rows"]} == {("dead", "hook")}
-    assert found["rows"][0]["reason"] == "HTTP 400"
-    assert {row["title"] for row in found["rows"]} >= {"Kansas City at Denver"}
-
-
-async def test_milestones_are_found_by_their_words(client: httpx.AsyncClient) -> None:
-    async def titles(**asked: Any) -> list[str]:
-        return [row["title"] for row in (await _json(client, "/milestones", **asked))["rows"]]
-
-    assert await titles(search="SYRACUSE pitts") == ["Syracuse at Pittsburgh"]
-    assert await titles(search="kxnflgame-26nov22kcden") == ["Kansas City at Denver"]
-    assert await titles(type="political_race") == ["Georgia governor runoff"]
-    assert await titles(since=stamp(NOW + 10 * HOUR)) == ["Georgia governor runoff"]
-    assert await titles(gone="yes") == []
-
-
-async def test_a_milestone_tells_its_whole_story(client: httpx.AsyncClient) -> None:
     found = await _json(client, "/milestones/syr")
 
     assert found["milestone"]["title"] == "Syracuse at Pittsburgh"
@@ -156,7 +132,9 @@ async def test_an_explanation_says_why_and_what_was_sent(
     assert "begins so" in await _refused(client, 404, "/events/evt_")
 
 
-async def test_everything_at_a_glance(client: httpx.AsyncClient) -> None:
+async def test_the_overview_holds_status_starts_hours_and_latency(
+    client: httpx.AsyncClient,
+) -> None:
     found = await _json(client, "/overview")
 
     assert [row["milestone_id"] for row in found["starts"]] == [
@@ -169,7 +147,7 @@ async def test_everything_at_a_glance(client: httpx.AsyncClient) -> None:
     assert found["status"] == await _json(client, "/status")
 
 
-async def test_head_says_as_much_as_get_in_the_headers(
+async def test_head_returns_the_headers_of_get(
     client: httpx.AsyncClient,
 ) -> None:
     answer = await client.head("/events")
@@ -178,7 +156,7 @@ async def test_head_says_as_much_as_get_in_the_headers(
     assert answer.headers["content-type"] == "application/json"
 
 
-# --- what cannot be meant -----------------------------------------------------
+# --- refusals -----------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -201,13 +179,13 @@ async def test_head_says_as_much_as_get_in_the_headers(
         ("/stream?after=-1", r"after: must be a number"),
     ],
 )
-async def test_a_question_that_cannot_be_meant_names_the_parameter(
+async def test_a_bad_query_is_refused_with_the_name_of_the_parameter(
     client: httpx.AsyncClient, path: str, words: str
 ) -> None:
     assert re.search(words, await _refused(client, 400, path))
 
 
-async def test_a_cursor_of_another_list_is_none_of_this_one(
+async def test_a_cursor_of_another_list_is_refused(
     client: httpx.AsyncClient,
 ) -> None:
     cursor = (await _json(client, "/events", limit=1))["next"]
@@ -218,7 +196,7 @@ async def test_a_cursor_of_another_list_is_none_of_this_one(
     assert "cursor of deliveries" in _words(answer)
 
 
-async def test_what_takes_too_long_to_look_up_is_given_up(
+async def test_a_query_that_takes_too_long_is_given_up(
     place: Site, client: httpx.AsyncClient
 ) -> None:
     count = itertools.count(step=9)
@@ -234,7 +212,7 @@ async def test_what_takes_too_long_to_look_up_is_given_up(
     assert "query takes too long" in page.text
 
 
-async def test_what_is_not_there_and_what_cannot_be_done_there(
+async def test_an_unknown_path_and_a_wrong_method_are_refused(
     client: httpx.AsyncClient,
 ) -> None:
     wrong = await client.put("/silences", json={})
@@ -245,10 +223,10 @@ async def test_what_is_not_there_and_what_cannot_be_done_there(
     assert _words(wrong) == "Method Not Allowed"
 
 
-# --- what can be done ---------------------------------------------------------
+# --- actions ---------------------------------------------------------
 
 
-async def test_a_silence_is_put_into_force_listed_and_ended(
+async def test_a_silence_is_added_listed_and_ended(
     client: httpx.AsyncClient,
 ) -> None:
     wish = {
@@ -272,7 +250,7 @@ async def test_a_silence_is_put_into_force_listed_and_ended(
     assert "no silence is in force" in _words(again)
 
 
-async def test_dead_letters_are_shown_and_put_back(client: httpx.AsyncClient) -> None:
+async def test_dead_letters_are_listed_and_put_back(client: httpx.AsyncClient) -> None:
     would = await client.post("/deliveries/redrive", json={"dry_run": True})
     still = await _json(client, "/deliveries", state="dead")
     one = still["rows"][0]["delivery_id"]
@@ -311,7 +289,7 @@ async def test_a_destination_is_tested_and_resumed(place: Site, client: httpx.As
         (b"[" * 30000, r"the body: "),
     ],
 )
-async def test_a_wish_that_cannot_be_meant_says_what_is_wrong(
+async def test_a_bad_body_is_refused_with_the_reason(
     client: httpx.AsyncClient, body: bytes, words: str
 ) -> None:
     answer = await client.post(
@@ -335,7 +313,7 @@ async def test_a_wish_that_cannot_be_meant_says_what_is_wrong(
         ({"match": {"destination": ["dsk"]}}, "did you mean desk?"),
     ],
 )
-async def test_a_silence_that_would_silence_nothing_is_refused_with_a_hint(
+async def test_a_silence_that_cannot_match_is_refused_with_a_suggestion(
     client: httpx.AsyncClient, wish: dict[str, Any], words: str
 ) -> None:
     whole = {"match": {"title": ["x"]}, "until": stamp(NOW + DAY), "why": "x"} | wish
@@ -347,7 +325,7 @@ async def test_a_silence_that_would_silence_nothing_is_refused_with_a_hint(
     assert (await _json(client, "/silences"))["rows"] == []
 
 
-async def test_a_wish_that_cannot_be_granted_now_says_why(
+async def test_an_impossible_action_is_refused_with_the_reason(
     client: httpx.AsyncClient,
 ) -> None:
     large = b'{"ids": ["' + b"x" * 70_000 + b'"]}'
@@ -362,22 +340,17 @@ async def test_a_wish_that_cannot_be_granted_now_says_why(
     assert much.status_code == 413
 
 
-async def test_whoever_may_only_look_can_have_nothing_done(place: Site) -> None:
-    async def guarded(scope: Any, receive: Any, send: Any) -> None:
+async def test_a_token_that_may_only_read_cannot_act(place: Site) -> None:
+    async def as_reader(scope: Any, receive: Any, send: Any) -> None:
         scope.setdefault("state", {})["principal"] = Principal(name="desk", may_write=False)
-        scope["app"] = guarded
-        await router(scope, receive, send)
+        scope["app"] = as_reader
+        await Router(api(_context(place)))(scope, receive, send)
 
-    router = Router(api(_context(place)))
-    transport = httpx.ASGITransport(guarded, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
-        looked = await client.get(f"{API}/events")
-        with pytest.raises(Exception, match="403"):
-            await httpx.AsyncClient(
-                transport=httpx.ASGITransport(guarded), base_url="http://x"
-            ).post(f"{API}/destinations/ops/resume")
-
-    assert looked.status_code == 200
+    transport = httpx.ASGITransport(as_reader)
+    async with httpx.AsyncClient(transport=transport, base_url=f"http://x{API}") as client:
+        assert (await client.get("/events")).status_code == 200
+        with pytest.raises(HTTPException, match="403"):
+            await client.post("/destinations/ops/resume")
 
 
 def _context(place: Site) -> WebContext:
@@ -393,7 +366,7 @@ def _context(place: Site) -> WebContext:
     )
 
 
-# --- what is described --------------------------------------------------------
+# --- the document --------------------------------------------------------
 
 
 #: Enough of a service to describe its API.

@@ -1,4 +1,4 @@
-"""New events as they come: what listeners are told, and what they cost."""
+"""The stream of new events: what listeners get, and what they cost."""
 
 import json
 from contextlib import AsyncExitStack
@@ -144,7 +144,7 @@ class Listening:
         await self._stack.aclose()
 
 
-async def test_a_new_event_is_told_within_a_third_of_a_second() -> None:
+async def test_a_new_event_is_sent_within_a_third_of_a_second() -> None:
     events = Events(last=7)
     listener = Listener(_broadcast(events))
 
@@ -170,7 +170,7 @@ async def test_a_new_event_is_told_within_a_third_of_a_second() -> None:
         ({"query": "after=99"}, []),
     ],
 )
-async def test_whoever_comes_back_is_told_what_came_meanwhile(
+async def test_a_client_that_reconnects_gets_the_events_it_missed(
     known: dict[str, Any], numbers: list[int]
 ) -> None:
     events = Events(last=7)
@@ -183,7 +183,7 @@ async def test_whoever_comes_back_is_told_what_came_meanwhile(
         assert listener.numbers == [*numbers, 8]
 
 
-async def test_much_that_was_missed_comes_in_parts_and_in_order() -> None:
+async def test_many_missed_events_come_in_batches_and_in_order() -> None:
     listener = Listener(_broadcast(Events(last=1234)), query="after=0")
 
     async with Listening(listener):
@@ -191,7 +191,7 @@ async def test_much_that_was_missed_comes_in_parts_and_in_order() -> None:
         assert listener.numbers == list(range(1, 1235))
 
 
-async def test_many_listeners_cost_as_much_as_one() -> None:
+async def test_many_listeners_read_the_store_as_often_as_one() -> None:
     events = Events(last=5)
     broadcast = _broadcast(events)
     crowd = [Listener(broadcast) for _ in range(20)]
@@ -207,7 +207,7 @@ async def test_many_listeners_cost_as_much_as_one() -> None:
         assert events.batches <= 11
 
 
-async def test_nobody_is_asked_while_nobody_listens() -> None:
+async def test_the_store_is_not_read_without_listeners() -> None:
     events = Events(last=5)
     listener = Listener(_broadcast(events))
     async with Listening(listener):
@@ -221,7 +221,7 @@ async def test_nobody_is_asked_while_nobody_listens() -> None:
     assert listener.is_over
 
 
-async def test_a_listener_that_is_slow_misses_nothing_of_what_others_read() -> None:
+async def test_a_late_listener_misses_no_event_that_others_read() -> None:
     events = Events(last=0)
     broadcast = _broadcast(events)
     fast, late = Listener(broadcast), Listener(broadcast, query="after=0")
@@ -235,7 +235,7 @@ async def test_a_listener_that_is_slow_misses_nothing_of_what_others_read() -> N
             assert fast.numbers == late.numbers == list(range(1, 901))
 
 
-async def test_a_quiet_stream_says_that_it_is_still_there() -> None:
+async def test_a_quiet_stream_sends_keep_alives() -> None:
     listener = Listener(_broadcast(Events(last=1)))
 
     async with Listening(listener):
@@ -243,7 +243,7 @@ async def test_a_quiet_stream_says_that_it_is_still_there() -> None:
         assert listener.said.count(b": still here\n\n") == 2
 
 
-async def test_a_listener_that_takes_nothing_is_dropped() -> None:
+async def test_a_listener_that_takes_nothing_is_disconnected() -> None:
     listener = Listener(_broadcast(Events(last=1)), is_stuck=True)
 
     async with Listening(listener):
@@ -253,7 +253,7 @@ async def test_a_listener_that_takes_nothing_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("is_busy", [False, True], ids=["quiet", "busy"])
-async def test_who_may_not_listen_any_more_is_told_nothing_more(*, is_busy: bool) -> None:
+async def test_a_listener_that_loses_its_rights_is_disconnected(*, is_busy: bool) -> None:
     events = Events(last=1)
     broadcast = _broadcast(events)
     out, stays = Listener(broadcast), Listener(broadcast)
@@ -276,7 +276,7 @@ async def test_who_may_not_listen_any_more_is_told_nothing_more(*, is_busy: bool
         assert broadcast.listeners == 1
 
 
-async def test_no_more_listen_than_can() -> None:
+async def test_too_many_listeners_are_refused() -> None:
     broadcast = _broadcast(Events(last=1))
 
     async with Listening(*(Listener(broadcast) for _ in range(MAX_LISTENERS))):
@@ -287,7 +287,7 @@ async def test_no_more_listen_than_can() -> None:
     assert caught.value.headers == {"retry-after": "30"}
 
 
-async def test_head_tells_the_kind_and_listens_to_nothing() -> None:
+async def test_head_returns_without_listening() -> None:
     listener = Listener(_broadcast(Events(last=1)), method="HEAD")
 
     await listener.listen()
@@ -296,6 +296,6 @@ async def test_head_tells_the_kind_and_listens_to_nothing() -> None:
 
 
 @pytest.mark.parametrize("last", ["", "x", "-1", "1_0", "9" * 30])
-async def test_a_number_that_is_none_of_ours_is_refused(last: str) -> None:
+async def test_a_bad_last_event_id_is_refused(last: str) -> None:
     with pytest.raises(HTTPException, match="Last-Event-ID"):
         await Listener(_broadcast(Events(last=1)), last=last).listen()
