@@ -1,4 +1,4 @@
-"""Texts that attack whoever reads them, judged by the bytes that arrived."""
+"""Hostile texts in messages, judged by the bytes that arrived."""
 
 import io
 import json
@@ -231,28 +231,21 @@ def judge(service: str, what: Arrived) -> None:
                 judge_html(part.get_content())
 
 
+TEMPLATE = Template(title="{{ kind }}: {{ title }}", body="{{ milestone.title }}\n{{ message }}")
+
+
+@pytest.mark.parametrize("template", [None, TEMPLATE], ids=["built-in", "template"])
 @pytest.mark.parametrize("service", [one for one in URLS if one != "webhook"])
 @pytest.mark.parametrize("name", TEXTS)
 async def test_a_hostile_text_arrives_as_words(
-    name: str, service: str, monkeypatch: pytest.MonkeyPatch
+    name: str, service: str, template: Template | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for one in happened(TEXTS[name]):
-        judge(service, await arrived(service, one, monkeypatch, None))
-
-
-@pytest.mark.parametrize("service", [one for one in URLS if one != "webhook"])
-@pytest.mark.parametrize("name", TEXTS)
-async def test_it_does_so_through_a_template_as_well(
-    name: str, service: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    template = Template(
-        title="{{ kind }}: {{ title }}", body="{{ milestone.title }}\n{{ message }}"
-    )
     for one in happened(TEXTS[name]):
         what = await arrived(service, one, monkeypatch, template)
 
         judge(service, what)
-        assert name != "template" or "49" not in " ".join(_leaves(what.raw))
+        # 7 * 7 in a foreign text is not computed.
+        assert template is None or name != "template" or "49" not in " ".join(_leaves(what.raw))
 
 
 # Its reader of JSON takes no lone surrogates: no milestone has them.
