@@ -9,10 +9,10 @@ import pytest
 from plenty import Plenty, counted, fill
 from storing import HOOK, HOUR, NOW, Shelf, ask, opened, row, stocked
 
-from notifier.domain.models import Refused, Scope
+from notifier.domain.models import Ambiguous, Refused, Scope
 from notifier.domain.pagination import DeadFilter
 from notifier.errors import StoreError, StoreSlow
-from notifier.storage import dead_letters, destination_state
+from notifier.storage import dead_letters, destination_state, outbox
 from notifier.storage.database import Priority, reading
 from notifier.storage.dead_letters import redrive
 
@@ -78,6 +78,25 @@ async def test_only_what_is_named_is_put_back(shelf: Shelf, database: Path) -> N
 
     states = ask(database, "SELECT milestone_id, state FROM deliveries ORDER BY seq")
     assert states == [("m1", "dead"), ("m2", "pending")]
+
+
+async def test_a_redrive_begins_a_new_message_that_may_leave_a_member_out(
+    shelf: Shelf, database: Path
+) -> None:
+    """Members that may have arrived died together; a person may part them."""
+    await shelf.show(row("good"), row("bad"))
+    [digest] = await shelf.claim(over=1)
+    await shelf.settle(digest, Ambiguous(reason="no answer"))
+    async with shelf.store.turn(Priority.MAINTENANCE) as turn:
+        killed = await turn.write(outbox.kill_orphans, ["desk"], before=NOW + HOUR, now=NOW)
+    [(wanted,)] = ask(database, "SELECT id FROM deliveries WHERE milestone_id = 'good'")
+
+    await _redrive(shelf, wanted)
+    [lease] = await shelf.claim(now=NOW + HOUR, over=1)
+
+    assert killed == 2
+    assert lease.milestones == ["good"]
+    assert lease.message.id != digest.message.id
 
 
 async def test_the_beginning_of_an_id_is_enough_to_put_it_back(
