@@ -72,20 +72,6 @@ async def _page(shelf: Shelf, *rows: Row) -> PageCommit:
 # --- one transaction a page ---------------------------------------------------
 
 
-async def test_a_page_brings_milestones_events_deliveries_and_timers(
-    shelf: Shelf, database: Path
-) -> None:
-    await shelf.show(row("m1"), row("m2"))
-
-    assert _counts(database) == {
-        "milestones": 2,
-        "events": 2,
-        "deliveries": 2,
-        "timers": 2,
-        "quarantine": 0,
-    }
-
-
 async def test_a_write_that_fails_leaves_no_trace(
     shelf: Shelf,
 ) -> None:
@@ -164,21 +150,6 @@ async def test_an_event_is_owed_to_a_destination_once_whatever_routes_name_it(
         do("UPDATE deliveries SET destination = ?", HOOK)
 
 
-async def test_events_come_back_as_they_were_told(shelf: Shelf) -> None:
-    await shelf.show(row("m1"))
-    [lease] = await shelf.claim()
-    await shelf.settle(lease, Sent())
-
-    [step] = await shelf.show(row("m1", title="New", related_event_tickers=["B", "A"]))
-    [lease] = await shelf.claim()
-
-    assert lease.events == (step.event,)
-    assert [change.field for change in lease.events[0].changes] == [
-        "related_event_tickers",
-        "title",
-    ]
-
-
 async def test_a_row_of_awkward_text_is_kept_byte_for_byte(shelf: Shelf) -> None:
     nasty = row("m'1", title="\u0000" + "\U0001f3c8" * 300_000 + "'; DROP--")
 
@@ -238,21 +209,6 @@ async def test_a_doubted_row_and_a_gone_one_need_a_second_look(shelf: Shelf) -> 
     )
 
     assert found == frozenset()
-
-
-async def test_a_stale_row_is_believed_when_a_later_read_shows_it_again(
-    shelf: Shelf, database: Path
-) -> None:
-    old = row("m1", title="Old", last_updated_ts=stamp(NOW - HOUR))
-    await shelf.show(row("m1"))
-
-    for read_id in (7, 7, 8):
-        await shelf.show(old, read_id=read_id)
-
-    assert ask(database, "SELECT kind FROM events ORDER BY seq") == [
-        ("created",),
-        ("updated",),
-    ]
 
 
 async def test_a_doubt_is_dropped_when_the_known_bytes_come_back(
@@ -350,17 +306,6 @@ async def test_a_watch_that_cannot_be_polled_is_remembered(shelf: Shelf, databas
 # --- reads --------------------------------------------------------------------
 
 
-async def test_what_a_long_read_brought_becomes_due_at_its_end(shelf: Shelf) -> None:
-    held = NOW + 20 * SECOND
-
-    await shelf.show(row("m1"), read_id=5, more=True, due_at=held)
-    during = await shelf.store.read(due.next_due, [HOOK])
-    await shelf.show(read_id=5, now=NOW + 3 * SECOND)
-    after = await shelf.store.read(due.next_due, [HOOK])
-
-    assert (during, after) == ({HOOK: held}, {HOOK: NOW + 3 * SECOND})
-
-
 async def test_what_a_read_brought_before_it_broke_off_is_due_at_once(
     shelf: Shelf,
 ) -> None:
@@ -451,28 +396,6 @@ async def _remove(shelf: Shelf, milestone_id: str) -> None:
         await turn.write(milestones.remove, gone, (), NOW)
 
 
-async def test_three_complete_reads_without_a_milestone_raise_the_question(
-    shelf: Shelf,
-) -> None:
-    await shelf.show(row("m1"), row("m2"))
-
-    answers = [await _absent(shelf, "m1") for _ in range(4)]
-
-    assert answers == [[], [], ["m2"], ["m2"]]
-
-
-async def test_a_milestone_that_is_seen_again_is_counted_from_the_start(
-    shelf: Shelf,
-) -> None:
-    await shelf.show(row("m1"))
-    for _ in range(2):
-        await _absent(shelf)
-
-    await _absent(shelf, "m1")
-
-    assert [await _absent(shelf) for _ in range(3)] == [[], [], ["m1"]]
-
-
 async def test_a_milestone_that_a_poll_shows_is_counted_from_the_start(
     shelf: Shelf,
 ) -> None:
@@ -483,15 +406,6 @@ async def test_a_milestone_that_a_poll_shows_is_counted_from_the_start(
     await shelf.show(row("m1", title="Alive"))
 
     assert [await _absent(shelf) for _ in range(3)] == [[], [], ["m1"]]
-
-
-async def test_absence_counts_only_in_a_window_that_held_the_start(
-    shelf: Shelf,
-) -> None:
-    await shelf.show(row("m1"))
-
-    for _ in range(5):
-        assert await _absent(shelf, since=NOW + DAY) == []
 
 
 async def test_absence_counts_only_for_the_watch_that_covered_it(
@@ -524,19 +438,6 @@ async def test_a_removed_milestone_has_no_timers_and_is_no_longer_expected(
     ]
 
 
-async def test_a_removed_milestone_that_returns_is_created_again(
-    shelf: Shelf, database: Path
-) -> None:
-    await shelf.show(row("m1"))
-    await _remove(shelf, "m1")
-
-    await shelf.show(row("m1"))
-
-    kinds = ask(database, "SELECT kind FROM events ORDER BY seq")
-    assert kinds == [("created",), ("removed",), ("created",)]
-    assert _timers(database) == {("m1", "start")}
-
-
 # --- timers of a page ---------------------------------------------------------
 
 
@@ -560,19 +461,3 @@ async def test_a_moved_start_takes_its_timers_along_and_leaves_the_end(
         ) == [("remind", 4 * 3600), ("start", 5 * 3600), ("end", 86400)]
         assert await store.read(timers.next_start, NOW) == NOW + 5 * HOUR
         assert await store.read(timers.next_fire) == NOW + 4 * HOUR
-
-
-async def test_a_timer_that_fires_is_gone_and_remembered(shelf: Shelf, database: Path) -> None:
-    await shelf.show(row("m1"))
-    start = NOW + 2 * HOUR
-
-    early = await shelf.ring(now=start - SECOND)
-    told = await shelf.ring(now=start)
-    again = await shelf.ring(now=start + SECOND)
-
-    assert [event.kind for event in told] == ["started"]
-    assert (early, again) == ([], [])
-    assert _timers(database) == set()
-    async with shelf.store.turn(Priority.PAGE) as turn:
-        known = await turn.write(milestones.stored, ["m1"], shelf.watch)
-    assert known["m1"].announced.start == start

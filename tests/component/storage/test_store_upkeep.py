@@ -139,17 +139,6 @@ async def test_an_event_stays_as_long_as_one_of_its_deliveries_does(
     assert ask(database, "SELECT milestone_id FROM events") == [("m1",)]
 
 
-async def test_what_is_young_stays(shelf: Shelf, database: Path) -> None:
-    await shelf.show(row("m1"), now=LATER)
-    [lease] = await shelf.claim(now=LATER)
-    await shelf.settle(lease, Sent(), now=LATER)
-
-    await _prune_all(shelf)
-
-    assert ask(database, "SELECT count(*) FROM events") == [(1,)]
-    assert ask(database, "SELECT count(*) FROM attempts") == [(1,)]
-
-
 async def test_forgetting_goes_in_batches_so_that_nobody_waits_long(
     shelf: Shelf, database: Path
 ) -> None:

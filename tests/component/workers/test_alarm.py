@@ -233,24 +233,6 @@ async def test_a_start_that_moves_after_it_was_told_is_told_again_if_much_later(
         assert ask(database, "SELECT count(*) FROM events WHERE again_from IS NOT NULL") == [(1,)]
 
 
-async def test_a_known_start_that_moves_into_the_past_is_told_late_or_missed(
-    database: Path,
-) -> None:
-    async with _scene(database) as scene:
-        await scene.show("late", NOW + 5 * HOUR)
-        await scene.show("missed", NOW + 5 * HOUR)
-        await anyio.sleep(7200)
-        now = scene.clock.now()
-        await scene.show("late", now - 12 * MINUTE)
-        await scene.show("missed", now - 31 * MINUTE)
-        await anyio.sleep(6 * 3600)
-
-        assert scene.told() == [("late", now - 12 * MINUTE, now)]
-        assert scene.owed() == ["late"]
-        missed = "SELECT milestone_id FROM events WHERE missed AND kind = 'started'"
-        assert ask(database, missed) == [("missed",)]
-
-
 # --- the service was down -----------------------------------------------------
 
 
@@ -306,19 +288,6 @@ async def test_a_clock_that_jumps_over_a_start_tells_it_within_a_second(
 
         [(_, _, seen)] = scene.told()
         assert seen - jumped <= SECOND
-
-
-async def test_a_clock_that_jumps_back_holds_the_start_back(database: Path) -> None:
-    async with _scene(database) as scene:
-        await scene.show("m1", NOW + HOUR)
-        await anyio.sleep(3599.5)
-        scene.clock.correct(-HOUR)
-        await anyio.sleep(3600)
-        early = scene.told()
-        await anyio.sleep(1)
-
-        assert early == []
-        assert scene.told() == [("m1", NOW + HOUR, NOW + HOUR)]
 
 
 async def test_a_clock_that_jumps_back_repeats_no_start(database: Path) -> None:

@@ -78,15 +78,6 @@ async def test_a_lease_that_ran_out_is_freed_soon_and_whoever_delivers_is_woken(
         assert await scene.shelf.store.read(due.next_due, [HOOK]) == {HOOK: scene.clock.now()}
 
 
-async def test_a_lease_that_holds_is_left_alone(database: Path) -> None:
-    async with _kept(database) as scene:
-        await scene.shelf.show(row("m1"))
-        [lease] = await scene.shelf.claim(now=NOW)
-        await anyio.sleep(89)
-
-        assert await scene.shelf.settle(lease, Sent(), now=scene.clock.now()) == 1
-
-
 async def test_what_is_old_is_forgotten_batch_by_batch(database: Path) -> None:
     async with opened(database) as store:
         shelf = await stocked(store)

@@ -119,25 +119,6 @@ async def test_a_poll_is_made_shortly_before_each_start(database: Path, kalshi: 
     assert len(ahead) == 2
 
 
-@pytest.mark.parametrize("seconds", [1, 3, 4, 6, 9])
-async def test_starts_that_follow_closely_have_a_poll_before_each_of_them(
-    database: Path, kalshi: Kalshi, seconds: int
-) -> None:
-    starts = [NOW + (100 + seconds * place) * SECOND for place in range(4)]
-    for place, start in enumerate(starts):
-        kalshi.lists(f"m{place}", start_date=stamp(start))
-    async with (
-        process(database, kalshi, poll_every=5 * MINUTE) as scene,
-        scene.running(),
-    ):
-        await anyio.sleep(150)
-
-    polls = [one.at for one in kalshi.polls]
-    for start in starts:
-        assert any(5 <= (start - at) / SECOND <= 10 for at in polls), start
-    assert len(polls) <= 1 + len(starts)
-
-
 async def test_a_start_that_comes_closer_meanwhile_has_its_poll_all_the_same(
     database: Path, kalshi: Kalshi
 ) -> None:
@@ -347,22 +328,6 @@ async def test_a_watch_that_fails_does_not_block_the_others(database: Path, kals
         )
         assert baselined
     assert {one.query["category"] for one in kalshi.polls} == {"Sports", "Politics"}
-
-
-async def test_a_start_after_a_day_still_asks_from_the_old_watermark(
-    database: Path, kalshi: Kalshi
-) -> None:
-    async with process(database, kalshi) as scene:
-        await scene.read(BASELINE)
-        mark = scene.watermark
-        assert mark is not None
-    kalshi.lists("m1")
-    await anyio.sleep(3 * DAY / SECOND)
-    async with process(database, kalshi) as scene, scene.running():
-        await anyio.sleep(1)
-        assert scene.events == [("created", "m1")]
-
-    assert [one.updated_since for one in kalshi.polls] == [mark - OVERLAP]
 
 
 # --- a jump of the machine's clock --------------------------------------------

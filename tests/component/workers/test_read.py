@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 from reading import OVERLAP, POLITICS, SPORTS, Kalshi, Scene, instant, named, process
-from servers.api_faults import Cursor, Empty, NoDate, Skew, Spoil, Status
+from servers.api_faults import Cursor, NoDate, Skew, Spoil, Status
 from simulated import MachineClock, backend
 from storing import HOUR, NOW, SECOND, stamp
 from structlog.testing import capture_logs
@@ -82,17 +82,6 @@ async def test_what_is_there_already_is_announced_where_that_is_wanted(
         await scene.read(BASELINE)
 
         assert scene.events == [("created", "m1"), ("created", "m2")]
-
-
-async def test_the_first_milestone_that_an_empty_list_ever_shows_is_announced(
-    database: Path, kalshi: Kalshi
-) -> None:
-    async with process(database, kalshi) as scene:
-        await scene.read(BASELINE)
-        kalshi.lists("m1")
-        await scene.read(POLL)
-
-        assert scene.events == [("created", "m1")]
 
 
 async def test_a_new_watch_is_baselined_silently(database: Path, kalshi: Kalshi) -> None:
@@ -305,21 +294,6 @@ async def test_a_milestone_that_two_watches_see_is_one_milestone(
         assert scene.timers == ["m1"]
 
 
-async def test_the_milestones_of_a_dropped_watch_are_not_awaited_any_more(
-    database: Path, kalshi: Kalshi
-) -> None:
-    kalshi.lists("game")
-    kalshi.lists("vote", category="Politics")
-    async with process(database, kalshi, watch=(SPORTS, POLITICS)) as scene:
-        for watch in (SPORTS, POLITICS):
-            await scene.read(BASELINE, watch=watch)
-        assert scene.timers == ["game", "vote"]
-
-    async with process(database, kalshi, watch=(SPORTS,)) as scene:
-        assert scene.timers == ["game"]
-        assert scene.events == []
-
-
 # --- deliveries ---------------------------------------------------------------
 
 
@@ -472,21 +446,6 @@ async def test_a_read_that_shows_too_little_counts_nobody_as_absent(
         await scene.read(kind)
         assert len(scene.absences) == 10
         assert scene.ask("SELECT suspected_at FROM watches") == [(None,)]
-
-
-async def test_an_empty_sweep_is_no_absence_and_an_empty_poll_is_nothing_special(
-    database: Path, kalshi: Kalshi
-) -> None:
-    kalshi.lists("m1")
-    kalshi.api.plan(Empty(), after=1, times=None)
-    async with process(database, kalshi) as scene:
-        await scene.read(BASELINE)
-        with capture_logs() as logs:
-            await scene.read(POLL)
-        assert [line["log_level"] for line in logs] == ["debug"]
-
-        await scene.read(SWEEP)
-        assert scene.absences == {}
 
 
 async def test_a_sweep_says_nothing_about_what_starts_before_its_window(

@@ -83,10 +83,6 @@ def _sweep(
 # --- polls --------------------------------------------------------------------
 
 
-def test_a_poll_follows_the_last_one() -> None:
-    assert _poll(READ) == Plan(at=NOON + 30 * SECOND, watch=READ, kind=ReadKind.POLL)
-
-
 @pytest.mark.parametrize(
     "change",
     [{"baselined_at": None}, {"sweep_only": True}],
@@ -173,10 +169,6 @@ def test_it_is_too_late_to_place_a_poll_when_the_start_is_close() -> None:
 # --- sweeps and full reads ----------------------------------------------------
 
 
-def test_a_sweep_follows_the_last_one() -> None:
-    assert _sweep(READ) == Plan(at=NOON + 30 * MINUTE, watch=READ, kind=ReadKind.SWEEP)
-
-
 def test_a_full_read_comes_when_its_time_has_come() -> None:
     stale = replace(READ, full_at=NOON - DAY)
 
@@ -211,15 +203,6 @@ def test_a_watch_without_a_baseline_comes_first_of_all() -> None:
     stale = replace(READ, full_at=NOON - 10 * DAY, swept_at=NOON - 10 * DAY)
 
     assert _sweep(stale, new) == Plan(at=NOON, watch=new, kind=ReadKind.BASELINE)
-
-
-def test_a_watch_whose_baseline_fails_does_not_keep_the_others_from_theirs() -> None:
-    broken, new = WatchRow(id=1, name="broken"), WatchRow(id=2, name="new")
-    unswept = replace(READ, swept_at=None)
-    failed = {"broken": NOON - SECOND}
-
-    assert _sweep(broken, new, failed=failed).watch == new
-    assert _sweep(broken, unswept, failed=failed).watch == unswept
 
 
 def test_of_two_watches_that_fail_the_one_that_failed_longest_ago_is_next() -> None:

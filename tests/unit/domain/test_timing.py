@@ -155,17 +155,6 @@ def test_a_start_that_moves_earlier_after_it_was_announced_says_nothing(
     assert life.wait(DAY) == []
 
 
-def test_a_start_that_moves_back_to_its_announced_instant_says_nothing() -> None:
-    life = announced(NOON + HOUR)
-    life.wait(MINUTE)
-    life.shows(start=NOON + 5 * HOUR)
-    life.wait(MINUTE)
-    life.shows(start=NOON + HOUR)
-    life.events.clear()
-
-    assert life.wait(DAY) == []
-
-
 def test_small_moves_add_up_from_the_announced_instant() -> None:
     life = announced(NOON + HOUR)
     life.shows(start=NOON + HOUR + 10 * MINUTE)
@@ -261,15 +250,6 @@ def test_an_old_start_that_is_corrected_is_no_news(first: datetime) -> None:
     assert life.wait(DAY) == []
 
 
-def test_an_announced_start_that_is_corrected_long_after_is_no_news() -> None:
-    life = announced(NOON + HOUR)
-    life.wait(5 * HOUR)
-    life.shows(start=NOON + HOUR + 25 * MINUTE)
-    life.events.clear()
-
-    assert life.wait(DAY) == []
-
-
 def test_a_start_that_really_was_a_little_later_is_told_again() -> None:
     life = announced(NOON + HOUR)
     life.wait(25 * MINUTE)
@@ -289,16 +269,6 @@ def test_a_removed_milestone_does_not_start() -> None:
     life.vanishes()
 
     assert life.wait(DAY) == []
-
-
-def test_a_milestone_that_returns_before_its_start_starts() -> None:
-    life = first_seen(NOON + HOUR)
-    life.vanishes()
-    life.wait(MINUTE)
-    life.shows()
-
-    assert kinds(life.events) == [Kind.CREATED]
-    assert kinds(life.wait(DAY)) == [Kind.STARTED]
 
 
 def test_a_milestone_that_returns_after_its_start_does_not_start_again() -> None:

@@ -104,12 +104,6 @@ def test_nobody_is_reminded_of_the_past() -> None:
     assert kinds(down.sleep(2 * DAY + SECOND)) == [Kind.STARTED]
 
 
-def test_a_reminder_at_the_start_itself_is_none() -> None:
-    life = first_seen(NOON + HOUR, policy=TimePolicy(leads=(timedelta(0),)))
-
-    assert kinds(life.wait(DAY)) == [Kind.STARTED]
-
-
 def test_a_start_that_will_not_be_announced_again_needs_no_reminder() -> None:
     life = announced(NOON + HOUR)
     life.policy = TimePolicy(leads=(5 * MINUTE,))
@@ -242,14 +236,6 @@ def test_the_correction_of_an_announced_end_is_a_mere_update(by: timedelta) -> N
 
     assert life.wait(DAY) == []
     assert kinds(life.events) == [Kind.UPDATED]
-
-
-def test_an_announced_end_that_moves_ahead_again_is_announced_again() -> None:
-    life = _over()
-    life.shows(end=NOON + DAY)
-    life.events.clear()
-
-    assert [event.at for event in life.wait(2 * DAY)] == [NOON + DAY]
 
 
 def test_a_milestone_that_is_resumed_and_ends_for_good_ends_again() -> None:
