@@ -76,6 +76,8 @@ async def _service(database: Path, kalshi: Kalshi, sender: Sender) -> AsyncItera
         stop.set()
 
 
+#: Two simulated hours of a whole service take long on a busy machine.
+@pytest.mark.timeout(240)
 async def test_an_outage_is_told_once_and_starts_go_out_meanwhile(
     tmp_path: Path, kalshi: Kalshi
 ) -> None:
