@@ -53,7 +53,7 @@ class DiffPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class DecodedRow:
     """One row of a page, with the fingerprint of its bytes."""
 
     milestone: Milestone
@@ -64,7 +64,7 @@ class Row:
 class RowChange:
     """What is written for one row."""
 
-    row: Row
+    row: DecodedRow
     version: int
     generation: int
     event: Event | None = None
@@ -96,7 +96,7 @@ class ReadContext:
 
 
 def diff(
-    stored: Mapping[str, StoredMilestone], rows: Sequence[Row], context: ReadContext
+    stored: Mapping[str, StoredMilestone], rows: Sequence[DecodedRow], context: ReadContext
 ) -> tuple[RowChange, ...]:
     """
     Decide, in the order of ids, what each row whose bytes are not stored means.
@@ -107,7 +107,7 @@ def diff(
     return tuple(_change(stored.get(row.milestone.id), row, context) for row in ordered)
 
 
-def _change(stored: StoredMilestone | None, row: Row, context: ReadContext) -> RowChange:
+def _change(stored: StoredMilestone | None, row: DecodedRow, context: ReadContext) -> RowChange:
     if stored is None or stored.is_removed:
         version, generation = (stored.version, stored.generation) if stored else (0, 0)
         new = _created(row, context, version + 1, generation + 1, LastAnnounced())
@@ -124,7 +124,7 @@ def _change(stored: StoredMilestone | None, row: Row, context: ReadContext) -> R
 
 
 def _created(
-    row: Row, context: ReadContext, version: int, generation: int, announced: LastAnnounced
+    row: DecodedRow, context: ReadContext, version: int, generation: int, announced: LastAnnounced
 ) -> RowChange:
     milestone, now = row.milestone, context.seen_at
     event = Event(
@@ -151,14 +151,14 @@ def _is_older(row: Milestone, stored: Milestone) -> bool:
     return stored.updated is not None and row.updated < stored.updated
 
 
-def _is_confirmed(stored: StoredMilestone, row: Row, context: ReadContext) -> bool:
+def _is_confirmed(stored: StoredMilestone, row: DecodedRow, context: ReadContext) -> bool:
     seen = stored.unconfirmed
     return (
         seen is not None and seen.fingerprint == row.fingerprint and seen.read_id != context.read_id
     )
 
 
-def _updated(stored: StoredMilestone, row: Row, context: ReadContext) -> RowChange:
+def _updated(stored: StoredMilestone, row: DecodedRow, context: ReadContext) -> RowChange:
     before, after, now = stored.milestone, row.milestone, context.seen_at
     policy = context.policy
     found = changes(before.doc, after.doc)

@@ -15,7 +15,7 @@ import structlog
 from notifier.clock import Clock
 from notifier.concurrency import WakeupEvent
 from notifier.domain import poll_schedule
-from notifier.domain.changes import DiffPolicy, ReadContext, Row, diff, removed
+from notifier.domain.changes import DecodedRow, DiffPolicy, ReadContext, diff, removed
 from notifier.domain.clock_offset import offset_bounds
 from notifier.domain.models import Delivery, Event, Milestone
 from notifier.domain.poll_schedule import Plan, Progress, ReadEnd, ReadKind, WatchRow
@@ -174,12 +174,12 @@ class Ingest:
             bad = []
         self.watcher(read.plan.kind, read.progress, end)
 
-    async def _decode_new(self, read: _Read, page: Page) -> tuple[list[Row], list[BadRow]]:
+    async def _decode_new(self, read: _Read, page: Page) -> tuple[list[DecodedRow], list[BadRow]]:
         """Decode the rows whose bytes are not stored yet; apart, the unreadable ones."""
         fingerprints = {row.id: row.fingerprint for row in page.rows}
         watch = read.plan.watch
         unchanged = await self.db.read(milestones.unchanged, fingerprints, watch)
-        new: list[Row] = []
+        new: list[DecodedRow] = []
         bad = list(page.bad)
         for row in page.rows:
             if row.id in unchanged:
@@ -190,7 +190,7 @@ class Ingest:
                 bad.append(decoding.bad_row(row, exc))
                 continue
             if not self._is_ignored(milestone):
-                new.append(Row(milestone=milestone, fingerprint=row.fingerprint))
+                new.append(DecodedRow(milestone=milestone, fingerprint=row.fingerprint))
         read.shown.update(fingerprints, (row.key for row in page.bad))
         read.stored += len(unchanged) + len(new)
         return new, bad
@@ -204,7 +204,7 @@ class Ingest:
     async def _commit(
         self,
         read: _Read,
-        rows: Sequence[Row],
+        rows: Sequence[DecodedRow],
         bad: Sequence[BadRow],
         *,
         hold: timedelta,
@@ -346,10 +346,10 @@ class Ingest:
             self.scheduler_wakeup.set()
             return
         row = decoding.Row(id=milestone_id, raw=raw, fingerprint=decoding.fingerprint(raw))
-        rows: list[Row] = []
+        rows: list[DecodedRow] = []
         bad: list[BadRow] = []
         try:
-            rows.append(Row(milestone=decoding.milestone(raw), fingerprint=row.fingerprint))
+            rows.append(DecodedRow(milestone=decoding.milestone(raw), fingerprint=row.fingerprint))
         except RowInvalid as exc:
             bad.append(decoding.bad_row(row, exc))
         await self._commit(read, rows, bad, hold=timedelta(0), is_last=False)

@@ -40,7 +40,7 @@ _BACKOFF_S = 15.0
 _MAX_BACKOFF_S = 300.0
 
 
-class LiveData(Protocol):
+class LiveSource(Protocol):
     """The API's live data."""
 
     async def live(self, milestone_ids: Sequence[str]) -> Mapping[str, LiveAnswer]:
@@ -51,7 +51,7 @@ class LiveData(Protocol):
 class LiveStatusPoller:
     """Polls the live status of milestones about to start and under way."""
 
-    source: LiveData
+    source: LiveSource
     db: Database
     clock: Clock
     rate_limiter: RateLimiter

@@ -15,7 +15,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from notifier.domain.batching import BatchingPolicy, DeliveryPlan, DestinationPolicy
-from notifier.domain.changes import DiffPolicy, ReadContext, Row, RowChange, StoredMilestone, diff
+from notifier.domain.changes import (
+    DecodedRow,
+    DiffPolicy,
+    ReadContext,
+    RowChange,
+    StoredMilestone,
+    diff,
+)
 from notifier.domain.circuit_breaker import DestinationState
 from notifier.domain.models import Event, Json, Outcome
 from notifier.domain.outgoing import Lease, Suppressed
@@ -70,10 +77,10 @@ def doc(milestone_id: str = "m1", **fields: Json) -> dict[str, Json]:
     return plain | fields
 
 
-def row(milestone_id: str = "m1", **fields: Json) -> Row:
+def row(milestone_id: str = "m1", **fields: Json) -> DecodedRow:
     """The same as a read hands it to the diff."""
     raw = msgspec.json.encode(doc(milestone_id, **fields))
-    return Row(milestone=decoding.milestone(raw), fingerprint=decoding.fingerprint(raw))
+    return DecodedRow(milestone=decoding.milestone(raw), fingerprint=decoding.fingerprint(raw))
 
 
 @cache
@@ -132,7 +139,7 @@ class Shelf:
 
     async def show(
         self,
-        *rows: Row,
+        *rows: DecodedRow,
         now: datetime = NOW,
         kind: ReadKind = ReadKind.POLL,
         read_id: int | None = None,
@@ -159,7 +166,7 @@ class Shelf:
     def page(
         self,
         known: Mapping[str, StoredMilestone],
-        rows: Sequence[Row],
+        rows: Sequence[DecodedRow],
         *,
         now: datetime,
         kind: ReadKind,

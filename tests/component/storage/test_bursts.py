@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from storing import NOW, SECOND, Shelf, ask, opened, row
 
-from notifier.domain.changes import DiffPolicy, ReadContext, Row, diff
+from notifier.domain.changes import DecodedRow, DiffPolicy, ReadContext, diff
 from notifier.domain.models import Kind
 from notifier.domain.poll_schedule import Progress, ReadKind, WatchRow
 from notifier.domain.routing import deliveries, route
@@ -39,7 +39,7 @@ async def _watching(store: Database, *names: str) -> list[WatchRow]:
 
 
 async def _read(
-    shelf: Shelf, *rows: Row, kind: ReadKind, silent: bool, ends: bool = True
+    shelf: Shelf, *rows: DecodedRow, kind: ReadKind, silent: bool, ends: bool = True
 ) -> list[Kind]:
     """One page through the watch of the shelf; the kinds of what it brought."""
     async with shelf.store.turn(Priority.PAGE) as turn:

@@ -26,7 +26,7 @@ from storing import (
     stocked,
 )
 
-from notifier.domain.changes import Row, removed
+from notifier.domain.changes import DecodedRow, removed
 from notifier.domain.models import Failed, Sent
 from notifier.domain.poll_schedule import ReadKind, WatchRow
 from notifier.domain.rules import Route
@@ -63,7 +63,7 @@ def _forget_watches(conn: Connection) -> None:
     conn.execute(text("DELETE FROM watches"))
 
 
-async def _page(shelf: Shelf, *rows: Row) -> PageCommit:
+async def _page(shelf: Shelf, *rows: DecodedRow) -> PageCommit:
     async with shelf.store.turn(Priority.PAGE) as turn:
         known = await turn.write(milestones.stored, [one.milestone.id for one in rows], shelf.watch)
     return shelf.page(known, rows, now=NOW, kind=ReadKind.POLL, read_id=99, due_at=NOW)
@@ -231,7 +231,9 @@ async def _watches(store: Database, *names: str) -> list[WatchRow]:
         return await turn.write(milestones.set_watches, names)
 
 
-async def _baselined(store: Database, watch: WatchRow, *rows: Row, now: datetime = NOW) -> Shelf:
+async def _baselined(
+    store: Database, watch: WatchRow, *rows: DecodedRow, now: datetime = NOW
+) -> Shelf:
     shelf = Shelf(store=store, watch=watch)
     await shelf.show(*rows, kind=ReadKind.BASELINE, now=now)
     return shelf

@@ -32,7 +32,7 @@ from storing import (
 )
 
 from notifier.domain.calendar import MAX_ENTRIES, MAX_FEED_ITEMS
-from notifier.domain.changes import Row, removed
+from notifier.domain.changes import DecodedRow, removed
 from notifier.domain.models import Json, Kind
 from notifier.domain.rules import Match, Route, Templates
 from notifier.storage import milestones
@@ -118,7 +118,7 @@ async def reader(tmp_path: Path) -> AsyncIterator[Reader]:
         yield found
 
 
-def game(milestone_id: str = "m1", *, at: datetime = NOW + 2 * HOUR, **more: Json) -> Row:
+def game(milestone_id: str = "m1", *, at: datetime = NOW + 2 * HOUR, **more: Json) -> DecodedRow:
     return row(milestone_id, start_date=stamp(at), **more)
 
 

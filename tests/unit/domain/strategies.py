@@ -8,7 +8,14 @@ from typing import TypeAlias
 import msgspec
 from hypothesis import strategies as st
 
-from notifier.domain.changes import DiffPolicy, ReadContext, Row, RowChange, StoredMilestone, diff
+from notifier.domain.changes import (
+    DecodedRow,
+    DiffPolicy,
+    ReadContext,
+    RowChange,
+    StoredMilestone,
+    diff,
+)
 from notifier.domain.models import Json
 from notifier.domain.timers import LastAnnounced, TimePolicy
 from notifier.kalshi import decoding
@@ -44,10 +51,10 @@ def doc(name: str = "m1", **fields: Json) -> Doc:
     return fixed | fields
 
 
-def row(fields: Mapping[str, Json]) -> Row:
+def row(fields: Mapping[str, Json]) -> DecodedRow:
     """The same as a read hands it on."""
     raw = msgspec.json.encode(fields)
-    return Row(milestone=decoding.milestone(raw), fingerprint=decoding.fingerprint(raw))
+    return DecodedRow(milestone=decoding.milestone(raw), fingerprint=decoding.fingerprint(raw))
 
 
 def known(fields: Mapping[str, Json], *, announced: LastAnnounced | None = None) -> StoredMilestone:
