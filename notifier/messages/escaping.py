@@ -111,6 +111,7 @@ def _escape_commonmark(text: str) -> str:
 
 def escape_within(text: str, markup: Format, limit: int) -> str:
     """The text escaped, and cut so that it takes at most `limit` characters."""
+    text = plain(text)
     room = limit = max(limit, 0)
     while len(escaped := escape(shorten(text, room), markup)) > limit:
         room = min(room - 1, room * limit // len(escaped))

@@ -1,6 +1,6 @@
 import apprise
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from message_samples import read_html
 
@@ -136,6 +136,7 @@ def test_what_is_shortened_fits(text: str, limit: int) -> None:
     assert len(shorten(text, limit)) <= limit
 
 
+@example("fourteen chars\x1b", 14, Format.TEXT)
 @given(st.text() | st.text('<&"_[]*a ', max_size=200), st.integers(-5, 80), st.sampled_from(Format))
 def test_text_escaped_within_a_limit_fits(text: str, limit: int, form: Format) -> None:
     cut = escape_within(text, form, limit)
