@@ -40,10 +40,11 @@ def write(store: Path, work: Callable[[Connection], T]) -> T:
     lock.take()
     try:
         engine = sqlite.writer(store)
-        sqlite.migrate(engine, store)
-        with engine.begin() as conn:
-            done = work(conn)
-        engine.dispose()
-        return done
+        try:
+            sqlite.migrate(engine, store)
+            with engine.begin() as conn:
+                return work(conn)
+        finally:
+            engine.dispose()
     finally:
         lock.release()
