@@ -3,7 +3,7 @@
 import os
 import secrets
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import typer
@@ -19,7 +19,7 @@ from notifier.cli.store_view import viewing
 from notifier.cli.where import database, existing
 from notifier.clock import SystemClock
 from notifier.domain.auth import ALL_FEEDS, TOKEN_PREFIX, Token, TokenKind, TokenScope, token_hash
-from notifier.domain.models import Json
+from notifier.domain.models import Json, rfc3339
 from notifier.domain.parsing import ValueParseError, parse_destination_name
 from notifier.domain.suggestions import suggest
 from notifier.messages.humanize import instant, relative
@@ -157,9 +157,7 @@ def _row(token: Token) -> dict[str, Json]:
 
 
 def _stamp(when: datetime | None) -> str | None:
-    if when is None:
-        return None
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return None if when is None else rfc3339(when)
 
 
 def _table(tokens: list[Token], now: datetime) -> Table:

@@ -5,11 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from notifier.domain.batching import Capacity, ClaimContext, DestinationPolicy, plan, silenced
-from notifier.domain.models import Change, Delivery, Event, Json, Kind, Milestone
+from notifier.domain.models import Change, Delivery, Event, Json, Kind, Milestone, rfc3339
 from notifier.domain.outgoing import Deferred, PendingDelivery, Suppressed
 from notifier.domain.rate_limit import UNLIMITED
 from notifier.domain.rules import Route, Silence
-from notifier.domain.sample import rfc3339, sample_event
+from notifier.domain.sample import sample_event
 
 #: What makes a pattern more than a name.
 _PATTERN = re.compile(r"^~|[*?\[]")

@@ -9,7 +9,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -315,3 +315,8 @@ class Refused:
 
 
 Outcome: TypeAlias = Sent | Failed | Ambiguous | Refused
+
+
+def rfc3339(when: datetime) -> str:
+    """The instant in UTC with `Z`."""
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from notifier.domain.models import Change, Event, Json, Kind, Milestone, event_id
+from notifier.domain.models import Change, Event, Json, Kind, Milestone, event_id, rfc3339
 
 SAMPLE_ID = "00000000-0000-4000-8000-000000000000"
 _HOUR = timedelta(hours=1)
@@ -90,8 +90,3 @@ def milestone_of(document: Mapping[str, Json]) -> Milestone:
 
 def _texts(value: Json) -> tuple[str, ...]:
     return tuple(map(str, value)) if isinstance(value, Sequence) else ()
-
-
-def rfc3339(when: datetime) -> str:
-    """The instant in UTC with `Z`."""
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")

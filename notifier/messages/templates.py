@@ -29,7 +29,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
-from notifier.domain.models import Change, Event, Format, Json, Kind
+from notifier.domain.models import Change, Event, Format, Json, Kind, rfc3339
 from notifier.domain.rules import Template
 from notifier.domain.sample import milestone_of, sample_event, sample_milestone
 from notifier.domain.suggestions import suggest
@@ -212,7 +212,7 @@ def _moment(when: datetime, formatter: EventFormatter) -> Moment:
         zone=zone_name(wall),
         weekday=day(wall, this_year=wall.year).split()[0],
         relative=formatter.relative(when),
-        iso=when.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        iso=rfc3339(when),
     )
 
 

@@ -38,6 +38,7 @@ from notifier.domain.calendar import (
     present,
     window,
 )
+from notifier.domain.models import rfc3339
 from notifier.domain.rules import Route
 from notifier.messages.cloudevents import overview
 from notifier.storage import feeds as queries
@@ -193,7 +194,7 @@ class Feeds:
         feed = ET.Element("feed", xmlns=_ATOM)
         _add(feed, "id", f"urn:notifier:route:{rule.name}")
         _add(feed, "title", f"Milestones: {rule.name}")
-        _add(feed, "updated", _rfc3339(max((item.at for item in items), default=_EPOCH)))
+        _add(feed, "updated", rfc3339(max((item.at for item in items), default=_EPOCH)))
         _add(feed, "generator", "milestone notifier")
         _add(ET.SubElement(feed, "author"), "name", "Milestone notifier")
         home = overview(self.external_url)
@@ -204,8 +205,8 @@ class Feeds:
             entry = ET.SubElement(feed, "entry")
             _add(entry, "id", f"urn:notifier:event:{item.id}")
             _add(entry, "title", item.title)
-            _add(entry, "updated", _rfc3339(item.at))
-            _add(entry, "published", _rfc3339(item.at))
+            _add(entry, "updated", rfc3339(item.at))
+            _add(entry, "published", rfc3339(item.at))
             if item.url is not None:
                 ET.SubElement(entry, "link", rel="alternate", type="text/html", href=item.url)
             for tag in item.tags:
@@ -226,7 +227,7 @@ class Feeds:
                     "title": item.title,
                     "content_html": item.html,
                     "content_text": item.text,
-                    "date_published": _rfc3339(item.at),
+                    "date_published": rfc3339(item.at),
                     "tags": list(item.tags),
                 }
                 | ({} if item.url is None else {"url": item.url})
@@ -274,7 +275,3 @@ def _add(parent: ET.Element, name: str, text: str) -> ET.Element:
     child = ET.SubElement(parent, name)
     child.text = _INVALID_XML.sub("", text)
     return child
-
-
-def _rfc3339(when: datetime) -> str:
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
-from notifier.domain.models import Change, Json, State
+from notifier.domain.models import Change, Json, State, rfc3339
 from notifier.messages import event_text
 from notifier.messages.escaping import clean
 from notifier.messages.humanize import (
@@ -59,7 +59,7 @@ def parse_instant(value: object) -> datetime | None:
 
 def format_instant(value: datetime) -> str:
     """RFC 3339 in UTC."""
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return rfc3339(value)
 
 
 @pass_context
